@@ -1,0 +1,55 @@
+# What a developer types. `make help` lists it.
+
+VERSION := $(shell sed -n 's/^version *= *"\(.*\)"/\1/p' Cargo.toml | head -n 1)
+PREFIX ?= /usr/local
+DESTDIR ?=
+CARGO ?= cargo
+
+target := $(or $(CARGO_TARGET_DIR),target)
+lib := $(target)/release/libdyups-$(VERSION).so
+
+.PHONY: help build run test bench lint install header clean
+.DEFAULT_GOAL := help
+
+help: ## list these targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(firstword $(MAKEFILE_LIST)) | \
+		while IFS='|' read -r name text; do printf '  make %-8s  %s\n' "$$name" "$$text"; done
+
+# nginx loads the library by a name with the version in it, and may be running with it: hence a new file and a rename.
+build: ## build the library: target/release/libdyups-VERSION.so
+	@tools/deps build
+	$(CARGO) build --release --locked
+	@cmp -s $(target)/release/libdyups.so $(lib) || { \
+		cp $(target)/release/libdyups.so $(lib).tmp && mv -f $(lib).tmp $(lib); }
+
+run: ## run the demo, nginx-test.conf, until Ctrl-C
+	@tools/deps build run
+	@$(MAKE) --no-print-directory build
+	@exec tools/run
+
+test: ## run every test: Rust, Lua in a VM, and nginx
+	@tools/deps build test
+	@$(MAKE) --no-print-directory build
+	$(CARGO) test --release --locked
+	tools/prove
+
+bench: ## measure: needs a quiet machine
+	@tools/deps build bench
+	@$(MAKE) --no-print-directory build
+	@exec benches/run
+
+lint: ## check format, lints, docs, and the rules about unsafe
+	@tools/deps build lint
+	@tools/lint
+
+# Under sudo there is often no cargo: then what was built before is installed.
+install: $(if $(shell command -v $(CARGO) 2>/dev/null),build) ## install below PREFIX (/usr/local); DESTDIR is honoured
+	@test -f $(lib) || { echo "install: no $(lib): run make build first" >&2; exit 1; }
+	@VERSION='$(VERSION)' PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' LIB='$(lib)' tools/install
+
+header: ## write include/dyups.h anew from src/ffi
+	DYUPS_WRITE_HEADER=1 $(CARGO) test --locked --test header
+
+clean: ## remove what was built and what the demo wrote
+	$(CARGO) clean
+	rm -rf run

@@ -1,0 +1,4 @@
+//! dyups changes nginx upstreams while nginx runs.
+#![deny(missing_docs)]
+
+pub mod error;
