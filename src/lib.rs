@@ -2,3 +2,5 @@
 #![deny(missing_docs)]
 
 pub mod error;
+#[allow(unsafe_code)]
+pub mod shm;

@@ -1,0 +1,183 @@
+//! The mapping as words: every access is an atomic of one word inside the bounds, or an error.
+//!
+//! This file holds the only loads and stores of shared memory. Whatever an offset read from the region claims, an
+//! access outside is [`Damaged`], and a store is a whole word: that is all that the rest of the crate has to trust.
+
+use std::io;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Bytes in a word, the unit of every offset in the region.
+pub const WORD: usize = 8;
+/// Bytes in a page, the unit in which memory is reserved.
+pub const PAGE: usize = 4096;
+
+/// Something read from the region cannot be true: an offset outside of it, a length that does not fit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Damaged;
+
+/// A mapping shared between processes, never unmapped while this value lives.
+#[derive(Debug)]
+pub struct Mem {
+    base: NonNull<AtomicU64>,
+    words: usize,
+}
+
+// SAFETY: all access goes through atomics; `base` and `words` never change after `map`.
+unsafe impl Send for Mem {}
+// SAFETY: as above.
+unsafe impl Sync for Mem {}
+
+impl Mem {
+    /// Maps the first `bytes` (a multiple of [`PAGE`]) of `file`, shared and writable. The file may be closed afterwards.
+    pub fn map(file: &std::fs::File, bytes: usize) -> io::Result<Self> {
+        use std::os::fd::AsRawFd;
+        assert!(bytes > 0 && bytes.is_multiple_of(PAGE));
+        // SAFETY: a fresh mapping at an address of the kernel's choice; it aliases no Rust object.
+        let base = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                bytes,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED,
+                file.as_raw_fd(),
+                0,
+            )
+        };
+        if base == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let base = NonNull::new(base.cast()).ok_or_else(|| io::Error::other("mapped at address 0"))?;
+        Ok(Mem { base, words: bytes / WORD })
+    }
+
+    /// The size in words.
+    pub fn words(&self) -> usize {
+        self.words
+    }
+
+    #[inline(always)]
+    fn word(&self, index: usize) -> Result<&AtomicU64, Damaged> {
+        if index >= self.words {
+            return Err(Damaged);
+        }
+        // SAFETY: inside the mapping, which lives as long as self; mmap aligns to a page, so each word is aligned; other
+        // processes write to it by atomic stores only, and one that does not can spoil values, which are never trusted.
+        Ok(unsafe { self.base.add(index).as_ref() })
+    }
+
+    /// A relaxed load. Order comes from [`super::versioned`] or from the lock.
+    #[inline(always)]
+    pub fn load(&self, index: usize) -> Result<u64, Damaged> {
+        Ok(self.word(index)?.load(Ordering::Relaxed))
+    }
+
+    /// A load that sees all that was stored before the matching [`Mem::publish`].
+    #[inline(always)]
+    pub fn load_acquire(&self, index: usize) -> Result<u64, Damaged> {
+        Ok(self.word(index)?.load(Ordering::Acquire))
+    }
+
+    /// A relaxed store.
+    #[inline(always)]
+    pub fn store(&self, index: usize, value: u64) -> Result<(), Damaged> {
+        self.word(index)?.store(value, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// A store that makes all stores before it visible to whoever sees it, and that none after it overtakes: a block
+    /// which the old value led to may be written again right away (see the protocol in [`super`]).
+    #[inline]
+    pub fn publish(&self, index: usize, value: u64) -> Result<(), Damaged> {
+        self.word(index)?.store(value, Ordering::Release);
+        std::sync::atomic::fence(Ordering::SeqCst);
+        Ok(())
+    }
+
+    /// Adds to a counter that many processes share and returns what it was.
+    #[inline(always)]
+    pub fn add(&self, index: usize, value: u64) -> Result<u64, Damaged> {
+        Ok(self.word(index)?.fetch_add(value, Ordering::Relaxed))
+    }
+
+    /// Writes `values` from `index` on, relaxed.
+    pub fn store_all(&self, index: usize, values: &[u64]) -> Result<(), Damaged> {
+        if index.checked_add(values.len()).is_none_or(|end| end > self.words) {
+            return Err(Damaged);
+        }
+        values.iter().enumerate().try_for_each(|(i, &value)| self.store(index + i, value))
+    }
+
+    /// Has the kernel back the pages of `words` words from `index` on with memory, so that no touch of them can be
+    /// answered by SIGBUS. `ENOSPC` when there is none left; `Unsupported` before Linux 5.14.
+    pub fn reserve(&self, index: usize, words: usize) -> io::Result<()> {
+        if words == 0 || index.checked_add(words).is_none_or(|end| end > self.words) {
+            return Err(io::Error::from(io::ErrorKind::InvalidInput));
+        }
+        let first = index * WORD / PAGE * PAGE;
+        let last = ((index + words) * WORD).next_multiple_of(PAGE).min(self.words * WORD);
+        // SAFETY: the range lies inside the mapping (checked above); populating changes no content.
+        let rc = unsafe {
+            libc::madvise(self.base.as_ptr().byte_add(first).cast(), last - first, libc::MADV_POPULATE_WRITE)
+        };
+        if rc == 0 {
+            return Ok(());
+        }
+        let error = io::Error::last_os_error();
+        Err(match error.raw_os_error() {
+            // What a touch would have answered with SIGBUS.
+            Some(libc::EFAULT | libc::ENOMEM) => io::Error::from_raw_os_error(libc::ENOSPC),
+            Some(libc::EINVAL) => io::Error::from(io::ErrorKind::Unsupported),
+            _ => error,
+        })
+    }
+
+    /// Whether the file under the mapping has lost its name. Read from `/proc/self/maps`, as nobody holds a descriptor.
+    pub fn deleted(&self) -> bool {
+        let start = format!("{:x}-", self.base.as_ptr() as usize);
+        std::fs::read_to_string("/proc/self/maps")
+            .is_ok_and(|maps| maps.lines().any(|line| line.starts_with(&start) && line.ends_with(" (deleted)")))
+    }
+}
+
+impl Drop for Mem {
+    fn drop(&mut self) {
+        // SAFETY: mapped by `map` with this length; no reference outlives self.
+        unsafe { libc::munmap(self.base.as_ptr().cast(), self.words * WORD) };
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A mapping of an unlinked temporary file.
+    pub(crate) fn scratch(bytes: usize) -> Mem {
+        let path =
+            std::env::temp_dir().join(format!("dyups-mem-{}-{:?}", std::process::id(), std::thread::current().id()));
+        let file =
+            std::fs::OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path).expect("open");
+        std::fs::remove_file(&path).expect("remove");
+        file.set_len(bytes as u64).expect("size");
+        Mem::map(&file, bytes).expect("map")
+    }
+
+    #[test]
+    fn an_access_outside_the_mapping_is_an_error() {
+        let mem = scratch(PAGE);
+        assert_eq!(mem.store(511, 7), Ok(()));
+        assert_eq!(mem.load(511), Ok(7));
+        assert_eq!(mem.load(512), Err(Damaged));
+        assert_eq!(mem.load(usize::MAX), Err(Damaged));
+        assert_eq!(mem.store(512, 1), Err(Damaged));
+        assert_eq!(mem.store_all(510, &[1, 2, 3]), Err(Damaged));
+        assert_eq!(mem.load(510), Ok(0), "a store that does not fit stores nothing");
+        assert_eq!(mem.store_all(usize::MAX, &[1, 2]), Err(Damaged));
+        assert!(mem.reserve(0, 513).is_err());
+    }
+
+    #[test]
+    fn a_mapping_knows_when_its_file_is_gone() {
+        assert!(scratch(PAGE).deleted());
+    }
+}

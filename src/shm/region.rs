@@ -1,0 +1,446 @@
+//! The region: a named file that outlives every process, found or made, checked, and mapped.
+
+use super::arena::{Arena, Marks};
+use super::file;
+use super::layout::{CHUNK, Geometry, LAYOUT, MAGIC, fixed, state};
+use super::lock::{CREATION, Guard, Holder, LockFile, WRITER};
+use super::mem::{Damaged, Mem, WORD};
+use super::slots::{self, Worker};
+use crate::error::{Code, Error, Result};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{Ordering, fence};
+use std::time::Duration;
+
+/// How long `open` waits for another process that is making the region.
+const CREATION_WAIT: Duration = Duration::from_secs(5);
+
+/// A mapped region and the lock file beside it. The region's own file is closed: who has its descriptor can truncate it.
+#[derive(Debug)]
+pub struct Region {
+    mem: Mem,
+    geometry: Geometry,
+    lock: Arc<LockFile>,
+    path: PathBuf,
+    /// Device and inode of the file, to notice that the path means another one by now.
+    identity: (u64, u64),
+}
+
+impl From<Damaged> for Error {
+    fn from(Damaged: Damaged) -> Self {
+        Error::new(Code::Damaged, "the region is damaged: stop nginx, remove its file and start again")
+    }
+}
+
+/// What a file says it is.
+enum Header {
+    Sound,
+    OtherBoot,
+    OtherLayout(u64),
+    Foreign,
+    Damaged(&'static str),
+}
+
+impl Region {
+    /// Finds or makes the region at `path`. A region that is made is filled by `fill` before it gets its name: with `None`
+    /// when it is the first, with the old region when that has to make room for one of another size or lock.
+    /// Answers the region and what an operator should read about it.
+    pub fn open(
+        path: &Path,
+        size: u64,
+        fill: impl Fn(&Region, Option<&Region>) -> Result<()>,
+    ) -> Result<(Region, Vec<String>)> {
+        let geometry =
+            Geometry::of(size).map_err(|allowed| Error::invalid(format!("shm_size: {size}: allowed: {allowed}")))?;
+        let lock = Arc::new(LockFile::open(&with_suffix(path, ".lock"))?);
+        let creation = lock.lock(CREATION, CREATION_WAIT).map_err(|error| error.within(path.display()))?;
+        let mut notes = Vec::new();
+        let found = Self::find(path, &lock, &mut notes)?;
+        let region = match found {
+            None => Self::create(path, geometry, &lock, |new| fill(new, None))?,
+            Some(old) => match old.why_replace(size, &mut notes)? {
+                None => old,
+                Some(why) => match Self::create(path, geometry, &lock, |new| fill(new, Some(&old))) {
+                    Ok(new) => {
+                        notes.push(format!("{}: {why}: made anew with its table", path.display()));
+                        new
+                    }
+                    Err(error) => {
+                        notes.push(format!(
+                            "{}: {why}, but it cannot be made anew and is kept: {error}",
+                            path.display()
+                        ));
+                        old
+                    }
+                },
+            },
+        };
+        drop(creation);
+        Ok((region, notes))
+    }
+
+    /// The region that is there, if it can be used. A damaged one is set aside, one of another boot is forgotten.
+    fn find(path: &Path, lock: &Arc<LockFile>, notes: &mut Vec<String>) -> Result<Option<Region>> {
+        let Some(file) = file::open_existing(path)? else { return Ok(None) };
+        file::check_owned(&file, path)?;
+        let meta = file.metadata().map_err(|error| file::explain(path, &error))?;
+        let at = path.display();
+        match examine(&file, meta.len())? {
+            Header::Sound => {
+                let geometry = Geometry::of(meta.len()).map_err(Error::invalid)?;
+                let mem = Mem::map(&file, meta.len() as usize).map_err(|error| file::explain(path, &error))?;
+                let identity = (meta.dev(), meta.ino());
+                Ok(Some(Region { mem, geometry, lock: lock.clone(), path: path.to_owned(), identity }))
+            }
+            Header::OtherBoot => {
+                notes.push(format!("{at} is of an earlier boot: it is made anew"));
+                Ok(None)
+            }
+            Header::Damaged(what) => {
+                let aside = set_aside(path)?;
+                notes.push(format!(
+                    "{at} is damaged ({what}): it was set aside as {} and is made anew",
+                    aside.display()
+                ));
+                Ok(None)
+            }
+            Header::OtherLayout(layout) => Err(Error::new(
+                Code::System,
+                format!(
+                    "{at} has layout {layout}, this library has layout {LAYOUT}: name another file with shm_path, or stop \
+                     all that use it and remove it"
+                ),
+            )),
+            Header::Foreign => Err(Error::new(
+                Code::System,
+                format!("{at} is not a dyups region: it is left alone; remove it, or name another file with shm_path"),
+            )),
+        }
+    }
+
+    /// Makes a region under a name of its own, has it filled, and only then gives it the name that others look for.
+    fn create(
+        path: &Path,
+        geometry: Geometry,
+        lock: &Arc<LockFile>,
+        fill: impl FnOnce(&Region) -> Result<()>,
+    ) -> Result<Region> {
+        let unborn = with_suffix(path, ".new");
+        // Left by a process that died here; the creation lock says that nobody else is at it.
+        let _ = std::fs::remove_file(&unborn);
+        let made = Self::create_at(&unborn, path, geometry, lock).and_then(|region| {
+            fill(&region)?;
+            std::fs::rename(&unborn, path).map_err(|error| file::explain(path, &error))?;
+            Ok(region)
+        });
+        if made.is_err() {
+            let _ = std::fs::remove_file(&unborn);
+        }
+        made
+    }
+
+    fn create_at(unborn: &Path, path: &Path, geometry: Geometry, lock: &Arc<LockFile>) -> Result<Region> {
+        let file = file::create_new(unborn)?;
+        let meta = file.metadata().map_err(|error| file::explain(unborn, &error))?;
+        file.set_len(geometry.size).map_err(|error| full(path, &error))?;
+        let mem = Mem::map(&file, geometry.size as usize).map_err(|error| file::explain(unborn, &error))?;
+        let all_reserved = match mem.reserve(0, geometry.metadata_words()) {
+            Ok(()) => false,
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => {
+                file::allocate(&file, geometry.size).map_err(|error| full(path, &error))?;
+                true
+            }
+            Err(error) => return Err(full(path, &error)),
+        };
+        let region =
+            Region { mem, geometry, lock: lock.clone(), path: path.to_owned(), identity: (meta.dev(), meta.ino()) };
+        region.write_header(all_reserved)?;
+        Ok(region)
+    }
+
+    fn write_header(&self, all_reserved: bool) -> Result<()> {
+        let [boot_high, boot_low] = boot_id();
+        let mut header = [0; fixed::CHECKSUM + 1];
+        header[fixed::MAGIC] = MAGIC;
+        header[fixed::LAYOUT] = u64::from(LAYOUT);
+        header[fixed::SIZE] = self.geometry.size;
+        header[fixed::BOOT] = boot_high;
+        header[fixed::BOOT + 1] = boot_low;
+        header[fixed::PID_NAMESPACE] = pid_namespace();
+        header[fixed::RESERVED] = u64::from(all_reserved);
+        header[fixed::LOCK] = self.lock.inode();
+        header[fixed::CHECKSUM] = checksum(&header);
+        self.mem.store_all(0, &header)?;
+        self.mem.store(state::LOWEST_FREE, self.geometry.heap_at as u64)?;
+        Ok(())
+    }
+
+    /// Why this region, though sound, has to make room for a new one now. A size that cannot be had is a note.
+    fn why_replace(&self, size: u64, notes: &mut Vec<String>) -> Result<Option<String>> {
+        if self.mem.load(fixed::LOCK)? != self.lock.inode() {
+            return Ok(Some("its lock file was replaced".into()));
+        }
+        let namespace = self.mem.load(fixed::PID_NAMESPACE)?;
+        let user = slots::others_live(&self.lock)?;
+        if let (Some(_), true) = (user, namespace != pid_namespace()) {
+            notes.push(format!("{} is shared with processes of another pid namespace", self.path.display()));
+        }
+        if size == self.geometry.size {
+            return Ok(None);
+        }
+        if let Some(user) = user {
+            notes.push(format!(
+                "shm_size is {size}, but {} has {} bytes and is in use by {user}: it keeps its size until the next start \
+                 with no live user",
+                self.path.display(),
+                self.geometry.size
+            ));
+            return Ok(None);
+        }
+        Ok(Some(format!("shm_size is {size}, it had {} bytes", self.geometry.size)))
+    }
+
+    /// What an operator should read when `setup` runs again in a process that has the region already.
+    pub fn still_fits(&self, path: &Path, size: u64) -> Vec<String> {
+        let at = self.path.display();
+        let mut notes = Vec::new();
+        if path != self.path {
+            notes.push(format!("shm_path is {}, but {at} is in use: restart nginx to change it", path.display()));
+        }
+        if size != self.geometry.size {
+            notes.push(format!(
+                "shm_size is {size}, but {at} has {} bytes: restart nginx to change it",
+                self.geometry.size
+            ));
+        }
+        notes.extend(self.lost());
+        notes
+    }
+
+    /// What to say when the file was deleted or replaced under the mapping.
+    pub fn lost(&self) -> Option<String> {
+        let at = self.path.display();
+        let lost = match file::is_still(&self.path, self.identity.0, self.identity.1) {
+            Ok(still) => !still,
+            // A worker may not look into the directory of its master.
+            Err(_) => self.mem.deleted(),
+        };
+        lost.then(|| {
+            format!(
+                "{at} was deleted or replaced: workers and reloads go on with the table in memory, but a restart loses what \
+                 was changed at run time; save status() before you restart nginx"
+            )
+        })
+    }
+
+    /// The mapping.
+    #[inline(always)]
+    pub fn mem(&self) -> &Mem {
+        &self.mem
+    }
+
+    /// The layout.
+    #[inline(always)]
+    pub fn geometry(&self) -> &Geometry {
+        &self.geometry
+    }
+
+    /// Where the file is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Claims a worker slot for the rest of this process's life.
+    pub fn claim_slot(&self) -> Result<u32> {
+        slots::claim(&self.mem, &self.geometry, &self.lock)
+    }
+
+    /// All live workers; `own` is the slot of this process.
+    pub fn workers(&self, own: Option<u32>) -> Result<Vec<Worker>> {
+        slots::live(&self.mem, &self.geometry, &self.lock, own)
+    }
+
+    /// Another process that has claimed a slot, if there is one.
+    pub fn in_use(&self) -> Result<Option<Holder>> {
+        slots::others_live(&self.lock)
+    }
+
+    /// Takes the writer lock, trying for at most `wait`.
+    pub fn writer(&self, wait: Duration) -> Result<Writer<'_>> {
+        let guard = self.lock.lock(WRITER, wait)?;
+        Ok(Writer { region: self, _guard: guard })
+    }
+
+    /// Has the kernel back `words` words from `at` on, once for each chunk of the region.
+    fn reserve(&self, at: usize, words: usize) -> Result<()> {
+        if self.mem.load(fixed::RESERVED)? == 1 {
+            return Ok(());
+        }
+        for chunk in at / CHUNK..(at + words).div_ceil(CHUNK) {
+            let (word, bit) = (state::CHUNKS + chunk / 64, 1 << (chunk % 64));
+            let bits = self.mem.load(word)?;
+            if bits & bit == 0 {
+                let first = chunk * CHUNK;
+                let count = CHUNK.min(self.mem.words() - first);
+                self.mem.reserve(first, count).map_err(|error| full(&self.path, &error))?;
+                self.mem.store(word, bits | bit)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The right to change the region; dropping it frees the lock.
+///
+/// Between [`Writer::begin`] and [`Writer::end`] the region says that a change is under way. A writer that dies, panics or
+/// returns in between leaves that word, and the next one repairs before it does anything else.
+#[derive(Debug)]
+pub struct Writer<'a> {
+    region: &'a Region,
+    _guard: Guard<'a>,
+}
+
+impl<'a> Writer<'a> {
+    /// The region.
+    pub fn region(&self) -> &'a Region {
+        self.region
+    }
+
+    /// Whether a writer before this one did not come to its end.
+    pub fn needs_repair(&self) -> Result<bool, Damaged> {
+        Ok(self.region.mem.load(state::WRITING)? != 0)
+    }
+
+    /// Says that a change is under way.
+    pub fn begin(&self) -> Result<(), Damaged> {
+        self.region.mem.store(state::WRITING, u64::from(std::process::id()))?;
+        // No store of the change may come before this one.
+        fence(Ordering::SeqCst);
+        Ok(())
+    }
+
+    /// Says that the region is whole again.
+    pub fn end(&self) -> Result<(), Damaged> {
+        fence(Ordering::SeqCst);
+        self.region.mem.store(state::WRITING, 0)
+    }
+
+    /// Copies `image` into a new block.
+    pub fn allocate(&self, image: &[u64]) -> Result<u32> {
+        let region = self.region;
+        let arena = Arena::new(&region.mem, &region.geometry);
+        let Some(block) = arena.take(image.len())? else { return Err(self.no_room(image.len())) };
+        let at = block as usize * super::GRANULE_WORDS;
+        match region.reserve(at, image.len()) {
+            Ok(()) => {
+                region.mem.store_all(at, image)?;
+                Ok(block)
+            }
+            Err(error) => {
+                arena.give_back(block, image.len())?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Gives back a block of `words` words that nothing leads to any more.
+    pub fn free(&self, block: u32, words: usize) -> Result<(), Damaged> {
+        Arena::new(&self.region.mem, &self.region.geometry).give_back(block, words)
+    }
+
+    /// Makes the heap hold what `marks` has marked, and nothing else.
+    pub fn rebuild(&self, marks: &Marks) -> Result<(), Damaged> {
+        Arena::new(&self.region.mem, &self.region.geometry).rebuild(marks)
+    }
+
+    fn no_room(&self, words: usize) -> Error {
+        let heap = self.region.geometry.heap_bytes();
+        let used = self.region.mem.load(state::USED).unwrap_or(0).saturating_mul(super::GRANULE as u64);
+        Error::new(
+            Code::Full,
+            format!(
+                "the region is full: {} bytes wanted in one piece, {} of {heap} are free: set a larger shm_size and restart \
+                 nginx",
+                words * WORD,
+                heap.saturating_sub(used)
+            ),
+        )
+    }
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+fn set_aside(path: &Path) -> Result<PathBuf> {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let aside = with_suffix(path, &format!(".damaged-{now}"));
+    std::fs::rename(path, &aside).map_err(|error| file::explain(path, &error))?;
+    Ok(aside)
+}
+
+/// Reads the header by read, not through a mapping: the file may be anything.
+fn examine(file: &File, size: u64) -> Result<Header> {
+    use std::os::unix::fs::FileExt;
+    let mut bytes = [0; (fixed::CHECKSUM + 1) * WORD];
+    if file.read_exact_at(&mut bytes, 0).is_err() {
+        return Ok(Header::Foreign);
+    }
+    let mut header = [0; fixed::CHECKSUM + 1];
+    for (word, bytes) in header.iter_mut().zip(bytes.as_chunks().0) {
+        *word = u64::from_ne_bytes(*bytes);
+    }
+    if header[fixed::MAGIC] != MAGIC {
+        return Ok(Header::Foreign);
+    }
+    if header[fixed::LAYOUT] != u64::from(LAYOUT) {
+        return Ok(Header::OtherLayout(header[fixed::LAYOUT]));
+    }
+    if header[fixed::CHECKSUM] != checksum(&header) {
+        return Ok(Header::Damaged("its header has a wrong checksum"));
+    }
+    if header[fixed::SIZE] != size || Geometry::of(size).is_err() {
+        return Ok(Header::Damaged("its size is not what its header says"));
+    }
+    if header[fixed::BOOT..fixed::BOOT + 2] != boot_id() {
+        return Ok(Header::OtherBoot);
+    }
+    Ok(Header::Sound)
+}
+
+fn checksum(header: &[u64; fixed::CHECKSUM + 1]) -> u64 {
+    let mut hasher = crc32fast::Hasher::new();
+    header[..fixed::CHECKSUM].iter().for_each(|word| hasher.update(&word.to_ne_bytes()));
+    u64::from(hasher.finalize())
+}
+
+/// The kernel's name for this boot, as two words; zeros where it has none.
+fn boot_id() -> [u64; 2] {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
+    let number = u128::from_str_radix(&digits, 16).unwrap_or(0);
+    [(number >> 64) as u64, number as u64]
+}
+
+/// Inode of this process's pid namespace; 0 where /proc does not tell.
+fn pid_namespace() -> u64 {
+    std::fs::metadata("/proc/self/ns/pid").map_or(0, |meta| meta.ino())
+}
+
+fn full(path: &Path, error: &io::Error) -> Error {
+    match error.raw_os_error() {
+        Some(libc::ENOSPC) => Error::new(
+            Code::Full,
+            format!(
+                "the file system of {} is full: make room there, or name another place with shm_path",
+                path.display()
+            ),
+        ),
+        _ => file::explain(path, error),
+    }
+}

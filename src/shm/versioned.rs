@@ -1,0 +1,163 @@
+//! Versioned reads: a reader that never waits, beside a writer that recycles memory at once.
+//!
+//! A [`Stamp`] is one word that names a block and the generation of what it leads to. It is stored when a new version is
+//! whole, and its generation is never used twice for one place. A reader loads it, reads what it leads to by relaxed
+//! loads, copies out what it returns, and looks at the word again. Unchanged: no byte that it read was recycled. Changed:
+//! what it read may be anything, and is thrown away.
+//!
+//! Why that holds: the writer stores the new stamp, fences ([`Mem::publish`]), and only then frees and reuses the old
+//! block. A reader that saw one recycled byte has, after its own fence, to see the new stamp too. It is the seqlock of
+//! Hans-J. Boehm, "Can seqlocks get along with programming language memory models?" (2012), with the sequence number
+//! beside the pointer in one word, so that no reader ever meets an odd one.
+
+use super::mem::{Damaged, Mem};
+use std::sync::atomic::{Ordering, fence};
+
+/// Bits of a stamp that hold the block: granules of 64 bytes, so 4 GiB.
+const BLOCK_BITS: u32 = 26;
+
+/// Bytes in a granule, the unit in which blocks are placed.
+pub const GRANULE: usize = 64;
+
+/// How often a reader tries again before it answers that the table is changing.
+pub const TRIES: usize = 16;
+
+/// A block and the generation of its content, in one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Stamp(pub u64);
+
+impl Stamp {
+    /// Largest generation: 2^38 changes of one place; at a thousand a second, eight years.
+    pub const LAST_GENERATION: u64 = (1 << (64 - BLOCK_BITS)) - 1;
+
+    /// The stamp after this one, leading to the granule `block` (0: to nothing). `None` when the generations are used up.
+    pub fn next(self, block: u32) -> Option<Stamp> {
+        let generation = self.generation() + 1;
+        (generation <= Self::LAST_GENERATION && block < 1 << BLOCK_BITS)
+            .then_some(Stamp(generation << BLOCK_BITS | u64::from(block)))
+    }
+
+    /// How many versions this place has had.
+    pub fn generation(self) -> u64 {
+        self.0 >> BLOCK_BITS
+    }
+
+    /// The granule that it leads to, 0 for none.
+    #[inline(always)]
+    pub fn block(self) -> u32 {
+        (self.0 & ((1 << BLOCK_BITS) - 1)) as u32
+    }
+
+    /// The first word of the block.
+    #[inline(always)]
+    pub fn word(self) -> usize {
+        self.block() as usize * (GRANULE / super::mem::WORD)
+    }
+}
+
+/// Loads the stamp at `place`; what it leads to may be read from here on.
+#[inline(always)]
+pub fn begin(mem: &Mem, place: usize) -> Result<Stamp, Damaged> {
+    mem.load_acquire(place).map(Stamp)
+}
+
+/// Whether all that was read since [`begin`] returned `stamp` belongs to it.
+#[inline(always)]
+pub fn holds(mem: &Mem, place: usize, stamp: Stamp) -> Result<bool, Damaged> {
+    fence(Ordering::Acquire);
+    Ok(mem.load(place)? == stamp.0)
+}
+
+/// Why a versioned read gave no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unread {
+    /// The word changed [`TRIES`] times in a row.
+    Changing,
+    /// What the unchanged word leads to does not make sense.
+    Damaged,
+}
+
+/// Calls `read` with the stamp at `place` until the stamp outlives the call, at most [`TRIES`] times.
+pub fn read<T>(
+    mem: &Mem,
+    place: usize,
+    mut read: impl FnMut(Stamp) -> Result<T, Damaged>,
+) -> Result<(T, Stamp), Unread> {
+    for _ in 0..TRIES {
+        let stamp = begin(mem, place).map_err(|Damaged| Unread::Damaged)?;
+        let value = read(stamp);
+        if holds(mem, place, stamp).map_err(|Damaged| Unread::Damaged)? {
+            return value.map(|value| (value, stamp)).map_err(|Damaged| Unread::Damaged);
+        }
+    }
+    Err(Unread::Changing)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shm::mem::{PAGE, tests::scratch};
+
+    #[test]
+    fn a_stamp_keeps_block_and_generation_apart() {
+        let stamp = Stamp(0).next(77).expect("first").next(78).expect("second");
+        assert_eq!((stamp.generation(), stamp.block(), stamp.word()), (2, 78, 78 * 8));
+        assert_eq!(Stamp(0).next(1 << BLOCK_BITS), None, "a block beyond the region");
+        let last = Stamp(Stamp::LAST_GENERATION << BLOCK_BITS);
+        assert_eq!(last.next(1), None, "a generation is never used twice");
+    }
+
+    #[test]
+    fn a_reader_gives_up_on_a_writer_that_never_rests() {
+        let mem = scratch(PAGE);
+        let mut calls = 0;
+        let answer = read(&mem, 0, |stamp| {
+            calls += 1;
+            mem.publish(0, stamp.next(0).ok_or(Damaged)?.0)
+        });
+        assert_eq!(answer, Err(Unread::Changing));
+        assert_eq!(calls, TRIES);
+    }
+
+    #[test]
+    fn nonsense_under_a_changed_stamp_is_read_again() {
+        let mem = scratch(PAGE);
+        let mut first = true;
+        let answer = read(&mem, 0, |stamp| {
+            if std::mem::take(&mut first) {
+                mem.publish(0, stamp.next(9).ok_or(Damaged)?.0)?;
+                return Err(Damaged);
+            }
+            Ok(stamp.block())
+        });
+        assert_eq!(answer.map(|(block, _)| block), Ok(9));
+        assert_eq!(read(&mem, 0, |_| Err::<(), _>(Damaged)), Err(Unread::Damaged));
+    }
+
+    /// One writer that rewrites two blocks in turn, as the table does, and a reader that must never see a mixture.
+    #[test]
+    fn a_reader_never_returns_recycled_words() {
+        let mem = scratch(PAGE);
+        let stop = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut stamp = Stamp(0);
+                for round in 1..400_000u64 {
+                    stamp = stamp.next(1 + (round % 2) as u32).expect("generations");
+                    (0..8).for_each(|i| mem.store(stamp.word() + i, round).expect("inside"));
+                    mem.publish(0, stamp.0).expect("inside");
+                }
+                stop.store(true, Ordering::Relaxed);
+            });
+            let mut read_some = 0u64;
+            while !stop.load(Ordering::Relaxed) {
+                let copy =
+                    read(&mem, 0, |stamp| (0..8).map(|i| mem.load(stamp.word() + i)).collect::<Result<Vec<_>, _>>());
+                let Ok((words, stamp)) = copy else { continue };
+                assert!(stamp.0 == 0 || words.iter().all(|&word| word == stamp.generation()), "{words:?} at {stamp:?}");
+                read_some += 1;
+            }
+            assert!(read_some > 0);
+        });
+    }
+}
