@@ -1,0 +1,36 @@
+//! The consistent hash of nginx's `hash KEY consistent` and of lua-resty-chash.
+//!
+//! Both are the ketama of Cache::Memcached::Fast: a peer has 160 points a unit of weight on a ring of 2^32 places, a key
+//! belongs to the peer of the first point at or after the key's CRC-32, and after the last point comes the first. They
+//! differ in what is hashed of a peer ([`HashId`](super::HashId)). Sources: nginx,
+//! src/http/modules/ngx_http_upstream_hash_module.c; lua-resty-balancer, lib/resty/chash.lua and chash.c (as they are:
+//! in its first versions the base was not inverted and a key belonged to the point before it).
+//!
+//! One difference: of points with one hash (of 100 peers of weight 1, one ring in 34 has such a pair) nginx keeps the
+//! first. Here the others stay behind it, so that such a place passes to the next of these peers, not to the next point,
+//! when the first is out. A key whose owner is in goes the same way as there.
+//!
+//! - `points`: which points a peer has
+//! - `ring`: how the sorted points lie in memory, and how they are built
+//! - `search`: from a key to a peer, with the ring or without it
+//!
+//! ```
+//! use dyups::balance::{HashId, chash};
+//! use dyups::table::Address;
+//!
+//! let peers = ["10.0.0.1:8080", "10.0.0.2:8080"].map(|server| Address::from_server(server).unwrap());
+//! let ring = chash::build(&[(0, &peers[0], 1), (1, &peers[1], 1)], HashId::Nginx).unwrap();
+//!
+//! let hash = chash::key_hash(b"/index.html");
+//! let chash::Pick::Peer(owner) = chash::pick(&ring.words, ring.shape, hash, |_| true) else { panic!() };
+//! // When the owner is out, its keys go to the other.
+//! assert_eq!(chash::pick(&ring.words, ring.shape, hash, |index| index != owner), chash::Pick::Peer(1 - owner));
+//! ```
+
+mod points;
+mod ring;
+mod search;
+
+pub use points::{Base, POINTS_PER_WEIGHT, key_hash, points};
+pub use ring::{MAX_RING_POINTS, Ring, RingShape, build, ring_points};
+pub use search::{MAX_WALK, Pick, Words, peer_at, pick, pick_without_ring, successor};

@@ -1,0 +1,45 @@
+//! How a peer is picked: one file a method.
+
+pub mod chash;
+pub mod rr;
+
+/// A method of picking. The numbers are part of the C ABI (`dyups_find`, 0 there means "the upstream's own").
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Method {
+    /// nginx's smooth weighted round robin, exact over all workers.
+    Rr = 1,
+    /// nginx's consistent hash of a key.
+    Chash = 2,
+}
+
+impl Method {
+    /// All of them, by the name that files and calls use.
+    pub const NAMES: [(&'static str, Method); 2] = [("rr", Method::Rr), ("chash", Method::Chash)];
+
+    /// `"rr"` or `"chash"`.
+    pub fn name(self) -> &'static str {
+        Self::NAMES[self as usize - 1].0
+    }
+}
+
+/// What the ring hashes of a peer. Two traditions, so an upstream says which it has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[repr(u8)]
+pub enum HashId {
+    /// As nginx's `hash ... consistent`: host and port as written, joined by NUL.
+    #[default]
+    Nginx = 0,
+    /// As lua-resty-chash with `host:port` ids.
+    HostPort = 1,
+}
+
+impl HashId {
+    /// Both, by the name that files and calls use.
+    pub const NAMES: [(&'static str, HashId); 2] = [("nginx", HashId::Nginx), ("host:port", HashId::HostPort)];
+
+    /// `"nginx"` or `"host:port"`.
+    pub fn name(self) -> &'static str {
+        Self::NAMES[self as usize].0
+    }
+}

@@ -1,0 +1,78 @@
+//! The text answers of ngx_http_dyups_module, for programs that read them. Every line ends with `\n`.
+
+use std::fmt::Write;
+
+use crate::table::{Peer, Status, Upstream};
+
+/// `GET /list`: the names, one a line.
+///
+/// ```
+/// assert_eq!(dyups::config::dyups::list(["api", "web"]), "api\nweb\n");
+/// ```
+pub fn list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    names.into_iter().fold(String::new(), |text, name| text + name + "\n")
+}
+
+/// One upstream of `GET /detail`: its name, a line for each peer, an empty line.
+///
+/// The module knows no draining: such a peer is shown with `down=0`.
+pub fn detail(upstream: &Upstream) -> String {
+    let mut text = format!("{}\n", upstream.name);
+    for peer in &upstream.peers {
+        detail_line(&mut text, peer);
+    }
+    text + "\n"
+}
+
+/// `GET /upstream/NAME`: a line `server ADDR` for each peer.
+pub fn servers(upstream: &Upstream) -> String {
+    upstream.peers.iter().fold(String::new(), |text, peer| text + "server " + peer.address.text() + "\n")
+}
+
+fn detail_line(text: &mut String, peer: &Peer) {
+    let Peer { address, weight, max_conns, max_fails, fail_timeout, .. } = peer;
+    let (backup, down) = (u8::from(peer.backup), u8::from(peer.status == Status::Down));
+    // Writing to a String cannot fail.
+    let _ = writeln!(
+        text,
+        "server {} weight={weight} max_conns={max_conns} max_fails={max_fails} fail_timeout={fail_timeout} \
+         backup={backup} down={down}",
+        address.text()
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::table::Address;
+
+    fn api() -> Upstream {
+        let peer = |server| Peer::new(Address::from_server(server).unwrap());
+        let down = Peer { backup: true, status: Status::Down, ..peer("unix:/p") };
+        let drain = Peer { status: Status::Drain, weight: 7, ..peer("[::1]:81") };
+        Upstream { name: "api".into(), peers: vec![peer("10.0.0.1"), down, drain], ..Upstream::default() }
+    }
+
+    #[test]
+    fn detail_is_as_the_module_prints_it() {
+        assert_eq!(
+            detail(&api()),
+            "api\n\
+             server 10.0.0.1:80 weight=1 max_conns=0 max_fails=1 fail_timeout=10 backup=0 down=0\n\
+             server unix:/p weight=1 max_conns=0 max_fails=1 fail_timeout=10 backup=1 down=1\n\
+             server [::1]:81 weight=7 max_conns=0 max_fails=1 fail_timeout=10 backup=0 down=0\n\
+             \n"
+        );
+    }
+
+    #[test]
+    fn servers_are_lines_of_addresses_only() {
+        assert_eq!(servers(&api()), "server 10.0.0.1:80\nserver unix:/p\nserver [::1]:81\n");
+        assert_eq!(servers(&Upstream::default()), "");
+    }
+
+    #[test]
+    fn no_names_are_no_lines() {
+        assert_eq!(list([]), "");
+    }
+}

@@ -1,0 +1,213 @@
+//! The upstreams file: `{"upstreams": {"api": {"peers": [...]}}}`. `status` answers in the same shape.
+
+use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
+
+use super::fields;
+use super::object::{Object, entries};
+use super::show::path;
+use super::upstream::upstream;
+use super::value;
+use crate::error::Result;
+use crate::table::{Peer, Upstream};
+
+/// Reads an upstreams file, in its order. What `status` adds to one is ignored.
+///
+/// # Errors
+///
+/// [`crate::error::Code::Invalid`]: what is not JSON, has no `upstreams`, or has in it what this version does not know.
+///
+/// ```
+/// use dyups::config::json;
+/// let upstreams = json::file(br#"{"upstreams": {"api": {"peers": [{"host": "10.0.0.1"}]}}}"#).unwrap();
+/// assert_eq!(upstreams[0].name, "api");
+/// ```
+pub fn file(bytes: &[u8]) -> Result<Vec<Upstream>> {
+    let value = value::parse(bytes)?;
+    let object = Object::new(&value, "", fields::FILE)?;
+    let upstreams = object.given(&fields::UPSTREAMS).ok_or_else(|| object.missing(&fields::UPSTREAMS))?;
+    let entries = entries(upstreams, fields::UPSTREAMS.name)?.iter();
+    entries.map(|(name, value)| upstream(name, value, &path(fields::UPSTREAMS.name, name))).collect()
+}
+
+/// Appends one upstream's object in the file's shape, compact: every field, and then those of `extra`.
+///
+/// `method` is there when the upstream has one, `server` when a peer's port was not written: read back, it is the equal
+/// upstream, except for its name, which is the object's key and the caller's to write.
+///
+/// ```
+/// use dyups::{config::json, table::Upstream};
+/// let mut out = Vec::new();
+/// json::write_upstream(&mut out, &Upstream::default(), &[("generation", 7.into())]);
+/// assert_eq!(out, br#"{"hash_id":"nginx","peers":[],"generation":7}"#);
+/// ```
+pub fn write_upstream(out: &mut Vec<u8>, upstream: &Upstream, extra: &[(&str, serde_json::Value)]) {
+    serde_json::to_writer(out, &UpstreamObject { upstream, extra })
+        .expect("a Vec takes every write, and every key is a string");
+}
+
+struct UpstreamObject<'a> {
+    upstream: &'a Upstream,
+    extra: &'a [(&'a str, serde_json::Value)],
+}
+
+impl Serialize for UpstreamObject<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        if let Some(method) = self.upstream.method {
+            map.serialize_entry(fields::METHOD.name, method.name())?;
+        }
+        map.serialize_entry(fields::HASH_ID.name, self.upstream.hash_id.name())?;
+        map.serialize_entry(fields::PEERS.name, &PeerList(&self.upstream.peers))?;
+        for (key, value) in self.extra {
+            map.serialize_entry(key, value)?;
+        }
+        map.end()
+    }
+}
+
+struct PeerList<'a>(&'a [Peer]);
+
+impl Serialize for PeerList<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        let mut list = serializer.serialize_seq(Some(self.0.len()))?;
+        for peer in self.0 {
+            list.serialize_element(&PeerObject(peer))?;
+        }
+        list.end()
+    }
+}
+
+struct PeerObject<'a>(&'a Peer);
+
+impl Serialize for PeerObject<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        let PeerObject(peer) = self;
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry(fields::HOST.name, peer.address.host())?;
+        if let Some(port) = peer.address.port() {
+            map.serialize_entry(fields::PORT.name, &port)?;
+            if !peer.address.port_written() {
+                map.serialize_entry(fields::SERVER.name, peer.address.server())?;
+            }
+        }
+        map.serialize_entry(fields::WEIGHT.name, &peer.weight)?;
+        map.serialize_entry(fields::STATUS.name, peer.status.name())?;
+        map.serialize_entry(fields::BACKUP.name, &peer.backup)?;
+        map.serialize_entry(fields::MAX_CONNS.name, &peer.max_conns)?;
+        map.serialize_entry(fields::MAX_FAILS.name, &peer.max_fails)?;
+        map.serialize_entry(fields::FAIL_TIMEOUT.name, &peer.fail_timeout)?;
+        map.serialize_entry(fields::SLOW_START.name, &peer.slow_start)?;
+        map.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::balance::{HashId, Method};
+    use crate::table::{Address, Status};
+    use proptest::prelude::*;
+
+    fn why(json: &str) -> String {
+        file(json.as_bytes()).unwrap_err().message.into_owned()
+    }
+
+    fn written(upstream: &Upstream) -> String {
+        let mut out = Vec::new();
+        write_upstream(&mut out, upstream, &[]);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn upstreams_are_read_in_the_order_of_the_file() {
+        let upstreams = file(br#"{"upstreams":{"b":{"peers":[]},"a":{"peers":{}}}}"#).unwrap();
+        assert_eq!(upstreams.iter().map(|upstream| upstream.name.as_str()).collect::<Vec<_>>(), ["b", "a"]);
+        assert_eq!(file(br#"{"upstreams":{}}"#), Ok(vec![]));
+    }
+
+    #[test]
+    fn what_status_adds_to_the_file_is_ignored() {
+        assert_eq!(file(br#"{"version":"1","region":{"bytes":1},"workers":[1,2],"upstreams":{}}"#), Ok(vec![]));
+    }
+
+    #[test]
+    fn what_this_version_does_not_know_is_refused_by_name() {
+        let known = "not known to this version; known: upstreams, version, region, workers";
+        assert_eq!(why(r#"{"upstreams":{},"routes":{}}"#), format!("routes: {known}"));
+        assert_eq!(
+            why(r#"{"upstreams":{"api":{"peers":[],"healthcheck":{}}}}"#),
+            "upstreams.api.healthcheck: not known to this version; known: method, hash_id, peers, generation, origin"
+        );
+    }
+
+    #[test]
+    fn upstreams_are_an_object_that_has_to_be_given() {
+        assert_eq!(why("{}"), "upstreams: not given: allowed: an object");
+        assert_eq!(why("[]"), "[]: allowed: an object");
+        assert_eq!(why(r#"{"upstreams":[1]}"#), "upstreams: [1]: allowed: an object");
+    }
+
+    #[test]
+    fn a_bad_name_is_refused() {
+        assert!(why(r#"{"upstreams":{"a b":{"peers":[]}}}"#).starts_with(r#"upstream "a b": a name is"#));
+        let not_utf_8 = file(b"{\"upstreams\":{\"a\xff\":{\"peers\":[]}}}").unwrap_err();
+        assert!(not_utf_8.message.contains("of UTF-8"), "{not_utf_8}");
+    }
+
+    #[test]
+    fn every_field_of_a_peer_is_written() {
+        let peers = ["10.0.0.1", "[::1]:8080", "unix:/a\"b"].map(|s| Peer::new(Address::from_server(s).unwrap()));
+        let rest =
+            r#""weight":1,"status":"up","backup":false,"max_conns":0,"max_fails":1,"fail_timeout":10,"slow_start":0}"#;
+        let upstream = Upstream { method: Some(Method::Rr), peers: peers.into(), ..Upstream::default() };
+        let addresses = [
+            r#""host":"10.0.0.1","port":80,"server":"10.0.0.1""#,
+            r#""host":"[::1]","port":8080"#,
+            r#""host":"unix:/a\"b""#,
+        ];
+        let peers = addresses.map(|address| format!("{{{address},{rest}")).join(",");
+        assert_eq!(written(&upstream), format!(r#"{{"method":"rr","hash_id":"nginx","peers":[{peers}]}}"#));
+    }
+
+    prop_compose! {
+        fn any_peer()(
+            server in prop_oneof![
+                any::<std::net::Ipv4Addr>().prop_map(|ip| ip.to_string()),
+                (any::<std::net::Ipv6Addr>(), 1u16..).prop_map(|(ip, port)| format!("[{ip}]:{port}")),
+                "unix:/[ -~ö]{0,20}",
+            ],
+            weight: u16,
+            status in prop::sample::select(Status::NAMES.map(|(_, status)| status).to_vec()),
+            backup: bool,
+            numbers: [u32; 4],
+        ) -> Peer {
+            let address = Address::from_server(&server).unwrap();
+            let [max_conns, max_fails, fail_timeout, slow_start] = numbers;
+            Peer { address, weight, status, backup, max_conns, max_fails, fail_timeout, slow_start }
+        }
+    }
+
+    prop_compose! {
+        fn any_upstream()(
+            name in "[!-.0-{}~öß]{1,20}",
+            method in prop::sample::select(vec![None, Some(Method::Rr), Some(Method::Chash)]),
+            hash_id in prop::sample::select(vec![HashId::Nginx, HashId::HostPort]),
+            mut peers in prop::collection::vec(any_peer(), 0..5),
+        ) -> Upstream {
+            // Two equal addresses, as rare as they are, would be refused.
+            peers.dedup_by(|a, b| a.address.same_as(&b.address));
+            Upstream { name, method, hash_id, peers }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_reads_as_the_same(upstream in any_upstream()) {
+            prop_assume!(crate::table::name::check(upstream.name.as_bytes()).is_ok());
+            prop_assume!(crate::config::upstream::first_repeat(&upstream.peers).is_none());
+            let name = serde_json::to_string(&upstream.name).unwrap();
+            let json = format!(r#"{{"upstreams":{{{name}:{}}}}}"#, written(&upstream));
+            prop_assert_eq!(file(json.as_bytes()), Ok(vec![upstream]));
+        }
+    }
+}

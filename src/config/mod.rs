@@ -1,0 +1,51 @@
+//! What people and programs write, read into [`crate::table::Upstream`]s, and written back.
+//!
+//! - [`json`]: the upstreams file, and what `status` answers in its shape.
+//! - [`nginx`]: nginx's own `upstream NAME { ... }`, whole files and the inside of one block.
+//! - [`dyups`]: the text answers of ngx_http_dyups_module.
+//!
+//! JSON, from a file or from Lua, becomes a [`value::Value`] first; [`object`] reads its fields as the table in
+//! [`fields`] allows, and [`peer`] and [`upstream`] make of them what is stored. All of these are pure functions: they
+//! take bytes, give values, and touch neither files nor the region.
+//!
+//! A message names the place, the value and what is allowed: `upstreams.api.peers[3].weight: -1: allowed: an integer
+//! from 0 to 65535`. Values come from outside, so they are shown through [`show`].
+
+pub mod dyups;
+pub mod fields;
+pub mod json;
+pub mod nginx;
+pub mod object;
+pub mod peer;
+pub mod show;
+pub mod upstream;
+pub mod value;
+
+use crate::error::{Error, Result};
+
+/// Most bytes of one input, JSON or nginx's syntax: 64 MiB. Checked before anything is parsed.
+pub const MAX_INPUT_BYTES: usize = 64 << 20;
+
+/// Refuses input that is too large to be parsed; `what` it is stands before the message.
+fn check_size(bytes: &[u8], what: &str) -> Result<()> {
+    if bytes.len() > MAX_INPUT_BYTES {
+        let length = bytes.len();
+        return Err(Error::invalid(format!("{what}: {length} bytes: allowed: at most {MAX_INPUT_BYTES} bytes")));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn input_of_more_than_64_mib_is_refused_unread() {
+        let large = vec![b' '; MAX_INPUT_BYTES + 1];
+        assert_eq!(check_size(&large[1..], "JSON"), Ok(()));
+        let message = "67108865 bytes: allowed: at most 67108864 bytes";
+        assert_eq!(value::parse(&large).unwrap_err().message, format!("JSON: {message}"));
+        assert_eq!(nginx::file(&large, "f.conf").unwrap_err().message, format!("f.conf: {message}"));
+        assert_eq!(nginx::block("a", &large, "body").unwrap_err().message, format!("body: {message}"));
+    }
+}

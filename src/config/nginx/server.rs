@@ -1,0 +1,161 @@
+//! A `server` line.
+
+use super::block::LINES;
+use super::time;
+use super::tokens::{Directive, Word, error_at};
+use crate::config::fields::{self, Field};
+use crate::config::peer::PeerPatch;
+use crate::config::show::quote;
+use crate::error::{Error, Result};
+use crate::table::{Address, Peer, Status, address};
+
+/// The parameters of a `server`, for the message that refuses another one.
+const KNOWN: &str = "weight=, max_conns=, max_fails=, fail_timeout=, slow_start=, backup, down, drain";
+
+/// The peer of `server ADDRESS [PARAMETER ...];`. As in nginx, the last one counts where a parameter is repeated.
+pub(super) fn peer(directive: &Directive, source: &str) -> Result<Peer> {
+    let [_, address, parameters @ ..] = directive.words.as_slice() else {
+        return Err(error_at(source, directive.line, format!("server: no address: allowed: {}", address::ALLOWED)));
+    };
+    let parsed = text(address).and_then(Address::from_server).map_err(|error| error.within("server"));
+    let mut patch = PeerPatch::new(parsed.map_err(|error| error_at(source, address.line, error))?);
+    for word in parameters {
+        if LINES.iter().any(|name| name.as_bytes() == word.text) {
+            let next = quote(&word.text);
+            return Err(error_at(source, directive.line, format!("\"server\" is not ended by \";\" before {next}")));
+        }
+        text(word).and_then(|text| parameter(&mut patch, text)).map_err(|error| error_at(source, word.line, error))?;
+    }
+    Ok(patch.into_peer())
+}
+
+fn text(word: &Word) -> Result<&str> {
+    std::str::from_utf8(&word.text).map_err(|_| Error::invalid(format!("{}: not UTF-8", quote(&word.text))))
+}
+
+fn parameter(patch: &mut PeerPatch, text: &str) -> Result<()> {
+    match text.split_once('=').unwrap_or((text, "")) {
+        ("weight", value) => patch.weight = Some(number(&fields::WEIGHT, value)?),
+        ("max_conns", value) => patch.max_conns = Some(number(&fields::MAX_CONNS, value)?),
+        ("max_fails", value) => patch.max_fails = Some(number(&fields::MAX_FAILS, value)?),
+        ("fail_timeout", value) => patch.fail_timeout = Some(seconds(&fields::FAIL_TIMEOUT, value)?),
+        ("slow_start", value) => patch.slow_start = Some(seconds(&fields::SLOW_START, value)?),
+        ("resolve" | "service", _) => return Err(unsupported(text, "needs DNS")),
+        ("route", _) => return Err(unsupported(text, "is not supported")),
+        _ => return flag(patch, text),
+    }
+    Ok(())
+}
+
+fn flag(patch: &mut PeerPatch, text: &str) -> Result<()> {
+    let status = match text {
+        "backup" => {
+            patch.backup = Some(true);
+            return Ok(());
+        }
+        "down" => Status::Down,
+        "drain" => Status::Drain,
+        _ => return Err(unsupported(text, "is not known of a server")),
+    };
+    if patch.status.is_some_and(|other| other != status) {
+        return Err(Error::invalid("down and drain: allowed: one of them"));
+    }
+    patch.status = Some(status);
+    Ok(())
+}
+
+fn number<T: TryFrom<i64>>(field: &Field, value: &str) -> Result<T> {
+    let digits = value.bytes().all(|byte| byte.is_ascii_digit());
+    let number = if digits { value.parse().ok() } else { None };
+    number.and_then(|number| field.kind.number(number)).ok_or_else(|| refused(field, value, &field.kind.allowed()))
+}
+
+fn seconds(field: &Field, value: &str) -> Result<u32> {
+    const ALLOWED: &str = r#"a time in seconds such as "10", "10s" or "1h30m", from 0 to 4294967295 seconds"#;
+    time::seconds(value).and_then(|number| field.kind.number(number)).ok_or_else(|| refused(field, value, ALLOWED))
+}
+
+fn refused(field: &Field, value: &str, allowed: &str) -> Error {
+    Error::invalid(format!("{}: {}: allowed: {allowed}", field.name, quote(value.as_bytes())))
+}
+
+fn unsupported(parameter: &str, why: &str) -> Error {
+    Error::invalid(format!("{} {why}; known: {KNOWN}", quote(parameter.as_bytes())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tokens::Reader;
+    use super::*;
+
+    fn read(line: &str) -> Result<Peer> {
+        peer(&Reader::new(line.as_bytes(), "f").next()?.unwrap(), "f")
+    }
+
+    fn why(line: &str) -> String {
+        read(line).unwrap_err().message.into_owned()
+    }
+
+    #[test]
+    fn every_parameter_is_read() {
+        let line = "server 10.0.0.1:81 weight=0 max_conns=1 max_fails=2 fail_timeout=1m slow_start=1h30m backup down;";
+        let expected = Peer {
+            weight: 0,
+            status: Status::Down,
+            backup: true,
+            max_conns: 1,
+            max_fails: 2,
+            fail_timeout: 60,
+            slow_start: 5400,
+            ..Peer::new(Address::from_server("10.0.0.1:81").unwrap())
+        };
+        assert_eq!(read(line), Ok(expected));
+        assert_eq!(read("server unix:/p drain;").unwrap().status, Status::Drain);
+        assert_eq!(read("server 10.0.0.1;"), Ok(Peer::new(Address::from_server("10.0.0.1").unwrap())));
+    }
+
+    #[test]
+    fn the_last_of_a_repeated_parameter_counts() {
+        assert_eq!(read("server 10.0.0.1 weight=1 weight=2 down down;").unwrap().weight, 2);
+    }
+
+    #[test]
+    fn a_parameter_out_of_range_is_refused() {
+        for (parameter, name) in [("weight=", "weight"), ("weight=+1", "weight"), ("weight=65536", "weight")] {
+            let error = why(&format!("server 10.0.0.1\n{parameter};"));
+            assert!(error.starts_with(&format!("f:2: {name}: \"")), "{error}");
+            assert!(error.ends_with(": allowed: an integer from 0 to 65535"), "{error}");
+        }
+        assert_eq!(
+            why("server 10.0.0.1 fail_timeout=500ms;"),
+            r#"f:1: fail_timeout: "500ms": allowed: a time in seconds such as "10", "10s" or "1h30m", from 0 to 4294967295 seconds"#
+        );
+        assert!(why("server 10.0.0.1 slow_start=200y;").starts_with(r#"f:1: slow_start: "200y": allowed: a time"#));
+    }
+
+    #[test]
+    fn what_dyups_cannot_do_is_refused_with_the_reason() {
+        assert_eq!(why("server 10.0.0.1 resolve;"), format!("f:1: \"resolve\" needs DNS; known: {KNOWN}"));
+        assert_eq!(why("server 10.0.0.1 service=http;"), format!("f:1: \"service=http\" needs DNS; known: {KNOWN}"));
+        assert_eq!(why("server 10.0.0.1 route=a;"), format!("f:1: \"route=a\" is not supported; known: {KNOWN}"));
+        assert_eq!(
+            why("server 10.0.0.1 wieght=1;"),
+            format!("f:1: \"wieght=1\" is not known of a server; known: {KNOWN}")
+        );
+        assert_eq!(why("server 10.0.0.1 down=1;"), format!("f:1: \"down=1\" is not known of a server; known: {KNOWN}"));
+        assert_eq!(why("server 10.0.0.1 down drain;"), "f:1: down and drain: allowed: one of them");
+    }
+
+    #[test]
+    fn a_bad_address_is_refused() {
+        assert!(why("server api.local;").starts_with(r#"f:1: server: "api.local": a name that needs DNS; allowed:"#));
+        assert!(why("server;").starts_with("f:1: server: no address: allowed: an IPv4 address"));
+        let not_utf_8 = peer(&Reader::new(b"server \xff;", "f").next().unwrap().unwrap(), "f").unwrap_err();
+        assert_eq!(not_utf_8.message, r#"f:1: server: "\xff": not UTF-8"#);
+    }
+
+    #[test]
+    fn a_forgotten_semicolon_is_found_at_its_line() {
+        assert_eq!(why("\nserver 10.0.0.1\nserver 10.0.0.2;"), r#"f:2: "server" is not ended by ";" before "server""#);
+    }
+}

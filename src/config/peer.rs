@@ -1,0 +1,237 @@
+//! A peer as an object: whole, or the fields of it that change.
+
+use super::fields;
+use super::object::Object;
+use super::show::quote;
+use super::value::Value;
+use crate::error::{Error, Result};
+use crate::table::{Address, Peer, Status};
+
+/// A peer's address and the fields that were given; `None` is not given. See [`Peer`] for what they mean.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerPatch {
+    /// Which peer.
+    pub address: Address,
+    /// 0..=65535.
+    pub weight: Option<u16>,
+    /// Up, down or drain.
+    pub status: Option<Status>,
+    /// Whether it is a backup.
+    pub backup: Option<bool>,
+    /// 0 for no limit.
+    pub max_conns: Option<u32>,
+    /// 0 for never.
+    pub max_fails: Option<u32>,
+    /// Seconds.
+    pub fail_timeout: Option<u32>,
+    /// Seconds.
+    pub slow_start: Option<u32>,
+}
+
+impl PeerPatch {
+    /// A patch that changes nothing of the peer at `address`.
+    pub fn new(address: Address) -> PeerPatch {
+        PeerPatch {
+            address,
+            weight: None,
+            status: None,
+            backup: None,
+            max_conns: None,
+            max_fails: None,
+            fail_timeout: None,
+            slow_start: None,
+        }
+    }
+
+    /// Changes the given fields of `peer`, which has this address; the others keep their values.
+    ///
+    /// The peer keeps its address as it spells it, too: a ring hashes the text, and another spelling would move keys.
+    pub fn apply(&self, peer: &mut Peer) {
+        set(&mut peer.weight, self.weight);
+        set(&mut peer.status, self.status);
+        set(&mut peer.backup, self.backup);
+        set(&mut peer.max_conns, self.max_conns);
+        set(&mut peer.max_fails, self.max_fails);
+        set(&mut peer.fail_timeout, self.fail_timeout);
+        set(&mut peer.slow_start, self.slow_start);
+    }
+
+    /// A new peer, with defaults for what was not given.
+    pub fn into_peer(self) -> Peer {
+        let mut peer = Peer::new(self.address.clone());
+        self.apply(&mut peer);
+        peer
+    }
+}
+
+fn set<T>(field: &mut T, given: Option<T>) {
+    if let Some(value) = given {
+        *field = value;
+    }
+}
+
+/// Reads a peer, whole or in part; `at` is its path in messages, such as `upstreams.api.peers[3]`, empty for none.
+///
+/// # Errors
+///
+/// [`crate::error::Code::Invalid`], the message naming the field, its value and what is allowed.
+///
+/// ```
+/// use dyups::config::{peer::peer_patch, value::parse};
+/// let patch = peer_patch(&parse(br#"{"host": "10.0.0.1", "weight": 3}"#).unwrap(), "peer").unwrap();
+/// assert_eq!((patch.address.text(), patch.weight, patch.status), ("10.0.0.1:80", Some(3), None));
+/// let error = peer_patch(&parse(br#"{"host": "10.0.0.1", "weight": -1}"#).unwrap(), "peer").unwrap_err();
+/// assert_eq!(error.message, "peer.weight: -1: allowed: an integer from 0 to 65535");
+/// ```
+pub fn peer_patch(value: &Value, at: &str) -> Result<PeerPatch> {
+    let object = Object::new(value, at, fields::PEER)?;
+    Ok(PeerPatch {
+        address: address(&object)?,
+        weight: object.number(&fields::WEIGHT)?,
+        status: object.choice(&fields::STATUS, &Status::NAMES)?,
+        backup: object.boolean(&fields::BACKUP)?,
+        max_conns: object.number(&fields::MAX_CONNS)?,
+        max_fails: object.number(&fields::MAX_FAILS)?,
+        fail_timeout: object.number(&fields::FAIL_TIMEOUT)?,
+        slow_start: object.number(&fields::SLOW_START)?,
+    })
+}
+
+/// Reads which peer is meant, and nothing else: the other known fields are not looked at.
+///
+/// # Errors
+///
+/// As [`peer_patch`].
+pub fn peer_address(value: &Value, at: &str) -> Result<Address> {
+    address(&Object::new(value, at, fields::PEER)?)
+}
+
+/// The address from `host` and `port`, from `server`, or from all of them, where `server` is how it was written.
+fn address(object: &Object<'_>) -> Result<Address> {
+    match (host_port(object)?, server(object)?) {
+        (None, None) => Err(object.missing(&fields::HOST)),
+        (Some(address), None) | (None, Some(address)) => Ok(address),
+        (Some(address), Some(server)) if server.same_as(&address) => Ok(server),
+        (Some(address), Some(server)) => {
+            let (path, server) = (object.path(&fields::SERVER), quote(server.server().as_bytes()));
+            let allowed = quote(address.text().as_bytes());
+            Err(Error::invalid(format!("{path}: {server}: allowed: the address of host and port, {allowed}")))
+        }
+    }
+}
+
+fn host_port(object: &Object<'_>) -> Result<Option<Address>> {
+    let port = object.number(&fields::PORT)?;
+    match object.text(&fields::HOST)? {
+        Some(host) => {
+            let address = Address::from_host_port(host, port);
+            address.map(Some).map_err(|error| error.within(object.path(&fields::HOST)))
+        }
+        // A port without its host is an address half given.
+        None if port.is_some() => Err(object.missing(&fields::HOST)),
+        None => Ok(None),
+    }
+}
+
+fn server(object: &Object<'_>) -> Result<Option<Address>> {
+    let Some(server) = object.text(&fields::SERVER)? else { return Ok(None) };
+    Address::from_server(server).map(Some).map_err(|error| error.within(object.path(&fields::SERVER)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::value::parse;
+
+    fn patch(json: &str) -> Result<PeerPatch> {
+        peer_patch(&parse(json.as_bytes()).unwrap(), "peer")
+    }
+
+    fn why(json: &str) -> String {
+        patch(json).unwrap_err().message.into_owned()
+    }
+
+    #[test]
+    fn a_peer_of_all_fields_is_read() {
+        let json = r#"{"host":"10.0.0.1","port":81,"weight":0,"status":"down","backup":true,"max_conns":1,
+            "max_fails":2,"fail_timeout":3,"slow_start":4294967295}"#;
+        let peer = patch(json).unwrap().into_peer();
+        let address = Address::from_server("10.0.0.1:81").unwrap();
+        assert_eq!(
+            peer,
+            Peer {
+                address,
+                weight: 0,
+                status: Status::Down,
+                backup: true,
+                max_conns: 1,
+                max_fails: 2,
+                fail_timeout: 3,
+                slow_start: u32::MAX
+            }
+        );
+    }
+
+    #[test]
+    fn what_is_not_given_is_the_default() {
+        let address = Address::from_server("10.0.0.1").unwrap();
+        assert_eq!(patch(r#"{"host":"10.0.0.1","port":null,"weight":null}"#).unwrap().into_peer(), Peer::new(address));
+    }
+
+    #[test]
+    fn a_patch_changes_what_was_given_and_keeps_the_rest() {
+        let mut peer = patch(r#"{"server":"[::1]","weight":5,"max_fails":7}"#).unwrap().into_peer();
+        let change = patch(r#"{"host":"[0:0::1]","port":80,"weight":9,"status":"drain"}"#).unwrap();
+        assert!(change.address.same_as(&peer.address));
+        change.apply(&mut peer);
+        assert_eq!((peer.weight, peer.status, peer.max_fails), (9, Status::Drain, 7));
+        assert_eq!(peer.address.server(), "[::1]");
+    }
+
+    #[test]
+    fn server_is_the_address_as_written() {
+        assert_eq!(patch(r#"{"server":"10.0.0.1"}"#).unwrap().address.server(), "10.0.0.1");
+        let all = r#"{"host":"10.0.0.1","port":80,"server":"10.0.0.1"}"#;
+        assert_eq!(patch(all).unwrap().address.server(), "10.0.0.1");
+        assert_eq!(
+            why(r#"{"host":"10.0.0.1","port":81,"server":"10.0.0.1"}"#),
+            r#"peer.server: "10.0.0.1": allowed: the address of host and port, "10.0.0.1:81""#
+        );
+    }
+
+    #[test]
+    fn an_address_has_to_be_given() {
+        let missing = "peer.host: not given: allowed: an IPv4 address, an IPv6 address in brackets, unix:/path";
+        assert_eq!(why("{}"), missing);
+        assert_eq!(why(r#"{"port":80}"#), missing);
+        assert_eq!(why(r#"{"port":80,"server":"10.0.0.1"}"#), missing);
+    }
+
+    #[test]
+    fn a_bad_field_is_named_with_its_value_and_what_is_allowed() {
+        assert!(
+            why(r#"{"host":"api.local"}"#).starts_with(r#"peer.host: "api.local": a name that needs DNS; allowed:"#)
+        );
+        assert!(why(r#"{"host":5}"#).starts_with("peer.host: 5: allowed: an IPv4 address"));
+        assert!(why(r#"{"host":"unix:/p","port":1}"#).starts_with(r#"peer.host: "unix:/p": a unix path has no port"#));
+        assert!(why(r#"{"server":"x y"}"#).starts_with(r#"peer.server: "x y": not an address"#));
+        assert_eq!(why(r#"{"host":"1.1.1.1","port":0}"#), "peer.port: 0: allowed: an integer from 1 to 65535");
+        assert_eq!(
+            why(r#"{"host":"1.1.1.1","fail_timeout":"10s"}"#),
+            r#"peer.fail_timeout: "10s": allowed: an integer from 0 to 4294967295 (seconds)"#
+        );
+    }
+
+    #[test]
+    fn without_a_path_the_field_stands_first() {
+        let value = parse(br#"{"host":"1.1.1.1","weight":-1}"#).unwrap();
+        assert_eq!(peer_patch(&value, "").unwrap_err().message, "weight: -1: allowed: an integer from 0 to 65535");
+    }
+
+    #[test]
+    fn for_an_address_the_other_fields_are_not_looked_at() {
+        let address = |json: &str| peer_address(&parse(json.as_bytes()).unwrap(), "peer");
+        assert_eq!(address(r#"{"host":"1.1.1.1","weight":"x"}"#), Address::from_server("1.1.1.1"));
+        assert!(address(r#"{"host":"1.1.1.1","x":1}"#).unwrap_err().message.starts_with("peer.x: not known"));
+    }
+}

@@ -1,0 +1,154 @@
+//! An upstream as an object.
+
+use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
+
+use super::fields;
+use super::object::Object;
+use super::peer::peer_patch;
+use super::value::Value;
+use crate::balance::{HashId, Method};
+use crate::error::{Error, Result};
+use crate::table::upstream::MAX_PEERS;
+use crate::table::{Address, Peer, Upstream, name};
+
+/// Reads a whole upstream; `at` is its path in messages, such as `upstreams.api`, empty for none.
+///
+/// # Errors
+///
+/// [`crate::error::Code::Invalid`]: a bad name or field, no `peers`, more than [`MAX_PEERS`] of them, or two with one
+/// address.
+///
+/// ```
+/// use dyups::config::{upstream::upstream, value::parse};
+/// let value = parse(br#"{"peers": [{"host": "10.0.0.1", "port": 8080}]}"#).unwrap();
+/// let api = upstream("api", &value, "upstreams.api").unwrap();
+/// assert_eq!(api.peers[0].address.text(), "10.0.0.1:8080");
+/// ```
+pub fn upstream(name: &str, value: &Value, at: &str) -> Result<Upstream> {
+    let name = name::check(name.as_bytes())?;
+    let object = Object::new(value, at, fields::UPSTREAM)?;
+    Ok(Upstream {
+        name: name.to_string(),
+        method: object.choice(&fields::METHOD, &Method::NAMES)?,
+        hash_id: object.choice(&fields::HASH_ID, &HashId::NAMES)?.unwrap_or_default(),
+        peers: peers(&object)?,
+    })
+}
+
+fn peers(object: &Object<'_>) -> Result<Vec<Peer>> {
+    let path = object.path(&fields::PEERS);
+    let list = object.list(&fields::PEERS)?.ok_or_else(|| object.missing(&fields::PEERS))?;
+    if list.len() > MAX_PEERS {
+        return Err(Error::invalid(format!("{path}: {} peers: allowed: at most {MAX_PEERS}", list.len())));
+    }
+    let mut peers = Vec::with_capacity(list.len());
+    for (i, value) in list.iter().enumerate() {
+        peers.push(peer_patch(value, &format!("{path}[{i}]"))?.into_peer());
+    }
+    match first_repeat(&peers) {
+        None => Ok(peers),
+        Some((first, again)) => {
+            let address = peers[again].address.server();
+            Err(Error::invalid(format!("{path}[{again}]: {address}: the same address as {path}[{first}]")))
+        }
+    }
+}
+
+/// The indexes of the first peer whose address an earlier one has: `(earlier, peer)`. Takes time in proportion to the
+/// peers.
+pub fn first_repeat(peers: &[Peer]) -> Option<(usize, usize)> {
+    let mut seen = HashMap::with_capacity(peers.len());
+    peers.iter().enumerate().find_map(|(i, peer)| seen.insert(Same(&peer.address), i).map(|first| (first, i)))
+}
+
+/// An address by what it is, not by how it is written.
+struct Same<'a>(&'a Address);
+
+impl PartialEq for Same<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.same_as(other.0)
+    }
+}
+
+impl Eq for Same<'_> {}
+
+impl Hash for Same<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.ident().hash(state);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::value::parse;
+
+    fn read(json: &str) -> Result<Upstream> {
+        upstream("api", &parse(json.as_bytes()).unwrap(), "upstreams.api")
+    }
+
+    fn why(json: &str) -> String {
+        read(json).unwrap_err().message.into_owned()
+    }
+
+    #[test]
+    fn an_upstream_is_read_with_defaults() {
+        let api = read(r#"{"peers":[{"host":"10.0.0.1"},{"host":"unix:/p"}]}"#).unwrap();
+        assert_eq!((api.name.as_str(), api.method, api.hash_id), ("api", None, HashId::Nginx));
+        assert_eq!(api.peers.len(), 2);
+    }
+
+    #[test]
+    fn method_and_hash_id_are_read() {
+        let api = read(r#"{"method":"chash","hash_id":"host:port","peers":[]}"#).unwrap();
+        assert_eq!((api.method, api.hash_id), (Some(Method::Chash), HashId::HostPort));
+        assert_eq!(
+            why(r#"{"method":"ip_hash","peers":[]}"#),
+            r#"upstreams.api.method: "ip_hash": allowed: "rr" or "chash""#
+        );
+    }
+
+    #[test]
+    fn peers_have_to_be_given_but_may_be_none() {
+        assert_eq!(why("{}"), "upstreams.api.peers: not given: allowed: a list");
+        assert_eq!(why(r#"{"peers":null}"#), "upstreams.api.peers: not given: allowed: a list");
+        assert_eq!(read(r#"{"peers":[]}"#).unwrap().peers, []);
+        assert_eq!(read(r#"{"peers":{}}"#).unwrap().peers, []);
+    }
+
+    #[test]
+    fn what_status_adds_is_ignored() {
+        assert_eq!(read(r#"{"generation":3,"origin":{"file":"x"},"peers":[]}"#).unwrap().peers, []);
+    }
+
+    #[test]
+    fn a_bad_peer_is_named_by_its_index() {
+        assert_eq!(
+            why(r#"{"peers":[{"host":"10.0.0.1"},{"host":"10.0.0.2","weight":2.5}]}"#),
+            "upstreams.api.peers[1].weight: 2.5: allowed: an integer from 0 to 65535"
+        );
+        assert_eq!(why(r#"{"peers":["10.0.0.1"]}"#), r#"upstreams.api.peers[0]: "10.0.0.1": allowed: an object"#);
+    }
+
+    #[test]
+    fn two_peers_with_one_address_are_named() {
+        assert_eq!(
+            why(r#"{"peers":[{"host":"[::2]"},{"host":"[::1]"},{"host":"[::3]"},{"host":"[0::1]","port":80}]}"#),
+            "upstreams.api.peers[3]: [0::1]:80: the same address as upstreams.api.peers[1]"
+        );
+    }
+
+    #[test]
+    fn too_many_peers_are_refused() {
+        let value = Value::Map(vec![("peers".into(), Value::List(vec![Value::Null; MAX_PEERS + 1]))]);
+        let error = upstream("api", &value, "").unwrap_err();
+        assert_eq!(error.message, "peers: 262145 peers: allowed: at most 262144");
+    }
+
+    #[test]
+    fn a_bad_name_is_refused() {
+        let value = parse(br#"{"peers":[]}"#).unwrap();
+        assert!(upstream("a/b", &value, "").unwrap_err().message.starts_with(r#"upstream "a/b": "#));
+    }
+}

@@ -1,0 +1,69 @@
+//! One peer: its address and what an operator sets of it.
+
+use super::address::Address;
+
+/// Whether a peer takes part in the picking.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[repr(u8)]
+pub enum Status {
+    /// Picked.
+    #[default]
+    Up = 0,
+    /// Out: never picked.
+    Down = 1,
+    /// No new picks; what runs may finish.
+    Drain = 2,
+}
+
+impl Status {
+    /// All of them, by the name that files and calls use.
+    pub const NAMES: [(&'static str, Status); 3] =
+        [("up", Status::Up), ("down", Status::Down), ("drain", Status::Drain)];
+
+    /// `"up"`, `"down"` or `"drain"`.
+    pub fn name(self) -> &'static str {
+        Self::NAMES[self as usize].0
+    }
+}
+
+/// A peer of an upstream, with nginx's own words and defaults for what `server` lines set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Where it listens, as written and as parsed.
+    pub address: Address,
+    /// Share of the traffic, 0..=65535; 0 takes none and keeps its place. Default 1.
+    pub weight: u16,
+    /// Default up.
+    pub status: Status,
+    /// Picked only when no primary can be. Default false.
+    pub backup: bool,
+    /// Most open connections at once, 0 for no limit. Default 0.
+    pub max_conns: u32,
+    /// Failures within `fail_timeout` that take the peer out, 0 for never. Default 1.
+    pub max_fails: u32,
+    /// Seconds: the window of `max_fails`, and how long the peer is out. Default 10.
+    pub fail_timeout: u32,
+    /// Seconds over which a peer that came back grows to its weight, 0 for at once. Default 0.
+    pub slow_start: u32,
+}
+
+impl Peer {
+    /// A peer at `address` with every default.
+    pub fn new(address: Address) -> Self {
+        Peer {
+            address,
+            weight: 1,
+            status: Status::Up,
+            backup: false,
+            max_conns: 0,
+            max_fails: 1,
+            fail_timeout: 10,
+            slow_start: 0,
+        }
+    }
+
+    /// Whether configuration lets this peer be picked at all.
+    pub fn takes_traffic(&self) -> bool {
+        self.status == Status::Up && self.weight > 0
+    }
+}
