@@ -1,6 +1,7 @@
 //! How a peer is picked: one file a method.
 
 pub mod chash;
+pub mod pick;
 pub mod rr;
 
 /// A method of picking. The numbers are part of the C ABI (`dyups_find`, 0 there means "the upstream's own").

@@ -148,6 +148,12 @@ pub const PEER: &[Field] =
 pub const UPSTREAM: &[Field] =
     &[METHOD, HASH_ID, PEERS, field("generation", Kind::ReadOnly), field("origin", Kind::ReadOnly)];
 
+/// Options of a deletion: the peers go with their upstream.
+pub const FORCE: Field = field("force", Kind::Bool);
+
+/// All that dyups knows of the options of a deletion.
+pub const DELETE: &[Field] = &[FORCE];
+
 /// All that dyups knows of a file.
 pub const FILE: &[Field] =
     &[UPSTREAMS, field("version", Kind::ReadOnly), field("region", Kind::ReadOnly), field("workers", Kind::ReadOnly)];

@@ -17,6 +17,7 @@ pub mod json;
 pub mod nginx;
 pub mod object;
 pub mod peer;
+pub mod setup;
 pub mod show;
 pub mod upstream;
 pub mod value;

@@ -55,6 +55,18 @@ fn peers(object: &Object<'_>) -> Result<Vec<Peer>> {
     }
 }
 
+/// The options of a deletion: whether it is forced. `null` is none.
+///
+/// # Errors
+///
+/// [`crate::error::Code::Invalid`] as for any object.
+pub fn force(value: &Value, at: &str) -> Result<bool> {
+    match value {
+        Value::Null => Ok(false),
+        _ => Ok(Object::new(value, at, fields::DELETE)?.boolean(&fields::FORCE)?.unwrap_or(false)),
+    }
+}
+
 /// The indexes of the first peer whose address an earlier one has: `(earlier, peer)`. Takes time in proportion to the
 /// peers.
 pub fn first_repeat(peers: &[Peer]) -> Option<(usize, usize)> {

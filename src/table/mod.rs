@@ -1,10 +1,21 @@
-//! Upstreams and peers.
+//! Upstreams and peers: what the table is, and how a new version of it is published.
+//!
+//! - [`upstream`], [`peer`], [`address`], [`name`]: values, as an operator gives them
+//! - [`snapshot`]: how an upstream is laid out for readers
+//! - [`directory`]: from a name to its record
+//! - [`store`]: publishing, and repair
+//! - [`ops`]: what an operator can do
 
 pub mod address;
+pub mod directory;
 pub mod name;
+pub mod ops;
 pub mod peer;
+pub mod snapshot;
+pub mod store;
 pub mod upstream;
 
 pub use address::Address;
 pub use peer::{Peer, Status};
+pub use store::Table;
 pub use upstream::Upstream;

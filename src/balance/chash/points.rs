@@ -111,7 +111,7 @@ fn split(server: &[u8]) -> (&[u8], &[u8]) {
 
 /// How many points are made side by side. Each follows from another, so one by one they would wait for their look-ups.
 const LANES: usize = 4;
-const _: () = assert!(POINTS_PER_WEIGHT % LANES == 0);
+const _: () = assert!(POINTS_PER_WEIGHT.is_multiple_of(LANES));
 
 /// A linear function of 32 bits, as a table for each byte.
 type Linear = [[u32; 256]; 4];

@@ -1,0 +1,312 @@
+/* dyups: changes nginx upstreams while nginx runs. The C ABI.
+ * Generated from src/ffi by `make header`; do not edit.
+ *
+ * A negative result is a dyups_code; dyups_error() then has the message. Bytes are given by pointer and length. */
+
+#ifndef DYUPS_H
+#define DYUPS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+// Version of this ABI. It changes when a function or a struct of `dyups.h` changes in a way that an old caller would not survive.
+#define DYUPS_ABI 1
+
+// Why a call failed. The numbers are part of the C ABI (`DYUPS_*` in `dyups.h`).
+typedef enum {
+  // An argument or a field is not what is allowed; nothing was changed.
+  DYUPS_INVALID = -1,
+  // There is no such upstream or peer.
+  DYUPS_NOT_FOUND = -2,
+  // An upstream that still has peers was to be deleted without force.
+  DYUPS_NOT_EMPTY = -3,
+  // The region, its file system or one of its fixed tables is full; nothing was changed.
+  DYUPS_FULL = -4,
+  // Another process holds the writer lock; nothing was changed, try again.
+  DYUPS_BUSY = -5,
+  // The table changed under the reader more often than it may try again.
+  DYUPS_CHANGING = -6,
+  // The upstream is there, but none of its peers can be picked.
+  DYUPS_NO_PEER = -7,
+  // `setup` has not succeeded in this process.
+  DYUPS_NOT_SET_UP = -8,
+  // The region does not make sense: a damaged or foreign file.
+  DYUPS_DAMAGED = -9,
+  // The operating system refused: a file, a mapping, a permission.
+  DYUPS_SYSTEM = -10,
+  // A bug in dyups: a panic that was caught at the edge of the library.
+  DYUPS_INTERNAL = -11,
+} dyups_code;
+
+// An upstream's name and what was last seen of it. Belongs to one thread.
+typedef struct dyups_handle dyups_handle;
+
+// The peers that a request has tried, by the identity of their address, so that it outlives changes of the table.
+typedef struct {
+  // How many of `idents` are set, at most 64; then there is no peer left for the request. 0 for a new one.
+  uint32_t count;
+  // Identities of the tried peers.
+  uint64_t idents[64];
+} dyups_tried;
+
+// Where the text of the picked peer goes.
+typedef struct {
+  // Bytes of `text` that are set; 0: see `dyups_find_cached`.
+  uint32_t len;
+  // 1 when the upstream lacks the ring that this pick wanted, see `dyups_build_ring`.
+  uint32_t wants_ring;
+  // `host:port`, `[host]:port` or `unix:/path`; not terminated.
+  uint8_t text[120];
+} dyups_peer_text;
+
+// A text that belongs to the library: valid until the next call in this thread that returns one.
+typedef struct {
+  // The bytes, not terminated; never NULL.
+  const char *data;
+  // How many.
+  size_t len;
+} dyups_text;
+
+// An answer to an HTTP request.
+typedef struct {
+  // HTTP status.
+  uint32_t status;
+  // Body.
+  dyups_text body;
+  // Content-Type of the body.
+  dyups_text content_type;
+  // What went wrong or should be read, in full; empty when all is well.
+  dyups_text error;
+} dyups_reply;
+
+// The message of the last call in this thread that failed: one line of UTF-8, NUL-terminated.
+//
+// Arguments: none. Returns: never NULL; empty when nothing has failed yet. Valid until the next call of the library in this
+// thread. Errors: none.
+const char *dyups_error(void);
+
+// The version of the ABI, `DYUPS_ABI` of the header that the library was built with.
+//
+// Arguments: none. Returns: the version; a caller who was made for another one must not call anything else.
+// Errors: none. It does nothing else, so benchmarks use it as the empty call.
+uint32_t dyups_abi(void);
+
+// The version of the library, such as `0.1.0`, NUL-terminated, for the life of the process.
+const char *dyups_version(void);
+
+// The declarations of `dyups.h` in the form that LuaJIT's `ffi.cdef` takes, NUL-terminated, for the life of the process.
+const char *dyups_cdef(void);
+
+// Maps the region, making it if it is not there, and loads the files with upstreams. To be called in nginx's master
+// (`init_by_lua`), so that all workers inherit it; again at each reload; harmless to call more often.
+//
+// Arguments: `conf`, `len`: a JSON object with `shm_path` (text), `shm_size` (bytes, or a text like `"64m"`, 256 KiB to
+// 4 GiB, default `"128m"`), `files` (a path or a list of paths: JSON, or nginx's `upstream` blocks), `overwrite` (bool),
+// `prefix` (text: where relative paths start, default `/`).
+//
+// Returns: 0; `dyups_notes` then has what an operator should read.
+//
+// Errors: `DYUPS_INVALID` (a field, a file), `DYUPS_SYSTEM` (owner, mode, permission, a foreign file, another layout),
+// `DYUPS_FULL` (file system or region), `DYUPS_BUSY` (another process is at it). The region stays mapped when only the files
+// are wrong.
+//
+// # Safety
+//
+// `conf` points to `len` bytes.
+int32_t dyups_setup(const char *conf,
+                    size_t len);
+
+// What the last successful `dyups_setup` of this thread wants an operator to read: lines, each with a newline at its end,
+// NUL-terminated. Returns: never NULL; valid until the next `dyups_setup` of this thread.
+const char *dyups_notes(void);
+
+// Claims a worker slot for the life of this process. To be called once in each worker (`init_worker_by_lua`); harmless to
+// call again.
+//
+// Arguments: none. Returns: the number of the slot, 0 to 511.
+// Errors: `DYUPS_NOT_SET_UP`, `DYUPS_FULL` when all slots are taken.
+int32_t dyups_start(void);
+
+// Whether the region's file was deleted or replaced under its users.
+//
+// Arguments: none. Returns: 0 if all is well; 1 if it was, and `dyups_error` then says what that means.
+// Errors: `DYUPS_NOT_SET_UP`. It reads the file system: not for the request path.
+int32_t dyups_lost(void);
+
+// The number of a method, for `dyups_find`.
+//
+// Arguments: `name`, `len`: `rr` or `chash`. Returns: its number, at least 1.
+// Errors: `DYUPS_INVALID`; the message lists the known methods.
+//
+// # Safety
+//
+// `name` points to `len` bytes.
+int32_t dyups_method(const char *name, size_t len);
+
+// Opens a handle for an upstream, which `dyups_find` picks from. It stays good when the upstream changes, goes and comes back.
+//
+// Arguments: `name`, `len`: the upstream, which must be there now. Returns: a handle for this thread, to be closed with
+// `dyups_close`; NULL on error.
+//
+// Errors (in `dyups_error`): no such upstream, a name that cannot be, not set up.
+//
+// # Safety
+//
+// `name` points to `len` bytes.
+dyups_handle *dyups_open(const char *name,
+                         size_t len);
+
+// Closes a handle. NULL is allowed.
+//
+// # Safety
+//
+// `handle` comes from `dyups_open`, was not closed before, and is not used afterwards.
+void dyups_close(dyups_handle *handle);
+
+// Picks a peer of an upstream: no lock, no system call, no allocation.
+//
+// Arguments: `handle`; `key`, `key_len`: what chash hashes (NULL: no key); `method`: 0 for the upstream's own (else chash
+// with a key, rr without), or a number from `dyups_method`; `tried`: NULL, or the peers that this request has tried, which are
+// passed over and to which the picked one is added; `peer`: where the text of the peer goes.
+//
+// Returns: the index of the peer in this version of its upstream, at least 0. `peer->text` then holds `peer->len` bytes such
+// as `10.0.0.1:8080`, `[::1]:80` or `unix:/path`, without a NUL. `peer->wants_ring` 1: chash had to do without a ring; call
+// `dyups_build_ring` soon.
+//
+// Errors: `DYUPS_NOT_FOUND` (no such upstream any more), `DYUPS_NO_PEER` (nobody can be picked, or all were tried),
+// `DYUPS_CHANGING` (16 changes met one read: try again), `DYUPS_INVALID` (method, NULL), `DYUPS_NOT_SET_UP`, `DYUPS_DAMAGED`.
+//
+// # Safety
+//
+// `handle` is open and of this thread; `key` points to `key_len` bytes or is NULL; `tried` is NULL or valid; `peer` is valid.
+int32_t dyups_find(dyups_handle *handle,
+                   const char *key,
+                   size_t key_len,
+                   uint32_t method,
+                   dyups_tried *tried,
+                   dyups_peer_text *peer);
+
+// As `dyups_find`, but `peer->len` is 0 when this handle has given out the same index before and the upstream has not changed
+// since: for a caller who keeps texts by index, as Lua does to save the strings.
+//
+// # Safety
+//
+// As `dyups_find`.
+int32_t dyups_find_cached(dyups_handle *handle,
+                          const char *key,
+                          size_t key_len,
+                          uint32_t method,
+                          dyups_tried *tried,
+                          dyups_peer_text *peer);
+
+// Gives an upstream the ring that a find by chash lacked. From then on every version of it has one.
+//
+// Arguments: `name`, `len`: the upstream; `wait_ms`: see `dyups_add_peer`. Returns: 0.
+// Errors: as `dyups_add_peer`; `DYUPS_INVALID` when its weights make too large a ring.
+//
+// # Safety
+//
+// `name` points to `len` bytes.
+int32_t dyups_build_ring(const char *name, size_t len, uint32_t wait_ms);
+
+// Adds a peer to an upstream, making the upstream if it is new. On a peer that is there the given fields change and the others
+// keep their values.
+//
+// Arguments: `name`, `len`: the upstream, 1 to 255 bytes. `json`, `json_len`: an object with `host` (an IPv4 address, an IPv6
+// address in brackets, or `unix:/path`), `port` (1 to 65535, default 80), or both as `server`; `weight` (0 to 65535, default
+// 1), `status` (`up`, `down`, `drain`), `backup` (bool), `max_conns` and `max_fails` (0 to 4294967295, default 0 and 1),
+// `fail_timeout` and `slow_start` (seconds, default 10 and 0). `wait_ms`: milliseconds (at most 60000) to try for the
+// writer's turn; with 0 the call never sleeps, and `DYUPS_BUSY` asks the caller to come again.
+//
+// Returns: 0. Errors: `DYUPS_INVALID`, `DYUPS_FULL`, `DYUPS_BUSY` (names the holder), `DYUPS_NOT_SET_UP`, `DYUPS_DAMAGED`. The
+// table is as it was after any of them.
+//
+// # Safety
+//
+// `name` points to `len` bytes, `json` to `json_len`.
+int32_t dyups_add_peer(const char *name,
+                       size_t len,
+                       const char *json,
+                       size_t json_len,
+                       uint32_t wait_ms);
+
+// Changes the given fields of a peer that is there.
+//
+// Arguments, errors: as `dyups_add_peer`; and `DYUPS_NOT_FOUND` when there is no such upstream or peer. Returns: 0.
+//
+// # Safety
+//
+// As `dyups_add_peer`.
+int32_t dyups_set_peer(const char *name, size_t len, const char *json, size_t json_len, uint32_t wait_ms);
+
+// Takes a peer out of an upstream. The upstream stays, even without peers.
+//
+// Arguments: as `dyups_add_peer`, of which only the address counts. Returns: 0.
+// Errors: as `dyups_set_peer`.
+//
+// # Safety
+//
+// As `dyups_add_peer`.
+int32_t dyups_delete_peer(const char *name, size_t len, const char *json, size_t json_len, uint32_t wait_ms);
+
+// Replaces an upstream as a whole, or makes it: no pick sees a mixture.
+//
+// Arguments: `name`, `len`: the upstream. `json`, `json_len`: an object with `peers` (a list of objects as in
+// `dyups_add_peer`), `method` (`rr` or `chash`; left out: by the call), `hash_id` (`nginx`, the default, or `host:port`).
+// `wait_ms`: as there. Returns: 0. Errors: as `dyups_add_peer`.
+//
+// # Safety
+//
+// As `dyups_add_peer`.
+int32_t dyups_set_upstream(const char *name,
+                           size_t len,
+                           const char *json,
+                           size_t json_len,
+                           uint32_t wait_ms);
+
+// Deletes an upstream.
+//
+// Arguments: `name`, `len`: the upstream. `json`, `json_len`: `null`, or an object with `force` (bool): delete it with its
+// peers. `wait_ms`: as in `dyups_add_peer`. Returns: 0.
+// Errors: `DYUPS_NOT_FOUND`, `DYUPS_NOT_EMPTY` (it has peers and there is no force), and those of `dyups_add_peer`.
+//
+// # Safety
+//
+// As `dyups_add_peer`.
+int32_t dyups_delete_upstream(const char *name,
+                              size_t len,
+                              const char *json,
+                              size_t json_len,
+                              uint32_t wait_ms);
+
+// The table, or one upstream of it, as JSON in the shape of the upstreams file, with read-only fields.
+//
+// Arguments: `name`, `len`: the upstream, or NULL for all. `text`: where the answer goes. Returns: 0.
+// Errors: `DYUPS_NOT_FOUND`, `DYUPS_CHANGING`, `DYUPS_NOT_SET_UP`, `DYUPS_INVALID`, `DYUPS_DAMAGED`.
+//
+// # Safety
+//
+// `name` points to `len` bytes or is NULL; `text` is valid.
+int32_t dyups_status(const char *name, size_t len, dyups_text *text);
+
+// Answers a request of the HTTP interface: that of ngx_http_dyups_module (`/list`, `/detail`, `/upstream/NAME`), and
+// `/status`.
+//
+// Arguments: `method`, `path` (decoded, without query), `body`, each with its length; `wait_ms`: as in `dyups_add_peer`. `reply`:
+// where the answer goes. Returns: 0, also for an answer that says no; `DYUPS_BUSY` when a change has to be tried again: the reply
+// is complete then too (status 409), for a caller who gives up.
+// Errors: `DYUPS_NOT_SET_UP`, `DYUPS_INVALID` (NULL, more than 64 MiB).
+//
+// # Safety
+//
+// The pointers point to as many bytes as their lengths say; `reply` is valid.
+int32_t dyups_admin(const char *method,
+                    size_t method_len,
+                    const char *path,
+                    size_t path_len,
+                    const char *body,
+                    size_t body_len,
+                    uint32_t wait_ms,
+                    dyups_reply *reply);
+
+#endif  /* DYUPS_H */

@@ -1,0 +1,347 @@
+//! One pick: from an upstream's name and a key to a peer, without a lock, a system call or an allocation.
+//!
+//! A [`Handle`] remembers where its upstream was found and what its header said, as of one stamp. As long as the stamp is the
+//! record's, a pick is: the stamp, the method's own few words, the stamp again.
+
+use super::Method;
+use super::chash::{self, Base, Pick};
+use crate::shm::versioned::{TRIES, Unread};
+use crate::shm::{Damaged, Mem, Stamp};
+use crate::table::directory::{Directory, counter_at, stamp_at};
+use crate::table::snapshot::{Flags, Group, MAX_TEXT, RingWords, View};
+use crate::table::store::Table;
+
+/// Most peers that one request may try; then there is none left for it.
+pub(crate) const MAX_TRIED: usize = 64;
+
+/// How far a pick that must pass over tried peers follows the schedule or the ring, before it looks at every peer.
+const WALK: u32 = 128;
+
+/// The peers that a request has tried, by the identity of their address, so that it outlives changes of the table.
+#[derive(Clone, Debug)]
+#[repr(C)]
+pub struct Tried {
+    /// How many of `idents` are set, at most 64; then there is no peer left for the request. 0 for a new one.
+    pub count: u32,
+    /// Identities of the tried peers.
+    pub idents: [u64; 64],
+}
+
+impl Default for Tried {
+    fn default() -> Self {
+        Tried { count: 0, idents: [0; MAX_TRIED] }
+    }
+}
+
+impl Tried {
+    fn idents(&self) -> &[u64] {
+        &self.idents[..(self.count as usize).min(MAX_TRIED)]
+    }
+
+    fn has(&self, ident: u64) -> bool {
+        self.idents().contains(&ident)
+    }
+
+    fn push(&mut self, ident: u64) {
+        if let Some(free) = self.idents.get_mut(self.count as usize) {
+            *free = ident;
+            self.count += 1;
+        }
+    }
+}
+
+/// Why there is no peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Miss {
+    /// No upstream has this name.
+    NotFound,
+    /// It has no peer that configuration lets pick.
+    NoPeer,
+    /// All that can be picked have been tried.
+    AllTried,
+    /// chash would need a ring above the limit.
+    RingTooLarge,
+    /// The table changed under the reader too often.
+    Changing,
+    /// The region does not make sense.
+    Damaged,
+}
+
+impl From<Damaged> for Miss {
+    fn from(Damaged: Damaged) -> Self {
+        Miss::Damaged
+    }
+}
+
+impl From<Unread> for Miss {
+    fn from(unread: Unread) -> Self {
+        match unread {
+            Unread::Changing => Miss::Changing,
+            Unread::Damaged => Miss::Damaged,
+        }
+    }
+}
+
+/// What is asked of a pick.
+#[derive(Debug, Default)]
+pub struct Ask<'a> {
+    /// What chash hashes; `None`: the empty key.
+    pub key: Option<&'a [u8]>,
+    /// `None`: the upstream's own method, else chash with a key and rr without.
+    pub method: Option<Method>,
+    /// Passed over, and added to.
+    pub tried: Option<&'a mut Tried>,
+}
+
+/// Where the text of the picked peer goes.
+#[derive(Debug)]
+#[repr(C)]
+pub struct PeerText {
+    /// Bytes of `text` that are set; 0: see `dyups_find_cached`.
+    pub len: u32,
+    /// 1 when the upstream lacks the ring that this pick wanted, see `dyups_build_ring`.
+    pub wants_ring: u32,
+    /// `host:port`, `[host]:port` or `unix:/path`; not terminated.
+    pub text: [u8; 120],
+}
+
+impl Default for PeerText {
+    fn default() -> Self {
+        PeerText { len: 0, wants_ring: 0, text: [0; MAX_TEXT] }
+    }
+}
+
+/// An upstream's name and what was last seen of it. Belongs to one thread.
+#[derive(Debug)]
+pub struct Handle {
+    name: Box<[u8]>,
+    record: u32,
+    stamp_at: usize,
+    view: View,
+    /// One bit a peer: its text was given out since the stamp changed.
+    given: Vec<u64>,
+}
+
+impl Handle {
+    /// A handle for `name`, whether or not there is such an upstream yet.
+    pub fn new(name: &[u8]) -> Self {
+        Handle { name: name.into(), record: 0, stamp_at: usize::MAX, view: View::default(), given: Vec::new() }
+    }
+
+    /// The name.
+    pub fn name(&self) -> &[u8] {
+        &self.name
+    }
+
+    /// Picks a peer. Returns its index, good for this version of the upstream only, and its text in `out`.
+    ///
+    /// With `cached`, the text is left out (`len` 0) when this handle gave the same index out already and the upstream has
+    /// not changed since: whoever keeps the texts by index need not make them again.
+    #[inline]
+    pub fn pick(&mut self, table: &Table, mut ask: Ask<'_>, cached: bool, out: &mut PeerText) -> Result<u32, Miss> {
+        let mem = table.region().mem();
+        for _ in 0..TRIES {
+            let stamp = Stamp(mem.load_acquire(self.stamp_at).unwrap_or(0));
+            if stamp != self.view.stamp || stamp.block() == 0 {
+                self.find(table)?;
+                continue;
+            }
+            let picked = self.pick_once(table, mem, &ask, cached, out);
+            if crate::shm::versioned::holds(mem, self.stamp_at, stamp)? {
+                let (index, ident) = picked?;
+                self.note_given(index, cached, out);
+                if let (Some(tried), Some(ident)) = (&mut ask.tried, ident) {
+                    tried.push(ident);
+                }
+                return Ok(index);
+            }
+        }
+        Err(Miss::Changing)
+    }
+
+    /// Looks the name up anew.
+    #[cold]
+    fn find(&mut self, table: &Table) -> Result<(), Miss> {
+        let (record, view) = Directory::new(table.region()).find(&self.name)?.ok_or(Miss::NotFound)?;
+        if view.flags.has(Flags::DELETED) {
+            return Err(Miss::NotFound);
+        }
+        self.record = record;
+        self.stamp_at = stamp_at(table.region().geometry(), record);
+        self.view = view;
+        self.given.clear();
+        self.given.resize((view.peers as usize).div_ceil(64), 0);
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn pick_once(
+        &self,
+        table: &Table,
+        mem: &Mem,
+        ask: &Ask<'_>,
+        cached: bool,
+        out: &mut PeerText,
+    ) -> Result<(u32, Option<u64>), Miss> {
+        let view = &self.view;
+        let method = ask.method.or(view.method).unwrap_or(if ask.key.is_some() { Method::Chash } else { Method::Rr });
+        let one = One { table, mem, view, tried: ask.tried.as_deref().filter(|tried| tried.count > 0) };
+        out.wants_ring = 0;
+        let index = match method {
+            Method::Rr => one.rr(self.record)?,
+            Method::Chash => one.chash(ask.key.unwrap_or_default(), out)?,
+        };
+        let ident = ask.tried.as_ref().map(|_| view.ident(mem, index)).transpose()?;
+        out.len = match cached && self.was_given(index) {
+            true => 0,
+            false => view.text(mem, index, &mut out.text)? as u32,
+        };
+        Ok((index, ident))
+    }
+
+    #[inline(always)]
+    fn was_given(&self, index: u32) -> bool {
+        self.given.get(index as usize / 64).is_some_and(|bits| bits >> (index % 64) & 1 == 1)
+    }
+
+    #[inline(always)]
+    fn note_given(&mut self, index: u32, cached: bool, out: &PeerText) {
+        if cached
+            && out.len != 0
+            && let Some(bits) = self.given.get_mut(index as usize / 64)
+        {
+            *bits |= 1 << (index % 64);
+        }
+    }
+}
+
+/// One try under one stamp.
+struct One<'a> {
+    table: &'a Table,
+    mem: &'a Mem,
+    view: &'a View,
+    tried: Option<&'a Tried>,
+}
+
+impl One<'_> {
+    #[inline(always)]
+    fn rr(&self, record: u32) -> Result<u32, Miss> {
+        let count = self.mem.add(counter_at(self.table.region().geometry(), record), 1)?;
+        let schedule = &self.view.schedules[Group::Primary as usize];
+        if schedule.len != 0 && self.tried.is_none() {
+            return Ok(self.view.scheduled(self.mem, schedule, (count % u64::from(schedule.len)) as u32)?);
+        }
+        self.groups(|group| self.rr_in(group, count))
+    }
+
+    #[inline(always)]
+    fn chash(&self, key: &[u8], out: &mut PeerText) -> Result<u32, Miss> {
+        let hash = chash::key_hash(key);
+        let ring = &self.view.rings[Group::Primary as usize];
+        if ring.block != 0 && self.tried.is_none() {
+            let words = RingWords::new(self.mem, ring);
+            let position = chash::successor(&words, ring.shape, hash).ok_or(Damaged)?;
+            return self.in_view(chash::peer_at(&words, ring.shape, position).ok_or(Damaged)?);
+        }
+        self.groups(|group| self.chash_in(group, hash, out))
+    }
+
+    /// Asks the primaries, then the backups.
+    #[cold]
+    fn groups(&self, mut ask: impl FnMut(Group) -> Result<Option<u32>, Miss>) -> Result<u32, Miss> {
+        let mut some = false;
+        for group in Group::ALL {
+            if self.view.schedules[group as usize].len != 0 {
+                some = true;
+                if let Some(index) = ask(group)? {
+                    return Ok(index);
+                }
+            }
+        }
+        Err(if some { Miss::AllTried } else { Miss::NoPeer })
+    }
+
+    fn rr_in(&self, group: Group, count: u64) -> Result<Option<u32>, Miss> {
+        let schedule = &self.view.schedules[group as usize];
+        let len = u64::from(schedule.len);
+        for step in 0..len.min(u64::from(WALK)) {
+            let index = self.view.scheduled(self.mem, schedule, (count.wrapping_add(step) % len) as u32)?;
+            if self.untried(index)? {
+                return Ok(Some(index));
+            }
+        }
+        self.scan(group)
+    }
+
+    fn chash_in(&self, group: Group, hash: u32, out: &mut PeerText) -> Result<Option<u32>, Miss> {
+        let ring = &self.view.rings[group as usize];
+        if ring.block == 0 {
+            out.wants_ring = 1;
+            return self.without_ring(group, hash);
+        }
+        let mut damaged = false;
+        let untried = |index| {
+            self.untried(index).unwrap_or_else(|_| {
+                damaged = true;
+                false
+            })
+        };
+        let picked = chash::pick(&RingWords::new(self.mem, ring), ring.shape, hash, untried);
+        match picked {
+            _ if damaged => Err(Miss::Damaged),
+            Pick::Peer(index) => Ok(Some(index)),
+            Pick::Nobody => Ok(None),
+            Pick::TooFar => self.without_ring(group, hash),
+            Pick::Damaged => Err(Miss::Damaged),
+        }
+    }
+
+    /// The same answer from the peers alone: slow, exact, and without memory.
+    fn without_ring(&self, group: Group, hash: u32) -> Result<Option<u32>, Miss> {
+        let mut damage = None;
+        let mut weight = 0;
+        let members = (0..self.view.peers).map_while(|index| {
+            let member = self.ring_member(group, index).and_then(|member| {
+                weight += u64::from(member.2);
+                chash::ring_points(weight).map(|_| member).map_err(|_| Miss::RingTooLarge)
+            });
+            member.map_err(|miss| damage = Some(miss)).ok()
+        });
+        let picked = chash::pick_without_ring(members, hash, |_| true);
+        damage.map_or(Ok(picked), Err)
+    }
+
+    /// A peer as the ring sees it: with weight 0 unless it can be picked now.
+    fn ring_member(&self, group: Group, index: u32) -> Result<(u32, Base, u16), Miss> {
+        if !self.member(group, index)? || !self.untried(index)? {
+            return Ok((index, Base(0), 0));
+        }
+        let address = self.view.address(self.mem, index)?;
+        Ok((index, Base::of(&address, self.view.hash_id), self.view.bits(self.mem, index)?.weight()))
+    }
+
+    /// The first untried member of the group: what remains when the tried ones are many in a row.
+    fn scan(&self, group: Group) -> Result<Option<u32>, Miss> {
+        for index in 0..self.view.peers {
+            if self.member(group, index)? && self.untried(index)? {
+                return Ok(Some(index));
+            }
+        }
+        Ok(None)
+    }
+
+    fn member(&self, group: Group, index: u32) -> Result<bool, Damaged> {
+        let bits = self.view.bits(self.mem, index)?;
+        Ok(bits.group() == group && bits.takes_traffic())
+    }
+
+    fn untried(&self, index: u32) -> Result<bool, Miss> {
+        let ident = self.view.ident(self.mem, self.in_view(index)?)?;
+        Ok(!self.tried.is_some_and(|tried| tried.has(ident)))
+    }
+
+    #[inline(always)]
+    fn in_view(&self, index: u32) -> Result<u32, Miss> {
+        if index < self.view.peers { Ok(index) } else { Err(Miss::Damaged) }
+    }
+}

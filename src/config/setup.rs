@@ -1,0 +1,269 @@
+//! What `dyups.setup{...}` takes.
+
+use super::fields::{Field, Kind};
+use super::object::Object;
+use super::show::quote;
+use super::value::{Value, parse};
+use super::{MAX_INPUT_BYTES, json, nginx};
+use crate::error::{Code, Error, Result};
+use crate::shm::file;
+use crate::shm::layout::{LAYOUT, MAX_SIZE, MIN_SIZE};
+use crate::shm::mem::PAGE;
+use crate::table::Upstream;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+/// Size of a region when `shm_size` does not say: 128 MiB, of which only what is used takes memory.
+pub const DEFAULT_SIZE: u64 = 128 << 20;
+
+/// The file of the region.
+pub const SHM_PATH: Field = Field { name: "shm_path", kind: Kind::Text("a path") };
+/// Its size.
+pub const SHM_SIZE: Field =
+    Field { name: "shm_size", kind: Kind::Text("bytes or a text like \"64m\", from 256 KiB to 4 GiB") };
+/// Files with upstreams.
+pub const FILES: Field = Field { name: "files", kind: Kind::Text("a path or a list of paths") };
+/// Whether files win over what was changed at run time.
+pub const OVERWRITE: Field = Field { name: "overwrite", kind: Kind::Bool };
+/// nginx's prefix, which relative paths and the default name follow from. Set by the Lua module.
+pub const PREFIX: Field = Field { name: "prefix", kind: Kind::Text("an absolute path") };
+
+/// All of them.
+pub const SETUP: &[Field] = &[SHM_PATH, SHM_SIZE, FILES, OVERWRITE, PREFIX];
+
+/// The arguments of `setup`, checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Setup {
+    shm_path: Option<PathBuf>,
+    shm_size: u64,
+    files: Option<Vec<PathBuf>>,
+    /// Files win over what was changed at run time. Default false.
+    pub overwrite: bool,
+    prefix: PathBuf,
+}
+
+impl Setup {
+    /// Reads the object that the Lua module sends.
+    pub fn read(bytes: &[u8]) -> Result<Setup> {
+        let value = parse(bytes)?;
+        let object = Object::new(&value, "setup", SETUP)?;
+        let prefix = PathBuf::from(path_text(&object, &PREFIX)?.unwrap_or("/"));
+        Ok(Setup {
+            shm_path: path_text(&object, &SHM_PATH)?.map(|path| prefix.join(path)),
+            shm_size: size(&object)?,
+            files: files(&object)?.map(|files| files.into_iter().map(|file| prefix.join(file)).collect()),
+            overwrite: object.boolean(&OVERWRITE)?.unwrap_or(false),
+            prefix,
+        })
+    }
+
+    /// Size of the region in bytes.
+    pub fn size(&self) -> u64 {
+        self.shm_size
+    }
+
+    /// Where the region is: as given, else in a directory that only this user may enter, under a name that follows from
+    /// nginx's prefix and the layout.
+    pub fn path(&self) -> Result<PathBuf> {
+        Ok(self.shm_path.clone().unwrap_or_else(|| default_directory().join(self.default_name())))
+    }
+
+    /// [`Setup::path`]; the default directory is there afterwards.
+    pub fn private_path(&self) -> Result<PathBuf> {
+        if self.shm_path.is_none() {
+            file::private_directory(&default_directory())?;
+        }
+        self.path()
+    }
+
+    fn default_name(&self) -> String {
+        let prefix = self.prefix.to_string_lossy();
+        let readable: String = prefix
+            .trim_matches('/')
+            .chars()
+            .map(|c| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c } else { '-' })
+            .take(48)
+            .collect();
+        format!("{readable}-{:08x}.v{LAYOUT}", crc32fast::hash(prefix.trim_end_matches('/').as_bytes()))
+    }
+
+    /// The upstreams of all files, and what an operator should read about them. `None`: no files were named.
+    pub fn upstreams(&self) -> Result<(Option<Vec<Upstream>>, Vec<String>)> {
+        let Some(files) = &self.files else { return Ok((None, Vec::new())) };
+        let (mut all, mut notes) = (Vec::new(), Vec::new());
+        let mut seen: HashMap<String, &Path> = HashMap::new();
+        for path in files {
+            for upstream in read_file(path, &mut notes)? {
+                if let Some(first) = seen.insert(upstream.name.clone(), path) {
+                    let (name, first, path) = (&upstream.name, first.display(), path.display());
+                    return Err(Error::invalid(format!("{path}: upstream {name} is in {first} already")));
+                }
+                all.push(upstream);
+            }
+        }
+        Ok((Some(all), notes))
+    }
+}
+
+fn default_directory() -> PathBuf {
+    format!("/dev/shm/dyups-{}", file::effective_user()).into()
+}
+
+/// A file in either syntax: JSON begins with a brace, nginx's with a word.
+fn read_file(path: &Path, notes: &mut Vec<String>) -> Result<Vec<Upstream>> {
+    let shown = path.display();
+    let unreadable = |error: std::io::Error| Error::new(Code::System, format!("{shown}: {error}"));
+    let meta = std::fs::metadata(path).map_err(unreadable)?;
+    if !meta.is_file() || meta.len() > MAX_INPUT_BYTES as u64 {
+        let len = meta.len();
+        return Err(Error::invalid(format!(
+            "{shown}: {len} bytes: allowed: a file of at most {MAX_INPUT_BYTES} bytes"
+        )));
+    }
+    let bytes = std::fs::read(path).map_err(unreadable)?;
+    if bytes.trim_ascii_start().first() == Some(&b'{') {
+        return json::file(&bytes).map_err(|error| error.within(shown));
+    }
+    let (upstreams, mut warnings) = nginx::file(&bytes, &shown.to_string())?;
+    notes.append(&mut warnings);
+    Ok(upstreams)
+}
+
+fn path_text<'a>(object: &Object<'a>, field: &Field) -> Result<Option<&'a str>> {
+    object.text(field)?.map(|text| check_path(object, field, text)).transpose()
+}
+
+fn check_path<'a>(object: &Object<'_>, field: &Field, text: &'a str) -> Result<&'a str> {
+    if text.is_empty() || text.len() > 4000 || text.chars().any(char::is_control) {
+        let (path, shown) = (object.path(field), quote(text.as_bytes()));
+        return Err(Error::invalid(format!("{path}: {shown}: allowed: {}", field.kind.allowed())));
+    }
+    Ok(text)
+}
+
+fn files<'a>(object: &Object<'a>) -> Result<Option<Vec<&'a str>>> {
+    let list = match object.given(&FILES) {
+        None => return Ok(None),
+        Some(Value::List(list)) => list.as_slice(),
+        Some(Value::Map(map)) if map.is_empty() => &[],
+        Some(_) => return Ok(path_text(object, &FILES)?.map(|file| vec![file])),
+    };
+    list.iter()
+        .map(|value| match value {
+            Value::Text(text) => check_path(object, &FILES, text),
+            _ => Err(refused(object, &FILES, value)),
+        })
+        .collect::<Result<_>>()
+        .map(Some)
+}
+
+fn refused(object: &Object<'_>, field: &Field, value: &Value) -> Error {
+    Error::invalid(format!("{}: {value}: allowed: {}", object.path(field), field.kind.allowed()))
+}
+
+/// `shm_size`, rounded up to whole pages.
+fn size(object: &Object<'_>) -> Result<u64> {
+    let Some(value) = object.given(&SHM_SIZE) else { return Ok(DEFAULT_SIZE) };
+    let bytes = match value {
+        Value::Int(bytes) => u64::try_from(*bytes).ok(),
+        Value::Float(bytes) if bytes.fract() == 0.0 && (0.0..=MAX_SIZE as f64).contains(bytes) => Some(*bytes as u64),
+        Value::Text(text) => with_unit(text),
+        _ => None,
+    };
+    bytes
+        .filter(|bytes| (MIN_SIZE..=MAX_SIZE).contains(bytes))
+        .map(|bytes| bytes.next_multiple_of(PAGE as u64))
+        .ok_or_else(|| refused(object, &SHM_SIZE, value))
+}
+
+/// nginx's sizes: digits, and k, m or g in either case.
+fn with_unit(text: &str) -> Option<u64> {
+    let (digits, shift) = match text.as_bytes().last()?.to_ascii_lowercase() {
+        b'k' => (&text[..text.len() - 1], 10),
+        b'm' => (&text[..text.len() - 1], 20),
+        b'g' => (&text[..text.len() - 1], 30),
+        _ => (text, 0),
+    };
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    digits.parse::<u64>().ok()?.checked_mul(1 << shift)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_of(json: &str) -> std::result::Result<u64, String> {
+        Setup::read(format!("{{\"shm_size\":{json}}}").as_bytes()).map(|s| s.size()).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn a_size_is_bytes_or_a_text_with_a_unit() {
+        for (json, bytes) in [
+            ("1048576", 1 << 20),
+            ("1048576.0", 1 << 20),
+            (r#""512k""#, 512 << 10),
+            (r#""64M""#, 64 << 20),
+            (r#""4g""#, 4 << 30),
+        ] {
+            assert_eq!(size_of(json), Ok(bytes), "{json}");
+        }
+        assert_eq!(size_of("300001"), Ok(74 * 4096), "whole pages");
+    }
+
+    #[test]
+    fn a_size_that_cannot_be_is_refused_by_name() {
+        for json in [
+            "0",
+            "-1",
+            "1e300",
+            "262143",
+            "4294967297",
+            r#""""#,
+            r#""m""#,
+            r#""-1m""#,
+            r#""64 m""#,
+            r#""99999999999999999999g""#,
+            "true",
+            "[]",
+        ] {
+            let error = size_of(json).expect_err(json);
+            assert!(error.starts_with("setup.shm_size: ") && error.contains("256 KiB to 4 GiB"), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_default_name_tells_prefixes_apart() {
+        let of = |prefix: &str| {
+            Setup::read(format!("{{\"prefix\":\"{prefix}\"}}").as_bytes()).expect("good").path().expect("path")
+        };
+        assert_eq!(of("/etc/nginx/"), of("/etc/nginx"));
+        assert_ne!(of("/a/b"), of("/a-b"));
+        assert!(of("/etc/nginx").to_string_lossy().ends_with(".v1"));
+    }
+
+    #[test]
+    fn relative_paths_start_at_the_prefix() {
+        let setup = Setup::read(br#"{"prefix":"/p/","shm_path":"run/x","files":["a.json","/b.conf"]}"#).expect("good");
+        assert_eq!(setup.path(), Ok("/p/run/x".into()));
+        assert_eq!(setup.files, Some(vec!["/p/a.json".into(), "/b.conf".into()]));
+    }
+
+    #[test]
+    fn what_is_not_known_or_no_path_is_refused() {
+        for (json, field) in [
+            (r#"{"shm":1}"#, "setup.shm"),
+            (r#"{"shm_path":1}"#, "setup.shm_path"),
+            (r#"{"shm_path":""}"#, "setup.shm_path"),
+            (r#"{"shm_path":"a\u0000b"}"#, "setup.shm_path"),
+            (r#"{"files":[1]}"#, "setup.files"),
+            (r#"{"files":7}"#, "setup.files"),
+            (r#"{"overwrite":"yes"}"#, "setup.overwrite"),
+            ("7", "setup"),
+        ] {
+            let error = Setup::read(json.as_bytes()).expect_err(json).to_string();
+            assert!(error.starts_with(&format!("{field}: ")), "{error}");
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! What an operator changes. Each call is one atomic change, seen by every pick that begins after it returned.
+
+use super::edge::{bytes, guard, wait};
+use crate::config::{peer, upstream, value};
+use crate::error::Result;
+use crate::process;
+use crate::table::name;
+use crate::table::ops::Absent;
+use std::ffi::c_char;
+
+/// Adds a peer to an upstream, making the upstream if it is new. On a peer that is there the given fields change and the others
+/// keep their values.
+///
+/// Arguments: `name`, `len`: the upstream, 1 to 255 bytes. `json`, `json_len`: an object with `host` (an IPv4 address, an IPv6
+/// address in brackets, or `unix:/path`), `port` (1 to 65535, default 80), or both as `server`; `weight` (0 to 65535, default
+/// 1), `status` (`up`, `down`, `drain`), `backup` (bool), `max_conns` and `max_fails` (0 to 4294967295, default 0 and 1),
+/// `fail_timeout` and `slow_start` (seconds, default 10 and 0). `wait_ms`: milliseconds (at most 60000) to try for the
+/// writer's turn; with 0 the call never sleeps, and `DYUPS_BUSY` asks the caller to come again.
+///
+/// Returns: 0. Errors: `DYUPS_INVALID`, `DYUPS_FULL`, `DYUPS_BUSY` (names the holder), `DYUPS_NOT_SET_UP`, `DYUPS_DAMAGED`. The
+/// table is as it was after any of them.
+///
+/// # Safety
+///
+/// `name` points to `len` bytes, `json` to `json_len`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyups_add_peer(
+    name: *const c_char,
+    len: usize,
+    json: *const c_char,
+    json_len: usize,
+    wait_ms: u32,
+) -> i32 {
+    // SAFETY: the caller's contract is that of `put_peer`.
+    guard(|| unsafe { put_peer(name, len, json, json_len, Absent::Make, wait_ms) })
+}
+
+/// Changes the given fields of a peer that is there.
+///
+/// Arguments, errors: as `dyups_add_peer`; and `DYUPS_NOT_FOUND` when there is no such upstream or peer. Returns: 0.
+///
+/// # Safety
+///
+/// As `dyups_add_peer`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyups_set_peer(
+    name: *const c_char,
+    len: usize,
+    json: *const c_char,
+    json_len: usize,
+    wait_ms: u32,
+) -> i32 {
+    // SAFETY: the caller's contract is that of `put_peer`.
+    guard(|| unsafe { put_peer(name, len, json, json_len, Absent::Refuse, wait_ms) })
+}
+
+/// # Safety
+///
+/// As [`dyups_add_peer`].
+unsafe fn put_peer(
+    name: *const c_char,
+    len: usize,
+    json: *const c_char,
+    json_len: usize,
+    absent: Absent,
+    wait_ms: u32,
+) -> Result<i32> {
+    // SAFETY: the caller's contract.
+    let (name, json) = unsafe { (bytes(name, len, "upstream")?, bytes(json, json_len, "peer")?) };
+    let name = name::check(name)?;
+    let patch = peer::peer_patch(&value::parse(json)?, "peer")?;
+    process::table()?.put_peer(name, &patch, absent, wait(wait_ms))?;
+    Ok(0)
+}
+
+/// Takes a peer out of an upstream. The upstream stays, even without peers.
+///
+/// Arguments: as `dyups_add_peer`, of which only the address counts. Returns: 0.
+/// Errors: as `dyups_set_peer`.
+///
+/// # Safety
+///
+/// As `dyups_add_peer`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyups_delete_peer(
+    name: *const c_char,
+    len: usize,
+    json: *const c_char,
+    json_len: usize,
+    wait_ms: u32,
+) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's contract.
+        let (name, json) = unsafe { (bytes(name, len, "upstream")?, bytes(json, json_len, "peer")?) };
+        let name = name::check(name)?;
+        let address = peer::peer_address(&value::parse(json)?, "peer")?;
+        process::table()?.delete_peer(name, &address, wait(wait_ms))?;
+        Ok(0)
+    })
+}
+
+/// Replaces an upstream as a whole, or makes it: no pick sees a mixture.
+///
+/// Arguments: `name`, `len`: the upstream. `json`, `json_len`: an object with `peers` (a list of objects as in
+/// `dyups_add_peer`), `method` (`rr` or `chash`; left out: by the call), `hash_id` (`nginx`, the default, or `host:port`).
+/// `wait_ms`: as there. Returns: 0. Errors: as `dyups_add_peer`.
+///
+/// # Safety
+///
+/// As `dyups_add_peer`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyups_set_upstream(
+    name: *const c_char,
+    len: usize,
+    json: *const c_char,
+    json_len: usize,
+    wait_ms: u32,
+) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's contract.
+        let (name, json) = unsafe { (bytes(name, len, "upstream")?, bytes(json, json_len, "upstream")?) };
+        let upstream = upstream::upstream(name::check(name)?, &value::parse(json)?, "upstream")?;
+        process::table()?.set_upstream(&upstream, wait(wait_ms))?;
+        Ok(0)
+    })
+}
+
+/// Deletes an upstream.
+///
+/// Arguments: `name`, `len`: the upstream. `json`, `json_len`: `null`, or an object with `force` (bool): delete it with its
+/// peers. `wait_ms`: as in `dyups_add_peer`. Returns: 0.
+/// Errors: `DYUPS_NOT_FOUND`, `DYUPS_NOT_EMPTY` (it has peers and there is no force), and those of `dyups_add_peer`.
+///
+/// # Safety
+///
+/// As `dyups_add_peer`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyups_delete_upstream(
+    name: *const c_char,
+    len: usize,
+    json: *const c_char,
+    json_len: usize,
+    wait_ms: u32,
+) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's contract.
+        let (name, json) = unsafe { (bytes(name, len, "upstream")?, bytes(json, json_len, "options")?) };
+        let name = name::check(name)?;
+        let force = upstream::force(&value::parse(json)?, "options")?;
+        process::table()?.delete_upstream(name, force, wait(wait_ms))?;
+        Ok(0)
+    })
+}

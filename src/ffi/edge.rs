@@ -1,0 +1,97 @@
+//! The edge itself: arguments in, errors and panics out.
+
+use crate::config::MAX_INPUT_BYTES;
+use crate::error::{Code, Error, Result};
+use std::cell::RefCell;
+use std::ffi::c_char;
+use std::fmt::{self, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+thread_local! {
+    /// The last message of this thread, NUL-terminated.
+    static MESSAGE: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// The message of the last call in this thread that failed: one line of UTF-8, NUL-terminated.
+///
+/// Arguments: none. Returns: never NULL; empty when nothing has failed yet. Valid until the next call of the library in this
+/// thread. Errors: none.
+#[unsafe(no_mangle)]
+pub extern "C" fn dyups_error() -> *const c_char {
+    MESSAGE.with_borrow_mut(|message| {
+        if !message.ends_with('\0') {
+            message.push('\0');
+        }
+        message.as_ptr().cast()
+    })
+}
+
+/// Remembers a message. The buffer is kept, so the request path allocates nothing even when it fails.
+pub(super) fn remember(message: &dyn fmt::Display) {
+    MESSAGE.with_borrow_mut(|buffer| {
+        buffer.clear();
+        // Writing to a String cannot fail. NUL would end the message early.
+        let _ = write!(buffer, "{message}");
+        if buffer.contains('\0') {
+            *buffer = buffer.replace('\0', "\\0");
+        }
+        buffer.push('\0');
+    });
+}
+
+/// Runs the body of a function of the ABI.
+#[inline(always)]
+pub(super) fn guard(body: impl FnOnce() -> Result<i32>) -> i32 {
+    match catch_unwind(AssertUnwindSafe(body)) {
+        Ok(Ok(value)) => value,
+        Ok(Err(error)) => failed(&error),
+        Err(_) => {
+            failed(&Error::new(Code::Internal, "a bug in dyups: a panic was caught; please report what was called"))
+        }
+    }
+}
+
+#[cold]
+fn failed(error: &Error) -> i32 {
+    remember(error);
+    error.code as i32
+}
+
+/// The bytes that a caller passed. `what` names them in the message.
+///
+/// # Safety
+///
+/// `data` is NULL or points to `len` bytes that nobody writes to while the slice lives.
+#[inline(always)]
+pub(super) unsafe fn bytes<'a>(data: *const c_char, len: usize, what: &str) -> Result<&'a [u8]> {
+    if data.is_null() {
+        return if len == 0 { Ok(&[]) } else { Err(refused(what, "NULL", "a pointer")) };
+    }
+    if len > MAX_INPUT_BYTES {
+        return Err(refused(what, &format!("{len} bytes"), &format!("at most {MAX_INPUT_BYTES} bytes")));
+    }
+    // SAFETY: not NULL, and the caller vouches for `len` bytes, which is far below isize::MAX.
+    Ok(unsafe { std::slice::from_raw_parts(data.cast(), len) })
+}
+
+#[cold]
+pub(super) fn refused(what: &str, value: &str, allowed: &str) -> Error {
+    Error::invalid(format!("{what}: {value}: allowed: {allowed}"))
+}
+
+/// A place that the caller wants something written to.
+///
+/// # Safety
+///
+/// `place` is NULL or valid for writes, and nobody else uses it while the reference lives.
+#[inline(always)]
+pub(super) unsafe fn out<'a, T>(place: *mut T, what: &str) -> Result<&'a mut T> {
+    // SAFETY: the caller vouches for it.
+    unsafe { place.as_mut() }.ok_or_else(|| refused(what, "NULL", "a pointer"))
+}
+
+/// How long a change may wait for its turn: at most a minute, as nothing that calls this should sleep longer.
+pub(super) fn wait(milliseconds: u32) -> Duration {
+    Duration::from_millis(u64::from(milliseconds.min(60_000)))
+}

@@ -1,0 +1,198 @@
+//! The request path.
+
+use super::edge::{bytes, guard, out, refused, remember};
+use crate::balance::Method;
+use crate::balance::pick::{Ask, Handle, Miss, PeerText, Tried};
+use crate::config::show::quote;
+use crate::error::{Code, Result};
+use crate::process;
+use crate::table::name;
+use std::ffi::c_char;
+use std::fmt;
+
+/// The number of a method, for `dyups_find`.
+///
+/// Arguments: `name`, `len`: `rr` or `chash`. Returns: its number, at least 1.
+/// Errors: `DYUPS_INVALID`; the message lists the known methods.
+///
+/// # Safety
+///
+/// `name` points to `len` bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyups_method(name: *const c_char, len: usize) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's contract.
+        let name = unsafe { bytes(name, len, "method") }?;
+        let known = Method::NAMES.iter().find(|(known, _)| known.as_bytes() == name);
+        known.map(|&(_, method)| method as i32).ok_or_else(|| refused("method", &quote(name), &known_methods()))
+    })
+}
+
+fn known_methods() -> String {
+    Method::NAMES.map(|(name, _)| name).join(", ")
+}
+
+/// Opens a handle for an upstream, which `dyups_find` picks from. It stays good when the upstream changes, goes and comes back.
+///
+/// Arguments: `name`, `len`: the upstream, which must be there now. Returns: a handle for this thread, to be closed with
+/// `dyups_close`; NULL on error.
+///
+/// Errors (in `dyups_error`): no such upstream, a name that cannot be, not set up.
+///
+/// # Safety
+///
+/// `name` points to `len` bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyups_open(name: *const c_char, len: usize) -> *mut Handle {
+    let mut handle = std::ptr::null_mut();
+    guard(|| {
+        // SAFETY: the caller's contract.
+        let name = name::check(unsafe { bytes(name, len, "upstream") }?)?;
+        process::table()?.upstream_exists(name)?;
+        handle = Box::into_raw(Box::new(Handle::new(name.as_bytes())));
+        Ok(0)
+    });
+    handle
+}
+
+/// Closes a handle. NULL is allowed.
+///
+/// # Safety
+///
+/// `handle` comes from `dyups_open`, was not closed before, and is not used afterwards.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyups_close(handle: *mut Handle) {
+    if !handle.is_null() {
+        // SAFETY: made by Box::into_raw in dyups_open, and the caller gives it up.
+        drop(unsafe { Box::from_raw(handle) });
+    }
+}
+
+/// Picks a peer of an upstream: no lock, no system call, no allocation.
+///
+/// Arguments: `handle`; `key`, `key_len`: what chash hashes (NULL: no key); `method`: 0 for the upstream's own (else chash
+/// with a key, rr without), or a number from `dyups_method`; `tried`: NULL, or the peers that this request has tried, which are
+/// passed over and to which the picked one is added; `peer`: where the text of the peer goes.
+///
+/// Returns: the index of the peer in this version of its upstream, at least 0. `peer->text` then holds `peer->len` bytes such
+/// as `10.0.0.1:8080`, `[::1]:80` or `unix:/path`, without a NUL. `peer->wants_ring` 1: chash had to do without a ring; call
+/// `dyups_build_ring` soon.
+///
+/// Errors: `DYUPS_NOT_FOUND` (no such upstream any more), `DYUPS_NO_PEER` (nobody can be picked, or all were tried),
+/// `DYUPS_CHANGING` (16 changes met one read: try again), `DYUPS_INVALID` (method, NULL), `DYUPS_NOT_SET_UP`, `DYUPS_DAMAGED`.
+///
+/// # Safety
+///
+/// `handle` is open and of this thread; `key` points to `key_len` bytes or is NULL; `tried` is NULL or valid; `peer` is valid.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyups_find(
+    handle: *mut Handle,
+    key: *const c_char,
+    key_len: usize,
+    method: u32,
+    tried: *mut Tried,
+    peer: *mut PeerText,
+) -> i32 {
+    // SAFETY: the caller's contract is that of `find`.
+    guard(|| unsafe { find(handle, key, key_len, method, tried, peer, false) })
+}
+
+/// As `dyups_find`, but `peer->len` is 0 when this handle has given out the same index before and the upstream has not changed
+/// since: for a caller who keeps texts by index, as Lua does to save the strings.
+///
+/// # Safety
+///
+/// As `dyups_find`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyups_find_cached(
+    handle: *mut Handle,
+    key: *const c_char,
+    key_len: usize,
+    method: u32,
+    tried: *mut Tried,
+    peer: *mut PeerText,
+) -> i32 {
+    // SAFETY: the caller's contract is that of `find`.
+    guard(|| unsafe { find(handle, key, key_len, method, tried, peer, true) })
+}
+
+/// # Safety
+///
+/// As [`dyups_find`].
+#[inline(always)]
+unsafe fn find(
+    handle: *mut Handle,
+    key: *const c_char,
+    key_len: usize,
+    method: u32,
+    tried: *mut Tried,
+    peer: *mut PeerText,
+    cached: bool,
+) -> Result<i32> {
+    let table = process::table()?;
+    // SAFETY: the caller's contract, for all four.
+    let (handle, peer, key, tried) = unsafe {
+        (
+            out(handle, "handle")?,
+            out(peer, "peer")?,
+            if key.is_null() { None } else { Some(bytes(key, key_len, "key")?) },
+            tried.as_mut(),
+        )
+    };
+    let method = match method {
+        0 => None,
+        1 => Some(Method::Rr),
+        2 => Some(Method::Chash),
+        _ => return Err(refused("method", &method.to_string(), "0 to 2")),
+    };
+    match handle.pick(table, Ask { key, method, tried }, cached, peer) {
+        Ok(index) => Ok(index as i32),
+        Err(miss) => Ok(missed(handle.name(), miss)),
+    }
+}
+
+/// Puts a miss into words without an allocation: a flood of requests for what is not there must not cost more than others.
+#[cold]
+fn missed(name: &[u8], miss: Miss) -> i32 {
+    struct Missed<'a>(&'a str, Miss);
+    impl fmt::Display for Missed<'_> {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            let why = match self.1 {
+                Miss::NotFound => "not found",
+                Miss::NoPeer => "no live upstreams: none of its peers is up with a weight",
+                Miss::AllTried => "no live upstreams: all of its peers were tried",
+                Miss::RingTooLarge => "chash: its weights make more than 16777216 ring points: lower them",
+                Miss::Changing => "the table is changing: try again",
+                Miss::Damaged => "the region is damaged: stop nginx, remove its file and start again",
+            };
+            write!(f, "upstream {}: {why}", self.0)
+        }
+    }
+    remember(&Missed(std::str::from_utf8(name).unwrap_or("?"), miss));
+    let code = match miss {
+        Miss::NotFound => Code::NotFound,
+        Miss::NoPeer | Miss::AllTried => Code::NoPeer,
+        Miss::RingTooLarge => Code::Invalid,
+        Miss::Changing => Code::Changing,
+        Miss::Damaged => Code::Damaged,
+    };
+    code as i32
+}
+
+/// Gives an upstream the ring that a find by chash lacked. From then on every version of it has one.
+///
+/// Arguments: `name`, `len`: the upstream; `wait_ms`: see `dyups_add_peer`. Returns: 0.
+/// Errors: as `dyups_add_peer`; `DYUPS_INVALID` when its weights make too large a ring.
+///
+/// # Safety
+///
+/// `name` points to `len` bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyups_build_ring(name: *const c_char, len: usize, wait_ms: u32) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's contract.
+        let name = name::check(unsafe { bytes(name, len, "upstream") }?)?;
+        process::table()?.build_ring(name, super::edge::wait(wait_ms))?;
+        Ok(0)
+    })
+}

@@ -1,0 +1,86 @@
+//! What one process has: the table, mapped once, and its worker slot.
+//!
+//! Both live in statics of the library, so they outlast any Lua VM: nginx makes a new one at each reload, and this library
+//! is never unloaded. Nothing here remembers a pid across a fork by accident: the slot says whose it is.
+
+use crate::config::setup::Setup;
+use crate::error::{Code, Error, Result};
+use crate::shm::Region;
+use crate::table::store::Table;
+use once_cell::sync::OnceCell;
+use parking_lot::Mutex;
+use std::time::Duration;
+
+static TABLE: OnceCell<Table> = OnceCell::new();
+
+/// The slot and the process that claimed it.
+static SLOT: Mutex<Option<(u32, u32)>> = Mutex::new(None);
+
+/// How long `setup` waits for another writer. It runs before the event loop, so it may.
+const SETUP_WAIT: Duration = Duration::from_secs(2);
+
+/// The table of this process.
+#[inline(always)]
+pub fn table() -> Result<&'static Table> {
+    TABLE.get().ok_or_else(not_set_up)
+}
+
+#[cold]
+fn not_set_up() -> Error {
+    Error::new(
+        Code::NotSetUp,
+        "dyups.setup has not succeeded in this process: call it in init_by_lua and read its error",
+    )
+}
+
+/// Maps the region, or keeps the one that is mapped, and loads the files. Answers what an operator should read.
+pub fn setup(conf: &Setup) -> Result<Vec<String>> {
+    let mut notes = Vec::new();
+    let table = match TABLE.get() {
+        Some(table) => {
+            notes.extend(table.region().still_fits(&conf.path()?, conf.size()));
+            table
+        }
+        None => TABLE.get_or_try_init(|| attach(conf, &mut notes))?,
+    };
+    let (upstreams, mut warnings) = conf.upstreams()?;
+    notes.append(&mut warnings);
+    if let Some(upstreams) = upstreams {
+        table.load(&upstreams, conf.overwrite, SETUP_WAIT)?;
+    }
+    Ok(notes)
+}
+
+fn attach(conf: &Setup, notes: &mut Vec<String>) -> Result<Table> {
+    let path = conf.private_path()?;
+    let (region, mut opened) = Region::open(&path, conf.size(), |new, old| match old {
+        None => Ok(()),
+        // The one case of two tables at once: the new one has no name yet, so nobody else sees it.
+        Some(old) => Table::new(new).import(Table::new(old).all()?, SETUP_WAIT),
+    })?;
+    notes.append(&mut opened);
+    let table = Table::new(region);
+    notes.extend(table.check(SETUP_WAIT)?);
+    Ok(table)
+}
+
+/// Claims a worker slot, once a process. Answers its number.
+pub fn start() -> Result<u32> {
+    let table = table()?;
+    let mut slot = SLOT.lock();
+    let me = std::process::id();
+    match *slot {
+        Some((number, pid)) if pid == me => Ok(number),
+        _ => {
+            let number = table.region().claim_slot()?;
+            *slot = Some((number, me));
+            Ok(number)
+        }
+    }
+}
+
+/// The slot of this very process, not that of the one it was forked from.
+pub fn own_slot() -> Option<u32> {
+    let slot = *SLOT.lock();
+    slot.filter(|&(_, pid)| pid == std::process::id()).map(|(number, _)| number)
+}

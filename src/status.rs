@@ -1,0 +1,69 @@
+//! What `status()` and `GET /status` show: the shape of the upstreams file, with read-only fields around it.
+
+use crate::config::json;
+use crate::error::Result;
+use crate::process;
+use crate::shm::GRANULE;
+use crate::shm::layout::{LAYOUT, state};
+use crate::shm::lock::Holder;
+use crate::table::snapshot::Flags;
+use crate::table::store::{Stored, Table};
+use serde_json::{Value, json};
+
+/// The whole table, or the upstream called `name` alone, as JSON. Loading it back gives the same table.
+pub fn json(table: &Table, name: Option<&str>) -> Result<Vec<u8>> {
+    let upstreams = match name {
+        Some(name) => vec![table.upstream(name)?],
+        None => table.upstreams()?,
+    };
+    let head = json!({"version": env!("CARGO_PKG_VERSION"), "region": region(table)?, "workers": workers(table)?});
+    let mut out = head.to_string().into_bytes();
+    out.pop();
+    out.extend_from_slice(b",\"upstreams\":{");
+    for (i, stored) in upstreams.iter().enumerate() {
+        if i > 0 {
+            out.push(b',');
+        }
+        out.extend_from_slice(Value::from(stored.upstream.name.as_str()).to_string().as_bytes());
+        out.push(b':');
+        json::write_upstream(&mut out, &stored.upstream, &read_only(stored));
+    }
+    out.extend_from_slice(b"}}");
+    Ok(out)
+}
+
+fn read_only(stored: &Stored) -> [(&'static str, Value); 2] {
+    let origin = if stored.flags.has(Flags::TOUCHED) { "runtime" } else { "file" };
+    [("generation", stored.generation.into()), ("origin", origin.into())]
+}
+
+fn region(table: &Table) -> Result<Value> {
+    let region = table.region();
+    let (mem, geometry) = (region.mem(), region.geometry());
+    let used = mem.load(state::USED)?.saturating_mul(GRANULE as u64);
+    Ok(json!({
+        "path": region.path().to_string_lossy(),
+        "layout": LAYOUT,
+        "size": geometry.size,
+        "used": used,
+        "free": geometry.heap_bytes().saturating_sub(used),
+        "upstreams": mem.load(state::RECORDS)?,
+        "max_upstreams": geometry.records,
+        "repairs": mem.load(state::REPAIRS)?,
+        "lost": region.lost().is_some(),
+    }))
+}
+
+fn workers(table: &Table) -> Result<Value> {
+    let workers = table.region().workers(process::own_slot())?;
+    Ok(workers
+        .iter()
+        .map(|worker| {
+            let pid = match worker.holder {
+                Holder::Pid(pid) => Value::from(pid),
+                Holder::Foreign => Value::Null,
+            };
+            json!({"slot": worker.slot, "pid": pid, "since": worker.since})
+        })
+        .collect())
+}

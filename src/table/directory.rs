@@ -1,0 +1,253 @@
+//! From a name to its record, and back to nothing: chained buckets that readers walk while a writer changes them.
+//!
+//! A record has a fixed place and type for as long as the region lives. Its stamp alone says whether there is an upstream in
+//! it: a record is linked with an empty stamp, and emptied before it is unlinked. So one store makes an upstream visible and
+//! one store ends it, wherever a reader stands.
+//!
+//! A record that was unlinked and linked again elsewhere could lead a reader into a foreign chain. It notices: a record's
+//! hash is stored before its link, so who follows the new link sees a hash of another bucket, and starts over.
+
+use super::snapshot::View;
+use crate::shm::layout::{Geometry, state};
+use crate::shm::versioned::{self, TRIES, Unread};
+use crate::shm::{Damaged, Mem, Region, Stamp};
+
+/// Words of a record.
+mod word {
+    /// Block and generation of its snapshot; block 0: no upstream.
+    pub const STAMP: usize = 0;
+    /// The record after this one in its bucket, plus 1; 0: the last.
+    pub const NEXT: usize = 1;
+    /// Hash of its name.
+    pub const HASH: usize = 2;
+    /// Round robin's counter, on a cache line of its own: every pick of every worker adds to it.
+    pub const COUNTER: usize = 8;
+}
+
+/// The hash that chooses a name's bucket.
+pub fn hash(name: &[u8]) -> u32 {
+    crc32fast::hash(name)
+}
+
+/// The word that holds a record's stamp.
+#[inline(always)]
+pub fn stamp_at(geometry: &Geometry, record: u32) -> usize {
+    geometry.record(record) + word::STAMP
+}
+
+/// The word that holds a record's round robin counter.
+#[inline(always)]
+pub fn counter_at(geometry: &Geometry, record: u32) -> usize {
+    geometry.record(record) + word::COUNTER
+}
+
+/// The directory of a region.
+#[derive(Clone, Copy, Debug)]
+pub struct Directory<'a> {
+    mem: &'a Mem,
+    geometry: &'a Geometry,
+}
+
+/// One walk along a bucket.
+enum Walk {
+    Found(u32, View),
+    Absent,
+    /// Something changed underfoot.
+    Disturbed,
+}
+
+impl<'a> Directory<'a> {
+    /// The directory of `region`.
+    #[inline(always)]
+    pub fn new(region: &'a Region) -> Self {
+        Directory { mem: region.mem(), geometry: region.geometry() }
+    }
+
+    /// The record and the snapshot of `name`, tombstones included.
+    pub fn find(&self, name: &[u8]) -> Result<Option<(u32, View)>, Unread> {
+        for _ in 0..TRIES {
+            match self.walk(name).map_err(|Damaged| Unread::Damaged)? {
+                Walk::Found(record, view) => return Ok(Some((record, view))),
+                Walk::Absent => return Ok(None),
+                Walk::Disturbed => {}
+            }
+        }
+        Err(Unread::Changing)
+    }
+
+    fn walk(&self, name: &[u8]) -> Result<Walk, Damaged> {
+        let hash = hash(name);
+        let mut link = self.mem.load_acquire(self.bucket(hash))?;
+        for _ in 0..=self.geometry.records {
+            let Some(record) = self.linked(link)? else { return Ok(Walk::Absent) };
+            let at = self.geometry.record(record);
+            // The link before the hash: see above.
+            link = self.mem.load_acquire(at + word::NEXT)?;
+            let its_hash = self.mem.load(at + word::HASH)? as u32;
+            if self.bucket(its_hash) != self.bucket(hash) {
+                return Ok(Walk::Disturbed);
+            }
+            if its_hash == hash {
+                match self.named(record, name) {
+                    Ok(Some(view)) => return Ok(Walk::Found(record, view)),
+                    Ok(None) => {}
+                    Err(Unread::Changing) => return Ok(Walk::Disturbed),
+                    Err(Unread::Damaged) => return Err(Damaged),
+                }
+            }
+        }
+        Err(Damaged)
+    }
+
+    /// The snapshot of `record` if it is that of `name`.
+    fn named(&self, record: u32, name: &[u8]) -> Result<Option<View>, Unread> {
+        let read = |stamp: Stamp| {
+            if stamp.block() == 0 {
+                return Ok(None);
+            }
+            let view = View::read(self.mem, stamp)?;
+            Ok(view.is_named(self.mem, name)?.then_some(view))
+        };
+        versioned::read(self.mem, stamp_at(self.geometry, record), read).map(|(view, _)| view)
+    }
+
+    fn bucket(&self, hash: u32) -> usize {
+        self.geometry.buckets_at + (hash as usize & (self.geometry.records - 1))
+    }
+
+    fn linked(&self, link: u64) -> Result<Option<u32>, Damaged> {
+        match link.checked_sub(1) {
+            None => Ok(None),
+            Some(record) if record < self.geometry.records as u64 => Ok(Some(record as u32)),
+            Some(_) => Err(Damaged),
+        }
+    }
+
+    /// Calls `each` with a consistent copy of every upstream, tombstones included.
+    pub fn each<T>(&self, read: impl Fn(&View) -> Result<T, Damaged>, mut each: impl FnMut(T)) -> Result<(), Unread> {
+        for record in 0..self.geometry.records as u32 {
+            let copy = |stamp: Stamp| match stamp.block() {
+                0 => Ok(None),
+                _ => read(&View::read(self.mem, stamp)?).map(Some),
+            };
+            if let (Some(value), _) = versioned::read(self.mem, stamp_at(self.geometry, record), copy)? {
+                each(value);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What the writer does to the directory. Each step leaves it whole; the caller holds the writer lock.
+impl Directory<'_> {
+    /// A record that is free, `None` when all are taken.
+    pub fn free_record(&self) -> Result<Option<u32>, Damaged> {
+        let lowest = (self.mem.load(state::LOWEST_RECORD)? as usize).min(self.geometry.records);
+        for index in lowest / 64..self.geometry.records.div_ceil(64) {
+            let bits = self.mem.load(self.geometry.record_bits_at + index)?;
+            let record = index * 64 + bits.trailing_ones() as usize;
+            if bits != u64::MAX && record < self.geometry.records {
+                return Ok(Some(record as u32));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Takes `record`, empties it, and links it into the bucket of `name`. Nobody sees an upstream in it yet.
+    pub fn link(&self, record: u32, name: &[u8]) -> Result<(), Damaged> {
+        let at = self.geometry.record(record);
+        self.set_taken(record, true)?;
+        self.mem.store(state::LOWEST_RECORD, u64::from(record) + 1)?;
+        self.mem.store(state::RECORDS, self.mem.load(state::RECORDS)?.saturating_add(1))?;
+        let hash = hash(name);
+        self.mem.store(at + word::COUNTER, 0)?;
+        self.mem.store(at + word::HASH, u64::from(hash))?;
+        self.mem.publish(at + word::NEXT, self.mem.load(self.bucket(hash))?)?;
+        self.mem.publish(self.bucket(hash), u64::from(record) + 1)
+    }
+
+    /// Takes `record`, whose stamp is empty, out of its bucket and gives it back.
+    pub fn unlink(&self, record: u32) -> Result<(), Damaged> {
+        let at = self.geometry.record(record);
+        let mut place = self.bucket(self.mem.load(at + word::HASH)? as u32);
+        for _ in 0..=self.geometry.records {
+            let next = self.linked(self.mem.load(place)?)?.ok_or(Damaged)?;
+            if next == record {
+                self.mem.publish(place, self.mem.load(at + word::NEXT)?)?;
+                self.set_taken(record, false)?;
+                let lowest = self.mem.load(state::LOWEST_RECORD)?.min(u64::from(record));
+                self.mem.store(state::LOWEST_RECORD, lowest)?;
+                return self.mem.store(state::RECORDS, self.mem.load(state::RECORDS)?.saturating_sub(1));
+            }
+            place = self.geometry.record(next) + word::NEXT;
+        }
+        Err(Damaged)
+    }
+
+    /// The current stamp of `record`.
+    pub fn stamp(&self, record: u32) -> Result<Stamp, Damaged> {
+        self.mem.load_acquire(stamp_at(self.geometry, record)).map(Stamp)
+    }
+
+    /// Whether `stamp` is still that of `record`, after reading what it leads to.
+    pub fn stamp_holds(&self, record: u32, stamp: Stamp) -> Result<bool, Damaged> {
+        versioned::holds(self.mem, stamp_at(self.geometry, record), stamp)
+    }
+
+    /// The one store by which a change happens. What the old stamp led to may be freed afterwards.
+    pub fn publish(&self, record: u32, stamp: Stamp) -> Result<(), Damaged> {
+        self.mem.publish(stamp_at(self.geometry, record), stamp.0)
+    }
+
+    fn set_taken(&self, record: u32, taken: bool) -> Result<(), Damaged> {
+        let (word, bit) = (self.geometry.record_bits_at + record as usize / 64, 1 << (record % 64));
+        let bits = self.mem.load(word)?;
+        self.mem.store(word, if taken { bits | bit } else { bits & !bit })
+    }
+
+    /// Walks all buckets, unlinks every record for which `keep` says no, and makes the bitmap of records say what is left:
+    /// the directory's half of a repair.
+    pub fn rebuild(&self, mut keep: impl FnMut(u32, Stamp) -> bool) -> Result<(), Damaged> {
+        let mut seen = vec![0u64; self.geometry.records.div_ceil(64)];
+        let mut count = 0;
+        for bucket in 0..self.geometry.records {
+            let mut place = self.geometry.buckets_at + bucket;
+            loop {
+                let link = self.mem.load(place)?;
+                let Some(record) = link.checked_sub(1) else { break };
+                // A link out of bounds, or to a record that some chain has already: the chain ends here.
+                if record >= self.geometry.records as u64 || seen[record as usize / 64] >> (record % 64) & 1 == 1 {
+                    self.mem.publish(place, 0)?;
+                    break;
+                }
+                let at = self.geometry.record(record as u32);
+                let in_place = self.mem.load(at + word::HASH)? as usize & (self.geometry.records - 1) == bucket;
+                let stamp = self.stamp(record as u32)?;
+                if in_place && stamp.block() != 0 && keep(record as u32, stamp) {
+                    seen[record as usize / 64] |= 1 << (record % 64);
+                    count += 1;
+                    place = at + word::NEXT;
+                } else {
+                    self.mem.publish(place, self.mem.load(at + word::NEXT)?)?;
+                }
+            }
+        }
+        for (index, &bits) in seen.iter().enumerate() {
+            self.mem.store(self.geometry.record_bits_at + index, bits)?;
+        }
+        self.empty_all_but(&seen)?;
+        self.mem.store(state::LOWEST_RECORD, 0)?;
+        self.mem.store(state::RECORDS, count)
+    }
+
+    /// A record that is not linked must not look alive to [`Directory::each`] or to a reader that remembers it.
+    fn empty_all_but(&self, linked: &[u64]) -> Result<(), Damaged> {
+        for record in 0..self.geometry.records as u32 {
+            let stamp = self.stamp(record)?;
+            if stamp.block() != 0 && linked[record as usize / 64] >> (record % 64) & 1 == 0 {
+                self.publish(record, stamp.next(0).unwrap_or_default())?;
+            }
+        }
+        Ok(())
+    }
+}

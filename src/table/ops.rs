@@ -1,0 +1,201 @@
+//! What an operator does to the table: one edit each.
+
+use super::address::Address;
+use super::directory::Directory;
+use super::peer::Peer;
+use super::snapshot::Flags;
+use super::store::{Edit, Stored, Table};
+use super::upstream::{MAX_PEERS, Upstream};
+use crate::config::peer::PeerPatch;
+use crate::error::{Code, Error, Result};
+use crate::shm::Region;
+use std::borrow::Borrow;
+use std::collections::HashSet;
+use std::time::Duration;
+
+/// Whether a peer that is not there is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Absent {
+    /// It is made, and its upstream too.
+    Make,
+    /// It is an error.
+    Refuse,
+}
+
+/// What is in the table as far as its users are concerned: no tombstones.
+fn visible(stored: Option<&Stored>) -> Option<&Stored> {
+    stored.filter(|stored| !stored.flags.has(Flags::DELETED))
+}
+
+/// The flags of a version made at run time.
+fn touched(stored: Option<&Stored>) -> Flags {
+    stored.map_or(Flags::default(), |stored| stored.flags).with(Flags::TOUCHED).without(Flags::DELETED)
+}
+
+fn no_upstream(name: &str) -> Error {
+    Error::new(Code::NotFound, format!("upstream {name}: not found"))
+}
+
+fn no_peer(name: &str, address: &Address) -> Error {
+    Error::new(Code::NotFound, format!("upstream {name}: peer {}: not found", address.text()))
+}
+
+fn position(upstream: &Upstream, address: &Address) -> Option<usize> {
+    upstream.peers.iter().position(|peer| peer.address.same_as(address))
+}
+
+impl<R: Borrow<Region>> Table<R> {
+    /// A copy of the upstream called `name`; [`Code::NotFound`] when there is none.
+    pub fn upstream(&self, name: &str) -> Result<Stored> {
+        self.get(name)?.filter(|stored| visible(Some(stored)).is_some()).ok_or_else(|| no_upstream(name))
+    }
+
+    /// [`Code::NotFound`] when there is no upstream called `name`.
+    pub fn upstream_exists(&self, name: &str) -> Result<()> {
+        match Directory::new(self.region()).find(name.as_bytes())? {
+            Some((_, view)) if !view.flags.has(Flags::DELETED) => Ok(()),
+            _ => Err(no_upstream(name)),
+        }
+    }
+
+    /// Copies of all upstreams, ordered by name.
+    pub fn upstreams(&self) -> Result<Vec<Stored>> {
+        let mut all = self.all()?;
+        all.retain(|stored| visible(Some(stored)).is_some());
+        Ok(all)
+    }
+
+    /// Changes the given fields of a peer, or makes the peer as `absent` says.
+    pub fn put_peer(&self, name: &str, patch: &PeerPatch, absent: Absent, wait: Duration) -> Result<()> {
+        self.edit(name, wait, |stored| {
+            let old = visible(stored);
+            let mut upstream = match (old, absent) {
+                (Some(old), _) => old.upstream.clone(),
+                (None, Absent::Make) => Upstream { name: name.to_owned(), ..Upstream::default() },
+                (None, Absent::Refuse) => return Err(no_upstream(name)),
+            };
+            match (position(&upstream, &patch.address), absent) {
+                (Some(index), _) => patch.apply(&mut upstream.peers[index]),
+                (None, Absent::Refuse) => return Err(no_peer(name, &patch.address)),
+                (None, Absent::Make) => push(&mut upstream, patch.clone().into_peer())?,
+            }
+            Ok(match old {
+                // Nothing new to any reader; but from now on the operator's, not the file's.
+                Some(old) if old.upstream == upstream && old.flags == touched(stored) => Edit::Keep,
+                _ => Edit::Put(upstream, touched(stored)),
+            })
+        })
+    }
+
+    /// Takes a peer out of its upstream.
+    pub fn delete_peer(&self, name: &str, address: &Address, wait: Duration) -> Result<()> {
+        self.edit(name, wait, |stored| {
+            let mut upstream = visible(stored).ok_or_else(|| no_upstream(name))?.upstream.clone();
+            let index = position(&upstream, address).ok_or_else(|| no_peer(name, address))?;
+            upstream.peers.remove(index);
+            Ok(Edit::Put(upstream, touched(stored)))
+        })
+    }
+
+    /// Replaces an upstream as a whole, or makes it.
+    pub fn set_upstream(&self, upstream: &Upstream, wait: Duration) -> Result<()> {
+        self.edit(&upstream.name, wait, |stored| Ok(Edit::Put(upstream.clone(), touched(stored))))
+    }
+
+    /// Deletes an upstream; one that has peers only with `force`.
+    pub fn delete_upstream(&self, name: &str, force: bool, wait: Duration) -> Result<()> {
+        self.edit(name, wait, |stored| {
+            let old = visible(stored).ok_or_else(|| no_upstream(name))?;
+            if !old.upstream.peers.is_empty() && !force {
+                let count = old.upstream.peers.len();
+                return Err(Error::new(
+                    Code::NotEmpty,
+                    format!("upstream {name}: not empty: it has {count} peers: delete them first, or force"),
+                ));
+            }
+            Ok(match old.flags.has(Flags::IN_FILE) {
+                true => Edit::Put(tombstone(name), Flags::IN_FILE.with(Flags::TOUCHED).with(Flags::DELETED)),
+                false => Edit::Remove,
+            })
+        })
+    }
+
+    /// Gives an upstream the ring that somebody picks from, from now on.
+    pub fn build_ring(&self, name: &str, wait: Duration) -> Result<()> {
+        self.edit(name, wait, |stored| {
+            let old = visible(stored).ok_or_else(|| no_upstream(name))?;
+            Ok(match old.flags.has(Flags::RING) {
+                true => Edit::Keep,
+                false => Edit::Put(old.upstream.clone(), old.flags.with(Flags::RING)),
+            })
+        })
+    }
+
+    /// Makes the table follow its files: what was not touched at run time becomes as they say, appears and goes with them.
+    /// With `overwrite`, what was touched too.
+    pub fn load(&self, files: &[Upstream], overwrite: bool, wait: Duration) -> Result<()> {
+        for upstream in files {
+            self.edit(&upstream.name, wait, |stored| Ok(follow(upstream, stored, overwrite)))
+                .map_err(|error| error.within(format!("upstream {}", upstream.name)))?;
+        }
+        let names: HashSet<&str> = files.iter().map(|upstream| upstream.name.as_str()).collect();
+        for gone in self.all()?.iter().filter(|stored| stored.flags.has(Flags::IN_FILE)) {
+            let name = gone.upstream.name.as_str();
+            if !names.contains(name) {
+                self.edit(name, wait, |stored| Ok(forget(stored, overwrite)))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Fills an empty table with the content of another one.
+    pub fn import(&self, all: Vec<Stored>, wait: Duration) -> Result<()> {
+        for stored in all {
+            self.edit(&stored.upstream.name, wait, |_| Ok(Edit::Put(stored.upstream.clone(), stored.flags)))?;
+        }
+        Ok(())
+    }
+}
+
+fn push(upstream: &mut Upstream, peer: Peer) -> Result<()> {
+    if upstream.peers.len() >= MAX_PEERS {
+        return Err(Error::new(
+            Code::Full,
+            format!(
+                "upstream {}: peers: {} are there: allowed: at most {MAX_PEERS}",
+                upstream.name,
+                upstream.peers.len()
+            ),
+        ));
+    }
+    upstream.peers.push(peer);
+    Ok(())
+}
+
+fn tombstone(name: &str) -> Upstream {
+    Upstream { name: name.to_owned(), ..Upstream::default() }
+}
+
+/// What becomes of an upstream that a file has.
+fn follow(file: &Upstream, stored: Option<&Stored>, overwrite: bool) -> Edit {
+    let Some(old) = stored else { return Edit::Put(file.clone(), Flags::IN_FILE) };
+    let keeps_own = old.flags.has(Flags::TOUCHED) && !overwrite;
+    let ring = Flags(old.flags.0 & Flags::RING.0);
+    let edit = match keeps_own {
+        true => Edit::Put(old.upstream.clone(), old.flags.with(Flags::IN_FILE)),
+        false => Edit::Put(file.clone(), ring.with(Flags::IN_FILE)),
+    };
+    match &edit {
+        Edit::Put(upstream, flags) if *upstream == old.upstream && *flags == old.flags => Edit::Keep,
+        _ => edit,
+    }
+}
+
+/// What becomes of an upstream that the files no longer have.
+fn forget(stored: Option<&Stored>, overwrite: bool) -> Edit {
+    match stored {
+        None => Edit::Keep,
+        Some(old) if old.flags.has(Flags::DELETED) || !old.flags.has(Flags::TOUCHED) || overwrite => Edit::Remove,
+        Some(old) => Edit::Put(old.upstream.clone(), old.flags.without(Flags::IN_FILE)),
+    }
+}

@@ -1,0 +1,449 @@
+//! The immutable block that readers pick from: how an upstream is laid out in words, and how it is read back.
+//!
+//! ```text
+//! word 0   words of the block : 32 | number of peers : 32          (low half first)
+//!      1   record : 32 | name length : 8 | method : 8 | hash id : 8 | flags : 8
+//!      2   schedule of the primaries: first word : 32 | entries : 32
+//!      3   schedule of the backups
+//!      4   ring of the primaries: its own block : 32 | points : 32
+//!      5   ring of the backups
+//!      6   bits of the two rings : 8, 8 | first word of the peers : 32
+//!      8   name, padded to whole words
+//!          peers, 8 words (a cache line) each
+//!          texts of peers that are longer than 24 bytes
+//!          schedules, 2 bytes an entry, 4 above 65,536 peers
+//! ```
+//!
+//! A peer: its identity; one word of what a pick looks at; two of numbers; the place of a long text; 24 bytes of text.
+
+use super::address::Address;
+use super::peer::{Peer, Status};
+use super::upstream::{MAX_PEERS, Upstream};
+use crate::balance::chash::{Ring, RingShape};
+use crate::balance::{HashId, Method, rr};
+use crate::shm::{Damaged, Mem, Stamp, WORD};
+
+/// Words of a peer.
+const PEER: usize = 8;
+/// Bytes of text that fit into the peer's own words.
+const INLINE: usize = 3 * WORD;
+/// Longest text of a peer in bytes, whole words.
+pub const MAX_TEXT: usize = 120;
+
+/// What a table remembers of an upstream beside its configuration.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flags(pub u8);
+
+impl Flags {
+    /// Changed at run time: a reload of the files leaves it alone.
+    pub const TOUCHED: Flags = Flags(1);
+    /// Its name is in the files that were loaded last.
+    pub const IN_FILE: Flags = Flags(2);
+    /// Deleted at run time and remembered, since the files would bring it back.
+    pub const DELETED: Flags = Flags(4);
+    /// Somebody asked for chash, so each version has a ring.
+    pub const RING: Flags = Flags(8);
+
+    /// Whether `flag` is set.
+    pub fn has(self, flag: Flags) -> bool {
+        self.0 & flag.0 != 0
+    }
+
+    /// With `flag` set.
+    #[must_use]
+    pub fn with(self, flag: Flags) -> Flags {
+        Flags(self.0 | flag.0)
+    }
+
+    /// With `flag` cleared.
+    #[must_use]
+    pub fn without(self, flag: Flags) -> Flags {
+        Flags(self.0 & !flag.0)
+    }
+}
+
+/// Primaries, and the backups that are picked when no primary can be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    /// `backup = false`.
+    Primary = 0,
+    /// `backup = true`.
+    Backup = 1,
+}
+
+impl Group {
+    /// In the order in which they are asked.
+    pub const ALL: [Group; 2] = [Group::Primary, Group::Backup];
+
+    /// The peers of the group that configuration lets pick, with their indexes.
+    pub fn members(self, upstream: &Upstream) -> impl Iterator<Item = (u32, &Peer)> {
+        let backup = self == Group::Backup;
+        (0u32..).zip(&upstream.peers).filter(move |(_, peer)| peer.backup == backup && peer.takes_traffic())
+    }
+}
+
+/// A schedule inside the block.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Schedule {
+    at: usize,
+    /// Entries; 0: the group has nobody to pick.
+    pub len: u32,
+}
+
+/// A ring in a block of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RingPlace {
+    /// Its block, 0 for none.
+    pub block: u32,
+    /// How it is laid out.
+    pub shape: RingShape,
+}
+
+impl RingPlace {
+    /// Words of the ring.
+    pub fn words(&self) -> usize {
+        self.shape.words()
+    }
+}
+
+/// The header of a snapshot, read and checked: all that it places lies inside the mapping.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct View {
+    /// The version that it was read from.
+    pub stamp: Stamp,
+    /// Words of the block.
+    pub words: usize,
+    /// Number of peers.
+    pub peers: u32,
+    /// The record that leads here.
+    pub record: u32,
+    /// The upstream's own method.
+    pub method: Option<Method>,
+    /// What its ring hashes.
+    pub hash_id: HashId,
+    /// What is remembered of it.
+    pub flags: Flags,
+    /// By [`Group`].
+    pub schedules: [Schedule; 2],
+    /// By [`Group`].
+    pub rings: [RingPlace; 2],
+    name_len: usize,
+    peers_at: usize,
+    wide: bool,
+}
+
+/// The word of a peer that a pick looks at.
+#[derive(Clone, Copy, Debug)]
+pub struct PeerBits(u64);
+
+impl PeerBits {
+    fn of(peer: &Peer) -> Self {
+        let address = &peer.address;
+        PeerBits(
+            address.text().len() as u64
+                | (address.host_len() as u64) << 8
+                | u64::from(address.port().unwrap_or(0)) << 16
+                | u64::from(peer.weight) << 32
+                | (peer.status as u64) << 48
+                | u64::from(peer.backup) << 50
+                | u64::from(address.port_written()) << 51,
+        )
+    }
+
+    fn text_len(self) -> usize {
+        (self.0 as u8 as usize).min(MAX_TEXT)
+    }
+
+    /// Weight.
+    pub fn weight(self) -> u16 {
+        (self.0 >> 32) as u16
+    }
+
+    /// Which group it belongs to.
+    pub fn group(self) -> Group {
+        if self.0 >> 50 & 1 == 1 { Group::Backup } else { Group::Primary }
+    }
+
+    fn status(self) -> Result<Status, Damaged> {
+        Status::NAMES.get((self.0 >> 48 & 3) as usize).map(|&(_, status)| status).ok_or(Damaged)
+    }
+
+    /// Whether configuration lets it be picked.
+    pub fn takes_traffic(self) -> bool {
+        self.0 >> 48 & 3 == 0 && self.weight() > 0
+    }
+}
+
+fn halves(word: u64) -> (u32, u32) {
+    (word as u32, (word >> 32) as u32)
+}
+
+fn joined(low: usize, high: usize) -> u64 {
+    low as u64 | (high as u64) << 32
+}
+
+/// Lays out `upstream`. [`place`] completes the image when its record and its rings have their places.
+pub fn encode(upstream: &Upstream, flags: Flags) -> Vec<u64> {
+    let name = pack(upstream.name.as_bytes());
+    let peers_at = (8 + name.len()).next_multiple_of(PEER);
+    let mut words = vec![0; peers_at];
+    words[8..8 + name.len()].copy_from_slice(&name);
+    let mut long = Vec::new();
+    let long_at = peers_at + upstream.peers.len() * PEER;
+    words.reserve(upstream.peers.len() * PEER);
+    for peer in &upstream.peers {
+        words.extend_from_slice(&encode_peer(peer, long_at, &mut long));
+    }
+    words.append(&mut long);
+    for group in Group::ALL {
+        let weights: Vec<(u32, u16)> = group.members(upstream).map(|(index, peer)| (index, peer.weight)).collect();
+        let schedule = rr::schedule(&weights);
+        words[2 + group as usize] = joined(words.len(), schedule.len());
+        append_schedule(&mut words, &schedule, upstream.peers.len());
+    }
+    words[0] = joined(words.len(), upstream.peers.len());
+    let method = upstream.method.map_or(0, |method| method as u64);
+    words[1] =
+        (upstream.name.len() as u64) << 32 | method << 40 | (upstream.hash_id as u64) << 48 | u64::from(flags.0) << 56;
+    words[6] = (peers_at as u64) << 32;
+    words
+}
+
+/// Writes into a fresh image where it will be reached from and where its rings are.
+pub fn place(image: &mut [u64], record: u32, rings: [RingPlace; 2]) {
+    image[1] |= u64::from(record);
+    for (group, ring) in rings.iter().enumerate() {
+        image[4 + group] = joined(ring.block as usize, ring.shape.points as usize);
+        image[6] |= u64::from(ring.shape.bits) << (8 * group);
+    }
+}
+
+fn encode_peer(peer: &Peer, long_at: usize, long: &mut Vec<u64>) -> [u64; PEER] {
+    let text = pack(peer.address.text().as_bytes());
+    let mut words = [
+        peer.address.ident(),
+        PeerBits::of(peer).0,
+        joined(peer.max_conns as usize, peer.max_fails as usize),
+        joined(peer.fail_timeout as usize, peer.slow_start as usize),
+        0,
+        0,
+        0,
+        0,
+    ];
+    if text.len() * WORD <= INLINE {
+        words[5..5 + text.len()].copy_from_slice(&text);
+    } else {
+        words[4] = (long_at + long.len()) as u64;
+        long.extend_from_slice(&text);
+    }
+    words
+}
+
+fn append_schedule(words: &mut Vec<u64>, schedule: &[u32], peers: usize) {
+    let wide = is_wide(peers);
+    let (per_word, bits) = if wide { (2, 32) } else { (4, 16) };
+    words.extend(
+        schedule
+            .chunks(per_word)
+            .map(|entries| entries.iter().rev().fold(0, |word, &entry| word << bits | u64::from(entry))),
+    );
+}
+
+fn is_wide(peers: usize) -> bool {
+    peers > 1 << 16
+}
+
+/// Bytes as little-endian words, the last one filled up with zeros.
+fn pack(bytes: &[u8]) -> Vec<u64> {
+    bytes
+        .chunks(WORD)
+        .map(|chunk| {
+            let mut word = [0; WORD];
+            word[..chunk.len()].copy_from_slice(chunk);
+            u64::from_le_bytes(word)
+        })
+        .collect()
+}
+
+/// Reads `len` bytes that [`pack`] wrote from word `at` on into the front of `out`.
+#[inline(always)]
+fn unpack(mem: &Mem, at: usize, len: usize, out: &mut [u8]) -> Result<(), Damaged> {
+    let out = out.get_mut(..len.next_multiple_of(WORD)).ok_or(Damaged)?;
+    for (i, bytes) in out.as_chunks_mut::<WORD>().0.iter_mut().enumerate() {
+        *bytes = mem.load(at + i)?.to_le_bytes();
+    }
+    Ok(())
+}
+
+impl View {
+    /// Reads the header that `stamp` leads to.
+    pub fn read(mem: &Mem, stamp: Stamp) -> Result<View, Damaged> {
+        let at = stamp.word();
+        if stamp.block() == 0 {
+            return Err(Damaged);
+        }
+        let (words, peers) = halves(mem.load(at)?);
+        let identity = mem.load(at + 1)?;
+        let places = mem.load(at + 6)?;
+        let wide = is_wide(peers as usize);
+        let mut view = View {
+            stamp,
+            words: words as usize,
+            peers,
+            record: identity as u32,
+            name_len: (identity >> 32) as u8 as usize,
+            method: Method::NAMES.get(((identity >> 40) as u8 as usize).wrapping_sub(1)).map(|&(_, method)| method),
+            hash_id: HashId::NAMES.get((identity >> 48) as u8 as usize).ok_or(Damaged)?.1,
+            flags: Flags((identity >> 56) as u8),
+            peers_at: (places >> 32) as usize,
+            wide,
+            ..View::default()
+        };
+        let inside = |from: usize, count: usize| from.checked_add(count).is_some_and(|end| end <= view.words);
+        let name_fits = view.name_len > 0 && inside(8, view.name_len.div_ceil(WORD));
+        if at + view.words > mem.words()
+            || peers as usize > MAX_PEERS
+            || !name_fits
+            || !inside(view.peers_at, peers as usize * PEER)
+        {
+            return Err(Damaged);
+        }
+        for group in Group::ALL {
+            let (first, len) = halves(mem.load(at + 2 + group as usize)?);
+            if !inside(first as usize, (len as usize).div_ceil(if wide { 2 } else { 4 })) {
+                return Err(Damaged);
+            }
+            let (block, points) = halves(mem.load(at + 4 + group as usize)?);
+            view.schedules[group as usize] = Schedule { at: at + first as usize, len };
+            let shape = RingShape { points, bits: (places >> (8 * group as usize)) as u8 };
+            view.rings[group as usize] = RingPlace { block, shape };
+        }
+        view.rings.iter().try_for_each(|ring| check_ring(mem, ring))?;
+        Ok(view)
+    }
+
+    /// Whether this is the upstream called `name`.
+    pub fn is_named(&self, mem: &Mem, name: &[u8]) -> Result<bool, Damaged> {
+        let mut own = [0; 256];
+        unpack(mem, self.stamp.word() + 8, self.name_len, &mut own)?;
+        Ok(&own[..self.name_len] == name)
+    }
+
+    /// The peer at `position` of the group's schedule.
+    #[inline(always)]
+    pub fn scheduled(&self, mem: &Mem, schedule: &Schedule, position: u32) -> Result<u32, Damaged> {
+        let position = position as usize;
+        let index = match self.wide {
+            false => (mem.load(schedule.at + position / 4)? >> (position % 4 * 16)) as u16 as u32,
+            true => (mem.load(schedule.at + position / 2)? >> (position % 2 * 32)) as u32,
+        };
+        if index < self.peers { Ok(index) } else { Err(Damaged) }
+    }
+
+    #[inline(always)]
+    fn peer_word(&self, index: u32) -> usize {
+        self.stamp.word() + self.peers_at + index as usize * PEER
+    }
+
+    /// The identity of a peer's address.
+    #[inline(always)]
+    pub fn ident(&self, mem: &Mem, index: u32) -> Result<u64, Damaged> {
+        mem.load(self.peer_word(index))
+    }
+
+    /// What a pick looks at.
+    #[inline(always)]
+    pub fn bits(&self, mem: &Mem, index: u32) -> Result<PeerBits, Damaged> {
+        mem.load(self.peer_word(index) + 1).map(PeerBits)
+    }
+
+    /// Copies the text of a peer ("host:port") out; returns its length.
+    #[inline(always)]
+    pub fn text(&self, mem: &Mem, index: u32, out: &mut [u8; MAX_TEXT]) -> Result<usize, Damaged> {
+        let at = self.peer_word(index);
+        let len = PeerBits(mem.load(at + 1)?).text_len();
+        let from = match len <= INLINE {
+            true => at + 5,
+            false => self.stamp.word() + mem.load(at + 4)? as u32 as usize,
+        };
+        unpack(mem, from, len, out)?;
+        Ok(len)
+    }
+
+    /// Reads the address of a peer.
+    pub fn address(&self, mem: &Mem, index: u32) -> Result<Address, Damaged> {
+        let mut text = [0; MAX_TEXT];
+        let len = self.text(mem, index, &mut text)?;
+        let PeerBits(bits) = self.bits(mem, index)?;
+        let text = std::str::from_utf8(&text[..len]).map_err(|_| Damaged)?;
+        let (host_len, port) = ((bits >> 8) as u8 as usize, (bits >> 16) as u16);
+        Address::from_parts(text, host_len, port, bits >> 51 & 1 == 1, self.ident(mem, index)?).ok_or(Damaged)
+    }
+
+    fn peer(&self, mem: &Mem, index: u32) -> Result<Peer, Damaged> {
+        let at = self.peer_word(index);
+        let bits = self.bits(mem, index)?;
+        let (max_conns, max_fails) = halves(mem.load(at + 2)?);
+        let (fail_timeout, slow_start) = halves(mem.load(at + 3)?);
+        Ok(Peer {
+            address: self.address(mem, index)?,
+            weight: bits.weight(),
+            status: bits.status()?,
+            backup: bits.group() == Group::Backup,
+            max_conns,
+            max_fails,
+            fail_timeout,
+            slow_start,
+        })
+    }
+
+    /// Reads the whole upstream.
+    pub fn decode(&self, mem: &Mem) -> Result<Upstream, Damaged> {
+        let mut name = [0; 256];
+        unpack(mem, self.stamp.word() + 8, self.name_len, &mut name)?;
+        Ok(Upstream {
+            name: std::str::from_utf8(&name[..self.name_len]).map_err(|_| Damaged)?.to_owned(),
+            method: self.method,
+            hash_id: self.hash_id,
+            peers: (0..self.peers).map(|index| self.peer(mem, index)).collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+/// A ring's words in the mapping.
+#[derive(Clone, Copy, Debug)]
+pub struct RingWords<'a> {
+    mem: &'a Mem,
+    at: usize,
+}
+
+impl<'a> RingWords<'a> {
+    /// The words of the ring at `place`.
+    #[inline(always)]
+    pub fn new(mem: &'a Mem, place: &RingPlace) -> Self {
+        RingWords { mem, at: place.block as usize * crate::shm::GRANULE_WORDS }
+    }
+}
+
+impl crate::balance::chash::Words for RingWords<'_> {
+    #[inline(always)]
+    fn word(&self, index: usize) -> Option<u64> {
+        self.mem.load(self.at + index).ok()
+    }
+}
+
+fn check_ring(mem: &Mem, ring: &RingPlace) -> Result<(), Damaged> {
+    let at = ring.block as usize * crate::shm::GRANULE_WORDS;
+    let fits = ring.block == 0 || ring.shape.is_sound() && at + ring.words() <= mem.words();
+    if fits { Ok(()) } else { Err(Damaged) }
+}
+
+/// The ring of a group's members, `None` when there is nobody in it.
+pub fn build_ring(upstream: &Upstream, group: Group) -> crate::error::Result<Option<Ring>> {
+    let members: Vec<(u32, &Address, u16)> =
+        group.members(upstream).map(|(index, peer)| (index, &peer.address, peer.weight)).collect();
+    if members.is_empty() {
+        return Ok(None);
+    }
+    crate::balance::chash::build(&members, upstream.hash_id).map(Some)
+}

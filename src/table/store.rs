@@ -1,0 +1,345 @@
+//! How a new version of an upstream is published, and how a change that died half way is cleared away.
+
+use super::directory::Directory;
+use super::snapshot::{Flags, Group, RingPlace, View, build_ring, encode, place};
+use super::upstream::Upstream;
+use crate::balance::Method;
+use crate::balance::chash::Ring;
+use crate::error::{Code, Error, Result};
+use crate::shm::arena::Marks;
+use crate::shm::layout::state;
+use crate::shm::versioned::Unread;
+use crate::shm::{Damaged, Mem, Region, Writer};
+use std::borrow::Borrow;
+use std::time::Duration;
+
+/// The table: a region whose content are upstreams.
+#[derive(Debug)]
+pub struct Table<R = Region> {
+    region: R,
+}
+
+/// An upstream as it stands in the table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// Its configuration.
+    pub upstream: Upstream,
+    /// What is remembered of it.
+    pub flags: Flags,
+    /// How often its place has changed.
+    pub generation: u64,
+}
+
+/// What a change makes of an upstream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Edit {
+    /// Nothing.
+    Keep,
+    /// The new version.
+    Put(Upstream, Flags),
+    /// It is no more.
+    Remove,
+}
+
+impl From<Unread> for Error {
+    fn from(unread: Unread) -> Self {
+        match unread {
+            Unread::Changing => Error::new(Code::Changing, "the table is changing: try again"),
+            Unread::Damaged => Damaged.into(),
+        }
+    }
+}
+
+/// Where a change starts from: the record of the name, if it has one, and its version.
+#[derive(Clone, Copy, Debug)]
+struct Base(Option<(u32, View)>);
+
+impl Base {
+    fn same(&self, other: &Base) -> bool {
+        let version = |base: &Base| base.0.map(|(record, view)| (record, view.stamp));
+        version(self) == version(other)
+    }
+}
+
+/// A change that is computed and not yet written.
+struct Plan {
+    base: Base,
+    step: Step,
+}
+
+enum Step {
+    Keep,
+    Put(Build),
+    Remove,
+}
+
+/// A version that lacks nothing but its places in the region.
+struct Build {
+    image: Vec<u64>,
+    rings: [RingPlan; 2],
+}
+
+enum RingPlan {
+    None,
+    Keep(RingPlace),
+    Build(Ring),
+}
+
+impl<R: Borrow<Region>> Table<R> {
+    /// The table in `region`.
+    pub fn new(region: R) -> Self {
+        Table { region }
+    }
+
+    /// The region.
+    #[inline(always)]
+    pub fn region(&self) -> &Region {
+        self.region.borrow()
+    }
+
+    /// A consistent copy of the upstream called `name`, tombstones included.
+    pub fn get(&self, name: &str) -> Result<Option<Stored>> {
+        Ok(self.read(name)?.map(|(_, stored)| stored))
+    }
+
+    /// A consistent copy of every upstream, tombstones included, ordered by name. Each is whole; the set is not one instant.
+    pub fn all(&self) -> Result<Vec<Stored>> {
+        let mut all = Vec::new();
+        let mem = self.region().mem();
+        Directory::new(self.region()).each(|view| stored(view, mem), |stored| all.push(stored))?;
+        all.sort_by(|a, b| a.upstream.name.cmp(&b.upstream.name));
+        // One that was deleted and made again while we read may have been met twice; either is an answer.
+        all.dedup_by(|a, b| a.upstream.name == b.upstream.name);
+        Ok(all)
+    }
+
+    /// Changes the upstream called `name` to what `change` makes of it, trying for at most `wait` to become the writer.
+    /// `change` may be called twice: what it computes outside the lock is used only if nothing changed meanwhile.
+    pub fn edit(&self, name: &str, wait: Duration, change: impl Fn(Option<&Stored>) -> Result<Edit>) -> Result<()> {
+        if wait.is_zero() {
+            // Nothing is computed for a caller who will be sent away.
+            self.region().writer(wait)?;
+        }
+        let early = self.plan(name, &change)?;
+        let writer = self.writer(wait)?;
+        let plan = match early.base.same(&self.base(name)?) {
+            true => early,
+            false => self.plan(name, &change)?,
+        };
+        self.commit(&writer, name, plan)
+    }
+
+    /// Becomes the writer, and repairs what the last one left if it did not come to its end.
+    pub fn writer(&self, wait: Duration) -> Result<Writer<'_>> {
+        let writer = self.region().writer(wait)?;
+        if writer.needs_repair()? {
+            self.repair(&writer)?;
+            let mem = self.region().mem();
+            mem.store(state::REPAIRS, mem.load(state::REPAIRS)?.wrapping_add(1))?;
+        }
+        Ok(writer)
+    }
+
+    fn base(&self, name: &str) -> Result<Base> {
+        Ok(Base(Directory::new(self.region()).find(name.as_bytes())?))
+    }
+
+    fn read(&self, name: &str) -> Result<Option<(Base, Stored)>> {
+        for _ in 0..crate::shm::versioned::TRIES {
+            let base = self.base(name)?;
+            let Base(Some((record, view))) = base else { return Ok(None) };
+            let stored = stored(&view, self.region().mem());
+            if Directory::new(self.region()).stamp_holds(record, view.stamp)? {
+                return Ok(Some((base, stored?)));
+            }
+        }
+        Err(Unread::Changing.into())
+    }
+
+    fn plan(&self, name: &str, change: &impl Fn(Option<&Stored>) -> Result<Edit>) -> Result<Plan> {
+        let (base, old) = self.read(name)?.map_or((Base(None), None), |(base, stored)| (base, Some(stored)));
+        let step = match change(old.as_ref())? {
+            Edit::Keep => Step::Keep,
+            Edit::Remove => Step::Remove,
+            Edit::Put(upstream, flags) => Step::Put(build(&upstream, flags, base, old.as_ref())?),
+        };
+        Ok(Plan { base, step })
+    }
+
+    fn commit(&self, writer: &Writer<'_>, name: &str, plan: Plan) -> Result<()> {
+        match (plan.step, plan.base) {
+            (Step::Put(build), base) => self.put(writer, name, build, base),
+            (Step::Remove, Base(Some((record, view)))) => self.remove(writer, record, &view),
+            (Step::Remove, Base(None)) | (Step::Keep, _) => Ok(()),
+        }
+    }
+
+    fn put(&self, writer: &Writer<'_>, name: &str, build: Build, base: Base) -> Result<()> {
+        let directory = Directory::new(self.region());
+        let record = match base.0 {
+            Some((record, _)) => record,
+            None => directory.free_record()?.ok_or_else(|| self.too_many())?,
+        };
+        let stamp = directory.stamp(record)?;
+        let kept = build.kept();
+        writer.begin()?;
+        let mut blocks = Blocks { writer, taken: Vec::new() };
+        let written = blocks.write(build, record).and_then(|block| stamp.next(block).ok_or_else(used_up));
+        let next = match written {
+            Ok(next) => next,
+            Err(error) => {
+                blocks.give_back()?;
+                writer.end()?;
+                return Err(error);
+            }
+        };
+        if base.0.is_none() {
+            directory.link(record, name.as_bytes())?;
+        }
+        directory.publish(record, next)?;
+        if let Some((_, old)) = base.0 {
+            free_blocks(writer, &old, |ring| !kept.contains(&Some(*ring)))?;
+        }
+        Ok(writer.end()?)
+    }
+
+    fn remove(&self, writer: &Writer<'_>, record: u32, old: &View) -> Result<()> {
+        let directory = Directory::new(self.region());
+        let next = old.stamp.next(0).unwrap_or_default();
+        writer.begin()?;
+        directory.publish(record, next)?;
+        directory.unlink(record)?;
+        free_blocks(writer, old, |_| true)?;
+        Ok(writer.end()?)
+    }
+
+    fn too_many(&self) -> Error {
+        let most = self.region().geometry().records;
+        Error::new(
+            Code::Full,
+            format!("the region is full: it has room for {most} upstreams: set a larger shm_size and restart nginx"),
+        )
+    }
+
+    /// Looks a found region over before it is used, if nobody else uses it. Answers what an operator should read.
+    pub fn check(&self, wait: Duration) -> Result<Option<String>> {
+        let before = self.region().mem().load(state::RECORDS)?;
+        if self.region().in_use()?.is_some() {
+            return Ok(None);
+        }
+        self.repair(&self.region().writer(wait)?)?;
+        let after = self.region().mem().load(state::RECORDS)?;
+        let at = self.region().path().display();
+        Ok((after < before).then(|| format!("{at} was damaged: {} of {before} upstreams are lost", before - after)))
+    }
+
+    /// Marks what can be reached and frees the rest. Whatever does not make sense is dropped.
+    pub fn repair(&self, writer: &Writer<'_>) -> Result<()> {
+        let mem = self.region().mem();
+        writer.begin()?;
+        let mut marks = Marks::new(self.region().geometry());
+        Directory::new(self.region()).rebuild(|record, stamp| {
+            View::read(mem, stamp).is_ok_and(|view| view.record == record && mark(&mut marks, &view))
+        })?;
+        writer.rebuild(&marks)?;
+        Ok(writer.end()?)
+    }
+}
+
+fn stored(view: &View, mem: &Mem) -> Result<Stored, Damaged> {
+    Ok(Stored { upstream: view.decode(mem)?, flags: view.flags, generation: view.stamp.generation() })
+}
+
+fn used_up() -> Error {
+    Error::new(Code::Full, "the generations of this place in the region are used up: restart nginx with a new shm_path")
+}
+
+fn build(upstream: &Upstream, flags: Flags, base: Base, old: Option<&Stored>) -> Result<Build> {
+    let mut rings = [RingPlan::None, RingPlan::None];
+    if upstream.method == Some(Method::Chash) || flags.has(Flags::RING) {
+        for group in Group::ALL {
+            rings[group as usize] = plan_ring(upstream, group, base, old)?;
+        }
+    }
+    Ok(Build { image: encode(upstream, flags), rings })
+}
+
+impl Build {
+    /// The rings that go over from the old version.
+    fn kept(&self) -> [Option<RingPlace>; 2] {
+        self.rings.each_ref().map(|ring| if let RingPlan::Keep(place) = ring { Some(*place) } else { None })
+    }
+}
+
+/// Keeps the ring that is there when it would come out the same.
+fn plan_ring(new: &Upstream, group: Group, base: Base, old: Option<&Stored>) -> Result<RingPlan> {
+    if let (Base(Some((_, view))), Some(old)) = (base, old)
+        && view.rings[group as usize].block != 0
+        && same_ring(&old.upstream, new, group)
+    {
+        return Ok(RingPlan::Keep(view.rings[group as usize]));
+    }
+    Ok(build_ring(new, group)?.map_or(RingPlan::None, RingPlan::Build))
+}
+
+fn same_ring(old: &Upstream, new: &Upstream, group: Group) -> bool {
+    let key = |upstream| group.members(upstream).map(|(index, peer)| (index, peer.weight, &peer.address));
+    old.hash_id == new.hash_id && key(old).eq(key(new))
+}
+
+/// Marks all blocks of a snapshot, or none.
+fn mark(marks: &mut Marks, view: &View) -> bool {
+    let mut done = Vec::new();
+    for (block, words) in blocks_of(view) {
+        if !marks.mark(block, words) {
+            done.into_iter().for_each(|(block, words)| marks.unmark(block, words));
+            return false;
+        }
+        done.push((block, words));
+    }
+    true
+}
+
+fn blocks_of(view: &View) -> impl Iterator<Item = (u32, usize)> {
+    let rings = view.rings.into_iter().filter(|ring| ring.block != 0).map(|ring| (ring.block, ring.words()));
+    std::iter::once((view.stamp.block(), view.words)).chain(rings)
+}
+
+fn free_blocks(writer: &Writer<'_>, view: &View, ring_too: impl Fn(&RingPlace) -> bool) -> Result<(), Damaged> {
+    writer.free(view.stamp.block(), view.words)?;
+    view.rings
+        .iter()
+        .filter(|ring| ring.block != 0 && ring_too(ring))
+        .try_for_each(|ring| writer.free(ring.block, ring.words()))
+}
+
+/// The blocks of a version that is being written: all of them are given back if one cannot be had.
+struct Blocks<'a> {
+    writer: &'a Writer<'a>,
+    taken: Vec<(u32, usize)>,
+}
+
+impl Blocks<'_> {
+    fn take(&mut self, image: &[u64]) -> Result<u32> {
+        let block = self.writer.allocate(image)?;
+        self.taken.push((block, image.len()));
+        Ok(block)
+    }
+
+    fn write(&mut self, mut build: Build, record: u32) -> Result<u32> {
+        let mut places = [RingPlace::default(); 2];
+        for (place, plan) in places.iter_mut().zip(&build.rings) {
+            *place = match plan {
+                RingPlan::None => RingPlace::default(),
+                RingPlan::Keep(kept) => *kept,
+                RingPlan::Build(ring) => RingPlace { block: self.take(&ring.words)?, shape: ring.shape },
+            };
+        }
+        place(&mut build.image, record, places);
+        self.take(&build.image)
+    }
+
+    fn give_back(self) -> Result<(), Damaged> {
+        self.taken.into_iter().try_for_each(|(block, words)| self.writer.free(block, words))
+    }
+}
