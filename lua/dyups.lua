@@ -1,0 +1,381 @@
+-- dyups: upstreams that change while nginx runs. This is the module that configurations require.
+--
+--     init_by_lua_block        { assert(require("dyups").setup{ files = "upstreams.json" }) }
+--     init_worker_by_lua_block { assert(require("dyups").start()) }
+--     balancer_by_lua_block {
+--         local peer, err = require("dyups").find(ngx.var.host)
+--         ...
+--     }
+--
+-- Every function returns its value (or true), or nil and a message that names the field, the value and what is allowed.
+-- None throws. A change that was answered with true is seen by every pick that begins afterwards, in every worker.
+
+local ffi = require "ffi"
+local encode = require "dyups.encode"
+local library = require "dyups.library"
+local try = require("dyups.patience").try
+
+local C = library.C
+local ffi_string = ffi.string
+local istype = ffi.istype
+local type = type
+
+local _M = { _VERSION = library.version }
+
+if not C then
+    -- Without the library every function says so, instead of require throwing in the middle of a configuration.
+    local function missing() return nil, library.why end
+    for _, name in ipairs {
+        "setup", "start", "find", "tried", "add_peer", "set_peer", "delete_peer", "set_upstream", "delete_upstream",
+        "status",
+    } do
+        _M[name] = missing
+    end
+    return _M
+end
+
+local NOT_FOUND = tonumber(ffi.cast("int", C.DYUPS_NOT_FOUND))
+
+local has_cjson, cjson = pcall(require, "cjson.safe")
+local peer_t = ffi.typeof("dyups_peer_text")
+local tried_t = ffi.typeof("dyups_tried")
+local text_t = ffi.typeof("dyups_text")
+
+-- Written by the library and read at once: one for all calls of this VM.
+local peer = peer_t()
+local text = text_t()
+
+
+local function failure()
+    return nil, ffi_string(C.dyups_error())
+end
+
+
+local function outcome(code, err)
+    if not code then
+        return nil, err
+    elseif code < 0 then
+        return failure()
+    end
+    return true
+end
+
+
+-- A name goes to the library as it is; what is no text cannot.
+local function not_a_text(what, value)
+    local shown = type(value) == "number" and tostring(value) or "a " .. type(value)
+    return nil, what .. ": " .. shown .. ": allowed: a string"
+end
+
+
+---- what runs once ----------------------------------------------------------------------------------------------------
+
+-- setup([conf]) -> true | nil, message
+--
+-- Maps the shared memory, making it if it is not there, and loads upstreams from files. Call it in init_by_lua: all
+-- workers inherit the mapping. A reload calls it again: upstreams that were not changed at run time then follow their
+-- files. What an operator should know goes to the error log as a warning.
+--
+-- conf, all optional:
+--   shm_path   text     the region's file; default: one in /dev/shm named after nginx's prefix
+--   shm_size   number (bytes) or text ("64m"), 256 KiB to 4 GiB; default 128 MiB, of which only what is used takes memory
+--   files      text, or a list of texts: JSON, or nginx's own `upstream name { server ...; }`; relative to the prefix
+--   overwrite  boolean  the files win over what was changed at run time; default false
+--
+--     assert(dyups.setup{ shm_size = "64m", files = { "conf/upstreams.json", "conf/legacy.conf" } })
+function _M.setup(conf)
+    local sent = conf
+    if conf == nil or type(conf) == "table" then
+        sent = { prefix = ngx and ngx.config.prefix() }
+        for key, value in next, conf or {} do
+            sent[key] = value
+        end
+    end
+    local json = encode(sent)
+    if C.dyups_setup(json, #json) < 0 then
+        return failure()
+    end
+    for note in ffi_string(C.dyups_notes()):gmatch("[^\n]+") do
+        if ngx then
+            ngx.log(ngx.WARN, "dyups: ", note)
+        end
+    end
+    return true
+end
+
+
+local SECONDS_BETWEEN_LOOKS = 10
+local started = false
+local said_lost = false
+
+local function look_after_the_file(premature)
+    if not premature and not said_lost and C.dyups_lost() == 1 then
+        said_lost = true
+        ngx.log(ngx.ALERT, "dyups: ", ffi_string(C.dyups_error()))
+    end
+end
+
+
+-- start() -> true | nil, message
+--
+-- Claims this worker's slot in the region and starts its timers. Call it in init_worker_by_lua; again is harmless.
+--
+--     assert(dyups.start())
+function _M.start()
+    if C.dyups_start() < 0 then
+        return failure()
+    end
+    if not started and ngx and ngx.worker.id() == 0 then
+        local ok, err = ngx.timer.every(SECONDS_BETWEEN_LOOKS, look_after_the_file)
+        if not ok then
+            return nil, "dyups: cannot start a timer: " .. tostring(err)
+        end
+    end
+    started = true
+    return true
+end
+
+
+---- the request path --------------------------------------------------------------------------------------------------
+
+-- A handle and the texts of its peers by index, for upstreams that were found. Names that are not there are not kept: they
+-- come from clients.
+local MOST_ENTRIES = 16384
+local entries = {}
+local count = 0
+local methods = {}
+
+
+local function open(upstream)
+    local handle = C.dyups_open(upstream, #upstream)
+    if handle == nil then
+        return failure()
+    end
+    if count >= MOST_ENTRIES then
+        for name in next, entries do
+            entries[name] = nil
+        end
+        count = 0
+    end
+    local entry = { handle = ffi.gc(handle, C.dyups_close) }
+    entries[upstream] = entry
+    count = count + 1
+    return entry
+end
+
+
+local function forget(upstream)
+    entries[upstream] = nil
+    count = count - 1
+end
+
+
+local function number_of(method)
+    if type(method) ~= "string" then
+        return not_a_text("method", method)
+    end
+    local number = C.dyups_method(method, #method)
+    if number < 0 then
+        return failure()
+    end
+    methods[method] = number
+    return number
+end
+
+
+-- The first find by chash on an upstream that is not declared so. A region without room is not asked at every request.
+local function build_ring(upstream, entry)
+    local now = os.time()
+    if now >= (entry.again or 0) then
+        entry.again = now + 1
+        C.dyups_build_ring(upstream, #upstream, 0)
+    end
+end
+
+
+-- find(upstream[, key[, method[, tried]]]) -> "host:port" | nil, message
+--
+-- Picks a peer; for balancer, rewrite, access and content phases. No lock, no socket, no allocation.
+--
+--   upstream  text
+--   key       text that chash hashes
+--   method    "rr" or "chash"; default: the upstream's own, else chash with a key and rr without
+--   tried     from tried(): peers in it are passed over, the picked one is added
+--
+--     local peer, err = dyups.find("api", ngx.var.remote_addr, "chash")   -- "10.0.0.1:8080"
+--     if not peer then
+--         ngx.log(ngx.ERR, err)
+--         return ngx.exit(-3)         -- NGX_BUSY: 502, no live upstreams
+--     end
+--     assert(require("ngx.balancer").set_current_peer(peer))
+function _M.find(upstream, key, method, tried)
+    local entry = entries[upstream]
+    if not entry then
+        if type(upstream) ~= "string" then
+            return not_a_text("upstream", upstream)
+        end
+        local err
+        entry, err = open(upstream)
+        if not entry then
+            return nil, err
+        end
+    end
+    local number = 0
+    if method ~= nil then
+        number = methods[method]
+        if not number then
+            local err
+            number, err = number_of(method)
+            if not number then
+                return nil, err
+            end
+        end
+    end
+    local key_len = 0
+    if key ~= nil then
+        if type(key) ~= "string" then
+            return not_a_text("key", key)
+        end
+        key_len = #key
+    end
+    if tried ~= nil and not istype(tried_t, tried) then
+        return nil, "tried: a " .. type(tried) .. ": allowed: what dyups.tried() returned"
+    end
+
+    local index = C.dyups_find_cached(entry.handle, key, key_len, number, tried, peer)
+    if index >= 0 then
+        if peer.wants_ring ~= 0 then
+            build_ring(upstream, entry)
+        end
+        local len = peer.len
+        if len == 0 then
+            return entry[index]
+        end
+        local server = ffi_string(peer.text, len)
+        entry[index] = server
+        return server
+    end
+    if index == NOT_FOUND then
+        forget(upstream)
+    end
+    return failure()
+end
+
+
+-- tried() -> an empty set of tried peers, for one request and its retries; at most 64 of them.
+--
+--     local tried = dyups.tried()
+--     local first = dyups.find("api", nil, "rr", tried)
+--     local second = dyups.find("api", nil, "rr", tried)     -- another peer, as long as there is one
+function _M.tried()
+    return tried_t()
+end
+
+
+---- changes -----------------------------------------------------------------------------------------------------------
+
+-- One change of one upstream: its name and what to make of it, sent to one function of the library.
+local function change(call, upstream, value)
+    if type(upstream) ~= "string" then
+        return not_a_text("upstream", upstream)
+    end
+    local json = encode(value)
+    return try(call, upstream, #upstream, json, #json)
+end
+
+
+-- add_peer(upstream, peer) -> true | nil, message
+--
+-- Adds a peer, making the upstream if it is new. On a peer that is there the given fields change and the others keep their
+-- values.
+--
+-- peer: host         text    an IPv4 address, an IPv6 address in brackets, or unix:/path
+--       port         1 to 65535, default 80 (or host and port in one: server = "10.0.0.1:8080")
+--       weight       0 to 65535, default 1; 0 takes no traffic and keeps its place
+--       status       "up" (default), "down" or "drain" (no new picks)
+--       backup       boolean, default false: picked when no other peer can be
+--       max_conns    0 to 4294967295, default 0: no limit       } stored and shown; not acted upon yet
+--       max_fails    0 to 4294967295, default 1                 }
+--       fail_timeout seconds, default 10                        }
+--       slow_start   seconds, default 0                         }
+--
+--     assert(dyups.add_peer("api", { host = "10.0.0.1", port = 8080, weight = 3 }))
+function _M.add_peer(upstream, conf)
+    return outcome(change(C.dyups_add_peer, upstream, conf))
+end
+
+
+-- set_peer(upstream, peer) -> true | nil, message
+--
+-- Changes the given fields of a peer that is there; the shape is add_peer's.
+--
+--     assert(dyups.set_peer("api", { host = "10.0.0.1", port = 8080, status = "drain" }))
+function _M.set_peer(upstream, conf)
+    return outcome(change(C.dyups_set_peer, upstream, conf))
+end
+
+
+-- delete_peer(upstream, peer) -> true | nil, message
+--
+-- Takes a peer out, named by its host and port. nil, "not found" when it is not there. The upstream stays.
+--
+--     assert(dyups.delete_peer("api", { host = "10.0.0.1", port = 8080 }))
+function _M.delete_peer(upstream, conf)
+    local code, err = change(C.dyups_delete_peer, upstream, conf)
+    if code == NOT_FOUND then
+        return nil, "not found"
+    end
+    return outcome(code, err)
+end
+
+
+-- set_upstream(upstream, conf) -> true | nil, message
+--
+-- Replaces an upstream as a whole, or makes it. No pick sees a mixture of old and new.
+--
+-- conf: peers    a list of peers as in add_peer; may be empty
+--       method   "rr" or "chash"; left out: chash with a key, rr without
+--       hash_id  what chash hashes of a peer: "nginx" (default: the ring of `hash ... consistent`) or "host:port" (that of
+--                lua-resty-chash)
+--
+--     assert(dyups.set_upstream("api", { method = "chash", peers = { { host = "10.0.0.1", port = 8080 } } }))
+function _M.set_upstream(upstream, conf)
+    return outcome(change(C.dyups_set_upstream, upstream, conf))
+end
+
+
+-- delete_upstream(upstream[, { force = true }]) -> true | nil, message
+--
+-- Deletes an upstream; one that still has peers only with force.
+--
+--     assert(dyups.delete_upstream("api", { force = true }))
+function _M.delete_upstream(upstream, options)
+    return outcome(change(C.dyups_delete_upstream, upstream, options))
+end
+
+
+---- what operators read -----------------------------------------------------------------------------------------------
+
+-- status([upstream]) -> table | nil, message
+--
+-- The table of upstreams, or one of them, in the shape of the upstreams file: loading it back gives the same table. Read-only
+-- fields beside it: version, region (path, size, used and free in bytes, ...), workers (slot, pid, since), and in an upstream
+-- generation and origin ("file" or "runtime").
+--
+--     dyups.status().upstreams.api.peers[1].weight
+--     dyups.status("api").upstreams.api.method
+function _M.status(upstream)
+    if upstream ~= nil and type(upstream) ~= "string" then
+        return not_a_text("upstream", upstream)
+    end
+    if not has_cjson then
+        return nil, "dyups: status needs cjson, which is not in lua_package_cpath"
+    end
+    if C.dyups_status(upstream, upstream and #upstream or 0, text) < 0 then
+        return failure()
+    end
+    return cjson.decode(ffi_string(text.data, text.len))
+end
+
+
+return _M

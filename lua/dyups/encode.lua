@@ -1,0 +1,93 @@
+-- Writes any Lua value as JSON, for Rust to understand.
+--
+-- cjson cannot: it throws at NaN, at a function and at a sparse table, here, where nobody knows what the field is called
+-- or allows. What JSON has no word for is written as {"\u0001lua":"nan"}; the message about it is Rust's.
+
+local concat = table.concat
+local format = string.format
+local next = next
+local rawget = rawget
+-- Not everywhere; where it is, # may ask a metatable.
+local rawlen = rawlen or function(value) return #value end
+local tostring = tostring
+local type = type
+
+-- Deeper than anything that dyups reads. A table that contains itself ends here too.
+local DEPTH = 32
+
+local encode
+
+
+local function special(what)
+    return '{"\\u0001lua":"' .. what .. '"}'
+end
+
+
+local function escape(char)
+    return format("\\u%04x", char:byte())
+end
+
+
+local function text(value)
+    return '"' .. value:gsub('[%z\1-\31"\\\127]', escape) .. '"'
+end
+
+
+local function number(value)
+    if value ~= value then
+        return special("nan")
+    elseif value == 1 / 0 or value == -1 / 0 then
+        return special(value > 0 and "inf" or "-inf")
+    end
+    return format("%.17g", value)
+end
+
+
+-- A list has the keys 1 to n and no others; an object has texts as keys. Anything else is neither.
+local function table_(value, depth)
+    if depth > DEPTH then
+        return special("recursive")
+    end
+    local n, parts = rawlen(value), {}
+    if n > 0 then
+        for key in next, value do
+            if type(key) ~= "number" or key < 1 or key > n or key % 1 ~= 0 then
+                return special("mixed")
+            end
+        end
+        for i = 1, n do
+            parts[i] = encode(rawget(value, i), depth)
+        end
+        return "[" .. concat(parts, ",") .. "]"
+    end
+    for key, item in next, value do
+        if type(key) ~= "string" then
+            return special("mixed")
+        end
+        parts[#parts + 1] = text(key) .. ":" .. encode(item, depth)
+    end
+    return "{" .. concat(parts, ",") .. "}"
+end
+
+
+function encode(value, depth)
+    local kind = type(value)
+    if kind == "string" then
+        return text(value)
+    elseif kind == "number" then
+        return number(value)
+    elseif kind == "boolean" then
+        return tostring(value)
+    elseif kind == "table" then
+        return table_(value, depth + 1)
+    elseif value == nil or ngx and value == ngx.null then
+        return "null"
+    end
+    return special(kind)
+end
+
+
+-- Any value -> JSON text. Never throws. encode({weight = 1}) -> '{"weight":1}'
+return function(value)
+    return encode(value, 0)
+end

@@ -1,0 +1,47 @@
+-- Finds libdyups along lua_package_cpath, checks that it is the one that these files were written for, and declares its
+-- functions. The declarations come from the library itself: include/dyups.h is the only place that has them.
+
+local ffi = require "ffi"
+
+local VERSION = "0.1.0"
+local ABI = 1
+local NAME = "libdyups-" .. VERSION
+
+ffi.cdef "const char *dyups_cdef(void); uint32_t dyups_abi(void);"
+
+
+-- The version is part of the file name, so that after an upgrade a reload finds the new file: dlopen of a path that is
+-- loaded already answers with the old one.
+local function find()
+    -- No separator: the dots of the version are not directories.
+    local path, tried = package.searchpath(NAME, package.cpath, "")
+    if path then
+        return path
+    end
+    return nil, "dyups: " .. NAME .. ".so is not in lua_package_cpath; looked for" .. (tried or " nothing")
+end
+
+
+local function load()
+    local path, why = find()
+    if not path then
+        return nil, why
+    end
+    local ok, C = pcall(ffi.load, path)
+    if not ok then
+        return nil, "dyups: " .. path .. " does not load: " .. tostring(C)
+    end
+    local known, abi = pcall(function() return C.dyups_abi() end)
+    if not known or abi ~= ABI then
+        return nil, "dyups: " .. path .. " has ABI " .. (known and tostring(abi) or "unknown") .. ", lua/dyups needs "
+            .. ABI .. ": restart nginx, or upgrade it by USR2"
+    end
+    ffi.cdef(ffi.string(C.dyups_cdef()))
+    return C
+end
+
+
+-- Loaded once a Lua VM; nil and why not when it cannot be.
+local C, why = load()
+
+return { C = C, why = why, version = VERSION }
