@@ -49,15 +49,21 @@ typedef struct {
   uint64_t idents[64];
 } dyups_tried;
 
-// Where the text of the picked peer goes.
+// What a pick says beside the index.
 typedef struct {
-  // Bytes of `text` that are set; 0: see `dyups_find_cached`.
-  uint32_t len;
+  // 0: nothing below is set, since the caller has had all of it before (`dyups_find_cached` only). 1: read on.
+  int32_t fresh;
   // 1 when the upstream lacks the ring that this pick wanted, see `dyups_build_ring`.
-  uint32_t wants_ring;
+  int32_t wants_ring;
+  // How many peers this version of the upstream has; every index is below it.
+  int32_t peers;
+  // Bytes of `text` that are set.
+  int32_t len;
+  // Identity of the peer's address: what a tried set holds.
+  uint64_t ident;
   // `host:port`, `[host]:port` or `unix:/path`; not terminated.
   uint8_t text[120];
-} dyups_peer_text;
+} dyups_picked;
 
 // A text that belongs to the library: valid until the next call in this thread that returns one.
 typedef struct {
@@ -167,10 +173,10 @@ void dyups_close(dyups_handle *handle);
 //
 // Arguments: `handle`; `key`, `key_len`: what chash hashes (NULL: no key); `method`: 0 for the upstream's own (else chash
 // with a key, rr without), or a number from `dyups_method`; `tried`: NULL, or the peers that this request has tried, which are
-// passed over and to which the picked one is added; `peer`: where the text of the peer goes.
+// passed over and to which the picked one is added; `picked`: what there is to say beside the index.
 //
-// Returns: the index of the peer in this version of its upstream, at least 0. `peer->text` then holds `peer->len` bytes such
-// as `10.0.0.1:8080`, `[::1]:80` or `unix:/path`, without a NUL. `peer->wants_ring` 1: chash had to do without a ring; call
+// Returns: the index of the peer in this version of its upstream, at least 0. `picked->text` then holds `picked->len` bytes such
+// as `10.0.0.1:8080`, `[::1]:80` or `unix:/path`, without a NUL. `picked->wants_ring` 1: chash had to do without a ring; call
 // `dyups_build_ring` soon.
 //
 // Errors: `DYUPS_NOT_FOUND` (no such upstream any more), `DYUPS_NO_PEER` (nobody can be picked, or all were tried),
@@ -178,16 +184,16 @@ void dyups_close(dyups_handle *handle);
 //
 // # Safety
 //
-// `handle` is open and of this thread; `key` points to `key_len` bytes or is NULL; `tried` is NULL or valid; `peer` is valid.
+// `handle` is open and of this thread; `key` points to `key_len` bytes or is NULL; `tried` is NULL or valid; `picked` is valid.
 int32_t dyups_find(dyups_handle *handle,
                    const char *key,
                    size_t key_len,
                    uint32_t method,
                    dyups_tried *tried,
-                   dyups_peer_text *peer);
+                   dyups_picked *picked);
 
-// As `dyups_find`, but `peer->len` is 0 when this handle has given out the same index before and the upstream has not changed
-// since: for a caller who keeps texts by index, as Lua does to save the strings.
+// As `dyups_find`, but `picked->fresh` is 0 and nothing else is written when this handle has given out the same index before
+// and the upstream has not changed since: for a caller who keeps texts by index, as Lua does to save the strings.
 //
 // # Safety
 //
@@ -197,7 +203,7 @@ int32_t dyups_find_cached(dyups_handle *handle,
                           size_t key_len,
                           uint32_t method,
                           dyups_tried *tried,
-                          dyups_peer_text *peer);
+                          dyups_picked *picked);
 
 // Gives an upstream the ring that a find by chash lacked. From then on every version of it has one.
 //

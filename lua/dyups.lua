@@ -37,12 +37,13 @@ end
 local NOT_FOUND = tonumber(ffi.cast("int", C.DYUPS_NOT_FOUND))
 
 local has_cjson, cjson = pcall(require, "cjson.safe")
-local peer_t = ffi.typeof("dyups_peer_text")
+local new_tab = require "table.new"
+local picked_t = ffi.typeof("dyups_picked")
 local tried_t = ffi.typeof("dyups_tried")
 local text_t = ffi.typeof("dyups_text")
 
 -- Written by the library and read at once: one for all calls of this VM.
-local peer = peer_t()
+local picked = picked_t()
 local text = text_t()
 
 
@@ -78,7 +79,7 @@ end
 --
 -- conf, all optional:
 --   shm_path   text     the region's file; default: one in /dev/shm named after nginx's prefix
---   shm_size   number (bytes) or text ("64m"), 256 KiB to 4 GiB; default 128 MiB, of which only what is used takes memory
+--   shm_size   number (bytes) or text ("64m"), 256 KiB to 4 GiB; default 128 MiB, of which only what is used is taken
 --   files      text, or a list of texts: JSON, or nginx's own `upstream name { server ...; }`; relative to the prefix
 --   overwrite  boolean  the files win over what was changed at run time; default false
 --
@@ -138,8 +139,8 @@ end
 
 ---- the request path --------------------------------------------------------------------------------------------------
 
--- A handle and the texts of its peers by index, for upstreams that were found. Names that are not there are not kept: they
--- come from clients.
+-- A handle and the texts of its peers by index, for upstreams that were found. Names that are not there are not kept:
+-- they come from clients.
 local MOST_ENTRIES = 16384
 local entries = {}
 local count = 0
@@ -157,7 +158,7 @@ local function open(upstream)
         end
         count = 0
     end
-    local entry = { handle = ffi.gc(handle, C.dyups_close) }
+    local entry = { handle = ffi.gc(handle, C.dyups_close), peers = -1, texts = false }
     entries[upstream] = entry
     count = count + 1
     return entry
@@ -190,6 +191,21 @@ local function build_ring(upstream, entry)
         entry.again = now + 1
         C.dyups_build_ring(upstream, #upstream, 0)
     end
+end
+
+
+-- The text of a peer that was not picked since its upstream changed.
+local function keep(entry, upstream, index)
+    if picked.wants_ring ~= 0 then
+        build_ring(upstream, entry)
+    end
+    if entry.peers ~= picked.peers then
+        entry.peers = picked.peers
+        entry.texts = new_tab(picked.peers, 0)
+    end
+    local server = ffi_string(picked.text, picked.len)
+    entry.texts[index] = server
+    return server
 end
 
 
@@ -242,18 +258,12 @@ function _M.find(upstream, key, method, tried)
         return nil, "tried: a " .. type(tried) .. ": allowed: what dyups.tried() returned"
     end
 
-    local index = C.dyups_find_cached(entry.handle, key, key_len, number, tried, peer)
+    local index = C.dyups_find_cached(entry.handle, key, key_len, number, tried, picked)
     if index >= 0 then
-        if peer.wants_ring ~= 0 then
-            build_ring(upstream, entry)
+        if picked.fresh == 0 then
+            return entry.texts[index]
         end
-        local len = peer.len
-        if len == 0 then
-            return entry[index]
-        end
-        local server = ffi_string(peer.text, len)
-        entry[index] = server
-        return server
+        return keep(entry, upstream, index)
     end
     if index == NOT_FOUND then
         forget(upstream)
@@ -286,8 +296,8 @@ end
 
 -- add_peer(upstream, peer) -> true | nil, message
 --
--- Adds a peer, making the upstream if it is new. On a peer that is there the given fields change and the others keep their
--- values.
+-- Adds a peer, making the upstream if it is new. On a peer that is there the given fields change and the others keep
+-- their values.
 --
 -- peer: host         text    an IPv4 address, an IPv6 address in brackets, or unix:/path
 --       port         1 to 65535, default 80 (or host and port in one: server = "10.0.0.1:8080")
@@ -335,8 +345,8 @@ end
 --
 -- conf: peers    a list of peers as in add_peer; may be empty
 --       method   "rr" or "chash"; left out: chash with a key, rr without
---       hash_id  what chash hashes of a peer: "nginx" (default: the ring of `hash ... consistent`) or "host:port" (that of
---                lua-resty-chash)
+--       hash_id  what chash hashes of a peer: "nginx" (default: the ring of `hash ... consistent`) or "host:port"
+--                (that of lua-resty-chash)
 --
 --     assert(dyups.set_upstream("api", { method = "chash", peers = { { host = "10.0.0.1", port = 8080 } } }))
 function _M.set_upstream(upstream, conf)
@@ -358,9 +368,9 @@ end
 
 -- status([upstream]) -> table | nil, message
 --
--- The table of upstreams, or one of them, in the shape of the upstreams file: loading it back gives the same table. Read-only
--- fields beside it: version, region (path, size, used and free in bytes, ...), workers (slot, pid, since), and in an upstream
--- generation and origin ("file" or "runtime").
+-- The table of upstreams, or one of them, in the shape of the upstreams file: loading it back gives the same table.
+-- Read-only fields beside it: version, region (path, size, used and free in bytes, ...), workers (slot, pid, since),
+-- and in an upstream generation and origin ("file" or "runtime").
 --
 --     dyups.status().upstreams.api.peers[1].weight
 --     dyups.status("api").upstreams.api.method

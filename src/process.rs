@@ -19,13 +19,17 @@ static SLOT: Mutex<Option<(u32, u32)>> = Mutex::new(None);
 /// How long `setup` waits for another writer. It runs before the event loop, so it may.
 const SETUP_WAIT: Duration = Duration::from_secs(2);
 
-/// The table of this process.
+/// The table of this process, if it has one.
 #[inline(always)]
-pub fn table() -> Result<&'static Table> {
-    TABLE.get().ok_or_else(not_set_up)
+pub fn attached() -> Option<&'static Table> {
+    TABLE.get()
 }
 
-#[cold]
+/// The table of this process.
+pub fn table() -> Result<&'static Table> {
+    attached().ok_or_else(not_set_up)
+}
+
 fn not_set_up() -> Error {
     Error::new(
         Code::NotSetUp,

@@ -24,7 +24,7 @@ fn generate() -> String {
     for (from, to) in [
         ("Code", "dyups_code"),
         ("Handle", "dyups_handle"),
-        ("PeerText", "dyups_peer_text"),
+        ("Picked", "dyups_picked"),
         ("Reply", "dyups_reply"),
         ("Text", "dyups_text"),
         ("Tried", "dyups_tried"),

@@ -46,8 +46,8 @@ local function fail(message)
 end
 
 
--- serve([prefix]) answers the request; for content_by_lua. prefix: what stands before /list, /detail, /upstream/NAME and
--- /status in the location's path, such as "/dyups".
+-- serve([prefix]) answers the request; for content_by_lua. prefix: what stands before /list, /detail, /upstream/NAME
+-- and /status in the location's path, such as "/dyups".
 --
 --     location / {
 --         allow 127.0.0.1;

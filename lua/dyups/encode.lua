@@ -1,7 +1,7 @@
 -- Writes any Lua value as JSON, for Rust to understand.
 --
--- cjson cannot: it throws at NaN, at a function and at a sparse table, here, where nobody knows what the field is called
--- or allows. What JSON has no word for is written as {"\u0001lua":"nan"}; the message about it is Rust's.
+-- cjson cannot: it throws at NaN, at a function and at a sparse table, here, where nobody knows what the field is
+-- called or allows. What JSON has no word for is written as {"\u0001lua":"nan"}; the message about it is Rust's.
 
 local concat = table.concat
 local format = string.format

@@ -93,21 +93,27 @@ pub struct Ask<'a> {
     pub tried: Option<&'a mut Tried>,
 }
 
-/// Where the text of the picked peer goes.
+/// What a pick says beside the index.
 #[derive(Debug)]
 #[repr(C)]
-pub struct PeerText {
-    /// Bytes of `text` that are set; 0: see `dyups_find_cached`.
-    pub len: u32,
+pub struct Picked {
+    /// 0: nothing below is set, since the caller has had all of it before (`dyups_find_cached` only). 1: read on.
+    pub fresh: i32,
     /// 1 when the upstream lacks the ring that this pick wanted, see `dyups_build_ring`.
-    pub wants_ring: u32,
+    pub wants_ring: i32,
+    /// How many peers this version of the upstream has; every index is below it.
+    pub peers: i32,
+    /// Bytes of `text` that are set.
+    pub len: i32,
+    /// Identity of the peer's address: what a tried set holds.
+    pub ident: u64,
     /// `host:port`, `[host]:port` or `unix:/path`; not terminated.
     pub text: [u8; 120],
 }
 
-impl Default for PeerText {
+impl Default for Picked {
     fn default() -> Self {
-        PeerText { len: 0, wants_ring: 0, text: [0; MAX_TEXT] }
+        Picked { fresh: 0, wants_ring: 0, peers: 0, len: 0, ident: 0, text: [0; MAX_TEXT] }
     }
 }
 
@@ -133,25 +139,30 @@ impl Handle {
         &self.name
     }
 
-    /// Picks a peer. Returns its index, good for this version of the upstream only, and its text in `out`.
+    /// Picks a peer. Returns its index, good for this version of the upstream only; the rest is in `out`.
     ///
-    /// With `cached`, the text is left out (`len` 0) when this handle gave the same index out already and the upstream has
-    /// not changed since: whoever keeps the texts by index need not make them again.
-    #[inline]
-    pub fn pick(&mut self, table: &Table, mut ask: Ask<'_>, cached: bool, out: &mut PeerText) -> Result<u32, Miss> {
+    /// With `cached`, nothing is written out (`fresh` 0) when this handle gave the same index out already and the upstream
+    /// has not changed since: whoever keeps the texts by index need not make them again.
+    #[inline(always)]
+    pub fn pick(&mut self, table: &Table, mut ask: Ask<'_>, cached: bool, out: &mut Picked) -> Result<u32, Miss> {
         let mem = table.region().mem();
+        if ask.tried.as_ref().is_some_and(|tried| tried.count as usize >= MAX_TRIED) {
+            return Err(Miss::AllTried);
+        }
         for _ in 0..TRIES {
-            let stamp = Stamp(mem.load_acquire(self.stamp_at).unwrap_or(0));
-            if stamp != self.view.stamp || stamp.block() == 0 {
+            let stamp = Stamp(mem.load_acquire(self.stamp_at).unwrap_or_default());
+            if stamp != self.view.stamp || stamp == Stamp::default() {
                 self.find(table)?;
                 continue;
             }
             let picked = self.pick_once(table, mem, &ask, cached, out);
             if crate::shm::versioned::holds(mem, self.stamp_at, stamp)? {
-                let (index, ident) = picked?;
-                self.note_given(index, cached, out);
-                if let (Some(tried), Some(ident)) = (&mut ask.tried, ident) {
-                    tried.push(ident);
+                let index = picked?;
+                if out.fresh != 0 {
+                    self.given_out(index, cached);
+                }
+                if let Some(tried) = &mut ask.tried {
+                    tried.push(out.ident);
                 }
                 return Ok(index);
             }
@@ -175,28 +186,22 @@ impl Handle {
     }
 
     #[inline(always)]
-    fn pick_once(
-        &self,
-        table: &Table,
-        mem: &Mem,
-        ask: &Ask<'_>,
-        cached: bool,
-        out: &mut PeerText,
-    ) -> Result<(u32, Option<u64>), Miss> {
+    fn pick_once(&self, table: &Table, mem: &Mem, ask: &Ask<'_>, cached: bool, out: &mut Picked) -> Result<u32, Miss> {
         let view = &self.view;
         let method = ask.method.or(view.method).unwrap_or(if ask.key.is_some() { Method::Chash } else { Method::Rr });
-        let one = One { table, mem, view, tried: ask.tried.as_deref().filter(|tried| tried.count > 0) };
-        out.wants_ring = 0;
-        let index = match method {
+        let one = One { table, mem, view, tried: ask.tried.as_deref() };
+        let quick = match method {
             Method::Rr => one.rr(self.record)?,
-            Method::Chash => one.chash(ask.key.unwrap_or_default(), out)?,
+            Method::Chash => one.chash(ask.key.unwrap_or_default())?,
         };
-        let ident = ask.tried.as_ref().map(|_| view.ident(mem, index)).transpose()?;
-        out.len = match cached && self.was_given(index) {
-            true => 0,
-            false => view.text(mem, index, &mut out.text)? as u32,
-        };
-        Ok((index, ident))
+        match quick {
+            Quick::Index(index) if cached && self.was_given(index) => {
+                out.fresh = 0;
+                Ok(index)
+            }
+            Quick::Index(index) => one.write_out(index, false, out),
+            Quick::Walk(walk) => one.slowly(walk, out),
+        }
     }
 
     #[inline(always)]
@@ -204,12 +209,8 @@ impl Handle {
         self.given.get(index as usize / 64).is_some_and(|bits| bits >> (index % 64) & 1 == 1)
     }
 
-    #[inline(always)]
-    fn note_given(&mut self, index: u32, cached: bool, out: &PeerText) {
-        if cached
-            && out.len != 0
-            && let Some(bits) = self.given.get_mut(index as usize / 64)
-        {
+    fn given_out(&mut self, index: u32, cached: bool) {
+        if let (true, Some(bits)) = (cached, self.given.get_mut(index as usize / 64)) {
             *bits |= 1 << (index % 64);
         }
     }
@@ -223,31 +224,67 @@ struct One<'a> {
     tried: Option<&'a Tried>,
 }
 
+/// What the first look at the primaries gives.
+enum Quick {
+    /// The peer: nothing was tried, and there is somebody to pick.
+    Index(u32),
+    /// Anything else: from here on, passing over whom must not be picked.
+    Walk(Walk),
+}
+
+#[derive(Clone, Copy)]
+enum Walk {
+    Rr(u64),
+    Chash(u32),
+}
+
 impl One<'_> {
     #[inline(always)]
-    fn rr(&self, record: u32) -> Result<u32, Miss> {
+    fn rr(&self, record: u32) -> Result<Quick, Miss> {
         let count = self.mem.add(counter_at(self.table.region().geometry(), record), 1)?;
         let schedule = &self.view.schedules[Group::Primary as usize];
-        if schedule.len != 0 && self.tried.is_none() {
-            return Ok(self.view.scheduled(self.mem, schedule, (count % u64::from(schedule.len)) as u32)?);
+        if schedule.len == 0 || self.tried.is_some() {
+            return Ok(Quick::Walk(Walk::Rr(count)));
         }
-        self.groups(|group| self.rr_in(group, count))
+        let position = (count % u64::from(schedule.len)) as u32;
+        Ok(Quick::Index(self.view.scheduled(self.mem, schedule, position)?))
     }
 
     #[inline(always)]
-    fn chash(&self, key: &[u8], out: &mut PeerText) -> Result<u32, Miss> {
+    fn chash(&self, key: &[u8]) -> Result<Quick, Miss> {
         let hash = chash::key_hash(key);
         let ring = &self.view.rings[Group::Primary as usize];
-        if ring.block != 0 && self.tried.is_none() {
-            let words = RingWords::new(self.mem, ring);
-            let position = chash::successor(&words, ring.shape, hash).ok_or(Damaged)?;
-            return self.in_view(chash::peer_at(&words, ring.shape, position).ok_or(Damaged)?);
+        if ring.block == 0 || self.tried.is_some() {
+            return Ok(Quick::Walk(Walk::Chash(hash)));
         }
-        self.groups(|group| self.chash_in(group, hash, out))
+        let words = RingWords::new(self.mem, ring);
+        let position = chash::successor(&words, ring.shape, hash).ok_or(Damaged)?;
+        let index = chash::peer_at(&words, ring.shape, position).ok_or(Damaged)?;
+        Ok(Quick::Index(self.in_view(index)?))
+    }
+
+    /// A pick with peers to pass over, without a ring, or among backups.
+    #[cold]
+    fn slowly(&self, walk: Walk, out: &mut Picked) -> Result<u32, Miss> {
+        let mut wants_ring = false;
+        let index = self.groups(|group| match walk {
+            Walk::Rr(count) => self.rr_in(group, count),
+            Walk::Chash(hash) => self.chash_in(group, hash, &mut wants_ring),
+        })?;
+        self.write_out(index, wants_ring, out)
+    }
+
+    #[inline(never)]
+    fn write_out(&self, index: u32, wants_ring: bool, out: &mut Picked) -> Result<u32, Miss> {
+        out.fresh = 1;
+        out.wants_ring = i32::from(wants_ring);
+        out.peers = self.view.peers as i32;
+        out.ident = self.view.ident(self.mem, index)?;
+        out.len = self.view.text(self.mem, index, &mut out.text)? as i32;
+        Ok(index)
     }
 
     /// Asks the primaries, then the backups.
-    #[cold]
     fn groups(&self, mut ask: impl FnMut(Group) -> Result<Option<u32>, Miss>) -> Result<u32, Miss> {
         let mut some = false;
         for group in Group::ALL {
@@ -273,10 +310,10 @@ impl One<'_> {
         self.scan(group)
     }
 
-    fn chash_in(&self, group: Group, hash: u32, out: &mut PeerText) -> Result<Option<u32>, Miss> {
+    fn chash_in(&self, group: Group, hash: u32, wants_ring: &mut bool) -> Result<Option<u32>, Miss> {
         let ring = &self.view.rings[group as usize];
         if ring.block == 0 {
-            out.wants_ring = 1;
+            *wants_ring = true;
             return self.without_ring(group, hash);
         }
         let mut damaged = false;

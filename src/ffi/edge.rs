@@ -41,19 +41,24 @@ pub(super) fn remember(message: &dyn fmt::Display) {
 }
 
 /// Runs the body of a function of the ABI.
-#[inline(always)]
 pub(super) fn guard(body: impl FnOnce() -> Result<i32>) -> i32 {
-    match catch_unwind(AssertUnwindSafe(body)) {
-        Ok(Ok(value)) => value,
-        Ok(Err(error)) => failed(&error),
-        Err(_) => {
-            failed(&Error::new(Code::Internal, "a bug in dyups: a panic was caught; please report what was called"))
-        }
-    }
+    guard_code(|| body().unwrap_or_else(|error| failed(&error)))
+}
+
+/// The same for a body that puts its errors into words itself.
+#[inline(always)]
+pub(super) fn guard_code(body: impl FnOnce() -> i32) -> i32 {
+    catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|_| panicked())
 }
 
 #[cold]
-fn failed(error: &Error) -> i32 {
+fn panicked() -> i32 {
+    failed(&Error::new(Code::Internal, "a bug in dyups: a panic was caught; please report what was called"))
+}
+
+/// Keeps the message and answers the code.
+#[cold]
+pub(super) fn failed(error: &Error) -> i32 {
     remember(error);
     error.code as i32
 }

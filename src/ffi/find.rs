@@ -1,10 +1,10 @@
 //! The request path.
 
-use super::edge::{bytes, guard, out, refused, remember};
+use super::edge::{bytes, failed, guard, guard_code, refused, remember};
 use crate::balance::Method;
-use crate::balance::pick::{Ask, Handle, Miss, PeerText, Tried};
+use crate::balance::pick::{Ask, Handle, Miss, Picked, Tried};
 use crate::config::show::quote;
-use crate::error::{Code, Result};
+use crate::error::Code;
 use crate::process;
 use crate::table::name;
 use std::ffi::c_char;
@@ -72,10 +72,10 @@ pub unsafe extern "C" fn dyups_close(handle: *mut Handle) {
 ///
 /// Arguments: `handle`; `key`, `key_len`: what chash hashes (NULL: no key); `method`: 0 for the upstream's own (else chash
 /// with a key, rr without), or a number from `dyups_method`; `tried`: NULL, or the peers that this request has tried, which are
-/// passed over and to which the picked one is added; `peer`: where the text of the peer goes.
+/// passed over and to which the picked one is added; `picked`: what there is to say beside the index.
 ///
-/// Returns: the index of the peer in this version of its upstream, at least 0. `peer->text` then holds `peer->len` bytes such
-/// as `10.0.0.1:8080`, `[::1]:80` or `unix:/path`, without a NUL. `peer->wants_ring` 1: chash had to do without a ring; call
+/// Returns: the index of the peer in this version of its upstream, at least 0. `picked->text` then holds `picked->len` bytes such
+/// as `10.0.0.1:8080`, `[::1]:80` or `unix:/path`, without a NUL. `picked->wants_ring` 1: chash had to do without a ring; call
 /// `dyups_build_ring` soon.
 ///
 /// Errors: `DYUPS_NOT_FOUND` (no such upstream any more), `DYUPS_NO_PEER` (nobody can be picked, or all were tried),
@@ -83,7 +83,7 @@ pub unsafe extern "C" fn dyups_close(handle: *mut Handle) {
 ///
 /// # Safety
 ///
-/// `handle` is open and of this thread; `key` points to `key_len` bytes or is NULL; `tried` is NULL or valid; `peer` is valid.
+/// `handle` is open and of this thread; `key` points to `key_len` bytes or is NULL; `tried` is NULL or valid; `picked` is valid.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyups_find(
     handle: *mut Handle,
@@ -91,14 +91,14 @@ pub unsafe extern "C" fn dyups_find(
     key_len: usize,
     method: u32,
     tried: *mut Tried,
-    peer: *mut PeerText,
+    picked: *mut Picked,
 ) -> i32 {
     // SAFETY: the caller's contract is that of `find`.
-    guard(|| unsafe { find(handle, key, key_len, method, tried, peer, false) })
+    guard_code(|| unsafe { find(handle, key, key_len, method, tried, picked, false) })
 }
 
-/// As `dyups_find`, but `peer->len` is 0 when this handle has given out the same index before and the upstream has not changed
-/// since: for a caller who keeps texts by index, as Lua does to save the strings.
+/// As `dyups_find`, but `picked->fresh` is 0 and nothing else is written when this handle has given out the same index before
+/// and the upstream has not changed since: for a caller who keeps texts by index, as Lua does to save the strings.
 ///
 /// # Safety
 ///
@@ -110,12 +110,14 @@ pub unsafe extern "C" fn dyups_find_cached(
     key_len: usize,
     method: u32,
     tried: *mut Tried,
-    peer: *mut PeerText,
+    picked: *mut Picked,
 ) -> i32 {
     // SAFETY: the caller's contract is that of `find`.
-    guard(|| unsafe { find(handle, key, key_len, method, tried, peer, true) })
+    guard_code(|| unsafe { find(handle, key, key_len, method, tried, picked, true) })
 }
 
+/// The one function of the ABI where nanoseconds count: what goes wrong is put into words out of line.
+///
 /// # Safety
 ///
 /// As [`dyups_find`].
@@ -126,29 +128,37 @@ unsafe fn find(
     key_len: usize,
     method: u32,
     tried: *mut Tried,
-    peer: *mut PeerText,
+    picked: *mut Picked,
     cached: bool,
-) -> Result<i32> {
-    let table = process::table()?;
-    // SAFETY: the caller's contract, for all four.
-    let (handle, peer, key, tried) = unsafe {
-        (
-            out(handle, "handle")?,
-            out(peer, "peer")?,
-            if key.is_null() { None } else { Some(bytes(key, key_len, "key")?) },
-            tried.as_mut(),
-        )
+) -> i32 {
+    // SAFETY: the caller's contract: each is NULL or valid, and nobody else uses it meanwhile.
+    let (handle, picked, tried) = unsafe { (handle.as_mut(), picked.as_mut(), tried.as_mut()) };
+    let (Some(handle), Some(picked), Some(table)) = (handle, picked, process::attached()) else {
+        return unusable();
     };
     let method = match method {
         0 => None,
         1 => Some(Method::Rr),
         2 => Some(Method::Chash),
-        _ => return Err(refused("method", &method.to_string(), "0 to 2")),
+        _ => return failed(&refused("method", &method.to_string(), "0 to 2")),
     };
-    match handle.pick(table, Ask { key, method, tried }, cached, peer) {
-        Ok(index) => Ok(index as i32),
-        Err(miss) => Ok(missed(handle.name(), miss)),
+    let key = match key.is_null() {
+        true => None,
+        // SAFETY: the caller's contract.
+        false => match unsafe { bytes(key, key_len, "key") } {
+            Ok(key) => Some(key),
+            Err(error) => return failed(&error),
+        },
+    };
+    match handle.pick(table, Ask { key, method, tried }, cached, picked) {
+        Ok(index) => index as i32,
+        Err(miss) => missed(handle.name(), miss),
     }
+}
+
+#[cold]
+fn unusable() -> i32 {
+    failed(&process::table().err().unwrap_or_else(|| refused("handle or picked", "NULL", "a pointer")))
 }
 
 /// Puts a miss into words without an allocation: a flood of requests for what is not there must not cost more than others.
