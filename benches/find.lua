@@ -81,7 +81,6 @@ local function rows(native, others)
                 list[#list + 1] = {
                     name = "lua-resty-balancer " .. method, size = size,
                     run = loop(call)(others[method]:new(server), keys, KEYS, CALLS),
-                    calls = method == "rr" and size >= 1000 and CALLS / 100,
                 }
             end
         end

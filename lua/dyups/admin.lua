@@ -58,6 +58,9 @@ function _M.serve(prefix)
     if not C then
         return fail(library.why)
     end
+    if prefix ~= nil and type(prefix) ~= "string" then
+        return fail("prefix: a " .. type(prefix) .. ": allowed: a string")
+    end
     local path = ngx.var.uri
     if prefix and path:sub(1, #prefix) == prefix then
         path = path:sub(#prefix + 1)

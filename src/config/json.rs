@@ -149,7 +149,7 @@ mod tests {
 
     #[test]
     fn a_bad_name_is_refused() {
-        assert!(why(r#"{"upstreams":{"a b":{"peers":[]}}}"#).starts_with(r#"upstream "a b": a name is"#));
+        assert!(why(r#"{"upstreams":{"a b":{"peers":[]}}}"#).starts_with(r#"upstream "a b": allowed: a name"#));
         let not_utf_8 = file(b"{\"upstreams\":{\"a\xff\":{\"peers\":[]}}}").unwrap_err();
         assert!(not_utf_8.message.contains("of UTF-8"), "{not_utf_8}");
     }

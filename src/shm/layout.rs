@@ -27,12 +27,10 @@ pub mod fixed {
     pub const BOOT: usize = 3;
     /// Inode of the pid namespace of the process that made it.
     pub const PID_NAMESPACE: usize = 5;
-    /// 1: all pages were reserved at creation (a kernel without MADV_POPULATE_WRITE).
-    pub const RESERVED: usize = 6;
     /// Inode of the lock file that its users share.
-    pub const LOCK: usize = 7;
+    pub const LOCK: usize = 6;
     /// CRC-32 of the words before it.
-    pub const CHECKSUM: usize = 8;
+    pub const CHECKSUM: usize = 7;
 }
 
 /// Words of the header that writers change, under the writer lock.
@@ -49,12 +47,8 @@ pub mod state {
     pub const LOWEST_RECORD: usize = 20;
     /// How often a half built change was cleared away.
     pub const REPAIRS: usize = 21;
-    /// First word of the bitmap of reserved chunks.
-    pub const CHUNKS: usize = 64;
 }
 
-/// Words that are reserved at once when one of them is first needed (256 KiB).
-pub const CHUNK: usize = 256 * 1024 / WORD;
 /// Worker slots, more than the workers of a few generations that overlap.
 pub const SLOTS: usize = 512;
 /// Words of a slot: a cache line.
@@ -62,7 +56,7 @@ pub const SLOT: usize = 8;
 /// Words of a record: two cache lines, the second for what readers write.
 pub const RECORD: usize = 16;
 
-const HEADER: usize = 2 * PAGE / WORD;
+const HEADER: usize = PAGE / WORD;
 const GRANULE_WORDS: usize = GRANULE / WORD;
 
 /// First words of the areas, and how many things are in them.
@@ -155,8 +149,6 @@ mod tests {
         #[test]
         fn areas_follow_one_another_and_end_inside(pages in MIN_SIZE / 4096..=MAX_SIZE / 4096) {
             let g = Geometry::of(pages * 4096).expect("allowed");
-            let chunks = (g.size as usize / WORD).div_ceil(CHUNK);
-            prop_assert!(state::CHUNKS + chunks.div_ceil(64) <= g.slots_at);
             prop_assert!(g.slots_at < g.buckets_at && g.buckets_at < g.record_bits_at);
             prop_assert!(g.record_bits_at < g.records_at && g.records_at.is_multiple_of(8));
             prop_assert!(g.records_at < g.granule_bits_at && g.granule_bits_at < g.metadata_words());

@@ -23,6 +23,9 @@ pub const FIRST_SLOT: u32 = 2;
 /// How long a waiting process sleeps between two tries.
 const PAUSE: Duration = Duration::from_micros(200);
 
+/// How often one try asks for a byte whose holder was gone when asked for its name.
+const ATTEMPTS: usize = 16;
+
 /// The lock file, open for the life of the process.
 #[derive(Debug)]
 pub struct LockFile {
@@ -86,6 +89,7 @@ impl LockFile {
             match self.try_lock(byte)? {
                 Ok(guard) => return Ok(guard),
                 Err(holder) if Instant::now() >= deadline => {
+                    let holder = holder.map_or_else(|| "several processes in turn".into(), |holder| holder.to_string());
                     return Err(Error::new(Code::Busy, format!("busy, held by {holder}")));
                 }
                 Err(_) => std::thread::sleep(PAUSE),
@@ -93,19 +97,24 @@ impl LockFile {
         }
     }
 
-    /// Takes `byte` if it is free, else says who holds it.
-    pub fn try_lock(&self, byte: u32) -> Result<std::result::Result<Guard<'_>, Holder>> {
+    /// Takes `byte` if it is free, else says who holds it; `None`: others in turn, each gone when asked for its name.
+    pub fn try_lock(&self, byte: u32) -> Result<std::result::Result<Guard<'_>, Option<Holder>>> {
         let me = std::process::id();
         let mut held = self.held.lock();
         if held.get(&byte) == Some(&me) {
-            return Ok(Err(Holder::Pid(me)));
+            return Ok(Err(Some(Holder::Pid(me))));
         }
-        if self.fcntl(libc::F_SETLK, libc::F_WRLCK, byte, 1)?.is_some() {
-            held.insert(byte, me);
-            return Ok(Ok(Guard { lock: self, byte }));
+        for _ in 0..ATTEMPTS {
+            if self.fcntl(libc::F_SETLK, libc::F_WRLCK, byte, 1)?.is_some() {
+                held.insert(byte, me);
+                return Ok(Ok(Guard { lock: self, byte }));
+            }
+            // Gone again by now? Then nobody is to blame, and it may be free.
+            if let Some(holder) = self.holder(byte, 1)? {
+                return Ok(Err(Some(holder)));
+            }
         }
-        // Gone again by now? Then nobody is to blame and the caller's next try will tell.
-        Ok(Err(self.holder(byte, 1)?.unwrap_or(Holder::Foreign)))
+        Ok(Err(None))
     }
 
     /// Takes `byte` for the rest of the process's life if it is free.

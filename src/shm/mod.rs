@@ -45,6 +45,7 @@ pub mod layout;
 pub mod lock;
 pub mod mem;
 pub mod region;
+pub mod reserve;
 pub mod slots;
 pub mod versioned;
 

@@ -2,9 +2,10 @@
 
 use super::arena::{Arena, Marks};
 use super::file;
-use super::layout::{CHUNK, Geometry, LAYOUT, MAGIC, fixed, state};
+use super::layout::{Geometry, LAYOUT, MAGIC, fixed, state};
 use super::lock::{CREATION, Guard, Holder, LockFile, WRITER};
 use super::mem::{Damaged, Mem, WORD};
+use super::reserve::Reserved;
 use super::slots::{self, Worker};
 use crate::error::{Code, Error, Result};
 use std::fs::File;
@@ -23,6 +24,7 @@ const CREATION_WAIT: Duration = Duration::from_secs(5);
 pub struct Region {
     mem: Mem,
     geometry: Geometry,
+    reserved: Reserved,
     lock: Arc<LockFile>,
     path: PathBuf,
     /// Device and inode of the file, to notice that the path means another one by now.
@@ -92,8 +94,9 @@ impl Region {
             Header::Sound => {
                 let geometry = Geometry::of(meta.len()).map_err(Error::invalid)?;
                 let mem = Mem::map(&file, meta.len() as usize).map_err(|error| file::explain(path, &error))?;
+                let reserved = reserve(&file, &mem, &geometry).map_err(|error| full(path, &error))?;
                 let identity = (meta.dev(), meta.ino());
-                Ok(Some(Region { mem, geometry, lock: lock.clone(), path: path.to_owned(), identity }))
+                Ok(Some(Region { mem, geometry, reserved, lock: lock.clone(), path: path.to_owned(), identity }))
             }
             Header::OtherBoot => {
                 notes.push(format!("{at} is of an earlier boot: it is made anew"));
@@ -147,21 +150,20 @@ impl Region {
         let meta = file.metadata().map_err(|error| file::explain(unborn, &error))?;
         file.set_len(geometry.size).map_err(|error| full(path, &error))?;
         let mem = Mem::map(&file, geometry.size as usize).map_err(|error| file::explain(unborn, &error))?;
-        let all_reserved = match mem.reserve(0, geometry.metadata_words()) {
-            Ok(()) => false,
-            Err(error) if error.kind() == io::ErrorKind::Unsupported => {
-                file::allocate(&file, geometry.size).map_err(|error| full(path, &error))?;
-                true
-            }
-            Err(error) => return Err(full(path, &error)),
+        let reserved = reserve(&file, &mem, &geometry).map_err(|error| full(path, &error))?;
+        let region = Region {
+            mem,
+            geometry,
+            reserved,
+            lock: lock.clone(),
+            path: path.to_owned(),
+            identity: (meta.dev(), meta.ino()),
         };
-        let region =
-            Region { mem, geometry, lock: lock.clone(), path: path.to_owned(), identity: (meta.dev(), meta.ino()) };
-        region.write_header(all_reserved)?;
+        region.write_header()?;
         Ok(region)
     }
 
-    fn write_header(&self, all_reserved: bool) -> Result<()> {
+    fn write_header(&self) -> Result<()> {
         let [boot_high, boot_low] = boot_id();
         let mut header = [0; fixed::CHECKSUM + 1];
         header[fixed::MAGIC] = MAGIC;
@@ -170,7 +172,6 @@ impl Region {
         header[fixed::BOOT] = boot_high;
         header[fixed::BOOT + 1] = boot_low;
         header[fixed::PID_NAMESPACE] = pid_namespace();
-        header[fixed::RESERVED] = u64::from(all_reserved);
         header[fixed::LOCK] = self.lock.inode();
         header[fixed::CHECKSUM] = checksum(&header);
         self.mem.store_all(0, &header)?;
@@ -273,24 +274,6 @@ impl Region {
         let guard = self.lock.lock(WRITER, wait)?;
         Ok(Writer { region: self, _guard: guard })
     }
-
-    /// Has the kernel back `words` words from `at` on, once for each chunk of the region.
-    fn reserve(&self, at: usize, words: usize) -> Result<()> {
-        if self.mem.load(fixed::RESERVED)? == 1 {
-            return Ok(());
-        }
-        for chunk in at / CHUNK..(at + words).div_ceil(CHUNK) {
-            let (word, bit) = (state::CHUNKS + chunk / 64, 1 << (chunk % 64));
-            let bits = self.mem.load(word)?;
-            if bits & bit == 0 {
-                let first = chunk * CHUNK;
-                let count = CHUNK.min(self.mem.words() - first);
-                self.mem.reserve(first, count).map_err(|error| full(&self.path, &error))?;
-                self.mem.store(word, bits | bit)?;
-            }
-        }
-        Ok(())
-    }
 }
 
 /// The right to change the region; dropping it frees the lock.
@@ -334,7 +317,7 @@ impl<'a> Writer<'a> {
         let arena = Arena::new(&region.mem, &region.geometry);
         let Some(block) = arena.take(image.len())? else { return Err(self.no_room(image.len())) };
         let at = block as usize * super::GRANULE_WORDS;
-        match region.reserve(at, image.len()) {
+        match region.reserved.reserve(&region.mem, at, image.len()).map_err(|error| full(&region.path, &error)) {
             Ok(()) => {
                 region.mem.store_all(at, image)?;
                 Ok(block)
@@ -371,6 +354,19 @@ impl<'a> Writer<'a> {
     }
 }
 
+/// Reserves what every user of the region writes to: all before the heap, or, where the kernel cannot do that by parts
+/// (before Linux 5.14), the whole file.
+fn reserve(file: &File, mem: &Mem, geometry: &Geometry) -> io::Result<Reserved> {
+    match mem.reserve(0, geometry.metadata_words()) {
+        Ok(()) => Ok(Reserved::none(mem)),
+        Err(error) if error.kind() == io::ErrorKind::Unsupported => {
+            file::allocate(file, geometry.size)?;
+            Ok(Reserved::all(mem))
+        }
+        Err(error) => Err(error),
+    }
+}
+
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
@@ -379,7 +375,11 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 
 fn set_aside(path: &Path) -> Result<PathBuf> {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    let aside = with_suffix(path, &format!(".damaged-{now}"));
+    // One from the same second keeps its name. The creation lock says that nobody else is at it.
+    let aside = (now..now + 1000)
+        .map(|time| with_suffix(path, &format!(".damaged-{time}")))
+        .find(|aside| std::fs::symlink_metadata(aside).is_err())
+        .ok_or_else(|| file::explain(path, &io::Error::from_raw_os_error(libc::EEXIST)))?;
     std::fs::rename(path, &aside).map_err(|error| file::explain(path, &error))?;
     Ok(aside)
 }

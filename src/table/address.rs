@@ -276,7 +276,7 @@ fn refused(written: &str, why: &str) -> Error {
 }
 
 fn refused_port(written: &str) -> Error {
-    Error::invalid(format!("{}: a port is an integer from 1 to 65535", quote(written.as_bytes())))
+    Error::invalid(format!("{}: no such port; allowed: an integer from 1 to 65535", quote(written.as_bytes())))
 }
 
 #[cfg(test)]
@@ -375,7 +375,7 @@ mod tests {
     #[test]
     fn a_port_is_plain_digits_in_range() {
         for text in ["1.2.3.4:", "1.2.3.4:0", "1.2.3.4:080", "1.2.3.4:+80", "1.2.3.4:65536", "[::1]:-1", "[::1]: 80"] {
-            assert!(why(text).ends_with("a port is an integer from 1 to 65535"), "{}", why(text));
+            assert!(why(text).ends_with("no such port; allowed: an integer from 1 to 65535"), "{}", why(text));
         }
     }
 

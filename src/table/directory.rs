@@ -54,7 +54,14 @@ enum Walk {
     Absent,
     /// Something changed underfoot.
     Disturbed,
+    /// More steps than there are records: a reader that was sent back to the start often, or a knot in the chain.
+    Endless,
 }
+
+/// What a repair has done with a record: it stays, or it was unlinked from its own bucket, or from another one.
+const KEPT: u8 = 1;
+const PASSED_IN_PLACE: u8 = 2;
+const PASSED_ELSEWHERE: u8 = 4;
 
 impl<'a> Directory<'a> {
     /// The directory of `region`.
@@ -65,14 +72,16 @@ impl<'a> Directory<'a> {
 
     /// The record and the snapshot of `name`, tombstones included.
     pub fn find(&self, name: &[u8]) -> Result<Option<(u32, View)>, Unread> {
+        let mut endless = 0;
         for _ in 0..TRIES {
             match self.walk(name).map_err(|Damaged| Unread::Damaged)? {
                 Walk::Found(record, view) => return Ok(Some((record, view))),
                 Walk::Absent => return Ok(None),
                 Walk::Disturbed => {}
+                Walk::Endless => endless += 1,
             }
         }
-        Err(Unread::Changing)
+        Err(if endless == TRIES { Unread::Damaged } else { Unread::Changing })
     }
 
     fn walk(&self, name: &[u8]) -> Result<Walk, Damaged> {
@@ -96,19 +105,20 @@ impl<'a> Directory<'a> {
                 }
             }
         }
-        Err(Damaged)
+        Ok(Walk::Endless)
     }
 
     /// The snapshot of `record` if it is that of `name`.
     fn named(&self, record: u32, name: &[u8]) -> Result<Option<View>, Unread> {
+        let place = stamp_at(self.geometry, record);
         let read = |stamp: Stamp| {
             if stamp.block() == 0 {
                 return Ok(None);
             }
-            let view = View::read(self.mem, stamp)?;
+            let view = View::read(self.mem, place, stamp)?;
             Ok(view.is_named(self.mem, name)?.then_some(view))
         };
-        versioned::read(self.mem, stamp_at(self.geometry, record), read).map(|(view, _)| view)
+        versioned::read(self.mem, place, read).map(|(view, _)| view)
     }
 
     fn bucket(&self, hash: u32) -> usize {
@@ -126,11 +136,12 @@ impl<'a> Directory<'a> {
     /// Calls `each` with a consistent copy of every upstream, tombstones included.
     pub fn each<T>(&self, read: impl Fn(&View) -> Result<T, Damaged>, mut each: impl FnMut(T)) -> Result<(), Unread> {
         for record in 0..self.geometry.records as u32 {
+            let place = stamp_at(self.geometry, record);
             let copy = |stamp: Stamp| match stamp.block() {
                 0 => Ok(None),
-                _ => read(&View::read(self.mem, stamp)?).map(Some),
+                _ => read(&View::read(self.mem, place, stamp)?).map(Some),
             };
-            if let (Some(value), _) = versioned::read(self.mem, stamp_at(self.geometry, record), copy)? {
+            if let (Some(value), _) = versioned::read(self.mem, place, copy)? {
                 each(value);
             }
         }
@@ -205,29 +216,41 @@ impl Directory<'_> {
         self.mem.store(word, if taken { bits | bit } else { bits & !bit })
     }
 
-    /// Walks all buckets, unlinks every record for which `keep` says no, and makes the bitmap of records say what is left:
-    /// the directory's half of a repair.
-    pub fn rebuild(&self, mut keep: impl FnMut(u32, Stamp) -> bool) -> Result<(), Damaged> {
+    /// Walks all buckets, unlinks every record for which `keep` (record, hash, stamp) says no, and makes the bitmap of
+    /// records say what is left: the directory's half of a repair. Answers how many upstreams were lost; a record without
+    /// one is none.
+    pub fn rebuild(&self, mut keep: impl FnMut(u32, u32, Stamp) -> bool) -> Result<u64, Damaged> {
         let mut seen = vec![0u64; self.geometry.records.div_ceil(64)];
+        let mut passed = vec![0u8; self.geometry.records];
         let mut count = 0;
         for bucket in 0..self.geometry.records {
             let mut place = self.geometry.buckets_at + bucket;
             loop {
                 let link = self.mem.load(place)?;
                 let Some(record) = link.checked_sub(1) else { break };
-                // A link out of bounds, or to a record that some chain has already: the chain ends here.
-                if record >= self.geometry.records as u64 || seen[record as usize / 64] >> (record % 64) & 1 == 1 {
+                // A link out of bounds: the chain ends here.
+                let Some(passed) = passed.get_mut(record as usize) else {
+                    self.mem.publish(place, 0)?;
+                    break;
+                };
+                let at = self.geometry.record(record as u32);
+                let hash = self.mem.load(at + word::HASH)? as u32;
+                let in_place = self.bucket(hash) == self.geometry.buckets_at + bucket;
+                // A record that some chain has already, or that was unlinked in this same way: a knot. Each record is met
+                // twice at most, so the walk ends whatever the links say.
+                let way = if in_place { PASSED_IN_PLACE } else { PASSED_ELSEWHERE };
+                if *passed & (way | KEPT) != 0 {
                     self.mem.publish(place, 0)?;
                     break;
                 }
-                let at = self.geometry.record(record as u32);
-                let in_place = self.mem.load(at + word::HASH)? as usize & (self.geometry.records - 1) == bucket;
                 let stamp = self.stamp(record as u32)?;
-                if in_place && stamp.block() != 0 && keep(record as u32, stamp) {
+                if in_place && stamp.block() != 0 && keep(record as u32, hash, stamp) {
+                    *passed |= KEPT;
                     seen[record as usize / 64] |= 1 << (record % 64);
                     count += 1;
                     place = at + word::NEXT;
                 } else {
+                    *passed |= way;
                     self.mem.publish(place, self.mem.load(at + word::NEXT)?)?;
                 }
             }
@@ -235,19 +258,23 @@ impl Directory<'_> {
         for (index, &bits) in seen.iter().enumerate() {
             self.mem.store(self.geometry.record_bits_at + index, bits)?;
         }
-        self.empty_all_but(&seen)?;
+        let lost = self.empty_all_but(&seen)?;
         self.mem.store(state::LOWEST_RECORD, 0)?;
-        self.mem.store(state::RECORDS, count)
+        self.mem.store(state::RECORDS, count)?;
+        Ok(lost)
     }
 
-    /// A record that is not linked must not look alive to [`Directory::each`] or to a reader that remembers it.
-    fn empty_all_but(&self, linked: &[u64]) -> Result<(), Damaged> {
+    /// A record that is not linked must not look alive to [`Directory::each`] or to a reader that remembers it. Answers how
+    /// many did.
+    fn empty_all_but(&self, linked: &[u64]) -> Result<u64, Damaged> {
+        let mut emptied = 0;
         for record in 0..self.geometry.records as u32 {
             let stamp = self.stamp(record)?;
             if stamp.block() != 0 && linked[record as usize / 64] >> (record % 64) & 1 == 0 {
                 self.publish(record, stamp.next(0).unwrap_or_default())?;
+                emptied += 1;
             }
         }
-        Ok(())
+        Ok(emptied)
     }
 }

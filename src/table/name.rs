@@ -8,8 +8,8 @@ use crate::error::{Error, Result};
 /// Most bytes of an upstream's name.
 pub const MAX_NAME_BYTES: usize = 255;
 
-/// What the message of a refused name calls allowed.
-const ALLOWED: &str = r#"a name is 1 to 255 bytes of UTF-8 without control bytes, "/", "|" or space"#;
+/// The end of the message of a refused name.
+const ALLOWED: &str = r#"allowed: a name of 1 to 255 bytes of UTF-8 without control bytes, "/", "|" or space"#;
 
 /// Takes `name` as the name of an upstream: 1 to 255 bytes of UTF-8 without control bytes, `/`, `|` or space.
 ///
@@ -111,7 +111,7 @@ mod tests {
     fn the_message_names_the_upstream_and_what_is_allowed() {
         assert_eq!(
             check(b"a b").unwrap_err().message,
-            r#"upstream "a b": a name is 1 to 255 bytes of UTF-8 without control bytes, "/", "|" or space"#
+            r#"upstream "a b": allowed: a name of 1 to 255 bytes of UTF-8 without control bytes, "/", "|" or space"#
         );
     }
 

@@ -21,7 +21,7 @@ use super::peer::{Peer, Status};
 use super::upstream::{MAX_PEERS, Upstream};
 use crate::balance::chash::{Ring, RingShape};
 use crate::balance::{HashId, Method, rr};
-use crate::shm::{Damaged, Mem, Stamp, WORD};
+use crate::shm::{Damaged, Mem, Stamp, WORD, versioned};
 
 /// Words of a peer.
 const PEER: usize = 8;
@@ -276,8 +276,11 @@ fn unpack(mem: &Mem, at: usize, len: usize, out: &mut [u8]) -> Result<(), Damage
 }
 
 impl View {
-    /// Reads the header that `stamp` leads to.
-    pub fn read(mem: &Mem, stamp: Stamp) -> Result<View, Damaged> {
+    /// Reads the header that `stamp`, loaded from `place`, leads to.
+    ///
+    /// The stamp is looked at again before anything that the header says is followed: a header that is being recycled could
+    /// lead to memory that nobody has reserved, where even a load may end in SIGBUS.
+    pub fn read(mem: &Mem, place: usize, stamp: Stamp) -> Result<View, Damaged> {
         let at = stamp.word();
         if stamp.block() == 0 {
             return Err(Damaged);
@@ -319,7 +322,7 @@ impl View {
             view.rings[group as usize] = RingPlace { block, shape };
         }
         view.rings.iter().try_for_each(|ring| check_ring(mem, ring))?;
-        Ok(view)
+        if versioned::holds(mem, place, stamp)? { Ok(view) } else { Err(Damaged) }
     }
 
     /// Whether this is the upstream called `name`.
@@ -364,7 +367,11 @@ impl View {
         let len = PeerBits(mem.load(at + 1)?).text_len();
         let from = match len <= INLINE {
             true => at + 5,
-            false => self.stamp.word() + mem.load(at + 4)? as u32 as usize,
+            // Read from a block that may be recycled by now: never lead outside of it, where no page may be reserved.
+            false => match mem.load(at + 4)? as u32 as usize {
+                offset if offset + len.div_ceil(WORD) <= self.words => self.stamp.word() + offset,
+                _ => return Err(Damaged),
+            },
         };
         unpack(mem, from, len, out)?;
         Ok(len)

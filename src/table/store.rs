@@ -1,6 +1,7 @@
 //! How a new version of an upstream is published, and how a change that died half way is cleared away.
 
-use super::directory::Directory;
+use super::directory::{self, Directory, stamp_at};
+use super::name;
 use super::snapshot::{Flags, Group, RingPlace, View, build_ring, encode, place};
 use super::upstream::Upstream;
 use crate::balance::Method;
@@ -223,27 +224,37 @@ impl<R: Borrow<Region>> Table<R> {
 
     /// Looks a found region over before it is used, if nobody else uses it. Answers what an operator should read.
     pub fn check(&self, wait: Duration) -> Result<Option<String>> {
-        let before = self.region().mem().load(state::RECORDS)?;
         if self.region().in_use()?.is_some() {
             return Ok(None);
         }
-        self.repair(&self.region().writer(wait)?)?;
-        let after = self.region().mem().load(state::RECORDS)?;
+        let lost = self.repair(&self.region().writer(wait)?)?;
+        let left = self.region().mem().load(state::RECORDS)?;
         let at = self.region().path().display();
-        Ok((after < before).then(|| format!("{at} was damaged: {} of {before} upstreams are lost", before - after)))
+        Ok((lost > 0).then(|| format!("{at} was damaged: {lost} of {} upstreams are lost", lost + left)))
     }
 
-    /// Marks what can be reached and frees the rest. Whatever does not make sense is dropped.
-    pub fn repair(&self, writer: &Writer<'_>) -> Result<()> {
+    /// Marks what can be reached and frees the rest. Whatever does not make sense is dropped; answers how many upstreams
+    /// that were.
+    pub fn repair(&self, writer: &Writer<'_>) -> Result<u64> {
         let mem = self.region().mem();
         writer.begin()?;
         let mut marks = Marks::new(self.region().geometry());
-        Directory::new(self.region()).rebuild(|record, stamp| {
-            View::read(mem, stamp).is_ok_and(|view| view.record == record && mark(&mut marks, &view))
+        let lost = Directory::new(self.region()).rebuild(|record, hash, stamp| {
+            let place = stamp_at(self.region().geometry(), record);
+            View::read(mem, place, stamp)
+                .is_ok_and(|view| view.record == record && is_whole(&view, mem, hash) && mark(&mut marks, &view))
         })?;
         writer.rebuild(&marks)?;
-        Ok(writer.end()?)
+        writer.end()?;
+        Ok(lost)
     }
+}
+
+/// Whether all of it can be read and it is found by its name: else nobody could so much as delete it.
+fn is_whole(view: &View, mem: &Mem, hash: u32) -> bool {
+    view.decode(mem).is_ok_and(|upstream| {
+        directory::hash(upstream.name.as_bytes()) == hash && name::check(upstream.name.as_bytes()).is_ok()
+    })
 }
 
 fn stored(view: &View, mem: &Mem) -> Result<Stored, Damaged> {

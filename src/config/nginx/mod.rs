@@ -116,7 +116,7 @@ mod tests {
         assert_eq!(why("upstream { }"), "f:1: upstream has one name: allowed: upstream NAME { ... }");
         assert_eq!(why("upstream a b { }"), "f:1: upstream has one name: allowed: upstream NAME { ... }");
         assert_eq!(why("upstream a { server 1.1.1.1; }}"), r#"f:1: unexpected "}""#);
-        assert!(why("upstream a/b { }").starts_with(r#"f:1: upstream "a/b": a name is"#));
+        assert!(why("upstream a/b { }").starts_with(r#"f:1: upstream "a/b": allowed: a name"#));
     }
 
     #[test]
