@@ -85,6 +85,10 @@ typedef struct {
   dyups_text error;
 } dyups_reply;
 
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
 // The message of the last call in this thread that failed: one line of UTF-8, NUL-terminated.
 //
 // Arguments: none. Returns: never NULL; empty when nothing has failed yet. Valid until the next call of the library in this
@@ -171,7 +175,7 @@ void dyups_close(dyups_handle *handle);
 
 // Picks a peer of an upstream: no lock, no system call, no allocation.
 //
-// Arguments: `handle`; `key`, `key_len`: what chash hashes (NULL: no key); `method`: 0 for the upstream's own (else chash
+// Arguments: `handle`; `key`, `key_len`: what chash hashes (NULL or empty: rr, as in nginx); `method`: 0 for the upstream's own (else chash
 // with a key, rr without), or a number from `dyups_method`; `tried`: NULL, or the peers that this request has tried, which are
 // passed over and to which the picked one is added; `picked`: what there is to say beside the index.
 //
@@ -314,5 +318,9 @@ int32_t dyups_admin(const char *method,
                     size_t body_len,
                     uint32_t wait_ms,
                     dyups_reply *reply);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
 
 #endif  /* DYUPS_H */

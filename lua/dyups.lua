@@ -123,6 +123,9 @@ end
 --
 --     assert(dyups.start())
 function _M.start()
+    if ngx and ngx.get_phase() == "init" then
+        return nil, "start: called in init_by_lua: allowed: init_worker_by_lua, and later"
+    end
     if C.dyups_start() < 0 then
         return failure()
     end

@@ -16,6 +16,9 @@ static TABLE: OnceCell<Table> = OnceCell::new();
 /// The slot and the process that claimed it.
 static SLOT: Mutex<Option<(u32, u32)>> = Mutex::new(None);
 
+/// Why the last `setup` did not map a region.
+static FAILURE: Mutex<Option<String>> = Mutex::new(None);
+
 /// How long `setup` waits for another writer. It runs before the event loop, so it may.
 const SETUP_WAIT: Duration = Duration::from_secs(2);
 
@@ -30,11 +33,11 @@ pub fn table() -> Result<&'static Table> {
     attached().ok_or_else(not_set_up)
 }
 
+/// With the reason where there is one: at nginx's first start, setup's own error went to stderr.
 fn not_set_up() -> Error {
-    Error::new(
-        Code::NotSetUp,
-        "dyups.setup has not succeeded in this process: call it in init_by_lua and read its error",
-    )
+    let failure = FAILURE.lock();
+    let reason = failure.as_deref().unwrap_or("it was not called: call it in init_by_lua");
+    Error::new(Code::NotSetUp, format!("dyups.setup has not succeeded in this process: {reason}"))
 }
 
 /// Maps the region, or keeps the one that is mapped, and loads the files. Answers what an operator should read.
@@ -45,7 +48,9 @@ pub fn setup(conf: &Setup) -> Result<Vec<String>> {
             notes.extend(table.region().still_fits(&conf.path()?, conf.size()));
             table
         }
-        None => TABLE.get_or_try_init(|| attach(conf, &mut notes))?,
+        None => TABLE
+            .get_or_try_init(|| attach(conf, &mut notes))
+            .inspect_err(|error| *FAILURE.lock() = Some(error.to_string()))?,
     };
     let (upstreams, mut warnings) = conf.upstreams()?;
     notes.append(&mut warnings);

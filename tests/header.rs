@@ -17,6 +17,7 @@ fn generate() -> String {
         no_includes: true,
         style: cbindgen::Style::Type,
         usize_is_size_t: true,
+        cpp_compat: true,
         documentation_style: cbindgen::DocumentationStyle::C99,
         line_length: 120,
         ..Default::default()

@@ -12,8 +12,11 @@ local rawlen = rawlen or function(value) return #value end
 local tostring = tostring
 local type = type
 
--- Deeper than anything that dyups reads. A table that contains itself ends here too.
+-- Deeper than anything that dyups reads.
 local DEPTH = 32
+
+-- More values than dyups reads; tables that share tables can grow beyond all bounds when they are written.
+local MOST_VALUES = 4194304
 
 local encode
 
@@ -44,10 +47,7 @@ end
 
 
 -- A list has the keys 1 to n and no others; an object has texts as keys. Anything else is neither.
-local function table_(value, depth)
-    if depth > DEPTH then
-        return special("recursive")
-    end
+local function table_(value, depth, state)
     local n, parts = rawlen(value), {}
     if n > 0 then
         for key in next, value do
@@ -56,7 +56,7 @@ local function table_(value, depth)
             end
         end
         for i = 1, n do
-            parts[i] = encode(rawget(value, i), depth)
+            parts[i] = encode(rawget(value, i), depth, state)
         end
         return "[" .. concat(parts, ",") .. "]"
     end
@@ -64,22 +64,32 @@ local function table_(value, depth)
         if type(key) ~= "string" then
             return special("mixed")
         end
-        parts[#parts + 1] = text(key) .. ":" .. encode(item, depth)
+        parts[#parts + 1] = text(key) .. ":" .. encode(item, depth, state)
     end
     return "{" .. concat(parts, ",") .. "}"
 end
 
 
-function encode(value, depth)
+-- state: the tables that are being written, and how many values may follow.
+function encode(value, depth, state)
     local kind = type(value)
-    if kind == "string" then
+    state.left = state.left - 1
+    if state.left < 0 then
+        return special("too large")
+    elseif kind == "string" then
         return text(value)
     elseif kind == "number" then
         return number(value)
     elseif kind == "boolean" then
         return tostring(value)
     elseif kind == "table" then
-        return table_(value, depth + 1)
+        if depth >= DEPTH or state[value] then
+            return special("recursive")
+        end
+        state[value] = true
+        local json = table_(value, depth + 1, state)
+        state[value] = nil
+        return json
     elseif value == nil or ngx and value == ngx.null then
         return "null"
     end
@@ -89,5 +99,5 @@ end
 
 -- Any value -> JSON text. Never throws. encode({weight = 1}) -> '{"weight":1}'
 return function(value)
-    return encode(value, 0)
+    return encode(value, 0, { left = MOST_VALUES })
 end

@@ -85,7 +85,7 @@ impl From<Unread> for Miss {
 /// What is asked of a pick.
 #[derive(Debug, Default)]
 pub struct Ask<'a> {
-    /// What chash hashes; `None`: the empty key.
+    /// What chash hashes; `None` or empty: rr, as in nginx.
     pub key: Option<&'a [u8]>,
     /// `None`: the upstream's own method, else chash with a key and rr without.
     pub method: Option<Method>,
@@ -188,11 +188,17 @@ impl Handle {
     #[inline(always)]
     fn pick_once(&self, table: &Table, mem: &Mem, ask: &Ask<'_>, cached: bool, out: &mut Picked) -> Result<u32, Miss> {
         let view = &self.view;
-        let method = ask.method.or(view.method).unwrap_or(if ask.key.is_some() { Method::Chash } else { Method::Rr });
+        // As nginx: without a key, or with an empty one, there is nothing to hash.
+        let key = ask.key.unwrap_or_default();
+        let method = match ask.method.or(view.method) {
+            _ if key.is_empty() => Method::Rr,
+            Some(method) => method,
+            None => Method::Chash,
+        };
         let one = One { table, mem, view, tried: ask.tried.as_deref() };
         let quick = match method {
             Method::Rr => one.rr(self.record)?,
-            Method::Chash => one.chash(ask.key.unwrap_or_default())?,
+            Method::Chash => one.chash(key)?,
         };
         match quick {
             Quick::Index(index) if cached && self.was_given(index) => {

@@ -114,13 +114,20 @@ fn read_file(path: &Path, notes: &mut Vec<String>) -> Result<Vec<Upstream>> {
     let shown = path.display();
     let unreadable = |error: std::io::Error| Error::new(Code::System, format!("{shown}: {error}"));
     let meta = std::fs::metadata(path).map_err(unreadable)?;
-    if !meta.is_file() || meta.len() > MAX_INPUT_BYTES as u64 {
+    if !meta.is_file() {
+        return Err(Error::invalid(format!("{shown}: not a regular file: allowed: a file with upstreams")));
+    }
+    if meta.len() > MAX_INPUT_BYTES as u64 {
         let len = meta.len();
-        return Err(Error::invalid(format!(
-            "{shown}: {len} bytes: allowed: a file of at most {MAX_INPUT_BYTES} bytes"
-        )));
+        return Err(Error::invalid(format!("{shown}: {len} bytes: allowed: at most {MAX_INPUT_BYTES} bytes")));
     }
     let bytes = std::fs::read(path).map_err(unreadable)?;
+    if bytes.trim_ascii().is_empty() {
+        // Cut short, most likely. Taken as "no upstreams", it would delete all that came from it.
+        return Err(Error::invalid(format!(
+            "{shown}: empty: allowed: JSON, {{\"upstreams\": {{}}}} for none, or upstream blocks"
+        )));
+    }
     if bytes.trim_ascii_start().first() == Some(&b'{') {
         return json::file(&bytes).map_err(|error| error.within(shown));
     }

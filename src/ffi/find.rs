@@ -70,7 +70,7 @@ pub unsafe extern "C" fn dyups_close(handle: *mut Handle) {
 
 /// Picks a peer of an upstream: no lock, no system call, no allocation.
 ///
-/// Arguments: `handle`; `key`, `key_len`: what chash hashes (NULL: no key); `method`: 0 for the upstream's own (else chash
+/// Arguments: `handle`; `key`, `key_len`: what chash hashes (NULL or empty: rr, as in nginx); `method`: 0 for the upstream's own (else chash
 /// with a key, rr without), or a number from `dyups_method`; `tried`: NULL, or the peers that this request has tried, which are
 /// passed over and to which the picked one is added; `picked`: what there is to say beside the index.
 ///

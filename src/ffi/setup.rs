@@ -31,14 +31,27 @@ pub extern "C" fn dyups_version() -> *const c_char {
 /// The declarations of `dyups.h` in the form that LuaJIT's `ffi.cdef` takes, NUL-terminated, for the life of the process.
 #[unsafe(no_mangle)]
 pub extern "C" fn dyups_cdef() -> *const c_char {
-    static CDEF: once_cell::sync::Lazy<String> = once_cell::sync::Lazy::new(|| {
-        let header = include_str!("../../include/dyups.h");
-        let mut cdef: String =
-            header.lines().filter(|line| !line.starts_with('#')).flat_map(|line| [line, "\n"]).collect();
-        cdef.push('\0');
-        cdef
-    });
+    static CDEF: once_cell::sync::Lazy<String> =
+        once_cell::sync::Lazy::new(|| cdef(include_str!("../../include/dyups.h")) + "\0");
     CDEF.as_ptr().cast()
+}
+
+/// The header without what only a preprocessor understands: directives, and what stands between them for C++ alone.
+fn cdef(header: &str) -> String {
+    let mut for_cpp = false;
+    let mut cdef = String::with_capacity(header.len());
+    for line in header.lines() {
+        match line {
+            "#ifdef __cplusplus" => for_cpp = true,
+            _ if line.starts_with("#endif") => for_cpp = false,
+            _ if for_cpp || line.starts_with('#') => {}
+            _ => {
+                cdef.push_str(line);
+                cdef.push('\n');
+            }
+        }
+    }
+    cdef
 }
 
 /// Maps the region, making it if it is not there, and loads the files with upstreams. To be called in nginx's master

@@ -4,8 +4,9 @@
 //! it: a record is linked with an empty stamp, and emptied before it is unlinked. So one store makes an upstream visible and
 //! one store ends it, wherever a reader stands.
 //!
-//! A record that was unlinked and linked again elsewhere could lead a reader into a foreign chain. It notices: a record's
-//! hash is stored before its link, so who follows the new link sees a hash of another bucket, and starts over.
+//! A record that was unlinked and linked again elsewhere could lead a reader into a foreign chain. It notices: beside the
+//! hash stands how often the record was linked, an odd number while that is done, and who reads a link looks at this word
+//! before and after. So it knows in which chain the link was, however long it slept in between, and else starts over.
 
 use super::snapshot::View;
 use crate::shm::layout::{Geometry, state};
@@ -18,7 +19,7 @@ mod word {
     pub const STAMP: usize = 0;
     /// The record after this one in its bucket, plus 1; 0: the last.
     pub const NEXT: usize = 1;
-    /// Hash of its name.
+    /// Hash of its name : 32 | how often it was linked, twice : 32 (low half first).
     pub const HASH: usize = 2;
     /// Round robin's counter, on a cache line of its own: every pick of every worker adds to it.
     pub const COUNTER: usize = 8;
@@ -90,10 +91,11 @@ impl<'a> Directory<'a> {
         for _ in 0..=self.geometry.records {
             let Some(record) = self.linked(link)? else { return Ok(Walk::Absent) };
             let at = self.geometry.record(record);
-            // The link before the hash: see above.
+            let linked = self.mem.load_acquire(at + word::HASH)?;
             link = self.mem.load_acquire(at + word::NEXT)?;
-            let its_hash = self.mem.load(at + word::HASH)? as u32;
-            if self.bucket(its_hash) != self.bucket(hash) {
+            let its_hash = linked as u32;
+            let foreign = self.bucket(its_hash) != self.bucket(hash);
+            if foreign || linked >> 32 & 1 == 1 || self.mem.load(at + word::HASH)? != linked {
                 return Ok(Walk::Disturbed);
             }
             if its_hash == hash {
@@ -172,8 +174,11 @@ impl Directory<'_> {
         self.mem.store(state::RECORDS, self.mem.load(state::RECORDS)?.saturating_add(1))?;
         let hash = hash(name);
         self.mem.store(at + word::COUNTER, 0)?;
-        self.mem.store(at + word::HASH, u64::from(hash))?;
+        // Odd, whatever was there.
+        let linking = (self.mem.load(at + word::HASH)? >> 32).wrapping_add(1) | 1;
+        self.mem.publish(at + word::HASH, u64::from(hash) | linking << 32)?;
         self.mem.publish(at + word::NEXT, self.mem.load(self.bucket(hash))?)?;
+        self.mem.publish(at + word::HASH, u64::from(hash) | linking.wrapping_add(1) << 32)?;
         self.mem.publish(self.bucket(hash), u64::from(record) + 1)
     }
 
@@ -234,7 +239,12 @@ impl Directory<'_> {
                     break;
                 };
                 let at = self.geometry.record(record as u32);
-                let hash = self.mem.load(at + word::HASH)? as u32;
+                let linked = self.mem.load(at + word::HASH)?;
+                let hash = linked as u32;
+                if linked >> 32 & 1 == 1 {
+                    // No writer leaves this in a chain: readers would start over for ever.
+                    self.mem.publish(at + word::HASH, linked.wrapping_add(1 << 32))?;
+                }
                 let in_place = self.bucket(hash) == self.geometry.buckets_at + bucket;
                 // A record that some chain has already, or that was unlinked in this same way: a knot. Each record is met
                 // twice at most, so the walk ends whatever the links say.

@@ -108,9 +108,10 @@ impl<R: Borrow<Region>> Table<R> {
             let old = visible(stored).ok_or_else(|| no_upstream(name))?;
             if !old.upstream.peers.is_empty() && !force {
                 let count = old.upstream.peers.len();
+                let peers = if count == 1 { "peer" } else { "peers" };
                 return Err(Error::new(
                     Code::NotEmpty,
-                    format!("upstream {name}: not empty: it has {count} peers: delete them first, or force"),
+                    format!("upstream {name}: not empty: it has {count} {peers}: delete first, or force"),
                 ));
             }
             Ok(match old.flags.has(Flags::IN_FILE) {

@@ -63,6 +63,22 @@ sub dir {
 # other has seen names its own.
 sub shm_path { dir() . '/' . ($_[0] // 'region') }
 
+# A port of its own: 0 is the one that Test::Nginx listens on. proxy() uses those up to 8.
+sub port { ($ENV{TEST_NGINX_SERVER_PORT} || $ENV{TEST_NGINX_PORT} || 1984) + $_[0] }
+
+# Where port(ANY_WORKER) answers: see any_worker in t/lib/dyups_test.lua.
+use constant ANY_WORKER => 5;
+
+# Writes a file into dir() and tells its path.
+sub file {
+    my ($name, $text) = @_;
+    my $path = dir() . "/$name";
+    open my $out, '>', $path or die "$path: $!\n";
+    print $out $text;
+    close $out or die "$path: $!\n";
+    return $path;
+}
+
 # Takes the files of a region away, so that the next nginx begins with none.
 sub clean {
     my $path = shm_path(@_);
@@ -83,13 +99,96 @@ sub http_config {
     my %value = (root => $root, library => library(), shm_path => shm_path($arg{shm}));
     (my $init = $arg{init}) =~ s/\$(root|library|shm_path)\b/$value{$1}/g;
     return <<"CONF";
-    lua_package_path "$root/lua/?.lua;;";
+    lua_package_path "$root/lua/?.lua;$root/t/lib/?.lua;;";
     lua_package_cpath "$target/release/?.so;;";
     init_by_lua_block {
         $init
     }
     $arg{more}
 CONF
+}
+
+# What a request is when a block does not say, and that nothing may be logged that an operator would have to look at.
+sub defaults {
+    Test::Nginx::Util::add_block_preprocessor(sub {
+        my $block = shift;
+        $block->set_value(request => 'GET /t') if !defined $block->request && !defined $block->raw_request;
+        $block->set_value(no_error_log => "[error]\n[alert]\n[crit]")
+            if !defined $block->no_error_log && !defined $block->error_log;
+    });
+}
+
+# The http block of a proxy whose upstreams change, with a region that no other block has seen. Arguments, all optional:
+# setup, the inside of dyups.setup{...}; shm, the name of a region that blocks share; init and more, as in http_config;
+# init_worker, Lua; size, shm_size; and these are there:
+#
+#   require "dyups" as the global dyups, require "dyups_test" as the global T
+#   upstream dyups { }, whose name is the Host of the request, and its key the argument key
+#   backends at port(1) to port(4), which answer with their port
+#   the HTTP interface at port(8), and below /prefix there
+#   port(ANY_WORKER), where either worker may answer, for T.in_other_worker
+my $regions = 0;
+
+sub proxy {
+    my %arg = (setup => '', init => '', init_worker => '', more => '', size => '1m', @_);
+    my $shm     = $arg{shm} // 'region-' . ++$regions;
+    my $listen  = join "\n", map { "listen 127.0.0.1:" . port($_) . ';' } 1 .. 4;
+    my $any     = port(ANY_WORKER);
+    my $http    = port(0);
+    return http_config(
+        shm  => $shm,
+        init => qq{
+            dyups = require "dyups"
+            T = require "dyups_test"
+            T.port, T.any_worker, T.pid = $http, $any, $$
+            assert(dyups.setup{ shm_path = "\$shm_path", shm_size = "$arg{size}", $arg{setup} })
+            require "dyups.admin"
+            require "ngx.balancer"
+            $arg{init}
+        },
+        more => qq[
+            lua_socket_log_errors off;
+            init_worker_by_lua_block {
+                assert(dyups.start())
+                $arg{init_worker}
+            }
+            upstream dyups {
+                server 127.0.0.1:1;
+                balancer_by_lua_block {
+                    local peer, err = dyups.find(ngx.var.host, ngx.var.arg_key)
+                    if not peer then
+                        ngx.log(ngx.WARN, "dyups: ", err)
+                        return ngx.exit(-3)
+                    end
+                    assert(require("ngx.balancer").set_current_peer(peer))
+                }
+                keepalive 16;
+            }
+            server {
+                $listen
+                location / { return 200 "\$server_port\\n"; }
+            }
+            server {
+                listen 127.0.0.1:$any reuseport;
+                location / { content_by_lua_block { T.any_worker_answers() } }
+            }
+            server {
+                listen 127.0.0.1:] . port(6) . qq[;
+                location / {
+                    proxy_pass http://dyups;
+                    proxy_http_version 1.1;
+                    proxy_set_header Connection "";
+                }
+            }
+            server {
+                listen 127.0.0.1:] . port(8) . qq[;
+                client_max_body_size 16m;
+                location / { content_by_lua_block { require("dyups.admin").serve() } }
+                location /prefix/ { content_by_lua_block { require("dyups.admin").serve("/prefix") } }
+            }
+            $arg{more}
+        ],
+    );
 }
 
 1;

@@ -1,0 +1,160 @@
+# Another process is at the table: a change waits for its turn without stalling its worker, and then says who it is.
+
+use lib 't/lib';
+use Dyups;
+use Test::Nginx::Socket 'no_plan';
+
+use Fcntl qw(F_SETLK F_WRLCK F_UNLCK SEEK_SET);
+
+# Holds, or frees, the writer's byte of the region that this block of the file has: see src/shm/lock.rs.
+my %held;
+
+sub writer {
+    my ($name, $type) = @_;
+    my $path = Dyups::shm_path($name) . '.lock';
+    open $held{$name}, '+<', $path or die "$path: $!\n" if !$held{$name};
+    fcntl $held{$name}, F_SETLK, pack 's s x4 q q i x4', $type, SEEK_SET, 1, 1, 0 or die "$path: fcntl: $!\n";
+}
+
+sub hold { writer($_[0], F_WRLCK) }
+
+master_on();
+workers(2);
+no_long_string();
+Dyups::defaults();
+run_tests();
+
+__DATA__
+
+=== TEST 1: a change that does not get its turn in two seconds is refused with the holder's pid, and changes nothing
+--- http_config eval
+Dyups::proxy(shm => 'refused', init => q{ assert(dyups.set_upstream("api", { peers = { { host = "127.0.0.1", port = T.port + 1 } } })) })
+--- init
+main::hold('refused');
+--- config
+    location = /t {
+        content_by_lua_block {
+            local before = T.show(dyups.status())
+            local start = ngx.now()
+            local ok, err = dyups.add_peer("api", { host = "10.0.0.1" })
+            ngx.update_time()
+            local took = ngx.now() - start
+            ngx.say(ok, " ", (err:gsub("pid " .. T.pid, "pid of the tests")))
+            ngx.say(took > 1.5 and took < 4 and "in time" or took)
+            ngx.say(T.show(dyups.status()) == before)
+            ngx.say(T.get("api"))
+        }
+    }
+--- timeout: 8
+--- response_body_like
+^nil .*busy.*pid of the tests.*
+in time
+true
+1$
+
+
+=== TEST 2: the HTTP interface answers 409 then, with a newline as the module has it
+--- http_config eval: Dyups::proxy(shm => 'conflict')
+--- init
+main::hold('conflict');
+--- config
+    location = /t {
+        content_by_lua_block {
+            local function ask(method, body)
+                local status, text, headers = T.request(T.port + 8, method, "/upstream/api", body)
+                ngx.say(method, " ", status, " ", (text:gsub("\n", "|")), " ", headers["x-dyups-error"]:match("busy"))
+            end
+            local post = ngx.thread.spawn(ask, "POST", "server 127.0.0.1:8088;")
+            ngx.thread.wait(post)
+            ngx.say((T.request(T.port + 8, "GET", "/list")))
+        }
+    }
+--- timeout: 8
+--- response_body
+POST 409 wait and try again| busy
+204
+
+
+=== TEST 3: a worker whose change waits goes on with other requests
+--- http_config eval
+Dyups::proxy(shm => 'waiting', init => q{ assert(dyups.set_upstream("api", { peers = { { host = "127.0.0.1", port = T.port + 1 } } })) })
+--- init
+main::hold('waiting');
+--- config
+    location = /t {
+        content_by_lua_block {
+            local done, answer = false, nil
+            local change = ngx.thread.spawn(function()
+                answer = T.show(dyups.delete_peer("api", { host = "127.0.0.1", port = T.port + 1 }))
+                done = true
+            end)
+            local finds, longest = 0, 0
+            while not done do
+                finds = finds + (dyups.find("api") and 1 or 0)
+                ngx.update_time()
+                local before = ngx.now()
+                ngx.sleep(0.001)
+                ngx.update_time()
+                longest = math.max(longest, ngx.now() - before)
+            end
+            ngx.thread.wait(change)
+            ngx.say(answer:match("^nil .*busy"), " ", finds > 100, " ", longest < 0.2 and "never stalled" or longest)
+        }
+    }
+--- timeout: 8
+--- response_body_like
+^nil .*busy true never stalled$
+
+
+=== TEST 4: a change that gets its turn while it waits is made
+--- http_config eval: Dyups::proxy(shm => 'freed')
+--- init
+# Freed by the death of its holder.
+my $pid = fork // die "fork: $!";
+if (!$pid) {
+    main::hold('freed');
+    sleep 1;
+    require POSIX;
+    POSIX::_exit(0);
+}
+select undef, undef, undef, 0.2;
+--- config
+    location = /t {
+        content_by_lua_block {
+            local start = ngx.now()
+            T.say(dyups.add_peer("api", { host = "10.0.0.1", port = 81 }))
+            ngx.update_time()
+            ngx.say(ngx.now() - start > 0.3 and "after a while" or ngx.now() - start)
+            ngx.say(T.peers("api"))
+        }
+    }
+--- timeout: 8
+--- response_body
+true
+after a while
+10.0.0.1:81 1 up
+
+
+=== TEST 5: where nginx cannot wait, a change gives up within a blink
+--- http_config eval: Dyups::proxy(shm => 'nowait')
+--- init
+main::hold('nowait');
+--- config
+    location = /filters {
+        return 200 "";
+        header_filter_by_lua_block {
+            local start = ngx.now()
+            local ok, err = dyups.add_peer("api", { host = "10.0.0.1" })
+            ngx.update_time()
+            ngx.header.took = ngx.now() - start
+            ngx.header.answer = tostring(ok) .. " " .. err
+        }
+    }
+    location = /t {
+        content_by_lua_block {
+            local _, _, headers = T.request(T.port, "GET", "/filters")
+            ngx.say(headers.answer:match("^nil .*busy"), " ", tonumber(headers.took) < 0.2 and "soon" or headers.took)
+        }
+    }
+--- response_body_like
+^nil .*busy soon$

@@ -1,0 +1,40 @@
+//! dyups inside real nginx processes: what operators were promised, seen from outside, over HTTP.
+//!
+//! Every test starts its own nginx, with its own prefix, ports and region, and leaves nothing behind. They run one at a
+//! time, whatever `--test-threads` says, since they measure each other otherwise. The library has to be built: `make test`
+//! does that, `make build` alone too.
+#![allow(unsafe_code)]
+
+#[path = "nginx/backends.rs"]
+mod backends;
+#[path = "nginx/client.rs"]
+mod client;
+#[path = "nginx/load.rs"]
+mod load;
+#[path = "nginx/place.rs"]
+mod place;
+#[path = "nginx/server.rs"]
+mod server;
+#[path = "nginx/system.rs"]
+mod system;
+
+#[path = "nginx/test_busy.rs"]
+mod test_busy;
+#[path = "nginx/test_changes.rs"]
+mod test_changes;
+#[path = "nginx/test_chash.rs"]
+mod test_chash;
+#[path = "nginx/test_demo.rs"]
+mod test_demo;
+#[path = "nginx/test_docs.rs"]
+mod test_docs;
+#[path = "nginx/test_environment.rs"]
+mod test_environment;
+#[path = "nginx/test_lua.rs"]
+mod test_lua;
+#[path = "nginx/test_order.rs"]
+mod test_order;
+#[path = "nginx/test_states.rs"]
+mod test_states;
+#[path = "nginx/test_survival.rs"]
+mod test_survival;

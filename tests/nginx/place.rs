@@ -1,0 +1,151 @@
+//! Where things are, and a place for each test.
+
+use super::system::{is_root, passable, worker_user};
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock};
+
+const LIBRARY: &str = concat!("libdyups-", env!("CARGO_PKG_VERSION"), ".so");
+
+static TURN: Mutex<()> = Mutex::new(());
+static NEXT_PORT: AtomicU16 = AtomicU16::new(20_000);
+
+/// The checkout.
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The library that `make build` made.
+pub fn library() -> PathBuf {
+    let exe = std::env::current_exe().expect("the path of this test");
+    let mut targets: Vec<PathBuf> = exe.ancestors().skip(2).take(3).map(Path::to_owned).collect();
+    targets.extend(std::env::var_os("CARGO_TARGET_DIR").map(|dir| root().join(dir)));
+    let found = targets.iter().map(|target| target.join("release").join(LIBRARY)).find(|path| path.is_file());
+    found.unwrap_or_else(|| panic!("no release/{LIBRARY} in {targets:?}: run make build"))
+}
+
+/// Copies `names` out of one directory into another, which is made.
+pub fn copy(from: &Path, to: &Path, names: &[&str]) {
+    fs::create_dir_all(to).expect("mkdir");
+    for name in names {
+        let status = Command::new("cp").arg("-r").arg(from.join(name)).arg(to).status().expect("cp");
+        assert!(status.success(), "cp -r {name}");
+    }
+}
+
+/// nginx by its absolute path, and what it has to load to speak Lua: what tools/nginx.sh says.
+pub fn nginx() -> &'static (PathBuf, Vec<String>) {
+    static FOUND: OnceLock<(PathBuf, Vec<String>)> = OnceLock::new();
+    FOUND.get_or_init(|| {
+        let script = r#". tools/nginx.sh; find_nginx && find_lua_modules && printf '%s\n' "$nginx" "${modules[@]}""#;
+        let out = Command::new("bash").args(["-c", script]).current_dir(root()).output().expect("bash");
+        assert!(out.status.success(), "no nginx that speaks Lua: tools/deps test installs it");
+        let mut lines = std::str::from_utf8(&out.stdout).expect("paths").lines().map(str::to_owned);
+        let nginx = lines.next().expect("a path").into();
+        (nginx, lines.filter(|module| !module.is_empty()).collect())
+    })
+}
+
+/// A directory and a turn of one test. Dropped last, it takes the directory away.
+pub struct Place {
+    pub dir: PathBuf,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Place {
+    pub fn new(name: &str) -> Place {
+        let turn = TURN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let library = library();
+        let target = library.ancestors().nth(2).expect("a target directory");
+        let pid = std::process::id();
+        // Root's workers are somebody else, who may not enter everything.
+        let dir = match !is_root() || passable(target) {
+            true => target.join("t-nginx").join(format!("{pid}-{name}")),
+            false => std::env::temp_dir().join(format!("dyups-t-{pid}-{name}")),
+        };
+        let _ = fs::remove_dir_all(&dir);
+        fs::create_dir_all(&dir).expect("a directory for the test");
+        fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).expect("chmod");
+        Place { dir, _turn: turn }
+    }
+
+    /// An absolute path in this place.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    /// The same as text for a configuration.
+    pub fn text(&self, name: &str) -> String {
+        self.path(name).to_str().expect("UTF-8").to_owned()
+    }
+
+    /// Directories of the Lua files and of the library that the workers may read: the checkout's, or else copies.
+    pub fn readable(&self) -> (PathBuf, PathBuf) {
+        let library = library();
+        let release = library.parent().expect("a directory");
+        let (mut lua, mut lib) = (root().join("lua"), release.to_owned());
+        if is_root() && !(passable(&lua) && passable(&lib)) {
+            (lua, lib) = (self.path("lua"), self.path("lib"));
+            if !lib.exists() {
+                copy(root(), &self.dir, &["lua"]);
+                copy(release, &lib, &[LIBRARY]);
+            }
+        }
+        (lua, lib)
+    }
+
+    pub fn write(&self, name: &str, content: &str) -> PathBuf {
+        let path = self.path(name);
+        fs::write(&path, content).expect("write");
+        path
+    }
+
+    /// A directory that the workers' user may write.
+    pub fn workers_dir(&self, name: &str) -> PathBuf {
+        let path = self.path(name);
+        fs::create_dir(&path).expect("mkdir");
+        if is_root() {
+            let (_, uid, gid) = worker_user();
+            std::os::unix::fs::chown(&path, Some(uid), Some(gid)).expect("chown");
+        }
+        path
+    }
+
+    /// A path for a unix socket, which has to be short.
+    pub fn socket(&self, name: &str) -> PathBuf {
+        let path = self.path(name);
+        match path.as_os_str().len() < 100 {
+            true => path,
+            false => std::env::temp_dir().join(format!("dyups-t-{}-{name}", std::process::id())),
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.dir);
+        // Gone with its last user only.
+        let _ = self.dir.parent().map(fs::remove_dir);
+    }
+}
+
+/// A loopback address of this process alone. Connections go out from 127.0.0.1, so a port here is never taken by one.
+pub fn host(last: u8) -> Ipv4Addr {
+    let pid = std::process::id();
+    Ipv4Addr::new(127, 16 + (pid / 250 % 200) as u8, 1 + (pid % 250) as u8, last)
+}
+
+/// A free port there.
+pub fn free_address() -> SocketAddr {
+    for _ in 0..1000 {
+        let address = SocketAddr::from((host(1), NEXT_PORT.fetch_add(1, Ordering::Relaxed)));
+        if TcpListener::bind(address).is_ok() {
+            return address;
+        }
+    }
+    panic!("no free port on {}", host(1));
+}

@@ -1,0 +1,109 @@
+//! A writer that stands still, lock in hand, stalls nobody.
+
+use super::backends::Backends;
+use super::load::{Connections, Load};
+use super::place::Place;
+use super::server::{Conf, Nginx};
+use super::system::signal;
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
+
+/// A stopped process that holds the writer lock of a region.
+struct Stopped(Child);
+
+impl Stopped {
+    fn holding(lock_file: &Path) -> Stopped {
+        let path = CString::new(lock_file.as_os_str().as_bytes()).expect("no NUL");
+        let mut command = Command::new("sleep");
+        command.arg("600");
+        // SAFETY: between fork and exec only open and fcntl, which are async-signal-safe; `path` and `lock` live long
+        // enough. The descriptor stays open over exec on purpose, and with it the lock.
+        unsafe {
+            command.pre_exec(move || {
+                let file = libc::open(path.as_ptr(), libc::O_RDWR);
+                let lock = libc::flock { l_type: libc::F_WRLCK as i16, l_whence: 0, l_start: 1, l_len: 1, l_pid: 0 };
+                match file >= 0 && libc::fcntl(file, libc::F_SETLKW, &lock) == 0 {
+                    true => Ok(()),
+                    false => Err(std::io::Error::last_os_error()),
+                }
+            });
+        }
+        let stopped = Stopped(command.spawn().expect("sleep"));
+        assert!(signal(stopped.pid() as i32, libc::SIGSTOP));
+        stopped
+    }
+
+    fn pid(&self) -> u32 {
+        self.0.id()
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn while_a_stopped_process_holds_the_writer_lock_changes_are_answered_409_and_all_else_goes_on() {
+    let place = Place::new("busy");
+    let backends = Backends::start(&place, 2);
+    let nginx = Nginx::start(&place, &Conf::new(&place, 2));
+    nginx.post("api", &backends.servers(&["", ""]));
+    let before = nginx.admin("GET", "/detail", "").body;
+    let holder = Stopped::holding(&place.path("region.lock"));
+
+    let traffic = Load::start(nginx.traffic, 4, |worker| {
+        let connections = if worker.number % 2 == 0 { Connections::Fresh } else { Connections::Kept };
+        worker.get("api", connections);
+    });
+    let reads = Load::start(nginx.admin, 2, |worker| {
+        let begin = Instant::now();
+        let path = ["/list", "/detail", "/upstream/api", "/status"][worker.seen.total() as usize % 4];
+        let answer = worker.client.get("admin", path);
+        worker.seen.note(&answer, begin.elapsed());
+    });
+
+    // All at once: each of them waits for its turn, and none for another.
+    let pid = format!("pid {}", holder.pid());
+    let peer = "server 127.0.0.1:1;";
+    std::thread::scope(|scope| {
+        for (method, path, body) in
+            [("POST", "/upstream/api", peer), ("POST", "/upstream/new", peer), ("DELETE", "/upstream/api", "")]
+        {
+            let (nginx, pid) = (&nginx, &pid);
+            scope.spawn(move || {
+                let begin = Instant::now();
+                let answer = nginx.admin(method, path, body);
+                let took = begin.elapsed();
+                assert_eq!((answer.status, answer.body.as_str()), (409, "wait and try again\n"), "{method} {path}");
+                let why = answer.header("x-dyups-error").expect("X-Dyups-Error");
+                assert!(why.contains(pid), "{why} does not name the holder, {pid}");
+                assert!(took < Duration::from_secs(4), "{method} {path} took {took:?}");
+            });
+        }
+        scope.spawn(|| {
+            let begin = Instant::now();
+            let answer = nginx.eval("return require('dyups').add_peer('api', { host = '10.0.0.1' })");
+            assert!(answer.starts_with("nil ") && answer.contains(&pid), "{answer}");
+            assert!(begin.elapsed() < Duration::from_secs(4), "add_peer took {:?}", begin.elapsed());
+        });
+    });
+
+    for load in [traffic, reads] {
+        let seen = load.stop();
+        seen.assert_all_good();
+        assert_eq!(seen.broken, 0);
+        assert!(seen.total() > 200, "{} requests", seen.total());
+        assert!(seen.slowest < Duration::from_secs(1), "a request took {:?}", seen.slowest);
+    }
+    assert_eq!(nginx.admin("GET", "/detail", "").body, before, "nothing was changed");
+    drop(holder);
+    nginx.post("api", "server 127.0.0.1:1;");
+    nginx.assert_calm();
+}

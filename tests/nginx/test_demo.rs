@@ -1,0 +1,157 @@
+//! `make run`: what it prints works, and Ctrl-C ends it.
+
+use super::place::{self, Place};
+use super::system::{is_root, signal, wait_for, wait_until};
+use std::fs::{self, File};
+use std::net::TcpListener;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+const PORTS: [u16; 6] = [8080, 8081, 8091, 8092, 8093, 8094];
+
+/// tools/run of a copy of the checkout: a developer's own demo has another region, another log, and, where root can give
+/// this one a network of its own, other ports.
+struct Demo {
+    root: PathBuf,
+    child: Child,
+    network: Option<OwnedFd>,
+}
+
+impl Demo {
+    fn start(place: &Place) -> Demo {
+        let root = place.path("checkout");
+        place::copy(place::root(), &root, &["nginx-test.conf", "lua", "demo", "tools"]);
+        let library = place::library();
+        let [release, name] = [library.parent(), library.file_name().map(Path::new)].map(|part| part.expect("a path"));
+        place::copy(release, &root.join("target/release"), &[name.to_str().expect("UTF-8")]);
+
+        let output = File::create(root.join("output")).expect("output");
+        let mut command = Command::new(root.join("tools/run"));
+        command.stdin(Stdio::null()).stderr(output.try_clone().expect("dup")).stdout(output).process_group(0);
+        let own_network = is_root();
+        // SAFETY: between fork and exec only system calls that are async-signal-safe, on memory of this frame.
+        unsafe {
+            command.pre_exec(move || {
+                // A shell cannot trap what was ignored when it began.
+                libc::signal(libc::SIGINT, libc::SIG_DFL);
+                if own_network { enter_empty_network() } else { Ok(()) }
+            });
+        }
+        let child = command.spawn().expect("tools/run");
+        let network = own_network.then(|| File::open(format!("/proc/{}/ns/net", child.id())).expect("ns/net").into());
+        Demo { root, child, network }
+    }
+
+    fn output(&self) -> String {
+        fs::read_to_string(self.root.join("output")).unwrap_or_default()
+    }
+
+    /// A command line as it was printed, run where the demo listens: status and output.
+    fn shell(&self, line: &str) -> (bool, String) {
+        let network = self.network.as_ref().map(|fd| fd.as_raw_fd());
+        let mut command = Command::new("bash");
+        command.args(["-c", line]);
+        // SAFETY: between fork and exec only setns, a system call with two numbers.
+        unsafe {
+            command.pre_exec(move || match network {
+                Some(fd) if libc::setns(fd, libc::CLONE_NEWNET) != 0 => Err(std::io::Error::last_os_error()),
+                _ => Ok(()),
+            });
+        }
+        let out = command.output().expect("bash");
+        (out.status.success(), String::from_utf8_lossy(&out.stdout).into_owned())
+    }
+
+    /// Process groups of what runs out of the copy.
+    fn groups(&self) -> Vec<i32> {
+        super::system::groups_with(self.root.to_str().expect("UTF-8"))
+    }
+
+    /// The files of its region.
+    fn region(&self) -> Vec<PathBuf> {
+        let name = format!("-{:08x}.v", crc32fast::hash(self.root.as_os_str().as_encoded_bytes()));
+        let files = fs::read_dir(region_directory()).into_iter().flatten().flatten();
+        files.map(|file| file.path()).filter(|path| path.to_string_lossy().contains(&name)).collect()
+    }
+}
+
+impl Drop for Demo {
+    fn drop(&mut self) {
+        for group in self.groups().into_iter().chain([self.child.id() as i32]) {
+            signal(-group, libc::SIGKILL);
+        }
+        let _ = self.child.wait();
+        wait_until(Duration::from_secs(10), || self.groups().is_empty());
+        self.region().into_iter().for_each(|file| drop(fs::remove_file(file)));
+        // Only if nothing else is in it.
+        let _ = fs::remove_dir(region_directory());
+    }
+}
+
+fn region_directory() -> PathBuf {
+    // SAFETY: takes nothing and cannot fail.
+    format!("/dev/shm/dyups-{}", unsafe { libc::geteuid() }).into()
+}
+
+/// A network of this process alone, with a loopback that is up.
+fn enter_empty_network() -> std::io::Result<()> {
+    let checked = |result: i32| if result < 0 { Err(std::io::Error::last_os_error()) } else { Ok(result) };
+    // SAFETY: the structure is whole and lives for the call; the descriptor is closed at exec.
+    unsafe {
+        checked(libc::unshare(libc::CLONE_NEWNET))?;
+        let socket = checked(libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0))?;
+        let mut request: libc::ifreq = std::mem::zeroed();
+        (request.ifr_name[0], request.ifr_name[1]) = (b'l' as libc::c_char, b'o' as libc::c_char);
+        request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as i16;
+        checked(libc::ioctl(socket, libc::SIOCSIFFLAGS, &request))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn the_curl_lines_that_make_run_prints_work_and_ctrl_c_leaves_nothing_behind() {
+    let place = Place::new("demo");
+    if !is_root()
+        && let Some(port) = PORTS.iter().find(|port| TcpListener::bind(("127.0.0.1", **port)).is_err())
+    {
+        eprintln!("SKIPPED: make run: port {port} is taken");
+        return;
+    }
+    let mut demo = Demo::start(&place);
+    wait_for("tools/run prints what to do", || {
+        let ended = demo.child.try_wait().expect("wait");
+        assert!(ended.is_none(), "tools/run ended, {ended:?}:\n{}", demo.output());
+        demo.output().contains("Ctrl-C stops.")
+    });
+    let output = demo.output();
+    let lines: Vec<&str> = output.lines().map(str::trim).filter(|line| line.starts_with("curl ")).collect();
+    let [traffic, detail, change] = lines[..] else { panic!("three curl lines, not these:\n{output}") };
+
+    let answers: Vec<String> = (0..7).map(|_| demo.shell(traffic).1).collect();
+    assert_eq!(answers.concat(), "8091\n8091\n8092\n8091\n8093\n8091\n8091\n");
+    let (ok, table) = demo.shell(detail);
+    assert!(ok && table.starts_with("demo\nserver 127.0.0.1:8091 weight=5 max_conns=0"), "{table}");
+    assert_eq!(table.lines().filter(|line| line.starts_with("server ")).count(), 3, "{table}");
+    assert_eq!(demo.shell(change), (true, "success".into()));
+    for _ in 0..5 {
+        assert_eq!(demo.shell(traffic), (true, "8094\n".into()));
+    }
+    assert!(demo.shell(detail).1.starts_with("demo\nserver 127.0.0.1:8094 weight=1"));
+    let region = demo.region();
+    assert!(!region.is_empty() && region.iter().all(|file| file.starts_with(region_directory())), "{region:?}");
+
+    // Ctrl-C goes to the group.
+    assert!(signal(-(demo.child.id() as i32), libc::SIGINT));
+    let mut ended = None;
+    wait_for("tools/run ends", || {
+        ended = demo.child.try_wait().expect("wait");
+        ended.is_some()
+    });
+    assert_eq!(ended.and_then(|status| status.code()), Some(0), "{}", demo.output());
+    assert_eq!(demo.groups(), Vec::<i32>::new(), "processes that are left");
+    let log = fs::read_to_string(demo.root.join("run/error.log")).expect("run/error.log");
+    assert!(!log.contains("[alert]") && !log.contains("[error]"), "{log}");
+}
