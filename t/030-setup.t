@@ -136,7 +136,7 @@ Dyups::proxy(setup => qq(files = "$good"), init => qq{
     }
 --- response_body_like eval
 qr{^nil again\.conf: upstream static is in static\.conf already
-true nil
+nil empty\.conf: empty: allowed: JSON, .*
 nil field\.json: upstreams\.a\.peers\[1\]\.weight: -1: allowed: an integer from 0 to 65535
 nil method\.conf:2: "least_conn": a method not in this version; known: rr \(no line\), chash \(hash KEY consistent\)
 nil name\.json: upstream "a b": allowed: a name of 1 to 255 bytes .*
