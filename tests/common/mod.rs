@@ -1,0 +1,279 @@
+//! What the tests of regions and tables share: a scratch directory, regions, peers, and other processes.
+//!
+//! Another process is this test binary again, started anew and not forked: `--exact helper_process` with its orders in the
+//! environment and on stdin. It answers in lines that begin with `@`, so that what libtest prints is told apart.
+
+#![allow(dead_code)]
+
+use dyups::config::peer::PeerPatch;
+use dyups::error::{Error, Result};
+use dyups::shm::Region;
+use dyups::shm::layout::state;
+use dyups::table::store::Table;
+use dyups::table::{Address, Peer, Upstream};
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+/// How long a test waits for a lock that must be free.
+pub const SOON: Duration = Duration::from_secs(5);
+/// The smallest region: 64 upstreams.
+pub const SMALL: u64 = 256 * 1024;
+
+/// A directory on tmpfs that goes when the value goes.
+pub struct Scratch(PathBuf);
+
+impl Scratch {
+    pub fn new() -> Scratch {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let base = if Path::new("/dev/shm").is_dir() { "/dev/shm".into() } else { std::env::temp_dir() };
+        let path = base.join(format!("dyups-test-{}-{number}", std::process::id()));
+        std::fs::create_dir(&path).expect("make the scratch directory");
+        Scratch(path)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// A path inside.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Opens a table the way `process` does.
+pub fn open(path: &Path, size: u64) -> Result<(Table, Vec<String>)> {
+    let (region, mut notes) = Region::open(path, size, |new, old| match old {
+        None => Ok(()),
+        Some(old) => Table::new(new).import(Table::new(old).all()?, SOON),
+    })?;
+    let table = Table::new(region);
+    notes.extend(table.check(SOON)?);
+    Ok((table, notes))
+}
+
+/// A table of its own for a test, and the directory that it lives in.
+pub fn table(size: u64) -> (Table, Scratch) {
+    let scratch = Scratch::new();
+    let (table, notes) = open(&scratch.file("region"), size).expect("a new region");
+    assert_eq!(notes, Vec::<String>::new());
+    (table, scratch)
+}
+
+pub fn address(server: &str) -> Address {
+    Address::from_server(server).expect(server)
+}
+
+pub fn peer(server: &str, weight: u16) -> Peer {
+    Peer { weight, ..Peer::new(address(server)) }
+}
+
+pub fn patch(server: &str, weight: u16) -> PeerPatch {
+    PeerPatch { weight: Some(weight), ..PeerPatch::new(address(server)) }
+}
+
+/// An upstream with peers of weight 1.
+pub fn upstream(name: &str, servers: &[&str]) -> Upstream {
+    Upstream {
+        name: name.to_owned(),
+        peers: servers.iter().map(|server| peer(server, 1)).collect(),
+        ..Upstream::default()
+    }
+}
+
+/// Names of all upstreams.
+pub fn names<R: std::borrow::Borrow<Region>>(table: &Table<R>) -> Vec<String> {
+    table.upstreams().expect("readable").into_iter().map(|stored| stored.upstream.name).collect()
+}
+
+/// Granules in use.
+pub fn used<R: std::borrow::Borrow<Region>>(table: &Table<R>) -> u64 {
+    table.region().mem().load(state::USED).expect("inside")
+}
+
+/// Asserts that a repair would find just what the region says is in use: nothing leaked, nothing is used twice.
+pub fn assert_no_leak<R: std::borrow::Borrow<Region>>(table: &Table<R>) {
+    let counted = |word| table.region().mem().load(word).expect("inside");
+    let writer = table.writer(SOON).expect("free");
+    let before = (counted(state::USED), counted(state::RECORDS), names(table));
+    table.repair(&writer).expect("repairable");
+    assert_eq!((counted(state::USED), counted(state::RECORDS), names(table)), before, "after a repair");
+}
+
+/// Waits until `done`, at most ten seconds.
+pub fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !done() {
+        assert!(Instant::now() < deadline, "waited in vain: {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Whether this is root; says so on stderr when a test is skipped for lack of it.
+pub fn is_root(test: &str) -> bool {
+    let root = dyups::shm::file::effective_user() == 0;
+    if !root {
+        eprintln!("{test}: skipped: it needs root");
+    }
+    root
+}
+
+/// A sequence of numbers that a seed decides.
+#[derive(Clone)]
+pub struct Random(pub u64);
+
+impl Random {
+    /// The next number below `end`.
+    pub fn below(&mut self, end: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ z >> 31) % end
+    }
+}
+
+/// Another process of this test binary; killed when the value goes.
+pub struct Helper {
+    child: Child,
+    stdin: ChildStdin,
+    stdout: BufReader<ChildStdout>,
+}
+
+impl Helper {
+    /// Starts a process in which [`role`] says `role`.
+    pub fn start(role: &str, args: &[&str]) -> Helper {
+        let mut child = Command::new(std::env::current_exe().expect("know myself"))
+            .args(["--exact", "helper_process", "--nocapture", "--test-threads=1"])
+            .env("DYUPS_TEST_ROLE", role)
+            .env("DYUPS_TEST_ARGS", args.join("\n"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("start a helper");
+        let stdin = child.stdin.take().expect("piped");
+        let stdout = BufReader::new(child.stdout.take().expect("piped"));
+        Helper { child, stdin, stdout }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Gives an order and does not wait for the answer.
+    pub fn send(&mut self, line: &str) {
+        writeln!(self.stdin, "{line}").expect("the helper listens");
+    }
+
+    /// The next answer; `None`: it has ended.
+    pub fn answer(&mut self) -> Option<String> {
+        let mut line = String::new();
+        while self.stdout.read_line(&mut line).expect("readable") > 0 {
+            // libtest prints "test helper_process ... " without a newline before the first one.
+            if let Some(at) = line.find('@') {
+                return Some(line[at + 1..].trim_end_matches('\n').to_owned());
+            }
+            line.clear();
+        }
+        None
+    }
+
+    /// Gives an order; the answer.
+    pub fn ask(&mut self, line: &str) -> String {
+        self.send(line);
+        self.answer().unwrap_or_else(|| panic!("the helper died of {line:?}"))
+    }
+
+    /// Gives an order that has to succeed; the rest of the answer.
+    pub fn ok(&mut self, line: &str) -> String {
+        let answer = self.ask(line);
+        answer.strip_prefix("ok").unwrap_or_else(|| panic!("{line}: {answer}")).trim_start().to_owned()
+    }
+
+    /// Gives an order that has to fail; `Code message`.
+    pub fn refused(&mut self, line: &str) -> String {
+        let answer = self.ask(line);
+        answer.strip_prefix("err ").unwrap_or_else(|| panic!("{line}: {answer}")).to_owned()
+    }
+
+    pub fn signal(&self, signal: i32) {
+        signal_to(self.pid(), signal);
+    }
+
+    /// SIGKILL, and waits until the kernel has cleared up behind it. Whatever it had answered can still be read.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("kill");
+        self.child.wait().expect("wait");
+    }
+
+    /// Stops it, and waits until it stands.
+    pub fn stop(&self) {
+        self.signal(libc::SIGSTOP);
+        let stat = format!("/proc/{}/stat", self.pid());
+        wait_for("the helper stops", || {
+            std::fs::read_to_string(&stat)
+                .is_ok_and(|stat| stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T')))
+        });
+    }
+
+    /// Lets it end by itself, and asserts that it is content.
+    pub fn finish(mut self) {
+        let _ = writeln!(self.stdin, "exit");
+        while self.answer().is_some() {}
+        let status = self.child.wait().expect("wait");
+        assert!(status.success(), "a helper failed: {status}");
+    }
+}
+
+impl Drop for Helper {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn signal_to(pid: u32, signal: i32) {
+    // SAFETY: kill takes two numbers; the pid is that of a child of ours which has not been waited for.
+    assert_eq!(unsafe { libc::kill(pid as i32, signal) }, 0, "{}", std::io::Error::last_os_error());
+}
+
+/// What this process was started for: its role and arguments. `None` in the tests themselves.
+pub fn role() -> Option<(String, Vec<String>)> {
+    let role = std::env::var("DYUPS_TEST_ROLE").ok()?;
+    let args = std::env::var("DYUPS_TEST_ARGS").unwrap_or_default();
+    Some((role, args.lines().map(str::to_owned).collect()))
+}
+
+/// Answers the test that started this process; one line, one write.
+pub fn say(line: impl std::fmt::Display) {
+    let line = format!("@{line}\n");
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(line.as_bytes()).and_then(|()| stdout.flush()).expect("the test listens");
+}
+
+/// What a helper answers to an order.
+pub fn report(result: Result<impl std::fmt::Display, Error>) {
+    match result {
+        Ok(value) => say(format_args!("ok {value}")),
+        Err(error) => say(format_args!("err {:?} {error}", error.code)),
+    }
+}
+
+/// The orders of the test that started this process, until it says `exit` or ends.
+pub fn orders() -> impl Iterator<Item = Vec<String>> {
+    std::io::stdin()
+        .lines()
+        .map_while(std::result::Result::ok)
+        .take_while(|line| line != "exit")
+        .map(|line| line.split(' ').map(str::to_owned).collect())
+}

@@ -1,0 +1,1017 @@
+//! The region as a file that processes find, share, damage, fill and lose; its locks and its slots.
+
+#![allow(unsafe_code)]
+
+mod common;
+
+use common::*;
+use dyups::error::{Code, Error, Result};
+use dyups::shm::layout::{LAYOUT, MAGIC, SLOTS, fixed, state};
+use dyups::shm::lock::{FIRST_SLOT, LockFile, WRITER};
+use dyups::shm::{Damaged, Writer};
+use dyups::table::directory::Directory;
+use dyups::table::store::Table;
+use std::ffi::CString;
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+const MIB: u64 = 1 << 20;
+
+// ---- the other process ------------------------------------------------------------------------------------------------
+
+/// Does what a test in another process orders; nothing when it runs as a test.
+#[test]
+fn helper_process() {
+    match role() {
+        Some((role, _)) if role == "shell" => shell(),
+        Some((role, _)) => panic!("no role {role}"),
+        None => {}
+    }
+}
+
+fn shell() {
+    let mut table: Option<&'static Table> = None;
+    let mut writer: Option<Writer<'static>> = None;
+    let mut wait = Duration::from_secs(2);
+    say("ready");
+    for order in orders() {
+        let args: Vec<&str> = order[1..].iter().map(String::as_str).collect();
+        let with = || table.expect("open first");
+        match (order[0].as_str(), args.as_slice()) {
+            ("open", [path, size]) => report(open(Path::new(path), size.parse().expect("size")).map(|(new, notes)| {
+                table = Some(Box::leak(Box::new(new)));
+                notes.join("; ")
+            })),
+            ("setup", json) => report(
+                dyups::config::setup::Setup::read(json.join(" ").as_bytes())
+                    .and_then(|conf| dyups::process::setup(&conf))
+                    .map(|notes| notes.join("; ")),
+            ),
+            ("start", []) => report(dyups::process::start()),
+            ("wait", [ms]) => {
+                wait = Duration::from_millis(ms.parse().expect("a number"));
+                say("ok");
+            }
+            ("uid", [uid]) => {
+                become_user(uid.parse().expect("uid"));
+                say("ok");
+            }
+            ("claim", []) => report(with().region().claim_slot()),
+            ("put", [name, server]) => report(put(with(), name, server, wait)),
+            ("delete", [name]) => report(with().delete_upstream(name, true, wait).map(|()| "")),
+            ("list", []) => say(format_args!("ok {}", names(with()).join(" "))),
+            ("lost", []) => say(format_args!("ok {}", with().region().lost().unwrap_or_default())),
+            ("hold", []) => {
+                writer = Some(with().writer(wait).expect("free"));
+                say("ok");
+            }
+            ("half", []) => {
+                half_a_change(writer.as_ref().expect("held")).expect("sound");
+                say("ok");
+            }
+            ("fork", []) => say(format_args!("ok {}", forked(with(), writer.as_ref()))),
+            ("bytes", [path, first, count]) => {
+                lock_bytes(Path::new(path), first.parse().expect("first"), count.parse().expect("count"));
+                say("ok");
+            }
+            ("tmpfs", [path, size]) => {
+                let mounted = mount_for_this_thread(Path::new(path), size);
+                say(mounted.map_or_else(|error| format!("err {error}"), |()| "ok".into()));
+            }
+            ("fill", [path]) => {
+                fill(Path::new(path));
+                say("ok");
+            }
+            ("remove", [path]) => {
+                std::fs::remove_file(path).expect("remove");
+                say("ok");
+            }
+            ("grow", [rounds]) => report(grow(with(), rounds.parse().expect("a number"), wait)),
+            ("fds", []) => say(format_args!("ok {}", descriptors())),
+            _ => panic!("no order {order:?}"),
+        }
+    }
+    drop(writer);
+}
+
+fn start() -> Helper {
+    let mut helper = Helper::start("shell", &[]);
+    assert_eq!(helper.answer().as_deref(), Some("ready"));
+    helper
+}
+
+/// A process that has the region open; what an operator would have read.
+fn user(path: &Path, size: u64) -> (Helper, String) {
+    let mut helper = start();
+    let notes = helper.ok(&format!("open {} {size}", path.display()));
+    (helper, notes)
+}
+
+/// Opens the region in another process, which ends: the table's names and what an operator would have read.
+fn look(path: &Path, size: u64) -> (String, String) {
+    let (mut helper, notes) = user(path, size);
+    let names = helper.ok("list");
+    helper.finish();
+    (names, notes)
+}
+
+/// Opens what cannot be opened, in another process. Asserts the code; answers the message.
+fn refused(path: &Path, size: u64) -> String {
+    let mut helper = start();
+    let error = helper.refused(&format!("open {} {size}", path.display()));
+    helper.finish();
+    error
+}
+
+fn put(table: &Table, name: &str, server: &str, wait: Duration) -> Result<&'static str> {
+    table.put_peer(name, &patch(server, 1), dyups::table::ops::Absent::Make, wait).map(|()| "")
+}
+
+/// What a writer that dies in the middle of making an upstream leaves.
+fn half_a_change(writer: &Writer<'_>) -> Result<(), Error> {
+    let directory = Directory::new(writer.region());
+    writer.begin()?;
+    writer.allocate(&[7; 1000])?;
+    let record = directory.free_record()?.ok_or(Damaged)?;
+    Ok(directory.link(record, b"never")?)
+}
+
+/// Makes upstreams of 1000 peers each until that fails or `rounds` are there; their number and how it ended.
+fn grow(table: &Table, rounds: usize, wait: Duration) -> Result<String> {
+    let servers: Vec<String> = (0..1000).map(|i| format!("10.0.{}.{}:80", i / 250, i % 250)).collect();
+    let servers: Vec<&str> = servers.iter().map(String::as_str).collect();
+    for round in 0..rounds {
+        if let Err(error) = table.set_upstream(&upstream(&format!("big{round}"), &servers), wait) {
+            return Ok(format!("{round} {:?} {error}", error.code));
+        }
+    }
+    Ok(format!("{rounds} all"))
+}
+
+fn become_user(uid: u32) {
+    // SAFETY: three calls that take numbers and change who this process is, which is meant.
+    let done = unsafe { libc::setgroups(0, std::ptr::null()) == 0 && libc::setgid(uid) == 0 && libc::setuid(uid) == 0 };
+    assert!(done, "{}", std::io::Error::last_os_error());
+}
+
+/// Tries in a forked child what the parent holds, and drops the parent's guard there. The child's findings as a number:
+/// 1: the writer lock was free to it, 2: it was not told that the parent holds it, 4: its own slot was its parent's.
+fn forked(table: &Table, held: Option<&Writer<'_>>) -> i32 {
+    // SAFETY: this helper has no other thread that matters: none holds a lock of the allocator, and glibc takes care of
+    // its own locks at a fork. The child ends by _exit.
+    let pid = unsafe { libc::fork() };
+    if pid == 0 {
+        let mut found = 0;
+        if let Some(held) = held {
+            // A guard that the child inherited: dropping it must not free the parent's lock.
+            // SAFETY: the copy lives in the child's own memory, where the original is never used or dropped again.
+            drop(unsafe { std::ptr::read(held) });
+        }
+        match table.region().writer(Duration::ZERO) {
+            Ok(_) => found |= 1,
+            Err(error) if error.message.contains(&format!("pid {}", std::os::unix::process::parent_id())) => {}
+            Err(_) => found |= 2,
+        }
+        if dyups::process::own_slot().is_some() {
+            found |= 4;
+        }
+        // SAFETY: ends the child at once, without running what the parent registered.
+        unsafe { libc::_exit(found) }
+    }
+    let mut status = 0;
+    // SAFETY: waits for the child made above and writes its status into a live integer.
+    assert_eq!(unsafe { libc::waitpid(pid, &mut status, 0) }, pid);
+    assert!(libc::WIFEXITED(status), "{status}");
+    libc::WEXITSTATUS(status)
+}
+
+/// Locks bytes of a lock file as so many processes would.
+fn lock_bytes(path: &Path, first: u32, count: u32) {
+    let file = std::fs::OpenOptions::new().read(true).write(true).open(path).expect("open");
+    let lock = libc::flock {
+        l_type: libc::F_WRLCK as i16,
+        l_whence: libc::SEEK_SET as i16,
+        l_start: first.into(),
+        l_len: count.into(),
+        l_pid: 0,
+    };
+    // SAFETY: an open descriptor and an initialised struct.
+    assert_eq!(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLK, &lock) }, 0);
+    // Closing it would free the bytes.
+    std::mem::forget(file);
+}
+
+fn text(path: &Path) -> CString {
+    CString::new(path.as_os_str().as_bytes()).expect("no NUL")
+}
+
+/// Mounts a tmpfs that only this thread sees, and that goes with it.
+fn mount_for_this_thread(path: &Path, size: &str) -> std::io::Result<()> {
+    let (path, options) = (text(path), CString::new(format!("size={size},mode=700")).expect("no NUL"));
+    let (none, root, tmpfs) = (c"none".as_ptr(), c"/".as_ptr(), c"tmpfs".as_ptr());
+    // SAFETY: all pointers are to NUL-terminated strings that outlive the calls.
+    let done = unsafe {
+        libc::unshare(libc::CLONE_NEWNS) == 0
+            && libc::mount(none, root, std::ptr::null(), libc::MS_REC | libc::MS_PRIVATE, std::ptr::null()) == 0
+            && libc::mount(tmpfs, path.as_ptr(), tmpfs, 0, options.as_ptr().cast()) == 0
+    };
+    if done { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+}
+
+/// Takes the last byte of a file system.
+fn fill(path: &Path) {
+    let file = std::fs::OpenOptions::new().append(true).create(true).open(path).expect("open");
+    while (&file as &dyn FileExt).write_at(&[0; 4096], file.metadata().expect("stat").len()).is_ok() {}
+}
+
+/// Open descriptors: `deleted or name:cloexec` of those that lead to files with "region" in their names.
+fn descriptors() -> String {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc/self/fd").expect("proc") {
+        let entry = entry.expect("proc");
+        let Ok(target) = std::fs::read_link(entry.path()) else { continue };
+        let target = target.to_string_lossy().into_owned();
+        if target.contains("region") {
+            let fd: i32 = entry.file_name().to_string_lossy().parse().expect("a number");
+            // SAFETY: asks for the flags of a descriptor; no memory is involved.
+            let flags = unsafe { libc::fcntl(fd, libc::F_GETFD) };
+            found.push(format!("{}:{}", target.rsplit('/').next().unwrap_or(""), flags & libc::FD_CLOEXEC));
+        }
+    }
+    found.join(" ")
+}
+
+// ---- files ------------------------------------------------------------------------------------------------------------
+
+fn read_words(path: &Path) -> Vec<u64> {
+    std::fs::read(path).expect("read").as_chunks::<8>().0.iter().map(|word| u64::from_ne_bytes(*word)).collect()
+}
+
+fn patch_word(path: &Path, index: usize, value: u64) {
+    let file = std::fs::OpenOptions::new().write(true).open(path).expect("open");
+    file.write_all_at(&value.to_ne_bytes(), index as u64 * 8).expect("write");
+}
+
+/// Changes a word of the header and makes the checksum right again.
+fn patch_header(path: &Path, index: usize, value: u64) {
+    patch_word(path, index, value);
+    let mut hasher = crc32fast::Hasher::new();
+    read_words(path)[..fixed::CHECKSUM].iter().for_each(|word| hasher.update(&word.to_ne_bytes()));
+    patch_word(path, fixed::CHECKSUM, hasher.finalize().into());
+}
+
+/// A region with the upstream `api` in it that nobody uses.
+fn abandoned(scratch: &Scratch, size: u64) -> PathBuf {
+    let path = scratch.file("region");
+    let (mut helper, notes) = user(&path, size);
+    assert_eq!(notes, "");
+    helper.ok("put api 10.0.0.1:80");
+    helper.finish();
+    path
+}
+
+fn entries(scratch: &Scratch) -> Vec<String> {
+    let mut names: Vec<String> = std::fs::read_dir(scratch.path())
+        .expect("read")
+        .map(|entry| entry.expect("entry").file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names
+}
+
+// ---- life -------------------------------------------------------------------------------------------------------------
+
+#[test]
+fn a_new_region_is_a_file_of_its_size_that_only_its_owner_may_open() {
+    let scratch = Scratch::new();
+    let path = scratch.file("region");
+    let (table, notes) = open(&path, MIB).expect("made");
+    assert!(notes.is_empty(), "{notes:?}");
+    for file in [&path, &scratch.file("region.lock")] {
+        assert_eq!(std::fs::metadata(file).expect("there").mode() & 0o7777, 0o600, "{}", file.display());
+    }
+    assert_eq!(std::fs::metadata(&path).expect("there").len(), MIB);
+    assert_eq!(entries(&scratch), ["region", "region.lock"]);
+    assert_eq!((names(&table), table.region().lost()), (vec![], None));
+}
+
+#[test]
+fn processes_see_the_same_table() {
+    let scratch = Scratch::new();
+    let path = scratch.file("region");
+    let ((mut a, _), (mut b, notes)) = (user(&path, MIB), user(&path, MIB));
+    assert_eq!(notes, "");
+    a.ok("put one 10.0.0.1:80");
+    assert_eq!(b.ok("list"), "one");
+    b.ok("put two unix:/run/two");
+    b.ok("delete one");
+    assert_eq!(a.ok("list"), "two");
+    a.finish();
+    b.finish();
+}
+
+#[test]
+fn the_table_outlives_all_its_processes() {
+    let scratch = Scratch::new();
+    let path = scratch.file("region");
+    let ((mut a, _), (mut b, _)) = (user(&path, MIB), user(&path, MIB));
+    a.ok("put one 10.0.0.1:80");
+    b.ok("put two 10.0.0.2:80");
+    a.ok("hold");
+    a.kill();
+    b.kill();
+    assert_eq!(look(&path, MIB), ("one two".into(), "".into()));
+}
+
+#[test]
+fn processes_that_make_the_region_at_once_get_one() {
+    for _ in 0..5 {
+        let scratch = Scratch::new();
+        let order = format!("open {} {MIB}", scratch.file("region").display());
+        let mut helpers: Vec<Helper> = (0..4).map(|_| start()).collect();
+        helpers.iter_mut().for_each(|helper| helper.send(&order));
+        for helper in &mut helpers {
+            assert_eq!(helper.answer().as_deref(), Some("ok "));
+        }
+        for (i, helper) in helpers.iter_mut().enumerate() {
+            helper.ok(&format!("put u{i} 10.0.0.1:80"));
+        }
+        for mut helper in helpers {
+            assert_eq!(helper.ok("list"), "u0 u1 u2 u3");
+            helper.finish();
+        }
+    }
+}
+
+#[test]
+fn a_process_stopped_while_it_makes_the_region_is_named() {
+    let scratch = Scratch::new();
+    std::fs::write(scratch.file("region.lock"), "").expect("write");
+    std::fs::set_permissions(scratch.file("region.lock"), PermissionsExt::from_mode(0o600)).expect("chmod");
+    let mut maker = start();
+    maker.ok(&format!("bytes {} 0 1", scratch.file("region.lock").display()));
+    maker.stop();
+    let error = refused(&scratch.file("region"), MIB);
+    assert!(
+        error.starts_with("Busy ") && error.contains(&format!("region: busy, held by pid {}", maker.pid())),
+        "{error}"
+    );
+    maker.kill();
+    assert_eq!(look(&scratch.file("region"), MIB), ("".into(), "".into()));
+}
+
+#[test]
+fn what_a_dead_maker_left_is_in_nobodys_way() {
+    let scratch = Scratch::new();
+    std::fs::write(scratch.file("region.new"), "half").expect("write");
+    assert_eq!(look(&scratch.file("region"), MIB), ("".into(), "".into()));
+    assert_eq!(entries(&scratch), ["region", "region.lock"]);
+}
+
+#[test]
+fn nobody_holds_a_descriptor_of_the_region_and_no_child_gets_the_lock() {
+    let scratch = Scratch::new();
+    let mut helper = start();
+    helper.ok(&format!("setup {{\"shm_path\":\"{}\",\"shm_size\":\"1m\"}}", scratch.file("region").display()));
+    helper.ok("start");
+    assert_eq!(helper.ok("fds"), "region.lock:1");
+    helper.finish();
+}
+
+// ---- what is in the way -----------------------------------------------------------------------------------------------
+
+#[test]
+fn a_file_that_is_no_region_is_refused_and_left_alone() {
+    let scratch = Scratch::new();
+    let path = scratch.file("region");
+    for content in ["", "a text\n", &"long ".repeat(1000)] {
+        std::fs::write(&path, content).expect("write");
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).expect("chmod");
+        let error = refused(&path, MIB);
+        assert!(error.starts_with("System "), "{error}");
+        assert!(
+            error.ends_with("is not a dyups region: it is left alone; remove it, or name another file with shm_path")
+        );
+        assert_eq!(std::fs::read_to_string(&path).expect("there"), content);
+    }
+}
+
+#[test]
+fn what_is_no_file_is_refused() {
+    let scratch = Scratch::new();
+    let (directory, fifo) = (scratch.file("directory"), scratch.file("fifo"));
+    std::fs::create_dir(&directory).expect("mkdir");
+    // SAFETY: a NUL-terminated path that outlives the call.
+    assert_eq!(unsafe { libc::mkfifo(text(&fifo).as_ptr(), 0o600) }, 0);
+    for path in [&directory, &fifo] {
+        let error = refused(path, MIB);
+        let expected = format!("System {} is not a regular file: remove it, or name another file", path.display());
+        assert!(error.starts_with(&expected), "{error}");
+    }
+    let lock = scratch.file("region.lock");
+    std::fs::rename(&fifo, &lock).expect("rename");
+    let error = refused(&scratch.file("region"), MIB);
+    assert!(error.starts_with(&format!("System {} is not a regular file", lock.display())), "{error}");
+}
+
+#[test]
+fn a_device_is_refused() {
+    if !is_root("a_device_is_refused") {
+        return;
+    }
+    let scratch = Scratch::new();
+    let path = scratch.file("zero");
+    // SAFETY: a NUL-terminated path that outlives the call.
+    if unsafe { libc::mknod(text(&path).as_ptr(), libc::S_IFCHR | 0o600, libc::makedev(1, 5)) } != 0 {
+        eprintln!("a_device_is_refused: skipped: mknod: {}", std::io::Error::last_os_error());
+        return;
+    }
+    let error = refused(&path, MIB);
+    // On a file system without devices it is not even opened.
+    assert!(error.contains("is not a regular file") || error.contains("no permission"), "{error}");
+}
+
+#[test]
+fn links_are_refused() {
+    let scratch = Scratch::new();
+    let path = abandoned(&scratch, MIB);
+    let (soft, hard) = (scratch.file("soft"), scratch.file("hard"));
+    std::os::unix::fs::symlink(&path, &soft).expect("symlink");
+    let error = refused(&soft, MIB);
+    assert!(error.starts_with(&format!("System {} is a symbolic link: remove it", soft.display())), "{error}");
+    std::os::unix::fs::symlink(scratch.file("nowhere"), scratch.file("new.lock")).expect("symlink");
+    let error = refused(&scratch.file("new"), MIB);
+    assert!(error.contains("new.lock is a symbolic link"), "{error}");
+    assert!(!scratch.file("nowhere").exists(), "a planted link is not followed");
+    std::fs::hard_link(&path, &hard).expect("link");
+    let error = refused(&path, MIB);
+    assert!(error.contains("has 2 names (hard links): remove the others"), "{error}");
+    std::fs::remove_file(&hard).expect("remove");
+    assert_eq!(look(&path, MIB).0, "api");
+}
+
+#[test]
+fn a_file_that_others_may_open_is_refused() {
+    let scratch = Scratch::new();
+    let path = abandoned(&scratch, MIB);
+    for file in [path.clone(), scratch.file("region.lock")] {
+        std::fs::set_permissions(&file, PermissionsExt::from_mode(0o644)).expect("chmod");
+        let error = refused(&path, MIB);
+        let expected = format!("System {} has mode 644: others may open it: chmod it to 600", file.display());
+        assert!(error.starts_with(&expected), "{error}");
+        std::fs::set_permissions(&file, PermissionsExt::from_mode(0o600)).expect("chmod");
+    }
+    assert_eq!(look(&path, MIB), ("api".into(), "".into()));
+}
+
+#[test]
+fn a_file_of_another_user_is_refused() {
+    if !is_root("a_file_of_another_user_is_refused") {
+        return;
+    }
+    let scratch = Scratch::new();
+    let path = abandoned(&scratch, MIB);
+    for file in [&path, &scratch.file("region.lock")] {
+        std::os::unix::fs::chown(file, Some(65534), None).expect("chown");
+        let error = refused(&path, MIB);
+        let expected =
+            format!("{} belongs to uid 65534, not to uid 0: remove it or start nginx as its owner", file.display());
+        assert!(error.starts_with("System ") && error.contains(&expected), "{error}");
+        std::os::unix::fs::chown(file, Some(0), None).expect("chown");
+    }
+}
+
+#[test]
+fn a_user_without_permission_reads_what_to_do() {
+    if !is_root("a_user_without_permission_reads_what_to_do") {
+        return;
+    }
+    let scratch = Scratch::new();
+    std::fs::set_permissions(scratch.path(), PermissionsExt::from_mode(0o755)).expect("chmod");
+    let path = abandoned(&scratch, MIB);
+    for path in [path, scratch.file("new")] {
+        let mut helper = start();
+        helper.ok("uid 65534");
+        let error = helper.refused(&format!("open {} {MIB}", path.display()));
+        assert!(
+            error.starts_with("System no permission for ") && error.contains("as uid 65534: call dyups.setup in"),
+            "{error}"
+        );
+        helper.finish();
+    }
+}
+
+#[test]
+fn a_missing_directory_is_named() {
+    let scratch = Scratch::new();
+    let error = refused(&scratch.file("no/region"), MIB);
+    assert!(
+        error.starts_with("System ") && error.ends_with("/no/region.lock cannot be made: its directory does not exist")
+    );
+}
+
+#[test]
+fn a_size_that_cannot_be_is_refused_before_anything_is_made() {
+    let scratch = Scratch::new();
+    for size in [0, SMALL - 4096, SMALL + 1, (4 << 30) + 4096] {
+        let error = open(&scratch.file("region"), size).expect_err("not allowed");
+        assert_eq!(error.code, Code::Invalid);
+        assert!(error.message.starts_with(&format!("shm_size: {size}: allowed: from 256 KiB to 4 GiB")), "{error}");
+    }
+    assert_eq!(entries(&scratch), Vec::<String>::new());
+}
+
+#[test]
+fn the_default_directory_is_made_for_one_user_and_a_planted_one_is_refused() {
+    if !is_root("the_default_directory_is_made_for_one_user_and_a_planted_one_is_refused") {
+        return;
+    }
+    // A user whom nothing on this machine has.
+    let uid = 2_000_000 + std::process::id();
+    let path = PathBuf::from(format!("/dev/shm/dyups-{uid}"));
+    let setup = |expect_ok: bool| {
+        let mut helper = start();
+        helper.ok(&format!("uid {uid}"));
+        let answer = match expect_ok {
+            true => helper.ok("setup {\"prefix\":\"/a/b\"}"),
+            false => helper.refused("setup {\"prefix\":\"/a/b\"}"),
+        };
+        helper.finish();
+        answer
+    };
+    assert_eq!(setup(true), "");
+    let meta = std::fs::metadata(&path).expect("made");
+    assert_eq!((meta.mode() & 0o7777, meta.uid()), (0o700, uid));
+    assert!(std::fs::read_dir(&path).expect("read").all(|entry| entry.is_ok_and(|entry| {
+        entry.file_name().to_string_lossy().starts_with("a-b-")
+            && entry.metadata().is_ok_and(|meta| meta.mode() & 0o777 == 0o600)
+    })));
+    let refusal = format!("System {} is not a directory of uid {uid} that only uid {uid} may write", path.display());
+    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o777)).expect("chmod");
+    let answer = setup(false);
+    assert!(answer.starts_with(&refusal) && answer.contains(&format!("(owner {uid}, mode 777)")), "{answer}");
+    std::os::unix::fs::chown(&path, Some(65534), None).expect("chown");
+    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).expect("chmod");
+    let answer = setup(false);
+    assert!(answer.starts_with(&refusal) && answer.contains("(owner 65534, mode 755)"), "{answer}");
+    std::fs::remove_dir_all(&path).expect("remove");
+    std::os::unix::fs::symlink("/tmp", &path).expect("symlink");
+    let answer = setup(false);
+    std::fs::remove_file(&path).expect("remove");
+    assert!(answer.starts_with(&refusal), "{answer}");
+}
+
+// ---- damage -----------------------------------------------------------------------------------------------------------
+
+#[test]
+fn a_region_with_a_damaged_header_is_set_aside_and_made_anew() {
+    for word in [fixed::SIZE, fixed::BOOT, fixed::BOOT + 1, fixed::PID_NAMESPACE, fixed::LOCK, fixed::CHECKSUM] {
+        let scratch = Scratch::new();
+        let path = abandoned(&scratch, SMALL);
+        let old = read_words(&path);
+        patch_word(&path, word, old[word] ^ 1 << 13);
+        let (names, note) = look(&path, SMALL);
+        assert_eq!(names, "", "word {word}");
+        let aside = entries(&scratch).into_iter().find(|name| name.starts_with("region.damaged-")).expect("set aside");
+        let expected = format!(
+            "{} is damaged (its header has a wrong checksum): it was set aside as {} and is made anew",
+            path.display(),
+            scratch.file(&aside).display()
+        );
+        assert_eq!(note, expected);
+        assert_eq!(read_words(&scratch.file(&aside))[state::USED + 1..], old[state::USED + 1..], "as it was");
+        let (mut helper, notes) = user(&path, SMALL);
+        helper.ok("put new 10.0.0.1:80");
+        assert_eq!(notes, "");
+        helper.finish();
+    }
+}
+
+#[test]
+fn a_region_of_another_size_than_its_header_says_is_set_aside() {
+    for (header, file) in [(SMALL * 2, SMALL), (SMALL, SMALL * 2), (SMALL, SMALL - 4096), (SMALL - 4096, SMALL - 4096)]
+    {
+        let scratch = Scratch::new();
+        let path = abandoned(&scratch, SMALL);
+        patch_header(&path, fixed::SIZE, header);
+        std::fs::OpenOptions::new().write(true).open(&path).and_then(|f| f.set_len(file)).expect("resize");
+        let (names, note) = look(&path, SMALL);
+        assert!(names.is_empty() && note.contains("is damaged (its size is not what its header says)"), "{note}");
+    }
+}
+
+#[test]
+fn damaged_files_of_one_second_do_not_replace_each_other() {
+    let scratch = Scratch::new();
+    let rounds = 3;
+    for _ in 0..rounds {
+        let path = abandoned(&scratch, SMALL);
+        patch_word(&path, fixed::CHECKSUM, 0);
+        look(&path, SMALL);
+        std::fs::remove_file(&path).expect("remove");
+    }
+    let aside = entries(&scratch).iter().filter(|name| name.starts_with("region.damaged-")).count();
+    assert_eq!(aside, rounds, "{:?}", entries(&scratch));
+}
+
+#[test]
+fn a_region_of_another_magic_or_layout_is_refused_and_left_alone() {
+    let scratch = Scratch::new();
+    let path = abandoned(&scratch, SMALL);
+    patch_header(&path, fixed::LAYOUT, u64::from(LAYOUT) + 1);
+    let error = refused(&path, SMALL);
+    let (theirs, ours) = (LAYOUT + 1, LAYOUT);
+    assert!(
+        error.contains(&format!("has layout {theirs}, this library has layout {ours}: name another file")),
+        "{error}"
+    );
+    patch_header(&path, fixed::LAYOUT, u64::from(LAYOUT));
+    patch_header(&path, fixed::MAGIC, MAGIC + 1);
+    let error = refused(&path, SMALL);
+    assert!(error.contains("is not a dyups region: it is left alone"), "{error}");
+    patch_header(&path, fixed::MAGIC, MAGIC);
+    assert_eq!(look(&path, SMALL), ("api".into(), "".into()));
+}
+
+#[test]
+fn a_region_of_an_earlier_boot_is_made_anew() {
+    let scratch = Scratch::new();
+    let path = abandoned(&scratch, SMALL);
+    patch_header(&path, fixed::BOOT, 12345);
+    let note = format!("{} is of an earlier boot: it is made anew", path.display());
+    assert_eq!(look(&path, SMALL), ("".into(), note));
+    assert_eq!(look(&path, SMALL), ("".into(), "".into()));
+}
+
+#[test]
+fn an_upstream_that_is_damaged_is_lost_alone_and_said() {
+    let scratch = Scratch::new();
+    let path = abandoned(&scratch, SMALL);
+    let geometry = {
+        let (table, _) = open(&path, SMALL).expect("sound");
+        put(&table, "other", "10.0.0.2:80", SOON).expect("room");
+        *table.region().geometry()
+    };
+    let words = read_words(&path);
+    let stamp = dyups::shm::Stamp(words[geometry.record(0)]);
+    patch_word(&path, stamp.word(), u64::MAX);
+    let note = format!("{} was damaged: 1 of 2 upstreams are lost", path.display());
+    assert_eq!(look(&path, SMALL), ("other".into(), note));
+    assert_eq!(look(&path, SMALL), ("other".into(), "".into()));
+}
+
+#[test]
+fn a_change_cut_off_by_death_is_no_damage() {
+    let scratch = Scratch::new();
+    let path = abandoned(&scratch, SMALL);
+    let (mut helper, _) = user(&path, SMALL);
+    helper.ok("hold");
+    helper.ok("half");
+    helper.kill();
+    assert_eq!(look(&path, SMALL), ("api".into(), "".into()));
+    assert_no_leak(&open(&path, SMALL).expect("sound").0);
+}
+
+// ---- size, and a full file system ---------------------------------------------------------------------------------------
+
+#[test]
+fn another_size_waits_until_nobody_uses_the_region() {
+    let scratch = Scratch::new();
+    let path = abandoned(&scratch, MIB);
+    let (mut worker, _) = user(&path, MIB);
+    worker.ok("claim");
+    let (names, note) = look(&path, 2 * MIB);
+    assert_eq!(names, "api");
+    let expected = format!(
+        "shm_size is {}, but {} has {MIB} bytes and is in use by pid {}: it keeps its size until the next start with no \
+         live user",
+        2 * MIB,
+        path.display(),
+        worker.pid()
+    );
+    assert_eq!(note, expected);
+    worker.kill();
+    for size in [2 * MIB, SMALL] {
+        let before = std::fs::metadata(&path).expect("there").len();
+        let note = format!("{}: shm_size is {size}, it had {before} bytes: made anew with its table", path.display());
+        assert_eq!(look(&path, size), ("api".into(), note));
+        assert_eq!(std::fs::metadata(&path).expect("there").len(), size);
+        assert_no_leak(&open(&path, size).expect("sound").0);
+    }
+}
+
+#[test]
+fn a_size_that_is_too_small_for_the_table_keeps_the_old_region() {
+    let scratch = Scratch::new();
+    let path = abandoned(&scratch, MIB);
+    let (mut helper, _) = user(&path, MIB);
+    assert_eq!(helper.ok("grow 5"), "5 all");
+    helper.finish();
+    let (names, note) = look(&path, SMALL);
+    assert_eq!(names, "api big0 big1 big2 big3 big4");
+    assert!(
+        note.contains("shm_size is 262144, it had 1048576 bytes, but it cannot be made anew and is kept: "),
+        "{note}"
+    );
+    assert!(note.contains("the region is full"), "{note}");
+    assert_eq!(entries(&scratch), ["region", "region.lock"]);
+    assert_eq!(look(&path, MIB), (names, "".into()));
+}
+
+#[test]
+fn a_full_region_says_its_sizes_and_changes_nothing() {
+    let (table, _scratch) = table(SMALL);
+    put(&table, "small", "10.0.0.1:80", SOON).expect("room");
+    let end = grow(&table, 100, SOON).expect("an answer");
+    let (rounds, error) = end.split_once(' ').expect("two");
+    assert_eq!(rounds, "3", "{error}");
+    assert!(error.starts_with("Full the region is full: ") && error.contains("bytes wanted in one piece, "), "{error}");
+    assert!(error.ends_with("are free: set a larger shm_size and restart nginx"), "{error}");
+    let (before, all) = (used(&table), table.all().expect("readable"));
+    // Growing what is there, and a ring, want room of their own.
+    assert_eq!(put(&table, "big0", "10.9.9.9:80", SOON).expect_err("full").code, Code::Full);
+    assert_eq!(table.build_ring("big1", SOON).expect_err("full").code, Code::Full);
+    assert_eq!((used(&table), table.all().expect("readable")), (before, all));
+    assert_no_leak(&table);
+    table.delete_upstream("big0", true, SOON).expect("free");
+    assert_eq!(grow(&table, 1, SOON).expect("an answer"), "1 all", "there is room again");
+    assert_eq!((used(&table), names(&table).len()), (before, 4));
+    assert_no_leak(&table);
+}
+
+/// A shell whose scratch directory is a tmpfs of its own of 1 MiB.
+fn on_a_small_tmpfs(test: &str, scratch: &Scratch) -> Option<Helper> {
+    let mut helper = start();
+    let answer = helper.ask(&format!("tmpfs {} 1m", scratch.path().display()));
+    if answer != "ok" {
+        eprintln!("{test}: skipped: cannot mount a tmpfs: {answer}");
+        return None;
+    }
+    Some(helper)
+}
+
+#[test]
+fn a_file_system_that_is_full_at_the_start_is_a_message() {
+    let scratch = Scratch::new();
+    let Some(mut helper) = on_a_small_tmpfs("a_file_system_that_is_full_at_the_start_is_a_message", &scratch) else {
+        return;
+    };
+    let (path, ballast) = (scratch.file("region"), scratch.file("ballast"));
+    helper.ok(&format!("fill {}", ballast.display()));
+    for size in [SMALL, 64 * MIB] {
+        let error = helper.refused(&format!("open {} {size}", path.display()));
+        assert!(error.contains("full: make room there, or name another place with shm_path"), "{error}");
+    }
+    // The metadata of 64 MiB does not fit even when there is nothing else.
+    let mut helper = on_a_small_tmpfs("again", &scratch).expect("as before");
+    let error = helper.refused(&format!("open {} {}", path.display(), 64 * MIB));
+    let expected = format!("Full the file system of {} is full: make room there", path.display());
+    assert!(error.starts_with(&expected), "{error}");
+    assert_eq!(helper.ok(&format!("open {} {SMALL}", path.display())), "", "what was half made is gone");
+    helper.finish();
+}
+
+#[test]
+fn a_file_system_that_becomes_full_is_a_message_and_no_signal() {
+    let scratch = Scratch::new();
+    let test = "a_file_system_that_becomes_full_is_a_message_and_no_signal";
+    let Some(mut helper) = on_a_small_tmpfs(test, &scratch) else { return };
+    let (path, ballast) = (scratch.file("region"), scratch.file("ballast"));
+    helper.ok(&format!("open {} {}", path.display(), 8 * MIB));
+    helper.ok("put api 10.0.0.1:80");
+    let answer = helper.ok("grow 100");
+    let (count, error) = answer.split_once(' ').expect("two");
+    let count: usize = count.parse().expect("a number");
+    assert!(count < 12, "{answer}");
+    assert!(
+        error.starts_with(&format!("Full the file system of {} is full: make room there", path.display())),
+        "{error}"
+    );
+    let list = helper.ok("list");
+    assert_eq!(list.split(' ').count(), count + 1, "{list}");
+    helper.ok(&format!("fill {}", ballast.display()));
+    helper.ok("put api 10.0.0.2:80");
+    assert!(helper.ok("grow 100").contains("Full the file system"), "still full");
+    assert_eq!(helper.ok("list"), list, "as it was");
+    helper.ok("delete big0");
+    assert_eq!(helper.ok("grow 1"), "1 all", "what was freed is used again");
+    assert_eq!(helper.ok("list"), list);
+    helper.finish();
+}
+
+#[test]
+fn a_file_system_with_room_again_lets_the_region_grow_on() {
+    let scratch = Scratch::new();
+    let Some(mut helper) = on_a_small_tmpfs("a_file_system_with_room_again_lets_the_region_grow_on", &scratch) else {
+        return;
+    };
+    let ballast = scratch.file("ballast");
+    helper.ok(&format!("open {} {}", scratch.file("region").display(), 8 * MIB));
+    helper.ok(&format!("fill {}", ballast.display()));
+    let error = helper.refused("put api 10.0.0.1:80");
+    assert!(error.starts_with("Full the file system of "), "{error}");
+    assert_eq!(helper.ok("list"), "");
+    helper.ok(&format!("remove {}", ballast.display()));
+    helper.ok("put api 10.0.0.1:80");
+    assert_eq!(helper.ok("grow 4"), "4 all");
+    helper.finish();
+}
+
+// ---- lost files -------------------------------------------------------------------------------------------------------
+
+#[test]
+fn a_deleted_file_is_noticed_and_the_table_goes_on() {
+    let scratch = Scratch::new();
+    let path = abandoned(&scratch, SMALL);
+    let ((mut a, _), (mut b, _)) = (user(&path, SMALL), user(&path, SMALL));
+    assert_eq!(a.ok("lost"), "");
+    std::fs::remove_file(&path).expect("remove");
+    let expected =
+        format!("{} was deleted or replaced: workers and reloads go on with the table in memory", path.display());
+    assert!(a.ok("lost").starts_with(&expected));
+    a.ok("put new 10.0.0.9:80");
+    assert_eq!(b.ok("list"), "api new");
+    // Another one by its name is not it.
+    assert_eq!(look(&path, SMALL), ("".into(), "".into()));
+    assert!(b.ok("lost").starts_with(&expected));
+    a.finish();
+    b.finish();
+}
+
+#[test]
+fn a_worker_that_may_not_look_into_the_directory_notices_too() {
+    if !is_root("a_worker_that_may_not_look_into_the_directory_notices_too") {
+        return;
+    }
+    let scratch = Scratch::new();
+    std::fs::set_permissions(scratch.path(), PermissionsExt::from_mode(0o700)).expect("chmod");
+    let path = abandoned(&scratch, SMALL);
+    let (mut worker, _) = user(&path, SMALL);
+    worker.ok("uid 65534");
+    assert_eq!(worker.ok("lost"), "");
+    std::fs::remove_file(&path).expect("remove");
+    assert!(worker.ok("lost").contains("was deleted or replaced"));
+    worker.ok("put new 10.0.0.9:80");
+    worker.finish();
+}
+
+#[test]
+fn a_replaced_lock_file_makes_a_new_region_with_the_old_table() {
+    let scratch = Scratch::new();
+    let path = abandoned(&scratch, SMALL);
+    let lock = scratch.file("region.lock");
+    let (mut old, _) = user(&path, SMALL);
+    let note = format!("{}: its lock file was replaced: made anew with its table", path.display());
+    // Deleted, or replaced by a copy.
+    for replaced in [false, true] {
+        std::fs::rename(&lock, scratch.file("old.lock")).expect("rename");
+        if replaced {
+            std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&lock).expect("make");
+        }
+        let inode = std::fs::metadata(&path).expect("there").ino();
+        assert_eq!(look(&path, SMALL), ("api".into(), note.clone()));
+        assert_ne!(std::fs::metadata(&path).expect("there").ino(), inode);
+        assert_eq!(look(&path, SMALL), ("api".into(), "".into()));
+    }
+    assert!(old.ok("lost").contains("was deleted or replaced"));
+    old.finish();
+}
+
+#[test]
+fn setup_again_keeps_the_region_and_says_what_it_cannot_change() {
+    let scratch = Scratch::new();
+    let (path, other) = (scratch.file("region"), scratch.file("other"));
+    let mut helper = start();
+    let setup = |path: &Path, size| format!("setup {{\"shm_path\":\"{}\",\"shm_size\":{size}}}", path.display());
+    assert_eq!(helper.ok(&setup(&path, SMALL)), "");
+    assert_eq!(helper.ok(&setup(&path, SMALL)), "");
+    let at = path.display();
+    let size = format!("shm_size is {MIB}, but {at} has {SMALL} bytes: restart nginx to change it");
+    assert_eq!(helper.ok(&setup(&path, MIB)), size);
+    let place = format!("shm_path is {}, but {at} is in use: restart nginx to change it", other.display());
+    assert_eq!(helper.ok(&setup(&other, MIB)), format!("{place}; {size}"));
+    assert!(!other.exists());
+    assert_eq!((helper.ok("start"), helper.ok("start")), ("0".into(), "0".into()));
+    helper.finish();
+}
+
+// ---- locks and slots --------------------------------------------------------------------------------------------------
+
+#[test]
+fn a_stopped_writer_is_named_and_its_death_frees_the_lock() {
+    let (table, scratch) = table(SMALL);
+    let (mut writer, _) = user(&scratch.file("region"), SMALL);
+    writer.ok("hold");
+    writer.ok("half");
+    writer.stop();
+    let free = dyups::config::peer::PeerPatch::new(address("10.0.0.1:80"));
+    for wait in [Duration::ZERO, Duration::from_millis(50)] {
+        let begun = Instant::now();
+        let error = table.put_peer("api", &free, dyups::table::ops::Absent::Make, wait).expect_err("held");
+        assert_eq!((error.code, &*error.message), (Code::Busy, &*format!("busy, held by pid {}", writer.pid())));
+        let took = begun.elapsed();
+        assert!(took >= wait && took < wait + Duration::from_millis(200), "{took:?} of {wait:?}");
+    }
+    assert_eq!(names(&table), Vec::<String>::new(), "readers do not notice");
+    writer.kill();
+    put(&table, "api", "10.0.0.1:80", Duration::from_millis(100)).expect("free again");
+    assert_eq!(table.region().mem().load(state::REPAIRS), Ok(1));
+    assert_eq!(table.region().mem().load(state::RECORDS), Ok(1), "what was half made is gone");
+    assert_no_leak(&table);
+}
+
+#[test]
+fn a_busy_answer_names_a_holder_that_exists() {
+    let (_table, scratch) = table(SMALL);
+    let mut helpers: Vec<Helper> = (0..3).map(|_| user(&scratch.file("region"), SMALL).0).collect();
+    let mut busy = 0;
+    for helper in &mut helpers {
+        helper.ok("wait 0");
+    }
+    // Many orders at once, so that the helpers are at it at the same time.
+    for round in 0..20 {
+        for order in 0..100 {
+            helpers.iter_mut().for_each(|helper| helper.send(&format!("put api 10.0.{round}.{order}:80")));
+        }
+        for helper in &mut helpers {
+            for _ in 0..100 {
+                let answer = helper.answer().expect("alive");
+                busy += usize::from(answer != "ok ");
+                assert!(!answer.contains("another pid namespace"), "{answer}");
+            }
+        }
+        helpers[0].ok("delete api");
+    }
+    println!("busy: {busy} of 6000");
+    helpers.into_iter().for_each(Helper::finish);
+}
+
+#[test]
+fn a_forked_child_has_neither_the_lock_nor_the_slot_of_its_parent() {
+    let scratch = Scratch::new();
+    let path = scratch.file("region");
+    let (mut parent, _) = user(&path, SMALL);
+    let (mut other, _) = user(&path, SMALL);
+    other.ok("wait 0");
+    parent.ok(&format!("setup {{\"shm_path\":\"{}\",\"shm_size\":{SMALL}}}", scratch.file("region2").display()));
+    parent.ok("start");
+    parent.ok("hold");
+    assert_eq!(parent.ok("fork"), "0", "the child found what it must not have");
+    let error = other.refused("put api 10.0.0.1:80");
+    assert!(error.contains(&format!("held by pid {}", parent.pid())), "the child freed its parent's lock: {error}");
+    parent.finish();
+    other.ok("put api 10.0.0.1:80");
+    other.finish();
+}
+
+#[test]
+fn there_are_512_slots_and_the_next_worker_is_refused() {
+    let (table, scratch) = table(SMALL);
+    let path = scratch.file("region");
+    let (mut first, _) = user(&path, SMALL);
+    assert_eq!(first.ok("claim"), "0");
+    let mut rest = start();
+    rest.ok(&format!("bytes {} {} {}", scratch.file("region.lock").display(), FIRST_SLOT + 1, SLOTS - 1));
+    let (mut last, _) = user(&path, SMALL);
+    let error = last.refused("claim");
+    assert!(error.starts_with("Full all 512 worker slots are taken: "), "{error}");
+    let workers = table.region().workers(None).expect("readable");
+    assert_eq!(workers.len(), SLOTS);
+    assert!(
+        workers
+            .iter()
+            .all(|w| w.holder == dyups::shm::lock::Holder::Pid(if w.slot == 0 { first.pid() } else { rest.pid() }))
+    );
+    first.kill();
+    assert_eq!(last.ok("claim"), "0", "a dead worker's slot is free");
+    rest.kill();
+    let workers = table.region().workers(None).expect("readable");
+    assert_eq!(
+        workers.iter().map(|w| (w.slot, w.holder)).collect::<Vec<_>>(),
+        [(0, dyups::shm::lock::Holder::Pid(last.pid()))]
+    );
+    last.finish();
+}
+
+#[test]
+fn threads_of_one_process_exclude_each_other() {
+    let scratch = Scratch::new();
+    let lock = LockFile::open(&scratch.file("lock")).expect("made");
+    let inside = std::sync::atomic::AtomicU32::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..200 {
+                    let guard = lock.lock(WRITER, SOON).expect("soon");
+                    assert_eq!(inside.fetch_add(1, std::sync::atomic::Ordering::SeqCst), 0);
+                    std::thread::yield_now();
+                    inside.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
+                    drop(guard);
+                }
+            });
+        }
+    });
+}
