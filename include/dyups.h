@@ -114,7 +114,7 @@ const char *dyups_cdef(void);
 // 4 GiB, default `"128m"`), `files` (a path or a list of paths: JSON, or nginx's `upstream` blocks), `overwrite` (bool),
 // `prefix` (text: where relative paths start, default `/`).
 //
-// Returns: 0; `dyups_notes` then has what an operator should read.
+// Returns: 0. `dyups_notes` then has what an operator should read, also after an error.
 //
 // Errors: `DYUPS_INVALID` (a field, a file), `DYUPS_SYSTEM` (owner, mode, permission, a foreign file, another layout),
 // `DYUPS_FULL` (file system or region), `DYUPS_BUSY` (another process is at it). The region stays mapped when only the files
@@ -126,7 +126,7 @@ const char *dyups_cdef(void);
 int32_t dyups_setup(const char *conf,
                     size_t len);
 
-// What the last successful `dyups_setup` of this thread wants an operator to read: lines, each with a newline at its end,
+// What the last `dyups_setup` of this thread, also one that failed, wants an operator to read: lines, each with a newline at its end,
 // NUL-terminated. Returns: never NULL; valid until the next `dyups_setup` of this thread.
 const char *dyups_notes(void);
 
@@ -173,7 +173,8 @@ dyups_handle *dyups_open(const char *name,
 // `handle` comes from `dyups_open`, was not closed before, and is not used afterwards.
 void dyups_close(dyups_handle *handle);
 
-// Picks a peer of an upstream: no lock, no system call, no allocation.
+// Picks a peer of an upstream: no lock, no system call, no allocation (but for an address of more than 24 bytes, where
+// chash has to do without a ring).
 //
 // Arguments: `handle`; `key`, `key_len`: what chash hashes (NULL or empty: rr, as in nginx); `method`: 0 for the upstream's own (else chash
 // with a key, rr without), or a number from `dyups_method`; `tried`: NULL, or the peers that this request has tried, which are
@@ -183,7 +184,8 @@ void dyups_close(dyups_handle *handle);
 // as `10.0.0.1:8080`, `[::1]:80` or `unix:/path`, without a NUL. `picked->wants_ring` 1: chash had to do without a ring; call
 // `dyups_build_ring` soon.
 //
-// Errors: `DYUPS_NOT_FOUND` (no such upstream any more), `DYUPS_NO_PEER` (nobody can be picked, or all were tried),
+// Errors: `DYUPS_NOT_FOUND` (no such upstream any more), `DYUPS_NO_PEER` (nobody can be picked, all were tried, or chash lacks a
+// ring that it cannot do without: `wants_ring` is 1 then too),
 // `DYUPS_CHANGING` (16 changes met one read: try again), `DYUPS_INVALID` (method, NULL), `DYUPS_NOT_SET_UP`, `DYUPS_DAMAGED`.
 //
 // # Safety

@@ -93,13 +93,14 @@ function _M.setup(conf)
         end
     end
     local json = encode(sent)
-    if C.dyups_setup(json, #json) < 0 then
-        return failure()
-    end
+    local ok, err = outcome(C.dyups_setup(json, #json))
     for note in ffi_string(C.dyups_notes()):gmatch("[^\n]+") do
         if ngx then
             ngx.log(ngx.WARN, "dyups: ", note)
         end
+    end
+    if not ok then
+        return nil, err
     end
     return true
 end
@@ -187,12 +188,32 @@ local function number_of(method)
 end
 
 
--- The first find by chash on an upstream that is not declared so. A region without room is not asked at every request.
-local function build_ring(upstream, entry)
+-- Upstreams that a find by chash met without a ring, since they are not declared so. Making one is a change: a timer
+-- does it, one for all of them, and no request waits.
+local wanted = {}
+local timer_runs = false
+
+local function build_rings(premature)
+    timer_runs = false
+    for upstream in next, wanted do
+        wanted[upstream] = nil
+        if not premature and C.dyups_build_ring(upstream, #upstream, 0) < 0 then
+            ngx.log(ngx.WARN, "dyups: upstream ", upstream, ": no ring for chash: ", ffi_string(C.dyups_error()))
+        end
+    end
+end
+
+
+-- A region without room is asked once a second.
+local function want_ring(upstream, entry)
     local now = os.time()
-    if now >= (entry.again or 0) then
-        entry.again = now + 1
-        C.dyups_build_ring(upstream, #upstream, 0)
+    if now < (entry.again or 0) then
+        return
+    end
+    entry.again = now + 1
+    wanted[upstream] = true
+    if not timer_runs then
+        timer_runs = ngx and ngx.timer.at(0, build_rings) or false
     end
 end
 
@@ -200,7 +221,7 @@ end
 -- The text of a peer that was not picked since its upstream changed.
 local function keep(entry, upstream, index)
     if picked.wants_ring ~= 0 then
-        build_ring(upstream, entry)
+        want_ring(upstream, entry)
     end
     if entry.peers ~= picked.peers then
         entry.peers = picked.peers
@@ -214,7 +235,8 @@ end
 
 -- find(upstream[, key[, method[, tried]]]) -> "host:port" | nil, message
 --
--- Picks a peer; for balancer, rewrite, access and content phases. No lock, no socket, no allocation.
+-- Picks a peer; for balancer, rewrite, access and content phases. No lock, no socket, and once a peer was picked since
+-- its upstream changed, no allocation.
 --
 --   upstream  text
 --   key       text that chash hashes
@@ -268,10 +290,13 @@ function _M.find(upstream, key, method, tried)
         end
         return keep(entry, upstream, index)
     end
+    local _, err = failure()
     if index == NOT_FOUND then
         forget(upstream)
+    elseif picked.wants_ring ~= 0 then
+        want_ring(upstream, entry)
     end
-    return failure()
+    return nil, err
 end
 
 

@@ -75,9 +75,7 @@ fn upstream_part<'a>(parts: &[&'a [u8]]) -> std::result::Result<&'a [u8], &'stat
 
 fn get(table: &Table, parts: &[&[u8]]) -> Result<Reply> {
     Ok(match parts {
-        [word, ..] if is(word, "list") => {
-            Reply::list(dyups::list(table.upstreams()?.iter().map(|stored| stored.upstream.name.as_str())))
-        }
+        [word, ..] if is(word, "list") => Reply::list(dyups::list(table.names()?.iter().map(String::as_str))),
         [word, ..] if is(word, "detail") => {
             Reply::list(table.upstreams()?.iter().map(|stored| dyups::detail(&stored.upstream)).collect())
         }

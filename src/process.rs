@@ -40,16 +40,15 @@ fn not_set_up() -> Error {
     Error::new(Code::NotSetUp, format!("dyups.setup has not succeeded in this process: {reason}"))
 }
 
-/// Maps the region, or keeps the one that is mapped, and loads the files. Answers what an operator should read.
-pub fn setup(conf: &Setup) -> Result<Vec<String>> {
-    let mut notes = Vec::new();
+/// Maps the region, or keeps the one that is mapped, and loads the files. What an operator should read goes to `notes`.
+pub fn setup(conf: &Setup, notes: &mut Vec<String>) -> Result<()> {
     let table = match TABLE.get() {
         Some(table) => {
             notes.extend(table.region().still_fits(&conf.path()?, conf.size()));
             table
         }
         None => TABLE
-            .get_or_try_init(|| attach(conf, &mut notes))
+            .get_or_try_init(|| attach(conf, notes))
             .inspect_err(|error| *FAILURE.lock() = Some(error.to_string()))?,
     };
     let (upstreams, mut warnings) = conf.upstreams()?;
@@ -57,7 +56,7 @@ pub fn setup(conf: &Setup) -> Result<Vec<String>> {
     if let Some(upstreams) = upstreams {
         table.load(&upstreams, conf.overwrite, SETUP_WAIT)?;
     }
-    Ok(notes)
+    Ok(())
 }
 
 fn attach(conf: &Setup, notes: &mut Vec<String>) -> Result<Table> {

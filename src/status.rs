@@ -47,8 +47,8 @@ fn region(table: &Table) -> Result<Value> {
         "size": geometry.size,
         "used": used,
         "free": geometry.heap_bytes().saturating_sub(used),
-        "upstreams": mem.load(state::RECORDS)?,
-        "max_upstreams": geometry.records,
+        "records": mem.load(state::RECORDS)?,
+        "max_records": geometry.records,
         "repairs": mem.load(state::REPAIRS)?,
         "lost": region.lost().is_some(),
     }))

@@ -384,6 +384,13 @@ wrong: 0
             T.set("api", 1, 2, 3)
             local generation = dyups.status("api").upstreams.api.generation
             local first = dyups.find("api", "key", "chash")
+            -- A timer makes it; no request waits.
+            for _ = 1, 500 do
+                if dyups.status("api").upstreams.api.generation > generation then
+                    break
+                end
+                ngx.sleep(0.01)
+            end
             ngx.say(dyups.status("api").upstreams.api.generation > generation)
             generation = dyups.status("api").upstreams.api.generation
             ngx.say(dyups.find("api", "key", "chash") == first)
@@ -437,7 +444,7 @@ Dyups::proxy(setup => 'files = "' . Dyups::file('shape.json', '{"upstreams":{"fi
     }
 --- response_body
 region:table upstreams:table version:string workers:table
-free:number layout:number lost:boolean max_upstreams:number path:string repairs:number size:number upstreams:number used:number
+free:number layout:number lost:boolean max_records:number path:string records:number repairs:number size:number used:number
 2 pid:number since:number slot:number
 api:table filed:table
 generation:number hash_id:string origin:string peers:table

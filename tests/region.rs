@@ -45,11 +45,10 @@ fn shell() {
                 table = Some(Box::leak(Box::new(new)));
                 notes.join("; ")
             })),
-            ("setup", json) => report(
-                dyups::config::setup::Setup::read(json.join(" ").as_bytes())
-                    .and_then(|conf| dyups::process::setup(&conf))
-                    .map(|notes| notes.join("; ")),
-            ),
+            ("setup", json) => report(dyups::config::setup::Setup::read(json.join(" ").as_bytes()).and_then(|conf| {
+                let mut notes = Vec::new();
+                dyups::process::setup(&conf, &mut notes).map(|()| notes.join("; "))
+            })),
             ("start", []) => report(dyups::process::start()),
             ("wait", [ms]) => {
                 wait = Duration::from_millis(ms.parse().expect("a number"));

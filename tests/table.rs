@@ -322,7 +322,7 @@ fn a_ring_that_would_be_too_large_is_refused_by_name_and_rr_goes_on() {
     let error = table.build_ring("api", SOON).expect_err("too large");
     assert!(error.code == Code::Invalid && error.message.contains("at most 16777216"), "{error}");
     let mut handle = Handle::new(b"api");
-    assert_eq!(chash(&table, &mut handle, "k"), Err(Miss::RingTooLarge));
+    assert_eq!(chash(&table, &mut handle, "k"), Err(Miss::NoRing));
     assert!(rr(&table, &mut handle).is_ok());
     assert_no_leak(&table);
 }
@@ -462,7 +462,11 @@ impl Model {
                 new.peers.remove(index);
                 self.touch(new);
             }
-            Op::Set(new) => self.touch(new.clone()),
+            Op::Set(new) => {
+                self.touch(new.clone());
+                let (_, flags) = self.0.get_mut(&new.name).expect("set");
+                *flags = flags.without(Flags::RING);
+            }
             Op::Delete(name, force) => {
                 let (old, flags) = self.visible(name).ok_or(Code::NotFound)?;
                 if !old.peers.is_empty() && !force {
@@ -494,7 +498,9 @@ impl Model {
                 Some((own, flags)) if flags.has(Flags::TOUCHED) && !overwrite => {
                     (own.clone(), flags.with(Flags::IN_FILE))
                 }
-                Some((_, flags)) if flags.has(Flags::RING) => (file.clone(), Flags::IN_FILE.with(Flags::RING)),
+                Some((old, flags)) if flags.has(Flags::RING) && old == file => {
+                    (file.clone(), Flags::IN_FILE.with(Flags::RING))
+                }
                 Some(_) => (file.clone(), Flags::IN_FILE),
             };
             self.0.insert(file.name.clone(), new);
@@ -944,7 +950,7 @@ fn a_ring_does_not_make_an_upstream_touched() {
     load(&table, &[upstream("api", &["10.0.0.2", "10.0.0.3"])], false);
     assert_eq!(servers(&table, "api"), some(&["10.0.0.2", "10.0.0.3"]));
     let view = Directory::new(table.region()).find(b"api").expect("sound").expect("there").1;
-    assert_ne!(view.rings[0].block, 0, "the ring goes on with it");
+    assert_eq!(view.rings[0].block, 0, "who picks by chash will ask for it again");
 }
 
 #[test]

@@ -85,7 +85,9 @@ function _M.serve(prefix)
     end
     ngx.status = reply.status
     ngx.header.content_type = string_of(reply.content_type)
-    ngx.header.content_length = tonumber(reply.body.len)
+    if reply.status ~= 204 then
+        ngx.header.content_length = tonumber(reply.body.len)
+    end
     return ngx.print(string_of(reply.body))
 end
 

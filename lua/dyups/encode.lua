@@ -50,10 +50,16 @@ end
 local function table_(value, depth, state)
     local n, parts = rawlen(value), {}
     if n > 0 then
+        -- Counted, too: of a table with holes, n may be anything.
+        local count = 0
         for key in next, value do
+            count = count + 1
             if type(key) ~= "number" or key < 1 or key > n or key % 1 ~= 0 then
                 return special("mixed")
             end
+        end
+        if count ~= n then
+            return special("a list with holes")
         end
         for i = 1, n do
             parts[i] = encode(rawget(value, i), depth, state)

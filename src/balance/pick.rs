@@ -17,6 +17,9 @@ pub(crate) const MAX_TRIED: usize = 64;
 /// How far a pick that must pass over tried peers follows the schedule or the ring, before it looks at every peer.
 const WALK: u32 = 128;
 
+/// Largest total weight whose keys are looked up without a ring: 160 steps a unit, some 4 ms in all.
+const MAX_WEIGHT_WITHOUT_RING: u64 = 20_000;
+
 /// The peers that a request has tried, by the identity of their address, so that it outlives changes of the table.
 #[derive(Clone, Debug)]
 #[repr(C)]
@@ -59,8 +62,8 @@ pub enum Miss {
     NoPeer,
     /// All that can be picked have been tried.
     AllTried,
-    /// chash would need a ring above the limit.
-    RingTooLarge,
+    /// chash would take too long without a ring, and there is none.
+    NoRing,
     /// The table changed under the reader too often.
     Changing,
     /// The region does not make sense.
@@ -341,15 +344,18 @@ impl One<'_> {
 
     /// The same answer from the peers alone: slow, exact, and without memory.
     fn without_ring(&self, group: Group, hash: u32) -> Result<Option<u32>, Miss> {
-        let mut damage = None;
         let mut weight = 0;
-        let members = (0..self.view.peers).map_while(|index| {
-            let member = self.ring_member(group, index).and_then(|member| {
-                weight += u64::from(member.2);
-                chash::ring_points(weight).map(|_| member).map_err(|_| Miss::RingTooLarge)
-            });
-            member.map_err(|miss| damage = Some(miss)).ok()
-        });
+        for index in 0..self.view.peers {
+            if self.member(group, index)? {
+                weight += u64::from(self.view.bits(self.mem, index)?.weight());
+            }
+        }
+        if weight > MAX_WEIGHT_WITHOUT_RING {
+            return Err(Miss::NoRing);
+        }
+        let mut damage = None;
+        let members = (0..self.view.peers)
+            .map_while(|index| self.ring_member(group, index).map_err(|miss| damage = Some(miss)).ok());
         let picked = chash::pick_without_ring(members, hash, |_| true);
         damage.map_or(Ok(picked), Err)
     }

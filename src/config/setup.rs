@@ -26,7 +26,7 @@ pub const FILES: Field = Field { name: "files", kind: Kind::Text("a path or a li
 /// Whether files win over what was changed at run time.
 pub const OVERWRITE: Field = Field { name: "overwrite", kind: Kind::Bool };
 /// nginx's prefix, which relative paths and the default name follow from. Set by the Lua module.
-pub const PREFIX: Field = Field { name: "prefix", kind: Kind::Text("an absolute path") };
+pub const PREFIX: Field = Field { name: "prefix", kind: Kind::Text("a path") };
 
 /// All of them.
 pub const SETUP: &[Field] = &[SHM_PATH, SHM_SIZE, FILES, OVERWRITE, PREFIX];
@@ -47,7 +47,7 @@ impl Setup {
     pub fn read(bytes: &[u8]) -> Result<Setup> {
         let value = parse(bytes)?;
         let object = Object::new(&value, "setup", SETUP)?;
-        let prefix = PathBuf::from(path_text(&object, &PREFIX)?.unwrap_or("/"));
+        let prefix = absolute(path_text(&object, &PREFIX)?.unwrap_or("/"))?;
         Ok(Setup {
             shm_path: path_text(&object, &SHM_PATH)?.map(|path| prefix.join(path)),
             shm_size: size(&object)?,
@@ -103,6 +103,13 @@ impl Setup {
         }
         Ok((Some(all), notes))
     }
+}
+
+/// nginx's prefix may be relative (`-p .`), and then says nothing about which nginx it is, or where, once somebody changes
+/// the directory.
+fn absolute(prefix: &str) -> Result<PathBuf> {
+    let whole = std::path::absolute(prefix).and_then(|path| path.canonicalize().or(Ok(path)));
+    whole.map_err(|error| Error::new(Code::System, format!("setup.prefix: {}: {error}", quote(prefix.as_bytes()))))
 }
 
 fn default_directory() -> PathBuf {
@@ -248,6 +255,14 @@ mod tests {
         assert_eq!(of("/etc/nginx/"), of("/etc/nginx"));
         assert_ne!(of("/a/b"), of("/a-b"));
         assert!(of("/etc/nginx").to_string_lossy().ends_with(".v1"));
+    }
+
+    #[test]
+    fn a_relative_prefix_names_the_directory_that_it_stands_for() {
+        let of = |prefix: &str| Setup::read(format!("{{\"prefix\":\"{prefix}\"}}").as_bytes()).expect("good").path();
+        let here = std::env::current_dir().expect("a directory");
+        assert_eq!(of("./"), of(here.to_str().expect("UTF-8")));
+        assert_ne!(of("./"), of("../"));
     }
 
     #[test]

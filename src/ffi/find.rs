@@ -68,7 +68,8 @@ pub unsafe extern "C" fn dyups_close(handle: *mut Handle) {
     }
 }
 
-/// Picks a peer of an upstream: no lock, no system call, no allocation.
+/// Picks a peer of an upstream: no lock, no system call, no allocation (but for an address of more than 24 bytes, where
+/// chash has to do without a ring).
 ///
 /// Arguments: `handle`; `key`, `key_len`: what chash hashes (NULL or empty: rr, as in nginx); `method`: 0 for the upstream's own (else chash
 /// with a key, rr without), or a number from `dyups_method`; `tried`: NULL, or the peers that this request has tried, which are
@@ -78,7 +79,8 @@ pub unsafe extern "C" fn dyups_close(handle: *mut Handle) {
 /// as `10.0.0.1:8080`, `[::1]:80` or `unix:/path`, without a NUL. `picked->wants_ring` 1: chash had to do without a ring; call
 /// `dyups_build_ring` soon.
 ///
-/// Errors: `DYUPS_NOT_FOUND` (no such upstream any more), `DYUPS_NO_PEER` (nobody can be picked, or all were tried),
+/// Errors: `DYUPS_NOT_FOUND` (no such upstream any more), `DYUPS_NO_PEER` (nobody can be picked, all were tried, or chash lacks a
+/// ring that it cannot do without: `wants_ring` is 1 then too),
 /// `DYUPS_CHANGING` (16 changes met one read: try again), `DYUPS_INVALID` (method, NULL), `DYUPS_NOT_SET_UP`, `DYUPS_DAMAGED`.
 ///
 /// # Safety
@@ -152,7 +154,10 @@ unsafe fn find(
     };
     match handle.pick(table, Ask { key, method, tried }, cached, picked) {
         Ok(index) => index as i32,
-        Err(miss) => missed(handle.name(), miss),
+        Err(miss) => {
+            picked.wants_ring = i32::from(miss == Miss::NoRing);
+            missed(handle.name(), miss)
+        }
     }
 }
 
@@ -171,7 +176,9 @@ fn missed(name: &[u8], miss: Miss) -> i32 {
                 Miss::NotFound => "not found",
                 Miss::NoPeer => "no live upstreams: none of its peers is up with a weight",
                 Miss::AllTried => "no live upstreams: all of its peers were tried",
-                Miss::RingTooLarge => "chash: its weights make more than 16777216 ring points: lower them",
+                Miss::NoRing => {
+                    "chash: it has no ring yet, and too much weight to do without: declare method = \"chash\""
+                }
                 Miss::Changing => "the table is changing: try again",
                 Miss::Damaged => "the region is damaged: stop nginx, remove its file and start again",
             };
@@ -182,7 +189,7 @@ fn missed(name: &[u8], miss: Miss) -> i32 {
     let code = match miss {
         Miss::NotFound => Code::NotFound,
         Miss::NoPeer | Miss::AllTried => Code::NoPeer,
-        Miss::RingTooLarge => Code::Invalid,
+        Miss::NoRing => Code::NoPeer,
         Miss::Changing => Code::Changing,
         Miss::Damaged => Code::Damaged,
     };

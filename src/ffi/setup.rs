@@ -61,7 +61,7 @@ fn cdef(header: &str) -> String {
 /// 4 GiB, default `"128m"`), `files` (a path or a list of paths: JSON, or nginx's `upstream` blocks), `overwrite` (bool),
 /// `prefix` (text: where relative paths start, default `/`).
 ///
-/// Returns: 0; `dyups_notes` then has what an operator should read.
+/// Returns: 0. `dyups_notes` then has what an operator should read, also after an error.
 ///
 /// Errors: `DYUPS_INVALID` (a field, a file), `DYUPS_SYSTEM` (owner, mode, permission, a foreign file, another layout),
 /// `DYUPS_FULL` (file system or region), `DYUPS_BUSY` (another process is at it). The region stays mapped when only the files
@@ -74,14 +74,16 @@ fn cdef(header: &str) -> String {
 pub unsafe extern "C" fn dyups_setup(conf: *const c_char, len: usize) -> i32 {
     guard(|| {
         // SAFETY: the caller's contract.
-        let conf = Setup::read(unsafe { bytes(conf, len, "conf") }?)?;
-        let notes = process::setup(&conf)?;
+        let conf = Setup::read(unsafe { bytes(conf, len, "conf") }?);
+        let mut notes = Vec::new();
+        let done = conf.and_then(|conf| process::setup(&conf, &mut notes));
+        // Also when it failed: that a damaged region was set aside is said once.
         NOTES.set(notes.iter().flat_map(|note| [note.as_str(), "\n"]).chain(["\0"]).collect());
-        Ok(0)
+        done.map(|()| 0)
     })
 }
 
-/// What the last successful `dyups_setup` of this thread wants an operator to read: lines, each with a newline at its end,
+/// What the last `dyups_setup` of this thread, also one that failed, wants an operator to read: lines, each with a newline at its end,
 /// NUL-terminated. Returns: never NULL; valid until the next `dyups_setup` of this thread.
 #[unsafe(no_mangle)]
 pub extern "C" fn dyups_notes() -> *const c_char {

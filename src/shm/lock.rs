@@ -82,6 +82,11 @@ impl LockFile {
         self.inode
     }
 
+    /// Whether the file has lost its name: who comes now makes another one, and the two exclude nobody.
+    pub fn is_lost(&self) -> bool {
+        self.file.metadata().is_ok_and(|meta| meta.nlink() == 0)
+    }
+
     /// Takes `byte`, trying for at most `wait`; [`Code::Busy`] names the holder.
     pub fn lock(&self, byte: u32, wait: Duration) -> Result<Guard<'_>> {
         let deadline = Instant::now() + wait;

@@ -229,10 +229,16 @@ impl Region {
             // A worker may not look into the directory of its master.
             Err(_) => self.mem.deleted(),
         };
-        lost.then(|| {
-            format!(
+        if lost {
+            return Some(format!(
                 "{at} was deleted or replaced: workers and reloads go on with the table in memory, but a restart loses what \
                  was changed at run time; save status() before you restart nginx"
+            ));
+        }
+        self.lock.is_lost().then(|| {
+            format!(
+                "{at}.lock was deleted or replaced: who maps {at} from now on gets a table of its own; restart nginx, which \
+                 carries the table over"
             )
         })
     }

@@ -73,16 +73,18 @@ impl<'a> Directory<'a> {
 
     /// The record and the snapshot of `name`, tombstones included.
     pub fn find(&self, name: &[u8]) -> Result<Option<(u32, View)>, Unread> {
-        let mut endless = 0;
+        let mut endless = false;
         for _ in 0..TRIES {
             match self.walk(name).map_err(|Damaged| Unread::Damaged)? {
                 Walk::Found(record, view) => return Ok(Some((record, view))),
                 Walk::Absent => return Ok(None),
                 Walk::Disturbed => {}
-                Walk::Endless => endless += 1,
+                // Once may be bad luck.
+                Walk::Endless if endless => return Err(Unread::Damaged),
+                Walk::Endless => endless = true,
             }
         }
-        Err(if endless == TRIES { Unread::Damaged } else { Unread::Changing })
+        Err(Unread::Changing)
     }
 
     fn walk(&self, name: &[u8]) -> Result<Walk, Damaged> {
@@ -136,14 +138,25 @@ impl<'a> Directory<'a> {
     }
 
     /// Calls `each` with a consistent copy of every upstream, tombstones included.
+    ///
+    /// All blocks together fit into the heap, and changes meanwhile make it twice that at most. Records that claim more share
+    /// blocks that are not theirs: that is damage, and without an end to it a spoiled region would have us copy for ever.
     pub fn each<T>(&self, read: impl Fn(&View) -> Result<T, Damaged>, mut each: impl FnMut(T)) -> Result<(), Unread> {
+        let mut left = 2 * self.mem.words();
         for record in 0..self.geometry.records as u32 {
             let place = stamp_at(self.geometry, record);
-            let copy = |stamp: Stamp| match stamp.block() {
-                0 => Ok(None),
-                _ => read(&View::read(self.mem, place, stamp)?).map(Some),
+            let copy = |stamp: Stamp| {
+                if stamp.block() == 0 {
+                    return Ok(None);
+                }
+                let view = View::read(self.mem, place, stamp)?;
+                if view.record != record || view.words > left {
+                    return Err(Damaged);
+                }
+                read(&view).map(|value| Some((value, view.words)))
             };
-            if let (Some(value), _) = versioned::read(self.mem, place, copy)? {
+            if let (Some((value, words)), _) = versioned::read(self.mem, place, copy)? {
+                left -= words;
                 each(value);
             }
         }

@@ -99,7 +99,8 @@ impl<R: Borrow<Region>> Table<R> {
 
     /// Replaces an upstream as a whole, or makes it.
     pub fn set_upstream(&self, upstream: &Upstream, wait: Duration) -> Result<()> {
-        self.edit(&upstream.name, wait, |stored| Ok(Edit::Put(upstream.clone(), touched(stored))))
+        // Who picks by chash will ask for the ring again.
+        self.edit(&upstream.name, wait, |stored| Ok(Edit::Put(upstream.clone(), touched(stored).without(Flags::RING))))
     }
 
     /// Deletes an upstream; one that has peers only with `force`.
@@ -125,9 +126,9 @@ impl<R: Borrow<Region>> Table<R> {
     pub fn build_ring(&self, name: &str, wait: Duration) -> Result<()> {
         self.edit(name, wait, |stored| {
             let old = visible(stored).ok_or_else(|| no_upstream(name))?;
-            Ok(match old.flags.has(Flags::RING) {
+            Ok(match old.flags.has(Flags::RING) && old.has_ring {
                 true => Edit::Keep,
-                false => Edit::Put(old.upstream.clone(), old.flags.with(Flags::RING)),
+                false => Edit::Ring(old.upstream.clone(), old.flags.with(Flags::RING)),
             })
         })
     }
@@ -181,14 +182,14 @@ fn tombstone(name: &str) -> Upstream {
 fn follow(file: &Upstream, stored: Option<&Stored>, overwrite: bool) -> Edit {
     let Some(old) = stored else { return Edit::Put(file.clone(), Flags::IN_FILE) };
     let keeps_own = old.flags.has(Flags::TOUCHED) && !overwrite;
-    let ring = Flags(old.flags.0 & Flags::RING.0);
-    let edit = match keeps_own {
-        true => Edit::Put(old.upstream.clone(), old.flags.with(Flags::IN_FILE)),
-        false => Edit::Put(file.clone(), ring.with(Flags::IN_FILE)),
+    let (upstream, flags) = match keeps_own {
+        true => (&old.upstream, old.flags.with(Flags::IN_FILE)),
+        false if *file == old.upstream => (file, Flags(old.flags.0 & Flags::RING.0).with(Flags::IN_FILE)),
+        false => (file, Flags::IN_FILE),
     };
-    match &edit {
-        Edit::Put(upstream, flags) if *upstream == old.upstream && *flags == old.flags => Edit::Keep,
-        _ => edit,
+    match *upstream == old.upstream && flags == old.flags {
+        true => Edit::Keep,
+        false => Edit::Put(upstream.clone(), flags),
     }
 }
 

@@ -404,12 +404,17 @@ impl View {
         })
     }
 
-    /// Reads the whole upstream.
-    pub fn decode(&self, mem: &Mem) -> Result<Upstream, Damaged> {
+    /// Reads the name.
+    pub fn name(&self, mem: &Mem) -> Result<String, Damaged> {
         let mut name = [0; 256];
         unpack(mem, self.stamp.word() + 8, self.name_len, &mut name)?;
+        Ok(std::str::from_utf8(&name[..self.name_len]).map_err(|_| Damaged)?.to_owned())
+    }
+
+    /// Reads the whole upstream.
+    pub fn decode(&self, mem: &Mem) -> Result<Upstream, Damaged> {
         Ok(Upstream {
-            name: std::str::from_utf8(&name[..self.name_len]).map_err(|_| Damaged)?.to_owned(),
+            name: self.name(mem)?,
             method: self.method,
             hash_id: self.hash_id,
             peers: (0..self.peers).map(|index| self.peer(mem, index)).collect::<Result<_, _>>()?,

@@ -29,6 +29,8 @@ pub struct Stored {
     pub flags: Flags,
     /// How often its place has changed.
     pub generation: u64,
+    /// Whether it has a ring.
+    pub has_ring: bool,
 }
 
 /// What a change makes of an upstream.
@@ -38,6 +40,8 @@ pub enum Edit {
     Keep,
     /// The new version.
     Put(Upstream, Flags),
+    /// The same, and it is an error if it cannot have the ring that somebody asked for.
+    Ring(Upstream, Flags),
     /// It is no more.
     Remove,
 }
@@ -78,6 +82,8 @@ enum Step {
 struct Build {
     image: Vec<u64>,
     rings: [RingPlan; 2],
+    /// It is an error if there is no room for the rings.
+    must: bool,
 }
 
 enum RingPlan {
@@ -112,6 +118,17 @@ impl<R: Borrow<Region>> Table<R> {
         // One that was deleted and made again while we read may have been met twice; either is an answer.
         all.dedup_by(|a, b| a.upstream.name == b.upstream.name);
         Ok(all)
+    }
+
+    /// The names of all upstreams, in order.
+    pub fn names(&self) -> Result<Vec<String>> {
+        let mut names = Vec::new();
+        let mem = self.region().mem();
+        let name = |view: &View| Ok((!view.flags.has(Flags::DELETED)).then_some(view.name(mem)?));
+        Directory::new(self.region()).each(name, |name| names.extend(name))?;
+        names.sort();
+        names.dedup();
+        Ok(names)
     }
 
     /// Changes the upstream called `name` to what `change` makes of it, trying for at most `wait` to become the writer.
@@ -162,7 +179,11 @@ impl<R: Borrow<Region>> Table<R> {
         let step = match change(old.as_ref())? {
             Edit::Keep => Step::Keep,
             Edit::Remove => Step::Remove,
-            Edit::Put(upstream, flags) => Step::Put(build(&upstream, flags, base, old.as_ref())?),
+            Edit::Put(upstream, flags) => {
+                let declared = upstream.method == Some(Method::Chash);
+                Step::Put(build(&upstream, flags, declared, base, old.as_ref())?)
+            }
+            Edit::Ring(upstream, flags) => Step::Put(build(&upstream, flags, true, base, old.as_ref())?),
         };
         Ok(Plan { base, step })
     }
@@ -242,12 +263,23 @@ impl<R: Borrow<Region>> Table<R> {
         let lost = Directory::new(self.region()).rebuild(|record, hash, stamp| {
             let place = stamp_at(self.region().geometry(), record);
             View::read(mem, place, stamp)
-                .is_ok_and(|view| view.record == record && is_whole(&view, mem, hash) && mark(&mut marks, &view))
+                .is_ok_and(|view| view.record == record && mark_whole(&mut marks, &view, mem, hash))
         })?;
         writer.rebuild(&marks)?;
         writer.end()?;
         Ok(lost)
     }
+}
+
+/// Marks a snapshot that makes sense. First the marking: what overlaps another is not worth reading, however long it claims
+/// to be.
+fn mark_whole(marks: &mut Marks, view: &View, mem: &Mem, hash: u32) -> bool {
+    let whole = mark(marks, view);
+    if whole && !is_whole(view, mem, hash) {
+        blocks_of(view).for_each(|(block, words)| marks.unmark(block, words));
+        return false;
+    }
+    whole
 }
 
 /// Whether all of it can be read and it is found by its name: else nobody could so much as delete it.
@@ -258,21 +290,32 @@ fn is_whole(view: &View, mem: &Mem, hash: u32) -> bool {
 }
 
 fn stored(view: &View, mem: &Mem) -> Result<Stored, Damaged> {
-    Ok(Stored { upstream: view.decode(mem)?, flags: view.flags, generation: view.stamp.generation() })
+    Ok(Stored {
+        upstream: view.decode(mem)?,
+        flags: view.flags,
+        generation: view.stamp.generation(),
+        has_ring: view.rings.iter().any(|ring| ring.block != 0),
+    })
 }
 
 fn used_up() -> Error {
     Error::new(Code::Full, "the generations of this place in the region are used up: restart nginx with a new shm_path")
 }
 
-fn build(upstream: &Upstream, flags: Flags, base: Base, old: Option<&Stored>) -> Result<Build> {
+/// `must`: it is an error if there can be no ring. Otherwise somebody picked by chash once, and a ring is only a help: what
+/// an operator may do must not depend on that.
+fn build(upstream: &Upstream, flags: Flags, must: bool, base: Base, old: Option<&Stored>) -> Result<Build> {
     let mut rings = [RingPlan::None, RingPlan::None];
-    if upstream.method == Some(Method::Chash) || flags.has(Flags::RING) {
+    if must || flags.has(Flags::RING) {
         for group in Group::ALL {
-            rings[group as usize] = plan_ring(upstream, group, base, old)?;
+            match plan_ring(upstream, group, base, old) {
+                Ok(plan) => rings[group as usize] = plan,
+                Err(error) if must => return Err(error),
+                Err(_) => {}
+            }
         }
     }
-    Ok(Build { image: encode(upstream, flags), rings })
+    Ok(Build { image: encode(upstream, flags), rings, must })
 }
 
 impl Build {
@@ -343,7 +386,11 @@ impl Blocks<'_> {
             *place = match plan {
                 RingPlan::None => RingPlace::default(),
                 RingPlan::Keep(kept) => *kept,
-                RingPlan::Build(ring) => RingPlace { block: self.take(&ring.words)?, shape: ring.shape },
+                RingPlan::Build(ring) => match self.take(&ring.words) {
+                    Ok(block) => RingPlace { block, shape: ring.shape },
+                    Err(error) if error.code == Code::Full && !build.must => RingPlace::default(),
+                    Err(error) => return Err(error),
+                },
             };
         }
         place(&mut build.image, record, places);

@@ -151,7 +151,7 @@ static void peers_are_made_changed_and_deleted(void)
 
     CHECK(dyups_set_upstream(T("tmp"), T("{\"peers\":[{\"host\":\"10.0.0.1\"}],\"method\":\"chash\"}"), 0) == 0);
     CHECK(dyups_status(T("tmp"), &text) == 0 && has(text, "\"method\":\"chash\"") && !has(text, "\"api\""));
-    CHECK(dyups_delete_upstream(T("tmp"), T("null"), 0) == DYUPS_NOT_EMPTY && says("1 peers"));
+    CHECK(dyups_delete_upstream(T("tmp"), T("null"), 0) == DYUPS_NOT_EMPTY && says("1 peer:"));
     CHECK(dyups_delete_upstream(T("tmp"), T("{\"force\":false}"), 0) == DYUPS_NOT_EMPTY);
     CHECK(dyups_delete_upstream(T("tmp"), T("{\"force\":1}"), 0) == DYUPS_INVALID && says("options.force: 1"));
     CHECK(dyups_delete_peer(T("tmp"), T("{\"server\":\"10.0.0.1:80\"}"), 0) == 0);
