@@ -822,6 +822,17 @@ fn a_file_system_with_room_again_lets_the_region_grow_on() {
 // ---- lost files -------------------------------------------------------------------------------------------------------
 
 #[test]
+fn a_deleted_lock_file_is_noticed() {
+    let scratch = Scratch::new();
+    let path = abandoned(&scratch, SMALL);
+    let (mut a, _) = user(&path, SMALL);
+    std::fs::remove_file(format!("{}.lock", path.display())).expect("remove");
+    assert!(a.ok("lost").starts_with(&format!("{}.lock was deleted or replaced", path.display())));
+    a.ok("put new 10.0.0.9:80");
+    a.finish();
+}
+
+#[test]
 fn a_deleted_file_is_noticed_and_the_table_goes_on() {
     let scratch = Scratch::new();
     let path = abandoned(&scratch, SMALL);

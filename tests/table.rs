@@ -942,6 +942,23 @@ fn an_untouched_upstream_follows_its_file() {
     assert_eq!(used(&table), 0);
 }
 
+/// 65535 + 65534 is more than a ring may weigh.
+#[test]
+fn that_somebody_picked_by_chash_forbids_no_change() {
+    let (table, _scratch) = table(MIB);
+    set(&table, &upstream("api", &["10.0.0.1", "10.0.0.2"]));
+    table.build_ring("api", SOON).expect("room");
+    for (server, weight) in [("10.0.0.1", 65535), ("10.0.0.2", 65534)] {
+        let patch = PeerPatch { weight: Some(weight), ..PeerPatch::new(Address::from_server(server).expect("good")) };
+        table.put_peer("api", &patch, Absent::Refuse, SOON).expect("any weight");
+    }
+    let stored = table.upstream("api").expect("there");
+    assert_eq!((stored.has_ring, stored.upstream.peers[1].weight), (false, 65534));
+    assert_eq!(table.build_ring("api", SOON).expect_err("too large").code, Code::Invalid);
+    let declared = Upstream { method: Some(Method::Chash), ..stored.upstream };
+    assert_eq!(table.set_upstream(&declared, SOON).expect_err("too large").code, Code::Invalid);
+}
+
 #[test]
 fn a_ring_does_not_make_an_upstream_touched() {
     let (table, _scratch) = table(MIB);

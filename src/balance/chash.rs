@@ -12,6 +12,7 @@
 //!
 //! - `points`: which points a peer has
 //! - `ring`: how the sorted points lie in memory, and how they are built
+//! - `merge`: the ring after a change, made from the ring before it
 //! - `search`: from a key to a peer, with the ring or without it
 //!
 //! ```
@@ -27,10 +28,12 @@
 //! assert_eq!(chash::pick(&ring.words, ring.shape, hash, |index| index != owner), chash::Pick::Peer(1 - owner));
 //! ```
 
+mod merge;
 mod points;
 mod ring;
 mod search;
 
+pub use merge::merge;
 pub use points::{Base, POINTS_PER_WEIGHT, key_hash, points};
 pub use ring::{MAX_RING_POINTS, Ring, RingShape, build, ring_points};
 pub use search::{MAX_WALK, Pick, Words, peer_at, pick, pick_without_ring, successor};

@@ -177,9 +177,9 @@ impl Race {
             }
             let best = largest(leaders);
             let place = (mask - (best & mask)) as usize;
-            let change = self.picked[place].change;
+            let next = best + self.picked[place].change;
             for leader in &mut leaders {
-                *leader += if *leader == best { change } else { 0 };
+                *leader = if *leader == best { next } else { *leader };
             }
             order.push(peers[place]);
         }

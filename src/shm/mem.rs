@@ -100,12 +100,27 @@ impl Mem {
         Ok(self.word(index)?.fetch_add(value, Ordering::Relaxed))
     }
 
-    /// Writes `values` from `index` on, relaxed.
-    pub fn store_all(&self, index: usize, values: &[u64]) -> Result<(), Damaged> {
-        if index.checked_add(values.len()).is_none_or(|end| end > self.words) {
+    /// `len` words from `index` on: one check for all of them.
+    fn slice(&self, index: usize, len: usize) -> Result<&[AtomicU64], Damaged> {
+        if index.checked_add(len).is_none_or(|end| end > self.words) {
             return Err(Damaged);
         }
-        values.iter().enumerate().try_for_each(|(i, &value)| self.store(index + i, value))
+        // SAFETY: as in `word`, for each of them; index + len <= words, so the slice is inside the mapping.
+        Ok(unsafe { std::slice::from_raw_parts(self.base.add(index).as_ptr(), len) })
+    }
+
+    /// Reads words from `index` on into `values`, each by a relaxed load: as a whole they may be a mixture of versions.
+    pub fn load_all(&self, index: usize, values: &mut [u64]) -> Result<(), Damaged> {
+        let words = self.slice(index, values.len())?;
+        values.iter_mut().zip(words).for_each(|(value, word)| *value = word.load(Ordering::Relaxed));
+        Ok(())
+    }
+
+    /// Writes `values` from `index` on, relaxed.
+    pub fn store_all(&self, index: usize, values: &[u64]) -> Result<(), Damaged> {
+        let words = self.slice(index, values.len())?;
+        values.iter().zip(words).for_each(|(&value, word)| word.store(value, Ordering::Relaxed));
+        Ok(())
     }
 
     /// Has the kernel back the pages of `words` words from `index` on with memory, so that no touch of them can be
@@ -173,6 +188,11 @@ pub(crate) mod tests {
         assert_eq!(mem.store_all(510, &[1, 2, 3]), Err(Damaged));
         assert_eq!(mem.load(510), Ok(0), "a store that does not fit stores nothing");
         assert_eq!(mem.store_all(usize::MAX, &[1, 2]), Err(Damaged));
+        let mut copy = [9; 3];
+        assert_eq!((mem.load_all(510, &mut copy), copy), (Err(Damaged), [9; 3]));
+        assert_eq!(mem.load_all(usize::MAX, &mut copy), Err(Damaged));
+        assert_eq!((mem.load_all(509, &mut copy), copy), (Ok(()), [0, 0, 7]));
+        assert_eq!(mem.load_all(512, &mut []), Ok(()));
         assert!(mem.reserve(0, 513).is_err());
     }
 

@@ -19,7 +19,7 @@
 use super::address::Address;
 use super::peer::{Peer, Status};
 use super::upstream::{MAX_PEERS, Upstream};
-use crate::balance::chash::{Ring, RingShape};
+use crate::balance::chash::{self, Ring, RingShape};
 use crate::balance::{HashId, Method, rr};
 use crate::shm::{Damaged, Mem, Stamp, WORD, versioned};
 
@@ -164,6 +164,12 @@ impl PeerBits {
         if self.0 >> 50 & 1 == 1 { Group::Backup } else { Group::Primary }
     }
 
+    fn address(self, text: &[u8], ident: u64) -> Result<Address, Damaged> {
+        let text = std::str::from_utf8(text).map_err(|_| Damaged)?;
+        let (host_len, port) = ((self.0 >> 8) as u8 as usize, (self.0 >> 16) as u16);
+        Address::from_parts(text, host_len, port, self.0 >> 51 & 1 == 1, ident).ok_or(Damaged)
+    }
+
     fn status(self) -> Result<Status, Damaged> {
         Status::NAMES.get((self.0 >> 48 & 3) as usize).map(|&(_, status)| status).ok_or(Damaged)
     }
@@ -219,7 +225,7 @@ pub fn place(image: &mut [u64], record: u32, rings: [RingPlace; 2]) {
 }
 
 fn encode_peer(peer: &Peer, long_at: usize, long: &mut Vec<u64>) -> [u64; PEER] {
-    let text = pack(peer.address.text().as_bytes());
+    let text = peer.address.text().as_bytes();
     let mut words = [
         peer.address.ident(),
         PeerBits::of(peer).0,
@@ -230,12 +236,14 @@ fn encode_peer(peer: &Peer, long_at: usize, long: &mut Vec<u64>) -> [u64; PEER] 
         0,
         0,
     ];
-    if text.len() * WORD <= INLINE {
-        words[5..5 + text.len()].copy_from_slice(&text);
+    let mut inline = [0; INLINE];
+    if let Some(inline) = inline.get_mut(..text.len()) {
+        inline.copy_from_slice(text);
     } else {
         words[4] = (long_at + long.len()) as u64;
-        long.extend_from_slice(&text);
+        long.extend(pack(text));
     }
+    words[5..].iter_mut().zip(inline.as_chunks().0).for_each(|(word, bytes)| *word = u64::from_le_bytes(*bytes));
     words
 }
 
@@ -381,19 +389,22 @@ impl View {
     pub fn address(&self, mem: &Mem, index: u32) -> Result<Address, Damaged> {
         let mut text = [0; MAX_TEXT];
         let len = self.text(mem, index, &mut text)?;
-        let PeerBits(bits) = self.bits(mem, index)?;
-        let text = std::str::from_utf8(&text[..len]).map_err(|_| Damaged)?;
-        let (host_len, port) = ((bits >> 8) as u8 as usize, (bits >> 16) as u16);
-        Address::from_parts(text, host_len, port, bits >> 51 & 1 == 1, self.ident(mem, index)?).ok_or(Damaged)
+        self.bits(mem, index)?.address(&text[..len], self.ident(mem, index)?)
     }
 
     fn peer(&self, mem: &Mem, index: u32) -> Result<Peer, Damaged> {
-        let at = self.peer_word(index);
-        let bits = self.bits(mem, index)?;
-        let (max_conns, max_fails) = halves(mem.load(at + 2)?);
-        let (fail_timeout, slow_start) = halves(mem.load(at + 3)?);
+        let mut words = [0; PEER];
+        mem.load_all(self.peer_word(index), &mut words)?;
+        let bits = PeerBits(words[1]);
+        let (max_conns, max_fails) = halves(words[2]);
+        let (fail_timeout, slow_start) = halves(words[3]);
+        let mut inline = [0; INLINE];
+        inline.as_chunks_mut().0.iter_mut().zip(&words[5..]).for_each(|(bytes, word)| *bytes = word.to_le_bytes());
         Ok(Peer {
-            address: self.address(mem, index)?,
+            address: match inline.get(..bits.text_len()) {
+                Some(text) => bits.address(text, words[0])?,
+                None => self.address(mem, index)?,
+            },
             weight: bits.weight(),
             status: bits.status()?,
             backup: bits.group() == Group::Backup,
@@ -413,12 +424,11 @@ impl View {
 
     /// Reads the whole upstream.
     pub fn decode(&self, mem: &Mem) -> Result<Upstream, Damaged> {
-        Ok(Upstream {
-            name: self.name(mem)?,
-            method: self.method,
-            hash_id: self.hash_id,
-            peers: (0..self.peers).map(|index| self.peer(mem, index)).collect::<Result<_, _>>()?,
-        })
+        let mut peers = Vec::with_capacity(self.peers as usize);
+        for index in 0..self.peers {
+            peers.push(self.peer(mem, index)?);
+        }
+        Ok(Upstream { name: self.name(mem)?, method: self.method, hash_id: self.hash_id, peers })
     }
 }
 
@@ -437,10 +447,14 @@ impl<'a> RingWords<'a> {
     }
 }
 
-impl crate::balance::chash::Words for RingWords<'_> {
+impl chash::Words for RingWords<'_> {
     #[inline(always)]
     fn word(&self, index: usize) -> Option<u64> {
         self.mem.load(self.at + index).ok()
+    }
+
+    fn copy(&self, index: usize, out: &mut [u64]) -> Option<()> {
+        self.mem.load_all(self.at.checked_add(index)?, out).ok()
     }
 }
 
@@ -452,10 +466,24 @@ fn check_ring(mem: &Mem, ring: &RingPlace) -> Result<(), Damaged> {
 
 /// The ring of a group's members, `None` when there is nobody in it.
 pub fn build_ring(upstream: &Upstream, group: Group) -> crate::error::Result<Option<Ring>> {
-    let members: Vec<(u32, &Address, u16)> =
-        group.members(upstream).map(|(index, peer)| (index, &peer.address, peer.weight)).collect();
+    let members = ring_members(upstream, group);
     if members.is_empty() {
         return Ok(None);
     }
-    crate::balance::chash::build(&members, upstream.hash_id).map(Some)
+    chash::build(&members, upstream.hash_id).map(Some)
+}
+
+/// What [`build_ring`] answers for `new`, made from the ring of `old` at `place`. `None`: it has to be built.
+///
+/// The stamp that led to `place` must hold afterwards: else the ring may have been recycled while it was read.
+pub fn merge_ring(mem: &Mem, place: &RingPlace, old: &Upstream, new: &Upstream, group: Group) -> Option<Ring> {
+    if place.block == 0 || old.hash_id != new.hash_id {
+        return None;
+    }
+    let (from, to) = (ring_members(old, group), ring_members(new, group));
+    chash::merge(&RingWords::new(mem, place), place.shape, &from, &to, new.hash_id)
+}
+
+fn ring_members(upstream: &Upstream, group: Group) -> Vec<(u32, &Address, u16)> {
+    group.members(upstream).map(|(index, peer)| (index, &peer.address, peer.weight)).collect()
 }

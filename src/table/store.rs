@@ -2,7 +2,7 @@
 
 use super::directory::{self, Directory, stamp_at};
 use super::name;
-use super::snapshot::{Flags, Group, RingPlace, View, build_ring, encode, place};
+use super::snapshot::{Flags, Group, RingPlace, View, build_ring, encode, merge_ring, place};
 use super::upstream::Upstream;
 use crate::balance::Method;
 use crate::balance::chash::Ring;
@@ -181,9 +181,9 @@ impl<R: Borrow<Region>> Table<R> {
             Edit::Remove => Step::Remove,
             Edit::Put(upstream, flags) => {
                 let declared = upstream.method == Some(Method::Chash);
-                Step::Put(build(&upstream, flags, declared, base, old.as_ref())?)
+                Step::Put(build(self.region(), &upstream, flags, declared, base, old.as_ref())?)
             }
-            Edit::Ring(upstream, flags) => Step::Put(build(&upstream, flags, true, base, old.as_ref())?),
+            Edit::Ring(upstream, flags) => Step::Put(build(self.region(), &upstream, flags, true, base, old.as_ref())?),
         };
         Ok(Plan { base, step })
     }
@@ -304,11 +304,18 @@ fn used_up() -> Error {
 
 /// `must`: it is an error if there can be no ring. Otherwise somebody picked by chash once, and a ring is only a help: what
 /// an operator may do must not depend on that.
-fn build(upstream: &Upstream, flags: Flags, must: bool, base: Base, old: Option<&Stored>) -> Result<Build> {
+fn build(
+    region: &Region,
+    upstream: &Upstream,
+    flags: Flags,
+    must: bool,
+    base: Base,
+    old: Option<&Stored>,
+) -> Result<Build> {
     let mut rings = [RingPlan::None, RingPlan::None];
     if must || flags.has(Flags::RING) {
         for group in Group::ALL {
-            match plan_ring(upstream, group, base, old) {
+            match plan_ring(region, upstream, group, base, old) {
                 Ok(plan) => rings[group as usize] = plan,
                 Err(error) if must => return Err(error),
                 Err(_) => {}
@@ -325,13 +332,22 @@ impl Build {
     }
 }
 
-/// Keeps the ring that is there when it would come out the same.
-fn plan_ring(new: &Upstream, group: Group, base: Base, old: Option<&Stored>) -> Result<RingPlan> {
-    if let (Base(Some((_, view))), Some(old)) = (base, old)
-        && view.rings[group as usize].block != 0
-        && same_ring(&old.upstream, new, group)
-    {
-        return Ok(RingPlan::Keep(view.rings[group as usize]));
+/// Keeps the ring that is there when it would come out the same, else makes the new one from it where that is faster.
+fn plan_ring(region: &Region, new: &Upstream, group: Group, base: Base, old: Option<&Stored>) -> Result<RingPlan> {
+    if let (Base(Some((record, view))), Some(old)) = (base, old) {
+        let place = view.rings[group as usize];
+        if place.block != 0 && same_ring(&old.upstream, new, group) {
+            return Ok(RingPlan::Keep(place));
+        }
+        let merged = merge_ring(region.mem(), &place, &old.upstream, new, group);
+        if !Directory::new(region).stamp_holds(record, view.stamp)? {
+            // What was read may have been recycled meanwhile. Another version is there by now, so this plan will be made
+            // again under the lock, and needs no ring.
+            return Ok(RingPlan::None);
+        }
+        if let Some(ring) = merged {
+            return Ok(RingPlan::Build(ring));
+        }
     }
     Ok(build_ring(new, group)?.map_or(RingPlan::None, RingPlan::Build))
 }

@@ -66,7 +66,7 @@ impl RingShape {
     ///
     /// 2^b is N/6 to N/3; more when the indexes need more bits, as when few of many peers take traffic. Both fit: b goes
     /// up to 22, an index of at most [`MAX_PEERS`] needs 18.
-    fn new(points: usize, max_index: u32) -> RingShape {
+    pub(super) fn new(points: usize, max_index: u32) -> RingShape {
         let for_points = (points / 3).checked_ilog2().unwrap_or(0);
         let for_index = u32::BITS - max_index.leading_zeros();
         RingShape { points: points as u32, bits: for_points.max(for_index).max(1) as u8 }
@@ -257,7 +257,7 @@ fn insertion_sort(points: &mut [u64]) {
 }
 
 /// Sets a half that is 0.
-fn set_half(words: &mut [u64], half: usize, value: u32) {
+pub(super) fn set_half(words: &mut [u64], half: usize, value: u32) {
     words[half / 2] |= u64::from(value) << (32 * (half % 2));
 }
 

@@ -18,6 +18,11 @@ use super::ring::RingShape;
 pub trait Words {
     /// The word at `index`, `None` where there is none: then the ring is not what its shape says, it is damaged.
     fn word(&self, index: usize) -> Option<u64>;
+
+    /// Copies the words from `index` on into `out`. `None` as for [`Words::word`]; then `out` may hold some of them.
+    fn copy(&self, index: usize, out: &mut [u64]) -> Option<()> {
+        (index..).zip(out).try_for_each(|(index, out)| self.word(index).map(|word| *out = word))
+    }
 }
 
 impl Words for [u64] {
@@ -25,12 +30,21 @@ impl Words for [u64] {
     fn word(&self, index: usize) -> Option<u64> {
         self.get(index).copied()
     }
+
+    fn copy(&self, index: usize, out: &mut [u64]) -> Option<()> {
+        out.copy_from_slice(self.get(index..)?.get(..out.len())?);
+        Some(())
+    }
 }
 
 impl Words for Vec<u64> {
     #[inline]
     fn word(&self, index: usize) -> Option<u64> {
         self.as_slice().word(index)
+    }
+
+    fn copy(&self, index: usize, out: &mut [u64]) -> Option<()> {
+        self.as_slice().copy(index, out)
     }
 }
 
@@ -151,7 +165,7 @@ fn point<W: Words + ?Sized>(words: &W, shape: RingShape, position: u32) -> Optio
 }
 
 #[inline]
-fn half<W: Words + ?Sized>(words: &W, half: usize) -> Option<u32> {
+pub(super) fn half<W: Words + ?Sized>(words: &W, half: usize) -> Option<u32> {
     Some((words.word(half / 2)? >> (32 * (half % 2))) as u32)
 }
 
