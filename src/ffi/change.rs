@@ -1,12 +1,36 @@
 //! What an operator changes. Each call is one atomic change, seen by every pick that begins after it returned.
 
 use super::edge::{bytes, guard, wait};
-use crate::config::{peer, upstream, value};
+use crate::config::value::{self, Value};
+use crate::config::{peer, upstream};
 use crate::error::Result;
 use crate::process;
-use crate::table::name;
 use crate::table::ops::Absent;
+use crate::table::{Table, name};
 use std::ffi::c_char;
+
+/// What all changes have in common: an upstream's name and a JSON value, called `what` in messages, for `make` to act upon.
+///
+/// # Safety
+///
+/// `name` points to `len` bytes, `json` to `json_len`.
+unsafe fn change(
+    name: *const c_char,
+    len: usize,
+    json: *const c_char,
+    json_len: usize,
+    what: &str,
+    make: impl FnOnce(&Table, &str, &Value) -> Result<()>,
+) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's contract.
+        let (name, json) = unsafe { (bytes(name, len, "upstream")?, bytes(json, json_len, what)?) };
+        let name = name::check(name)?;
+        let value = value::parse(json)?;
+        make(process::table()?, name, &value)?;
+        Ok(0)
+    })
+}
 
 /// Adds a peer to an upstream, making the upstream if it is new. On a peer that is there the given fields change and the others
 /// keep their values.
@@ -31,8 +55,12 @@ pub unsafe extern "C" fn dyups_add_peer(
     json_len: usize,
     wait_ms: u32,
 ) -> i32 {
-    // SAFETY: the caller's contract is that of `put_peer`.
-    guard(|| unsafe { put_peer(name, len, json, json_len, Absent::Make, wait_ms) })
+    // SAFETY: the caller's contract is that of `change`.
+    unsafe {
+        change(name, len, json, json_len, "peer", |table, name, value| {
+            table.put_peer(name, &peer::peer_patch(value, "peer")?, Absent::Make, wait(wait_ms))
+        })
+    }
 }
 
 /// Changes the given fields of a peer that is there.
@@ -50,27 +78,12 @@ pub unsafe extern "C" fn dyups_set_peer(
     json_len: usize,
     wait_ms: u32,
 ) -> i32 {
-    // SAFETY: the caller's contract is that of `put_peer`.
-    guard(|| unsafe { put_peer(name, len, json, json_len, Absent::Refuse, wait_ms) })
-}
-
-/// # Safety
-///
-/// As [`dyups_add_peer`].
-unsafe fn put_peer(
-    name: *const c_char,
-    len: usize,
-    json: *const c_char,
-    json_len: usize,
-    absent: Absent,
-    wait_ms: u32,
-) -> Result<i32> {
-    // SAFETY: the caller's contract.
-    let (name, json) = unsafe { (bytes(name, len, "upstream")?, bytes(json, json_len, "peer")?) };
-    let name = name::check(name)?;
-    let patch = peer::peer_patch(&value::parse(json)?, "peer")?;
-    process::table()?.put_peer(name, &patch, absent, wait(wait_ms))?;
-    Ok(0)
+    // SAFETY: the caller's contract is that of `change`.
+    unsafe {
+        change(name, len, json, json_len, "peer", |table, name, value| {
+            table.put_peer(name, &peer::peer_patch(value, "peer")?, Absent::Refuse, wait(wait_ms))
+        })
+    }
 }
 
 /// Takes a peer out of an upstream. The upstream stays, even without peers.
@@ -89,14 +102,12 @@ pub unsafe extern "C" fn dyups_delete_peer(
     json_len: usize,
     wait_ms: u32,
 ) -> i32 {
-    guard(|| {
-        // SAFETY: the caller's contract.
-        let (name, json) = unsafe { (bytes(name, len, "upstream")?, bytes(json, json_len, "peer")?) };
-        let name = name::check(name)?;
-        let address = peer::peer_address(&value::parse(json)?, "peer")?;
-        process::table()?.delete_peer(name, &address, wait(wait_ms))?;
-        Ok(0)
-    })
+    // SAFETY: the caller's contract is that of `change`.
+    unsafe {
+        change(name, len, json, json_len, "peer", |table, name, value| {
+            table.delete_peer(name, &peer::peer_address(value, "peer")?, wait(wait_ms))
+        })
+    }
 }
 
 /// Replaces an upstream as a whole, or makes it: no pick sees a mixture.
@@ -116,13 +127,12 @@ pub unsafe extern "C" fn dyups_set_upstream(
     json_len: usize,
     wait_ms: u32,
 ) -> i32 {
-    guard(|| {
-        // SAFETY: the caller's contract.
-        let (name, json) = unsafe { (bytes(name, len, "upstream")?, bytes(json, json_len, "upstream")?) };
-        let upstream = upstream::upstream(name::check(name)?, &value::parse(json)?, "upstream")?;
-        process::table()?.set_upstream(&upstream, wait(wait_ms))?;
-        Ok(0)
-    })
+    // SAFETY: the caller's contract is that of `change`.
+    unsafe {
+        change(name, len, json, json_len, "upstream", |table, name, value| {
+            table.set_upstream(&upstream::upstream(name, value, "upstream")?, wait(wait_ms))
+        })
+    }
 }
 
 /// Deletes an upstream.
@@ -142,12 +152,10 @@ pub unsafe extern "C" fn dyups_delete_upstream(
     json_len: usize,
     wait_ms: u32,
 ) -> i32 {
-    guard(|| {
-        // SAFETY: the caller's contract.
-        let (name, json) = unsafe { (bytes(name, len, "upstream")?, bytes(json, json_len, "options")?) };
-        let name = name::check(name)?;
-        let force = upstream::force(&value::parse(json)?, "options")?;
-        process::table()?.delete_upstream(name, force, wait(wait_ms))?;
-        Ok(0)
-    })
+    // SAFETY: the caller's contract is that of `change`.
+    unsafe {
+        change(name, len, json, json_len, "options", |table, name, value| {
+            table.delete_upstream(name, upstream::force(value, "options")?, wait(wait_ms))
+        })
+    }
 }
