@@ -18,6 +18,16 @@ impl Method {
     /// All of them, by the name that files and calls use.
     pub const NAMES: [(&'static str, Method); 2] = [("rr", Method::Rr), ("chash", Method::Chash)];
 
+    /// The method with this number, `None` for 0 and for numbers that no method has.
+    #[inline(always)]
+    pub fn numbered(number: u32) -> Option<Method> {
+        match number {
+            1 => Some(Method::Rr),
+            2 => Some(Method::Chash),
+            _ => None,
+        }
+    }
+
     /// `"rr"` or `"chash"`.
     pub fn name(self) -> &'static str {
         Self::NAMES[self as usize - 1].0

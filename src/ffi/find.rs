@@ -6,7 +6,9 @@ use crate::balance::pick::{Ask, Handle, Miss, Picked, Tried};
 use crate::config::show::quote;
 use crate::error::Code;
 use crate::process;
+use crate::shm::region::DAMAGED;
 use crate::table::name;
+use crate::table::store::CHANGING;
 use std::ffi::c_char;
 use std::fmt;
 
@@ -138,11 +140,10 @@ unsafe fn find(
     let (Some(handle), Some(picked), Some(table)) = (handle, picked, process::attached()) else {
         return unusable();
     };
-    let method = match method {
-        0 => None,
-        1 => Some(Method::Rr),
-        2 => Some(Method::Chash),
-        _ => return failed(&refused("method", &method.to_string(), "0 to 2")),
+    let method = match (method, Method::numbered(method)) {
+        (0, _) => None,
+        (_, Some(method)) => Some(method),
+        (_, None) => return failed(&refused("method", &method.to_string(), "0 to 2")),
     };
     let key = match key.is_null() {
         true => None,
@@ -179,8 +180,8 @@ fn missed(name: &[u8], miss: Miss) -> i32 {
                 Miss::NoRing => {
                     "chash: it has no ring yet, and too much weight to do without: declare method = \"chash\""
                 }
-                Miss::Changing => "the table is changing: try again",
-                Miss::Damaged => "the region is damaged: stop nginx, remove its file and start again",
+                Miss::Changing => CHANGING,
+                Miss::Damaged => DAMAGED,
             };
             write!(f, "upstream {}: {why}", self.0)
         }

@@ -31,9 +31,12 @@ pub struct Region {
     identity: (u64, u64),
 }
 
+/// What an operator reads when the region does not make sense while it is in use.
+pub const DAMAGED: &str = "the region is damaged: stop nginx, remove its file and start again";
+
 impl From<Damaged> for Error {
     fn from(Damaged: Damaged) -> Self {
-        Error::new(Code::Damaged, "the region is damaged: stop nginx, remove its file and start again")
+        Error::new(Code::Damaged, DAMAGED)
     }
 }
 
@@ -185,7 +188,7 @@ impl Region {
             return Ok(Some("its lock file was replaced".into()));
         }
         let namespace = self.mem.load(fixed::PID_NAMESPACE)?;
-        let user = slots::others_live(&self.lock)?;
+        let user = self.in_use()?;
         if let (Some(_), true) = (user, namespace != pid_namespace()) {
             notes.push(format!("{} is shared with processes of another pid namespace", self.path.display()));
         }

@@ -10,12 +10,8 @@ use crate::error::{Code, Error, Result};
 
 /// Words of a slot.
 mod word {
-    /// The pid of its last owner, as that one sees itself.
-    pub const PID: usize = 0;
-    /// How often the slot was claimed.
-    pub const GENERATION: usize = 1;
     /// When it was last claimed, seconds since the epoch.
-    pub const SINCE: usize = 2;
+    pub const SINCE: usize = 0;
 }
 
 /// A live process that has claimed a slot.
@@ -48,9 +44,7 @@ pub fn claim(mem: &Mem, geometry: &Geometry, lock: &LockFile) -> Result<u32> {
 fn enter(mem: &Mem, geometry: &Geometry, slot: u32) -> std::result::Result<(), Damaged> {
     let at = geometry.slots_at + slot as usize * SLOT;
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    mem.store(at + word::PID, u64::from(std::process::id()))?;
-    mem.store(at + word::SINCE, now)?;
-    mem.store(at + word::GENERATION, mem.load(at + word::GENERATION)?.wrapping_add(1))
+    mem.store(at + word::SINCE, now)
 }
 
 /// Whether another process than this one lives in any slot.

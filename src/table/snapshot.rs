@@ -28,7 +28,7 @@ const PEER: usize = 8;
 /// Bytes of text that fit into the peer's own words.
 const INLINE: usize = 3 * WORD;
 /// Longest text of a peer in bytes, whole words.
-pub const MAX_TEXT: usize = 120;
+pub const MAX_TEXT: usize = super::address::MAX_TEXT_BYTES;
 
 /// What a table remembers of an upstream beside its configuration.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -303,7 +303,7 @@ impl View {
             peers,
             record: identity as u32,
             name_len: (identity >> 32) as u8 as usize,
-            method: Method::NAMES.get(((identity >> 40) as u8 as usize).wrapping_sub(1)).map(|&(_, method)| method),
+            method: Method::numbered((identity >> 40) as u8 as u32),
             hash_id: HashId::NAMES.get((identity >> 48) as u8 as usize).ok_or(Damaged)?.1,
             flags: Flags((identity >> 56) as u8),
             peers_at: (places >> 32) as usize,

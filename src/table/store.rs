@@ -46,10 +46,13 @@ pub enum Edit {
     Remove,
 }
 
+/// What a caller reads when too many changes met one read.
+pub const CHANGING: &str = "the table is changing: try again";
+
 impl From<Unread> for Error {
     fn from(unread: Unread) -> Self {
         match unread {
-            Unread::Changing => Error::new(Code::Changing, "the table is changing: try again"),
+            Unread::Changing => Error::new(Code::Changing, CHANGING),
             Unread::Damaged => Damaged.into(),
         }
     }
