@@ -25,7 +25,13 @@ local _M = { _VERSION = library.version }
 if not C then
     -- Without the library every function says so, instead of require throwing in the middle of a configuration.
     local function missing() return nil, library.why end
-    return setmetatable(_M, { __index = function() return missing end })
+    for _, name in ipairs {
+        "setup", "start", "find", "tried", "add_peer", "set_peer", "delete_peer", "set_upstream", "delete_upstream",
+        "status",
+    } do
+        _M[name] = missing
+    end
+    return _M
 end
 
 local NOT_FOUND = tonumber(ffi.cast("int", C.DYUPS_NOT_FOUND))
