@@ -3,9 +3,9 @@
 use crate::config::json;
 use crate::error::Result;
 use crate::process;
-use crate::shm::GRANULE;
 use crate::shm::layout::{LAYOUT, state};
 use crate::shm::lock::Holder;
+use crate::shm::{GRANULE, Memory};
 use crate::table::snapshot::Flags;
 use crate::table::store::{Stored, Table};
 use serde_json::{Value, json};

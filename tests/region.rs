@@ -8,7 +8,7 @@ use common::*;
 use dyups::error::{Code, Error, Result};
 use dyups::shm::layout::{LAYOUT, MAGIC, SLOTS, fixed, state};
 use dyups::shm::lock::{FIRST_SLOT, LockFile, WRITER};
-use dyups::shm::{Damaged, Writer};
+use dyups::shm::{Damaged, Memory, Writer};
 use dyups::table::directory::Directory;
 use dyups::table::store::Table;
 use std::ffi::CString;
@@ -131,7 +131,7 @@ fn put(table: &Table, name: &str, server: &str, wait: Duration) -> Result<&'stat
 
 /// What a writer that dies in the middle of making an upstream leaves.
 fn half_a_change(writer: &Writer<'_>) -> Result<(), Error> {
-    let directory = Directory::new(writer.region());
+    let directory = Directory::over(writer.mem(), writer.geometry());
     writer.begin()?;
     writer.allocate(&[7; 1000])?;
     let record = directory.free_record()?.ok_or(Damaged)?;

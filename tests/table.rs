@@ -9,7 +9,7 @@ use dyups::balance::pick::{Ask, Handle, Miss, Picked, Tried};
 use dyups::balance::{HashId, Method};
 use dyups::config::peer::PeerPatch;
 use dyups::error::Code;
-use dyups::shm::Region;
+use dyups::shm::{Memory, Region};
 use dyups::shm::layout::state;
 use dyups::shm::versioned::Unread;
 use dyups::table::directory::{self, Directory, stamp_at};

@@ -6,7 +6,7 @@
 use super::Method;
 use super::chash::{self, Base, Pick};
 use crate::shm::versioned::{TRIES, Unread};
-use crate::shm::{Damaged, Mem, Stamp};
+use crate::shm::{Damaged, Mem, Memory, Stamp};
 use crate::table::directory::{Directory, counter_at, stamp_at};
 use crate::table::snapshot::{Flags, Group, MAX_TEXT, RingWords, View};
 use crate::table::store::Table;

@@ -5,7 +5,8 @@
 //! dense, so the pages that were once reserved are used again before new ones are.
 
 use super::layout::{Geometry, state};
-use super::mem::{Damaged, Mem, WORD};
+use super::mem::WORD;
+use super::memory::{Damaged, Memory};
 use super::versioned::GRANULE;
 
 const GRANULE_WORDS: usize = GRANULE / WORD;
@@ -17,14 +18,14 @@ pub fn granules_of(words: usize) -> usize {
 
 /// The allocator's view of a region; it lives as long as one change.
 #[derive(Debug)]
-pub struct Arena<'a> {
-    mem: &'a Mem,
+pub struct Arena<'a, M> {
+    mem: &'a M,
     geometry: &'a Geometry,
 }
 
-impl<'a> Arena<'a> {
+impl<'a, M: Memory> Arena<'a, M> {
     /// The arena of the region. The caller holds the writer lock.
-    pub fn new(mem: &'a Mem, geometry: &'a Geometry) -> Self {
+    pub fn new(mem: &'a M, geometry: &'a Geometry) -> Self {
         Arena { mem, geometry }
     }
 
@@ -61,10 +62,10 @@ impl<'a> Arena<'a> {
     /// Makes the bitmap say what `taken` says: the end of a repair.
     pub fn rebuild(&self, taken: &Marks) -> Result<(), Damaged> {
         for (i, &bits) in taken.bits.iter().enumerate() {
-            self.mem.store(self.geometry.granule_bits_at + i, bits)?;
+            self.mem.amend(self.geometry.granule_bits_at + i, bits)?;
         }
-        self.mem.store(state::LOWEST_FREE, self.geometry.heap_at as u64)?;
-        self.mem.store(state::USED, taken.count as u64)
+        self.mem.amend(state::LOWEST_FREE, taken.lowest_free() as u64)?;
+        self.mem.amend(state::USED, taken.count as u64)
     }
 
     /// First run of `count` zero bits at or after granule `from`.
@@ -133,6 +134,12 @@ impl Marks {
         true
     }
 
+    /// The first granule of the heap that is not marked.
+    fn lowest_free(&self) -> usize {
+        let taken = |granule: &usize| self.bits[granule / 64] >> (granule % 64) & 1 == 1;
+        (self.heap_at..self.granules).find(|granule| !taken(granule)).unwrap_or(self.granules)
+    }
+
     /// Takes back what [`Marks::mark`] marked.
     pub fn unmark(&mut self, block: u32, words: usize) {
         let (first, count) = (block as usize, granules_of(words));
@@ -144,10 +151,10 @@ impl Marks {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::shm::mem::tests::scratch;
+    use crate::shm::mem::{Mem, tests::scratch};
     use proptest::prelude::*;
 
-    fn with_arena<T>(body: impl FnOnce(&Arena<'_>, &Mem, &Geometry) -> T) -> T {
+    fn with_arena<T>(body: impl FnOnce(&Arena<'_, Mem>, &Mem, &Geometry) -> T) -> T {
         let geometry = Geometry::of(512 * 1024).expect("allowed");
         let mem = scratch(geometry.size as usize);
         body(&Arena::new(&mem, &geometry), &mem, &geometry)

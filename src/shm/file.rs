@@ -132,3 +132,17 @@ pub fn explain(path: &Path, error: &io::Error) -> Error {
     };
     Error::new(Code::System, message)
 }
+
+/// One sentence about memory that could not be had.
+pub fn full(path: &Path, error: &io::Error) -> Error {
+    match error.raw_os_error() {
+        Some(libc::ENOSPC) => Error::new(
+            Code::Full,
+            format!(
+                "the file system of {} is full: make room there, or name another place with shm_path",
+                path.display()
+            ),
+        ),
+        _ => explain(path, error),
+    }
+}

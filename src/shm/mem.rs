@@ -3,27 +3,26 @@
 //! This file holds the only loads and stores of shared memory. Whatever an offset read from the region claims, an
 //! access outside is [`Damaged`], and a store is a whole word: that is all that the rest of the crate has to trust.
 
+use super::memory::{Damaged, Memory};
+use super::reserve::Reserved;
 use std::io;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 /// Bytes in a word, the unit of every offset in the region.
 pub const WORD: usize = 8;
 /// Bytes in a page, the unit in which memory is reserved.
 pub const PAGE: usize = 4096;
 
-/// Something read from the region cannot be true: an offset outside of it, a length that does not fit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Damaged;
-
 /// A mapping shared between processes, never unmapped while this value lives.
 #[derive(Debug)]
 pub struct Mem {
     base: NonNull<AtomicU64>,
     words: usize,
+    reserved: Reserved,
 }
 
-// SAFETY: all access goes through atomics; `base` and `words` never change after `map`.
+// SAFETY: all access goes through atomics; `base` and `words` never change after `map`, and `reserved` is Sync by itself.
 unsafe impl Send for Mem {}
 // SAFETY: as above.
 unsafe impl Sync for Mem {}
@@ -48,12 +47,8 @@ impl Mem {
             return Err(io::Error::last_os_error());
         }
         let base = NonNull::new(base.cast()).ok_or_else(|| io::Error::other("mapped at address 0"))?;
-        Ok(Mem { base, words: bytes / WORD })
-    }
-
-    /// The size in words.
-    pub fn words(&self) -> usize {
-        self.words
+        let words = bytes / WORD;
+        Ok(Mem { base, words, reserved: Reserved::none(words) })
     }
 
     #[inline(always)]
@@ -66,40 +61,6 @@ impl Mem {
         Ok(unsafe { self.base.add(index).as_ref() })
     }
 
-    /// A relaxed load. Order comes from [`super::versioned`] or from the lock.
-    #[inline(always)]
-    pub fn load(&self, index: usize) -> Result<u64, Damaged> {
-        Ok(self.word(index)?.load(Ordering::Relaxed))
-    }
-
-    /// A load that sees all that was stored before the matching [`Mem::publish`].
-    #[inline(always)]
-    pub fn load_acquire(&self, index: usize) -> Result<u64, Damaged> {
-        Ok(self.word(index)?.load(Ordering::Acquire))
-    }
-
-    /// A relaxed store.
-    #[inline(always)]
-    pub fn store(&self, index: usize, value: u64) -> Result<(), Damaged> {
-        self.word(index)?.store(value, Ordering::Relaxed);
-        Ok(())
-    }
-
-    /// A store that makes all stores before it visible to whoever sees it, and that none after it overtakes: a block
-    /// which the old value led to may be written again right away (see the protocol in [`super`]).
-    #[inline]
-    pub fn publish(&self, index: usize, value: u64) -> Result<(), Damaged> {
-        self.word(index)?.store(value, Ordering::Release);
-        std::sync::atomic::fence(Ordering::SeqCst);
-        Ok(())
-    }
-
-    /// Adds to a counter that many processes share and returns what it was.
-    #[inline(always)]
-    pub fn add(&self, index: usize, value: u64) -> Result<u64, Damaged> {
-        Ok(self.word(index)?.fetch_add(value, Ordering::Relaxed))
-    }
-
     /// `len` words from `index` on: one check for all of them.
     fn slice(&self, index: usize, len: usize) -> Result<&[AtomicU64], Damaged> {
         if index.checked_add(len).is_none_or(|end| end > self.words) {
@@ -109,23 +70,31 @@ impl Mem {
         Ok(unsafe { std::slice::from_raw_parts(self.base.add(index).as_ptr(), len) })
     }
 
-    /// Reads words from `index` on into `values`, each by a relaxed load: as a whole they may be a mixture of versions.
-    pub fn load_all(&self, index: usize, values: &mut [u64]) -> Result<(), Damaged> {
-        let words = self.slice(index, values.len())?;
-        values.iter_mut().zip(words).for_each(|(value, word)| *value = word.load(Ordering::Relaxed));
-        Ok(())
+    /// The one way in which a word changes.
+    #[inline(always)]
+    #[cfg_attr(feature = "killpoints", track_caller)]
+    fn put(word: &AtomicU64, value: u64, order: Ordering) {
+        #[cfg(feature = "killpoints")]
+        super::kill::storing();
+        word.store(value, order);
     }
 
-    /// Writes `values` from `index` on, relaxed.
-    pub fn store_all(&self, index: usize, values: &[u64]) -> Result<(), Damaged> {
-        let words = self.slice(index, values.len())?;
-        values.iter().zip(words).for_each(|(&value, word)| word.store(value, Ordering::Relaxed));
-        Ok(())
+    /// The one way in which a word is read.
+    #[inline(always)]
+    fn get(word: &AtomicU64, order: Ordering) -> u64 {
+        #[cfg(feature = "killpoints")]
+        super::kill::loading();
+        word.load(order)
+    }
+
+    /// All pages are backed with memory already: the file was allocated as a whole.
+    pub fn all_reserved(&self) {
+        self.reserved.all();
     }
 
     /// Has the kernel back the pages of `words` words from `index` on with memory, so that no touch of them can be
     /// answered by SIGBUS. `ENOSPC` when there is none left; `Unsupported` before Linux 5.14.
-    pub fn reserve(&self, index: usize, words: usize) -> io::Result<()> {
+    pub fn populate(&self, index: usize, words: usize) -> io::Result<()> {
         if words == 0 || index.checked_add(words).is_none_or(|end| end > self.words) {
             return Err(io::Error::from(io::ErrorKind::InvalidInput));
         }
@@ -152,6 +121,72 @@ impl Mem {
         let start = format!("{:x}-", self.base.as_ptr() as usize);
         std::fs::read_to_string("/proc/self/maps")
             .is_ok_and(|maps| maps.lines().any(|line| line.starts_with(&start) && line.ends_with(" (deleted)")))
+    }
+}
+
+impl Memory for Mem {
+    fn words(&self) -> usize {
+        self.words
+    }
+
+    #[inline(always)]
+    fn load(&self, index: usize) -> Result<u64, Damaged> {
+        Ok(Self::get(self.word(index)?, Ordering::Relaxed))
+    }
+
+    #[inline(always)]
+    fn load_acquire(&self, index: usize) -> Result<u64, Damaged> {
+        Ok(Self::get(self.word(index)?, Ordering::Acquire))
+    }
+
+    #[inline(always)]
+    fn store(&self, index: usize, value: u64) -> Result<(), Damaged> {
+        Self::put(self.word(index)?, value, Ordering::Relaxed);
+        Ok(())
+    }
+
+    #[inline]
+    fn publish(&self, index: usize, value: u64) -> Result<(), Damaged> {
+        Self::put(self.word(index)?, value, Ordering::Release);
+        self.fence();
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn add(&self, index: usize, value: u64) -> Result<u64, Damaged> {
+        let word = self.word(index)?;
+        #[cfg(feature = "killpoints")]
+        super::kill::storing();
+        Ok(word.fetch_add(value, Ordering::Relaxed))
+    }
+
+    fn load_all(&self, index: usize, values: &mut [u64]) -> Result<(), Damaged> {
+        let words = self.slice(index, values.len())?;
+        values.iter_mut().zip(words).for_each(|(value, word)| *value = Self::get(word, Ordering::Relaxed));
+        Ok(())
+    }
+
+    fn store_all(&self, index: usize, values: &[u64]) -> Result<(), Damaged> {
+        // A loop, since a closure would hide who called.
+        for (word, &value) in self.slice(index, values.len())?.iter().zip(values) {
+            Self::put(word, value, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn fence_loads(&self) {
+        fence(Ordering::Acquire);
+    }
+
+    #[inline(always)]
+    fn fence(&self) {
+        fence(Ordering::SeqCst);
+    }
+
+    fn reserve(&self, index: usize, words: usize) -> io::Result<()> {
+        self.reserved
+            .reserve(index, words, |first, words| self.populate(first, words.min(self.words.saturating_sub(first))))
     }
 }
 
@@ -193,7 +228,7 @@ pub(crate) mod tests {
         assert_eq!(mem.load_all(usize::MAX, &mut copy), Err(Damaged));
         assert_eq!((mem.load_all(509, &mut copy), copy), (Ok(()), [0, 0, 7]));
         assert_eq!(mem.load_all(512, &mut []), Ok(()));
-        assert!(mem.reserve(0, 513).is_err());
+        assert!(mem.populate(0, 513).is_err());
     }
 
     #[test]

@@ -40,16 +40,22 @@
 //! else by now, and no more than that.
 
 pub mod arena;
+pub mod change;
 pub mod file;
+#[cfg(feature = "killpoints")]
+pub mod kill;
 pub mod layout;
 pub mod lock;
 pub mod mem;
+pub mod memory;
 pub mod region;
 pub mod reserve;
 pub mod slots;
 pub mod versioned;
 
-pub use mem::{Damaged, Mem, WORD};
+pub use change::Change;
+pub use mem::{Mem, WORD};
+pub use memory::{Damaged, Memory};
 pub use region::{Region, Writer};
 pub use versioned::{GRANULE, Stamp};
 

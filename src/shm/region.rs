@@ -1,11 +1,11 @@
 //! The region: a named file that outlives every process, found or made, checked, and mapped.
 
-use super::arena::{Arena, Marks};
+use super::change::Change;
 use super::file;
 use super::layout::{Geometry, LAYOUT, MAGIC, fixed, state};
 use super::lock::{CREATION, Guard, Holder, LockFile, WRITER};
-use super::mem::{Damaged, Mem, WORD};
-use super::reserve::Reserved;
+use super::mem::{Mem, WORD};
+use super::memory::{Damaged, Memory};
 use super::slots::{self, Worker};
 use crate::error::{Code, Error, Result};
 use std::fs::File;
@@ -13,7 +13,6 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{Ordering, fence};
 use std::time::Duration;
 
 /// How long `open` waits for another process that is making the region.
@@ -24,7 +23,6 @@ const CREATION_WAIT: Duration = Duration::from_secs(5);
 pub struct Region {
     mem: Mem,
     geometry: Geometry,
-    reserved: Reserved,
     lock: Arc<LockFile>,
     path: PathBuf,
     /// Device and inode of the file, to notice that the path means another one by now.
@@ -97,9 +95,9 @@ impl Region {
             Header::Sound => {
                 let geometry = Geometry::of(meta.len()).map_err(Error::invalid)?;
                 let mem = Mem::map(&file, meta.len() as usize).map_err(|error| file::explain(path, &error))?;
-                let reserved = reserve(&file, &mem, &geometry).map_err(|error| full(path, &error))?;
+                reserve(&file, &mem, &geometry).map_err(|error| file::full(path, &error))?;
                 let identity = (meta.dev(), meta.ino());
-                Ok(Some(Region { mem, geometry, reserved, lock: lock.clone(), path: path.to_owned(), identity }))
+                Ok(Some(Region { mem, geometry, lock: lock.clone(), path: path.to_owned(), identity }))
             }
             Header::OtherBoot => {
                 notes.push(format!("{at} is of an earlier boot: it is made anew"));
@@ -151,17 +149,11 @@ impl Region {
     fn create_at(unborn: &Path, path: &Path, geometry: Geometry, lock: &Arc<LockFile>) -> Result<Region> {
         let file = file::create_new(unborn)?;
         let meta = file.metadata().map_err(|error| file::explain(unborn, &error))?;
-        file.set_len(geometry.size).map_err(|error| full(path, &error))?;
+        file.set_len(geometry.size).map_err(|error| file::full(path, &error))?;
         let mem = Mem::map(&file, geometry.size as usize).map_err(|error| file::explain(unborn, &error))?;
-        let reserved = reserve(&file, &mem, &geometry).map_err(|error| full(path, &error))?;
-        let region = Region {
-            mem,
-            geometry,
-            reserved,
-            lock: lock.clone(),
-            path: path.to_owned(),
-            identity: (meta.dev(), meta.ino()),
-        };
+        reserve(&file, &mem, &geometry).map_err(|error| file::full(path, &error))?;
+        let region =
+            Region { mem, geometry, lock: lock.clone(), path: path.to_owned(), identity: (meta.dev(), meta.ino()) };
         region.write_header()?;
         Ok(region)
     }
@@ -281,98 +273,36 @@ impl Region {
     /// Takes the writer lock, trying for at most `wait`.
     pub fn writer(&self, wait: Duration) -> Result<Writer<'_>> {
         let guard = self.lock.lock(WRITER, wait)?;
-        Ok(Writer { region: self, _guard: guard })
+        let change = Change::new(&self.mem, &self.geometry, &self.path);
+        Ok(Writer { change, _guard: guard })
     }
 }
 
 /// The right to change the region; dropping it frees the lock.
-///
-/// Between [`Writer::begin`] and [`Writer::end`] the region says that a change is under way. A writer that dies, panics or
-/// returns in between leaves that word, and the next one repairs before it does anything else.
 #[derive(Debug)]
 pub struct Writer<'a> {
-    region: &'a Region,
+    change: Change<'a, Mem>,
     _guard: Guard<'a>,
 }
 
-impl<'a> Writer<'a> {
-    /// The region.
-    pub fn region(&self) -> &'a Region {
-        self.region
-    }
+impl<'a> std::ops::Deref for Writer<'a> {
+    type Target = Change<'a, Mem>;
 
-    /// Whether a writer before this one did not come to its end.
-    pub fn needs_repair(&self) -> Result<bool, Damaged> {
-        Ok(self.region.mem.load(state::WRITING)? != 0)
-    }
-
-    /// Says that a change is under way.
-    pub fn begin(&self) -> Result<(), Damaged> {
-        self.region.mem.store(state::WRITING, u64::from(std::process::id()))?;
-        // No store of the change may come before this one.
-        fence(Ordering::SeqCst);
-        Ok(())
-    }
-
-    /// Says that the region is whole again.
-    pub fn end(&self) -> Result<(), Damaged> {
-        fence(Ordering::SeqCst);
-        self.region.mem.store(state::WRITING, 0)
-    }
-
-    /// Copies `image` into a new block.
-    pub fn allocate(&self, image: &[u64]) -> Result<u32> {
-        let region = self.region;
-        let arena = Arena::new(&region.mem, &region.geometry);
-        let Some(block) = arena.take(image.len())? else { return Err(self.no_room(image.len())) };
-        let at = block as usize * super::GRANULE_WORDS;
-        match region.reserved.reserve(&region.mem, at, image.len()).map_err(|error| full(&region.path, &error)) {
-            Ok(()) => {
-                region.mem.store_all(at, image)?;
-                Ok(block)
-            }
-            Err(error) => {
-                arena.give_back(block, image.len())?;
-                Err(error)
-            }
-        }
-    }
-
-    /// Gives back a block of `words` words that nothing leads to any more.
-    pub fn free(&self, block: u32, words: usize) -> Result<(), Damaged> {
-        Arena::new(&self.region.mem, &self.region.geometry).give_back(block, words)
-    }
-
-    /// Makes the heap hold what `marks` has marked, and nothing else.
-    pub fn rebuild(&self, marks: &Marks) -> Result<(), Damaged> {
-        Arena::new(&self.region.mem, &self.region.geometry).rebuild(marks)
-    }
-
-    fn no_room(&self, words: usize) -> Error {
-        let heap = self.region.geometry.heap_bytes();
-        let used = self.region.mem.load(state::USED).unwrap_or(0).saturating_mul(super::GRANULE as u64);
-        Error::new(
-            Code::Full,
-            format!(
-                "the region is full: {} bytes wanted in one piece, {} of {heap} are free: set a larger shm_size and restart \
-                 nginx",
-                words * WORD,
-                heap.saturating_sub(used)
-            ),
-        )
+    fn deref(&self) -> &Self::Target {
+        &self.change
     }
 }
 
 /// Reserves what every user of the region writes to: all before the heap, or, where the kernel cannot do that by parts
 /// (before Linux 5.14), the whole file.
-fn reserve(file: &File, mem: &Mem, geometry: &Geometry) -> io::Result<Reserved> {
-    match mem.reserve(0, geometry.metadata_words()) {
-        Ok(()) => Ok(Reserved::none(mem)),
+fn reserve(file: &File, mem: &Mem, geometry: &Geometry) -> io::Result<()> {
+    match mem.populate(0, geometry.metadata_words()) {
         Err(error) if error.kind() == io::ErrorKind::Unsupported => {
             file::allocate(file, geometry.size)?;
-            Ok(Reserved::all(mem))
+            mem.all_reserved();
+            Ok(())
         }
-        Err(error) => Err(error),
+        done => done,
     }
 }
 
@@ -439,17 +369,4 @@ fn boot_id() -> [u64; 2] {
 /// Inode of this process's pid namespace; 0 where /proc does not tell.
 fn pid_namespace() -> u64 {
     std::fs::metadata("/proc/self/ns/pid").map_or(0, |meta| meta.ino())
-}
-
-fn full(path: &Path, error: &io::Error) -> Error {
-    match error.raw_os_error() {
-        Some(libc::ENOSPC) => Error::new(
-            Code::Full,
-            format!(
-                "the file system of {} is full: make room there, or name another place with shm_path",
-                path.display()
-            ),
-        ),
-        _ => file::explain(path, error),
-    }
 }

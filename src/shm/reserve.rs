@@ -3,7 +3,7 @@
 //! Private to each process, though a page that one has reserved is there for all: what the region says about itself is not
 //! trusted, and asking the kernel again is cheap. A forked worker inherits what its master knew.
 
-use super::mem::{Mem, WORD};
+use super::mem::WORD;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -15,26 +15,28 @@ const CHUNK: usize = 256 * 1024 / WORD;
 pub struct Reserved(Box<[AtomicU64]>);
 
 impl Reserved {
-    /// Nothing is reserved yet.
-    pub fn none(mem: &Mem) -> Self {
-        Reserved((0..mem.words().div_ceil(CHUNK).div_ceil(64)).map(|_| AtomicU64::new(0)).collect())
+    /// Nothing of a mapping of `words` words is reserved yet.
+    pub fn none(words: usize) -> Self {
+        Reserved((0..words.div_ceil(CHUNK).div_ceil(64)).map(|_| AtomicU64::new(0)).collect())
     }
 
     /// All is: the file was allocated as a whole, as this kernel cannot do it by parts.
-    pub fn all(mem: &Mem) -> Self {
-        let all = Self::none(mem);
-        all.0.iter().for_each(|bits| bits.store(u64::MAX, Ordering::Relaxed));
-        all
+    pub fn all(&self) {
+        self.0.iter().for_each(|bits| bits.store(u64::MAX, Ordering::Relaxed));
     }
 
-    /// Has the kernel back `words` words from `at` on. `ENOSPC` when the file system is full.
-    pub fn reserve(&self, mem: &Mem, at: usize, words: usize) -> io::Result<()> {
+    /// Has `populate` (first word, words) back the chunks that `words` words from `at` on touch, unless they are.
+    pub fn reserve(
+        &self,
+        at: usize,
+        words: usize,
+        populate: impl Fn(usize, usize) -> io::Result<()>,
+    ) -> io::Result<()> {
         for chunk in at / CHUNK..(at + words).div_ceil(CHUNK) {
             let Some(bits) = self.0.get(chunk / 64) else { return Err(io::Error::from(io::ErrorKind::InvalidInput)) };
             let bit = 1 << (chunk % 64);
             if bits.load(Ordering::Relaxed) & bit == 0 {
-                let first = chunk * CHUNK;
-                mem.reserve(first, CHUNK.min(mem.words() - first))?;
+                populate(chunk * CHUNK, CHUNK)?;
                 bits.fetch_or(bit, Ordering::Relaxed);
             }
         }
@@ -45,13 +47,28 @@ impl Reserved {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::shm::mem::tests::scratch;
+    use std::cell::RefCell;
 
     #[test]
-    fn what_lies_outside_is_not_reserved() {
-        let mem = scratch(1 << 20);
-        let reserved = Reserved::none(&mem);
-        assert!(reserved.reserve(&mem, 0, mem.words()).is_ok());
-        assert!(reserved.reserve(&mem, 64 * CHUNK, 1).is_err());
+    fn each_chunk_is_populated_once() {
+        let reserved = Reserved::none(8 * CHUNK);
+        let populated = RefCell::new(Vec::new());
+        let reserve = |at, words| {
+            reserved.reserve(at, words, |first, words| {
+                populated.borrow_mut().push((first, words));
+                Ok(())
+            })
+        };
+        assert!(reserve(CHUNK - 1, 2).is_ok());
+        assert!(reserve(CHUNK, CHUNK + 1).is_ok());
+        assert_eq!(*populated.borrow(), [0, CHUNK, 2 * CHUNK].map(|first| (first, CHUNK)));
+        assert!(reserve(64 * CHUNK, 1).is_err(), "outside");
+    }
+
+    #[test]
+    fn what_could_not_be_populated_is_asked_for_again() {
+        let reserved = Reserved::none(CHUNK);
+        assert!(reserved.reserve(0, 1, |_, _| Err(io::Error::from(io::ErrorKind::StorageFull))).is_err());
+        assert!(reserved.reserve(0, 1, |_, _| Ok(())).is_ok());
     }
 }

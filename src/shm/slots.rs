@@ -5,7 +5,7 @@
 
 use super::layout::{Geometry, SLOT, SLOTS};
 use super::lock::{FIRST_SLOT, Holder, LockFile};
-use super::mem::{Damaged, Mem};
+use super::memory::{Damaged, Memory};
 use crate::error::{Code, Error, Result};
 
 /// Words of a slot.
@@ -26,7 +26,7 @@ pub struct Worker {
 }
 
 /// Claims the first free slot for the rest of this process's life.
-pub fn claim(mem: &Mem, geometry: &Geometry, lock: &LockFile) -> Result<u32> {
+pub fn claim(mem: &impl Memory, geometry: &Geometry, lock: &LockFile) -> Result<u32> {
     for slot in 0..SLOTS as u32 {
         if lock.keep(FIRST_SLOT + slot)? {
             enter(mem, geometry, slot)?;
@@ -41,7 +41,7 @@ pub fn claim(mem: &Mem, geometry: &Geometry, lock: &LockFile) -> Result<u32> {
     ))
 }
 
-fn enter(mem: &Mem, geometry: &Geometry, slot: u32) -> std::result::Result<(), Damaged> {
+fn enter(mem: &impl Memory, geometry: &Geometry, slot: u32) -> std::result::Result<(), Damaged> {
     let at = geometry.slots_at + slot as usize * SLOT;
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs());
     mem.store(at + word::SINCE, now)
@@ -53,7 +53,7 @@ pub fn others_live(lock: &LockFile) -> Result<Option<Holder>> {
 }
 
 /// All live workers; `own` is this process's slot, whose lock it cannot see itself.
-pub fn live(mem: &Mem, geometry: &Geometry, lock: &LockFile, own: Option<u32>) -> Result<Vec<Worker>> {
+pub fn live(mem: &impl Memory, geometry: &Geometry, lock: &LockFile, own: Option<u32>) -> Result<Vec<Worker>> {
     let mut workers = Vec::new();
     for slot in 0..SLOTS as u32 {
         let holder = match own == Some(slot) {

@@ -5,13 +5,12 @@
 //! loads, copies out what it returns, and looks at the word again. Unchanged: no byte that it read was recycled. Changed:
 //! what it read may be anything, and is thrown away.
 //!
-//! Why that holds: the writer stores the new stamp, fences ([`Mem::publish`]), and only then frees and reuses the old
+//! Why that holds: the writer stores the new stamp, fences ([`Memory::publish`]), and only then frees and reuses the old
 //! block. A reader that saw one recycled byte has, after its own fence, to see the new stamp too. It is the seqlock of
 //! Hans-J. Boehm, "Can seqlocks get along with programming language memory models?" (2012), with the sequence number
 //! beside the pointer in one word, so that no reader ever meets an odd one.
 
-use super::mem::{Damaged, Mem};
-use std::sync::atomic::{Ordering, fence};
+use super::memory::{Damaged, Memory};
 
 /// Bits of a stamp that hold the block: granules of 64 bytes, so 4 GiB.
 const BLOCK_BITS: u32 = 26;
@@ -57,14 +56,14 @@ impl Stamp {
 
 /// Loads the stamp at `place`; what it leads to may be read from here on.
 #[inline(always)]
-pub fn begin(mem: &Mem, place: usize) -> Result<Stamp, Damaged> {
+pub fn begin(mem: &impl Memory, place: usize) -> Result<Stamp, Damaged> {
     mem.load_acquire(place).map(Stamp)
 }
 
 /// Whether all that was read since [`begin`] returned `stamp` belongs to it.
 #[inline(always)]
-pub fn holds(mem: &Mem, place: usize, stamp: Stamp) -> Result<bool, Damaged> {
-    fence(Ordering::Acquire);
+pub fn holds(mem: &impl Memory, place: usize, stamp: Stamp) -> Result<bool, Damaged> {
+    mem.fence_loads();
     Ok(mem.load(place)? == stamp.0)
 }
 
@@ -79,7 +78,7 @@ pub enum Unread {
 
 /// Calls `read` with the stamp at `place` until the stamp outlives the call, at most [`TRIES`] times.
 pub fn read<T>(
-    mem: &Mem,
+    mem: &impl Memory,
     place: usize,
     mut read: impl FnMut(Stamp) -> Result<T, Damaged>,
 ) -> Result<(T, Stamp), Unread> {
@@ -97,6 +96,7 @@ pub fn read<T>(
 mod tests {
     use super::*;
     use crate::shm::mem::{PAGE, tests::scratch};
+    use std::sync::atomic::Ordering;
 
     #[test]
     fn a_stamp_keeps_block_and_generation_apart() {

@@ -11,7 +11,7 @@
 use super::snapshot::View;
 use crate::shm::layout::{Geometry, state};
 use crate::shm::versioned::{self, TRIES, Unread};
-use crate::shm::{Damaged, Mem, Region, Stamp};
+use crate::shm::{Damaged, Mem, Memory, Region, Stamp};
 
 /// Words of a record.
 mod word {
@@ -43,9 +43,9 @@ pub fn counter_at(geometry: &Geometry, record: u32) -> usize {
 }
 
 /// The directory of a region.
-#[derive(Clone, Copy, Debug)]
-pub struct Directory<'a> {
-    mem: &'a Mem,
+#[derive(Debug)]
+pub struct Directory<'a, M = Mem> {
+    mem: &'a M,
     geometry: &'a Geometry,
 }
 
@@ -68,7 +68,15 @@ impl<'a> Directory<'a> {
     /// The directory of `region`.
     #[inline(always)]
     pub fn new(region: &'a Region) -> Self {
-        Directory { mem: region.mem(), geometry: region.geometry() }
+        Directory::over(region.mem(), region.geometry())
+    }
+}
+
+impl<'a, M: Memory> Directory<'a, M> {
+    /// The directory in `mem`.
+    #[inline(always)]
+    pub fn over(mem: &'a M, geometry: &'a Geometry) -> Self {
+        Directory { mem, geometry }
     }
 
     /// The record and the snapshot of `name`, tombstones included.
@@ -165,7 +173,7 @@ impl<'a> Directory<'a> {
 }
 
 /// What the writer does to the directory. Each step leaves it whole; the caller holds the writer lock.
-impl Directory<'_> {
+impl<M: Memory> Directory<'_, M> {
     /// A record that is free, `None` when all are taken.
     pub fn free_record(&self) -> Result<Option<u32>, Damaged> {
         let lowest = (self.mem.load(state::LOWEST_RECORD)? as usize).min(self.geometry.records);
@@ -279,11 +287,13 @@ impl Directory<'_> {
             }
         }
         for (index, &bits) in seen.iter().enumerate() {
-            self.mem.store(self.geometry.record_bits_at + index, bits)?;
+            self.mem.amend(self.geometry.record_bits_at + index, bits)?;
         }
         let lost = self.empty_all_but(&seen)?;
-        self.mem.store(state::LOWEST_RECORD, 0)?;
-        self.mem.store(state::RECORDS, count)?;
+        let full = seen.iter().take_while(|&&bits| bits == u64::MAX).count();
+        let lowest = full * 64 + seen.get(full).map_or(0, |bits| bits.trailing_ones() as usize);
+        self.mem.amend(state::LOWEST_RECORD, lowest as u64)?;
+        self.mem.amend(state::RECORDS, count)?;
         Ok(lost)
     }
 

@@ -3,10 +3,12 @@
 //! - [`upstream`], [`peer`], [`address`], [`name`]: values, as an operator gives them
 //! - [`snapshot`]: how an upstream is laid out for readers
 //! - [`directory`]: from a name to its record
-//! - [`store`]: publishing, and repair
+//! - [`store`]: reading all of it, and one change
+//! - [`commit`]: how a change is written and published; repair
 //! - [`ops`]: what an operator can do
 
 pub mod address;
+pub mod commit;
 pub mod directory;
 pub mod name;
 pub mod ops;

@@ -21,7 +21,7 @@ use super::peer::{Peer, Status};
 use super::upstream::{MAX_PEERS, Upstream};
 use crate::balance::chash::{self, Ring, RingShape};
 use crate::balance::{HashId, Method, rr};
-use crate::shm::{Damaged, Mem, Stamp, WORD, versioned};
+use crate::shm::{Damaged, Mem, Memory, Stamp, WORD, versioned};
 
 /// Words of a peer.
 const PEER: usize = 8;
@@ -275,7 +275,7 @@ fn pack(bytes: &[u8]) -> Vec<u64> {
 
 /// Reads `len` bytes that [`pack`] wrote from word `at` on into the front of `out`.
 #[inline(always)]
-fn unpack(mem: &Mem, at: usize, len: usize, out: &mut [u8]) -> Result<(), Damaged> {
+fn unpack(mem: &impl Memory, at: usize, len: usize, out: &mut [u8]) -> Result<(), Damaged> {
     let out = out.get_mut(..len.next_multiple_of(WORD)).ok_or(Damaged)?;
     for (i, bytes) in out.as_chunks_mut::<WORD>().0.iter_mut().enumerate() {
         *bytes = mem.load(at + i)?.to_le_bytes();
@@ -288,7 +288,7 @@ impl View {
     ///
     /// The stamp is looked at again before anything that the header says is followed: a header that is being recycled could
     /// lead to memory that nobody has reserved, where even a load may end in SIGBUS.
-    pub fn read(mem: &Mem, place: usize, stamp: Stamp) -> Result<View, Damaged> {
+    pub fn read(mem: &impl Memory, place: usize, stamp: Stamp) -> Result<View, Damaged> {
         let at = stamp.word();
         if stamp.block() == 0 {
             return Err(Damaged);
@@ -334,7 +334,7 @@ impl View {
     }
 
     /// Whether this is the upstream called `name`.
-    pub fn is_named(&self, mem: &Mem, name: &[u8]) -> Result<bool, Damaged> {
+    pub fn is_named(&self, mem: &impl Memory, name: &[u8]) -> Result<bool, Damaged> {
         let mut own = [0; 256];
         unpack(mem, self.stamp.word() + 8, self.name_len, &mut own)?;
         Ok(&own[..self.name_len] == name)
@@ -342,7 +342,7 @@ impl View {
 
     /// The peer at `position` of the group's schedule.
     #[inline(always)]
-    pub fn scheduled(&self, mem: &Mem, schedule: &Schedule, position: u32) -> Result<u32, Damaged> {
+    pub fn scheduled(&self, mem: &impl Memory, schedule: &Schedule, position: u32) -> Result<u32, Damaged> {
         let position = position as usize;
         let index = match self.wide {
             false => (mem.load(schedule.at + position / 4)? >> (position % 4 * 16)) as u16 as u32,
@@ -358,19 +358,19 @@ impl View {
 
     /// The identity of a peer's address.
     #[inline(always)]
-    pub fn ident(&self, mem: &Mem, index: u32) -> Result<u64, Damaged> {
+    pub fn ident(&self, mem: &impl Memory, index: u32) -> Result<u64, Damaged> {
         mem.load(self.peer_word(index))
     }
 
     /// What a pick looks at.
     #[inline(always)]
-    pub fn bits(&self, mem: &Mem, index: u32) -> Result<PeerBits, Damaged> {
+    pub fn bits(&self, mem: &impl Memory, index: u32) -> Result<PeerBits, Damaged> {
         mem.load(self.peer_word(index) + 1).map(PeerBits)
     }
 
     /// Copies the text of a peer ("host:port") out; returns its length.
     #[inline(always)]
-    pub fn text(&self, mem: &Mem, index: u32, out: &mut [u8; MAX_TEXT]) -> Result<usize, Damaged> {
+    pub fn text(&self, mem: &impl Memory, index: u32, out: &mut [u8; MAX_TEXT]) -> Result<usize, Damaged> {
         let at = self.peer_word(index);
         let len = PeerBits(mem.load(at + 1)?).text_len();
         let from = match len <= INLINE {
@@ -386,13 +386,13 @@ impl View {
     }
 
     /// Reads the address of a peer.
-    pub fn address(&self, mem: &Mem, index: u32) -> Result<Address, Damaged> {
+    pub fn address(&self, mem: &impl Memory, index: u32) -> Result<Address, Damaged> {
         let mut text = [0; MAX_TEXT];
         let len = self.text(mem, index, &mut text)?;
         self.bits(mem, index)?.address(&text[..len], self.ident(mem, index)?)
     }
 
-    fn peer(&self, mem: &Mem, index: u32) -> Result<Peer, Damaged> {
+    fn peer(&self, mem: &impl Memory, index: u32) -> Result<Peer, Damaged> {
         let mut words = [0; PEER];
         mem.load_all(self.peer_word(index), &mut words)?;
         let bits = PeerBits(words[1]);
@@ -416,14 +416,14 @@ impl View {
     }
 
     /// Reads the name.
-    pub fn name(&self, mem: &Mem) -> Result<String, Damaged> {
+    pub fn name(&self, mem: &impl Memory) -> Result<String, Damaged> {
         let mut name = [0; 256];
         unpack(mem, self.stamp.word() + 8, self.name_len, &mut name)?;
         Ok(std::str::from_utf8(&name[..self.name_len]).map_err(|_| Damaged)?.to_owned())
     }
 
     /// Reads the whole upstream.
-    pub fn decode(&self, mem: &Mem) -> Result<Upstream, Damaged> {
+    pub fn decode(&self, mem: &impl Memory) -> Result<Upstream, Damaged> {
         let mut peers = Vec::with_capacity(self.peers as usize);
         for index in 0..self.peers {
             peers.push(self.peer(mem, index)?);
@@ -434,20 +434,20 @@ impl View {
 
 /// A ring's words in the mapping.
 #[derive(Clone, Copy, Debug)]
-pub struct RingWords<'a> {
-    mem: &'a Mem,
+pub struct RingWords<'a, M = Mem> {
+    mem: &'a M,
     at: usize,
 }
 
-impl<'a> RingWords<'a> {
+impl<'a, M: Memory> RingWords<'a, M> {
     /// The words of the ring at `place`.
     #[inline(always)]
-    pub fn new(mem: &'a Mem, place: &RingPlace) -> Self {
+    pub fn new(mem: &'a M, place: &RingPlace) -> Self {
         RingWords { mem, at: place.block as usize * crate::shm::GRANULE_WORDS }
     }
 }
 
-impl chash::Words for RingWords<'_> {
+impl<M: Memory> chash::Words for RingWords<'_, M> {
     #[inline(always)]
     fn word(&self, index: usize) -> Option<u64> {
         self.mem.load(self.at + index).ok()
@@ -458,7 +458,7 @@ impl chash::Words for RingWords<'_> {
     }
 }
 
-fn check_ring(mem: &Mem, ring: &RingPlace) -> Result<(), Damaged> {
+fn check_ring(mem: &impl Memory, ring: &RingPlace) -> Result<(), Damaged> {
     let at = ring.block as usize * crate::shm::GRANULE_WORDS;
     let fits = ring.block == 0 || ring.shape.is_sound() && at + ring.words() <= mem.words();
     if fits { Ok(()) } else { Err(Damaged) }
@@ -476,7 +476,7 @@ pub fn build_ring(upstream: &Upstream, group: Group) -> crate::error::Result<Opt
 /// What [`build_ring`] answers for `new`, made from the ring of `old` at `place`. `None`: it has to be built.
 ///
 /// The stamp that led to `place` must hold afterwards: else the ring may have been recycled while it was read.
-pub fn merge_ring(mem: &Mem, place: &RingPlace, old: &Upstream, new: &Upstream, group: Group) -> Option<Ring> {
+pub fn merge_ring(mem: &impl Memory, place: &RingPlace, old: &Upstream, new: &Upstream, group: Group) -> Option<Ring> {
     if place.block == 0 || old.hash_id != new.hash_id {
         return None;
     }

@@ -1,16 +1,15 @@
-//! How a new version of an upstream is published, and how a change that died half way is cleared away.
+//! The table: reading it whole, and changing one upstream at a time. What a change comes to is computed outside the lock;
+//! [`super::commit`] writes it.
 
-use super::directory::{self, Directory, stamp_at};
-use super::name;
-use super::snapshot::{Flags, Group, RingPlace, View, build_ring, encode, merge_ring, place};
+use super::commit::{self, Build, RingPlan};
+use super::directory::Directory;
+use super::snapshot::{Flags, Group, View, build_ring, encode, merge_ring};
 use super::upstream::Upstream;
 use crate::balance::Method;
-use crate::balance::chash::Ring;
 use crate::error::{Code, Error, Result};
-use crate::shm::arena::Marks;
 use crate::shm::layout::state;
 use crate::shm::versioned::Unread;
-use crate::shm::{Damaged, Mem, Region, Writer};
+use crate::shm::{Damaged, Mem, Memory, Region, Writer};
 use std::borrow::Borrow;
 use std::time::Duration;
 
@@ -81,20 +80,6 @@ enum Step {
     Remove,
 }
 
-/// A version that lacks nothing but its places in the region.
-struct Build {
-    image: Vec<u64>,
-    rings: [RingPlan; 2],
-    /// It is an error if there is no room for the rings.
-    must: bool,
-}
-
-enum RingPlan {
-    None,
-    Keep(RingPlace),
-    Build(Ring),
-}
-
 impl<R: Borrow<Region>> Table<R> {
     /// The table in `region`.
     pub fn new(region: R) -> Self {
@@ -147,7 +132,7 @@ impl<R: Borrow<Region>> Table<R> {
             true => early,
             false => self.plan(name, &change)?,
         };
-        self.commit(&writer, name, plan)
+        Self::commit(&writer, name, plan)
     }
 
     /// Becomes the writer, and repairs what the last one left if it did not come to its end.
@@ -191,59 +176,12 @@ impl<R: Borrow<Region>> Table<R> {
         Ok(Plan { base, step })
     }
 
-    fn commit(&self, writer: &Writer<'_>, name: &str, plan: Plan) -> Result<()> {
+    fn commit(writer: &Writer<'_>, name: &str, plan: Plan) -> Result<()> {
         match (plan.step, plan.base) {
-            (Step::Put(build), base) => self.put(writer, name, build, base),
-            (Step::Remove, Base(Some((record, view)))) => self.remove(writer, record, &view),
+            (Step::Put(build), Base(old)) => commit::put(writer, name, build, old),
+            (Step::Remove, Base(Some((record, view)))) => commit::remove(writer, record, &view),
             (Step::Remove, Base(None)) | (Step::Keep, _) => Ok(()),
         }
-    }
-
-    fn put(&self, writer: &Writer<'_>, name: &str, build: Build, base: Base) -> Result<()> {
-        let directory = Directory::new(self.region());
-        let record = match base.0 {
-            Some((record, _)) => record,
-            None => directory.free_record()?.ok_or_else(|| self.too_many())?,
-        };
-        let stamp = directory.stamp(record)?;
-        let kept = build.kept();
-        writer.begin()?;
-        let mut blocks = Blocks { writer, taken: Vec::new() };
-        let written = blocks.write(build, record).and_then(|block| stamp.next(block).ok_or_else(used_up));
-        let next = match written {
-            Ok(next) => next,
-            Err(error) => {
-                blocks.give_back()?;
-                writer.end()?;
-                return Err(error);
-            }
-        };
-        if base.0.is_none() {
-            directory.link(record, name.as_bytes())?;
-        }
-        directory.publish(record, next)?;
-        if let Some((_, old)) = base.0 {
-            free_blocks(writer, &old, |ring| !kept.contains(&Some(*ring)))?;
-        }
-        Ok(writer.end()?)
-    }
-
-    fn remove(&self, writer: &Writer<'_>, record: u32, old: &View) -> Result<()> {
-        let directory = Directory::new(self.region());
-        let next = old.stamp.next(0).unwrap_or_default();
-        writer.begin()?;
-        directory.publish(record, next)?;
-        directory.unlink(record)?;
-        free_blocks(writer, old, |_| true)?;
-        Ok(writer.end()?)
-    }
-
-    fn too_many(&self) -> Error {
-        let most = self.region().geometry().records;
-        Error::new(
-            Code::Full,
-            format!("the region is full: it has room for {most} upstreams: set a larger shm_size and restart nginx"),
-        )
     }
 
     /// Looks a found region over before it is used, if nobody else uses it. Answers what an operator should read.
@@ -260,36 +198,8 @@ impl<R: Borrow<Region>> Table<R> {
     /// Marks what can be reached and frees the rest. Whatever does not make sense is dropped; answers how many upstreams
     /// that were.
     pub fn repair(&self, writer: &Writer<'_>) -> Result<u64> {
-        let mem = self.region().mem();
-        writer.begin()?;
-        let mut marks = Marks::new(self.region().geometry());
-        let lost = Directory::new(self.region()).rebuild(|record, hash, stamp| {
-            let place = stamp_at(self.region().geometry(), record);
-            View::read(mem, place, stamp)
-                .is_ok_and(|view| view.record == record && mark_whole(&mut marks, &view, mem, hash))
-        })?;
-        writer.rebuild(&marks)?;
-        writer.end()?;
-        Ok(lost)
+        commit::repair(writer)
     }
-}
-
-/// Marks a snapshot that makes sense. First the marking: what overlaps another is not worth reading, however long it claims
-/// to be.
-fn mark_whole(marks: &mut Marks, view: &View, mem: &Mem, hash: u32) -> bool {
-    let whole = mark(marks, view);
-    if whole && !is_whole(view, mem, hash) {
-        blocks_of(view).for_each(|(block, words)| marks.unmark(block, words));
-        return false;
-    }
-    whole
-}
-
-/// Whether all of it can be read and it is found by its name: else nobody could so much as delete it.
-fn is_whole(view: &View, mem: &Mem, hash: u32) -> bool {
-    view.decode(mem).is_ok_and(|upstream| {
-        directory::hash(upstream.name.as_bytes()) == hash && name::check(upstream.name.as_bytes()).is_ok()
-    })
 }
 
 fn stored(view: &View, mem: &Mem) -> Result<Stored, Damaged> {
@@ -299,10 +209,6 @@ fn stored(view: &View, mem: &Mem) -> Result<Stored, Damaged> {
         generation: view.stamp.generation(),
         has_ring: view.rings.iter().any(|ring| ring.block != 0),
     })
-}
-
-fn used_up() -> Error {
-    Error::new(Code::Full, "the generations of this place in the region are used up: restart nginx with a new shm_path")
 }
 
 /// `must`: it is an error if there can be no ring. Otherwise somebody picked by chash once, and a ring is only a help: what
@@ -328,13 +234,6 @@ fn build(
     Ok(Build { image: encode(upstream, flags), rings, must })
 }
 
-impl Build {
-    /// The rings that go over from the old version.
-    fn kept(&self) -> [Option<RingPlace>; 2] {
-        self.rings.each_ref().map(|ring| if let RingPlan::Keep(place) = ring { Some(*place) } else { None })
-    }
-}
-
 /// Keeps the ring that is there when it would come out the same, else makes the new one from it where that is faster.
 fn plan_ring(region: &Region, new: &Upstream, group: Group, base: Base, old: Option<&Stored>) -> Result<RingPlan> {
     if let (Base(Some((record, view))), Some(old)) = (base, old) {
@@ -358,65 +257,4 @@ fn plan_ring(region: &Region, new: &Upstream, group: Group, base: Base, old: Opt
 fn same_ring(old: &Upstream, new: &Upstream, group: Group) -> bool {
     let key = |upstream| group.members(upstream).map(|(index, peer)| (index, peer.weight, &peer.address));
     old.hash_id == new.hash_id && key(old).eq(key(new))
-}
-
-/// Marks all blocks of a snapshot, or none.
-fn mark(marks: &mut Marks, view: &View) -> bool {
-    let mut done = Vec::new();
-    for (block, words) in blocks_of(view) {
-        if !marks.mark(block, words) {
-            done.into_iter().for_each(|(block, words)| marks.unmark(block, words));
-            return false;
-        }
-        done.push((block, words));
-    }
-    true
-}
-
-fn blocks_of(view: &View) -> impl Iterator<Item = (u32, usize)> {
-    let rings = view.rings.into_iter().filter(|ring| ring.block != 0).map(|ring| (ring.block, ring.words()));
-    std::iter::once((view.stamp.block(), view.words)).chain(rings)
-}
-
-fn free_blocks(writer: &Writer<'_>, view: &View, ring_too: impl Fn(&RingPlace) -> bool) -> Result<(), Damaged> {
-    writer.free(view.stamp.block(), view.words)?;
-    view.rings
-        .iter()
-        .filter(|ring| ring.block != 0 && ring_too(ring))
-        .try_for_each(|ring| writer.free(ring.block, ring.words()))
-}
-
-/// The blocks of a version that is being written: all of them are given back if one cannot be had.
-struct Blocks<'a> {
-    writer: &'a Writer<'a>,
-    taken: Vec<(u32, usize)>,
-}
-
-impl Blocks<'_> {
-    fn take(&mut self, image: &[u64]) -> Result<u32> {
-        let block = self.writer.allocate(image)?;
-        self.taken.push((block, image.len()));
-        Ok(block)
-    }
-
-    fn write(&mut self, mut build: Build, record: u32) -> Result<u32> {
-        let mut places = [RingPlace::default(); 2];
-        for (place, plan) in places.iter_mut().zip(&build.rings) {
-            *place = match plan {
-                RingPlan::None => RingPlace::default(),
-                RingPlan::Keep(kept) => *kept,
-                RingPlan::Build(ring) => match self.take(&ring.words) {
-                    Ok(block) => RingPlace { block, shape: ring.shape },
-                    Err(error) if error.code == Code::Full && !build.must => RingPlace::default(),
-                    Err(error) => return Err(error),
-                },
-            };
-        }
-        place(&mut build.image, record, places);
-        self.take(&build.image)
-    }
-
-    fn give_back(self) -> Result<(), Damaged> {
-        self.taken.into_iter().try_for_each(|(block, words)| self.writer.free(block, words))
-    }
 }

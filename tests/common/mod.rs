@@ -7,8 +7,8 @@
 
 use dyups::config::peer::PeerPatch;
 use dyups::error::{Error, Result};
-use dyups::shm::Region;
 use dyups::shm::layout::state;
+use dyups::shm::{Memory, Region};
 use dyups::table::store::Table;
 use dyups::table::{Address, Peer, Upstream};
 use std::io::{BufRead, BufReader, Write};

@@ -1,0 +1,94 @@
+//! The steps of one change, for whoever holds the writer lock.
+
+use super::arena::{Arena, Marks};
+use super::layout::{Geometry, state};
+use super::mem::WORD;
+use super::memory::{Damaged, Memory};
+use crate::error::{Code, Error, Result};
+use std::path::Path;
+
+/// What a change is made of. Between [`Change::begin`] and [`Change::end`] the region says that one is under way: a writer
+/// that dies, panics or returns in between leaves that word, and the next one repairs before it does anything else.
+#[derive(Debug)]
+pub struct Change<'a, M> {
+    mem: &'a M,
+    geometry: &'a Geometry,
+    path: &'a Path,
+}
+
+impl<'a, M: Memory> Change<'a, M> {
+    /// A change of the region in `mem`, which messages call `path`. The caller holds the writer lock.
+    pub fn new(mem: &'a M, geometry: &'a Geometry, path: &'a Path) -> Self {
+        Change { mem, geometry, path }
+    }
+
+    /// The memory that it changes.
+    pub fn mem(&self) -> &'a M {
+        self.mem
+    }
+
+    /// The layout.
+    pub fn geometry(&self) -> &'a Geometry {
+        self.geometry
+    }
+
+    /// Whether a writer before this one did not come to its end.
+    pub fn needs_repair(&self) -> Result<bool, Damaged> {
+        Ok(self.mem.load(state::WRITING)? != 0)
+    }
+
+    /// Says that a change is under way.
+    pub fn begin(&self) -> Result<(), Damaged> {
+        self.mem.store(state::WRITING, u64::from(std::process::id()))?;
+        // No store of the change may come before this one.
+        self.mem.fence();
+        Ok(())
+    }
+
+    /// Says that the region is whole again.
+    pub fn end(&self) -> Result<(), Damaged> {
+        self.mem.fence();
+        self.mem.store(state::WRITING, 0)
+    }
+
+    /// Copies `image` into a new block. Nobody sees it yet.
+    pub fn allocate(&self, image: &[u64]) -> Result<u32> {
+        let arena = Arena::new(self.mem, self.geometry);
+        let Some(block) = arena.take(image.len())? else { return Err(self.no_room(image.len())) };
+        let at = block as usize * super::GRANULE_WORDS;
+        match self.mem.reserve(at, image.len()) {
+            Ok(()) => {
+                self.mem.store_all(at, image)?;
+                Ok(block)
+            }
+            Err(error) => {
+                arena.give_back(block, image.len())?;
+                Err(super::file::full(self.path, &error))
+            }
+        }
+    }
+
+    /// Gives back a block of `words` words that nothing leads to any more.
+    pub fn free(&self, block: u32, words: usize) -> Result<(), Damaged> {
+        Arena::new(self.mem, self.geometry).give_back(block, words)
+    }
+
+    /// Makes the heap hold what `marks` has marked, and nothing else.
+    pub fn rebuild(&self, marks: &Marks) -> Result<(), Damaged> {
+        Arena::new(self.mem, self.geometry).rebuild(marks)
+    }
+
+    fn no_room(&self, words: usize) -> Error {
+        let heap = self.geometry.heap_bytes();
+        let used = self.mem.load(state::USED).unwrap_or(0).saturating_mul(super::GRANULE as u64);
+        Error::new(
+            Code::Full,
+            format!(
+                "the region is full: {} bytes wanted in one piece, {} of {heap} are free: set a larger shm_size and restart \
+                 nginx",
+                words * WORD,
+                heap.saturating_sub(used)
+            ),
+        )
+    }
+}

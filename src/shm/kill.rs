@@ -1,0 +1,87 @@
+//! A signal at any access to shared memory, for tests (feature `killpoints`, never in a library that ships): counts what this
+//! process does to the mapping, and at the access that it was told raises a signal at itself instead of going on.
+//!
+//! ```no_run
+//! # use dyups::shm::kill;
+//! # let change = || {};
+//! kill::arm(kill::Kind::Store, 3, 9); // 9: SIGKILL
+//! change(); // dies before its third store
+//! assert!(kill::disarm() < 3); // there were fewer
+//! ```
+
+use std::collections::BTreeSet;
+use std::panic::Location;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
+
+/// Which accesses are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Whatever changes a word.
+    Store,
+    /// Loads too.
+    Any,
+}
+
+/// Whether anybody counts: what a test stores to put an image back is none of its points, and there are many.
+static COUNTS_STORES: AtomicBool = AtomicBool::new(false);
+static COUNTS_LOADS: AtomicBool = AtomicBool::new(false);
+static COUNT: AtomicU64 = AtomicU64::new(0);
+static LAST: AtomicU64 = AtomicU64::new(0);
+static SIGNAL: AtomicI32 = AtomicI32::new(0);
+static RECORDING: Mutex<Option<BTreeSet<(&'static str, u32)>>> = Mutex::new(None);
+
+/// Begins to count from 1. Before access number `nth` of this kind, the process raises `signal` at itself; never if `nth` is 0.
+pub fn arm(kind: Kind, nth: u64, signal: i32) {
+    COUNT.store(0, Ordering::Relaxed);
+    LAST.store(nth, Ordering::Relaxed);
+    SIGNAL.store(signal, Ordering::Relaxed);
+    COUNTS_STORES.store(true, Ordering::Relaxed);
+    COUNTS_LOADS.store(kind == Kind::Any, Ordering::Relaxed);
+}
+
+/// Stops counting; answers the accesses since [`arm`].
+pub fn disarm() -> u64 {
+    COUNTS_STORES.store(false, Ordering::Relaxed);
+    COUNTS_LOADS.store(false, Ordering::Relaxed);
+    COUNT.load(Ordering::Relaxed)
+}
+
+/// From now on, remembers the file and line of each store that is counted.
+pub fn record() {
+    *RECORDING.lock().expect("nobody panics under it") = Some(BTreeSet::new());
+}
+
+/// The places that stored something since [`record`].
+pub fn recorded() -> BTreeSet<(&'static str, u32)> {
+    RECORDING.lock().expect("nobody panics under it").take().unwrap_or_default()
+}
+
+/// A store is about to happen.
+#[inline(always)]
+#[track_caller]
+pub(super) fn storing() {
+    if COUNTS_STORES.load(Ordering::Relaxed) {
+        if let Some(places) = RECORDING.lock().expect("nobody panics under it").as_mut() {
+            let place = Location::caller();
+            places.insert((place.file(), place.line()));
+        }
+        count();
+    }
+}
+
+/// A load is about to happen.
+#[inline(always)]
+pub(super) fn loading() {
+    if COUNTS_LOADS.load(Ordering::Relaxed) {
+        count();
+    }
+}
+
+#[cold]
+fn count() {
+    if COUNT.fetch_add(1, Ordering::Relaxed) + 1 == LAST.load(Ordering::Relaxed) {
+        // SAFETY: a signal to ourselves. SIGKILL: nothing after it runs. SIGSTOP: the next instruction waits for SIGCONT.
+        unsafe { libc::kill(libc::getpid(), SIGNAL.load(Ordering::Relaxed)) };
+    }
+}

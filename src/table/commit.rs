@@ -1,0 +1,190 @@
+//! How a new version of an upstream is written and published, and how a change that died half way is cleared away. The order
+//! of the steps here is what the protocol in [`crate::shm`] promises; the caller holds the writer lock.
+
+use super::directory::{self, Directory, stamp_at};
+use super::name;
+use super::snapshot::{RingPlace, View, place};
+use crate::balance::chash::Ring;
+use crate::error::{Code, Error, Result};
+use crate::shm::arena::Marks;
+use crate::shm::{Change, Damaged, Memory};
+
+/// A version that lacks nothing but its places in the region.
+#[derive(Debug)]
+pub struct Build {
+    /// As [`super::snapshot::encode`] lays it out.
+    pub image: Vec<u64>,
+    /// By group.
+    pub rings: [RingPlan; 2],
+    /// It is an error if there is no room for the rings.
+    pub must: bool,
+}
+
+/// Where a ring comes from.
+#[derive(Debug)]
+pub enum RingPlan {
+    /// There is none.
+    None,
+    /// It goes over from the old version.
+    Keep(RingPlace),
+    /// It is new.
+    Build(Ring),
+}
+
+impl Build {
+    /// The rings that go over from the old version.
+    fn kept(&self) -> [Option<RingPlace>; 2] {
+        self.rings.each_ref().map(|ring| if let RingPlan::Keep(place) = ring { Some(*place) } else { None })
+    }
+}
+
+/// Puts a new version in the place of `old`, or makes the upstream called `name`.
+pub fn put<M: Memory>(change: &Change<'_, M>, name: &str, build: Build, old: Option<(u32, View)>) -> Result<()> {
+    let directory = Directory::over(change.mem(), change.geometry());
+    let record = match old {
+        Some((record, _)) => record,
+        None => directory.free_record()?.ok_or_else(|| too_many(change))?,
+    };
+    let stamp = directory.stamp(record)?;
+    let kept = build.kept();
+    change.begin()?;
+    let mut blocks = Blocks { change, taken: Vec::new() };
+    let written = blocks.write(build, record).and_then(|block| stamp.next(block).ok_or_else(used_up));
+    let next = match written {
+        Ok(next) => next,
+        Err(error) => {
+            blocks.give_back()?;
+            change.end()?;
+            return Err(error);
+        }
+    };
+    if old.is_none() {
+        directory.link(record, name.as_bytes())?;
+    }
+    directory.publish(record, next)?;
+    if let Some((_, old)) = old {
+        free_blocks(change, &old, |ring| !kept.contains(&Some(*ring)))?;
+    }
+    Ok(change.end()?)
+}
+
+/// Ends the upstream in `record`, whose version is `old`.
+pub fn remove<M: Memory>(change: &Change<'_, M>, record: u32, old: &View) -> Result<()> {
+    let directory = Directory::over(change.mem(), change.geometry());
+    let next = old.stamp.next(0).unwrap_or_default();
+    change.begin()?;
+    directory.publish(record, next)?;
+    directory.unlink(record)?;
+    free_blocks(change, old, |_| true)?;
+    Ok(change.end()?)
+}
+
+/// Marks what can be reached and frees the rest. Whatever does not make sense is dropped; answers how many upstreams that
+/// were.
+pub fn repair<M: Memory>(change: &Change<'_, M>) -> Result<u64> {
+    let (mem, geometry) = (change.mem(), change.geometry());
+    change.begin()?;
+    let mut marks = Marks::new(geometry);
+    let lost = Directory::over(mem, geometry).rebuild(|record, hash, stamp| {
+        View::read(mem, stamp_at(geometry, record), stamp)
+            .is_ok_and(|view| view.record == record && mark_whole(&mut marks, &view, mem, hash))
+    })?;
+    change.rebuild(&marks)?;
+    change.end()?;
+    Ok(lost)
+}
+
+/// Marks a snapshot that makes sense. First the marking: what overlaps another is not worth reading, however long it claims
+/// to be.
+fn mark_whole(marks: &mut Marks, view: &View, mem: &impl Memory, hash: u32) -> bool {
+    let whole = mark(marks, view);
+    if whole && !is_whole(view, mem, hash) {
+        blocks_of(view).for_each(|(block, words)| marks.unmark(block, words));
+        return false;
+    }
+    whole
+}
+
+/// Whether all of it can be read and it is found by its name: else nobody could so much as delete it.
+fn is_whole(view: &View, mem: &impl Memory, hash: u32) -> bool {
+    view.decode(mem).is_ok_and(|upstream| {
+        directory::hash(upstream.name.as_bytes()) == hash && name::check(upstream.name.as_bytes()).is_ok()
+    })
+}
+
+/// Marks all blocks of a snapshot, or none.
+fn mark(marks: &mut Marks, view: &View) -> bool {
+    let mut done = Vec::new();
+    for (block, words) in blocks_of(view) {
+        if !marks.mark(block, words) {
+            done.into_iter().for_each(|(block, words)| marks.unmark(block, words));
+            return false;
+        }
+        done.push((block, words));
+    }
+    true
+}
+
+fn blocks_of(view: &View) -> impl Iterator<Item = (u32, usize)> {
+    let rings = view.rings.into_iter().filter(|ring| ring.block != 0).map(|ring| (ring.block, ring.words()));
+    std::iter::once((view.stamp.block(), view.words)).chain(rings)
+}
+
+fn free_blocks<M: Memory>(
+    change: &Change<'_, M>,
+    view: &View,
+    ring_too: impl Fn(&RingPlace) -> bool,
+) -> Result<(), Damaged> {
+    change.free(view.stamp.block(), view.words)?;
+    view.rings
+        .iter()
+        .filter(|ring| ring.block != 0 && ring_too(ring))
+        .try_for_each(|ring| change.free(ring.block, ring.words()))
+}
+
+/// The blocks of a version that is being written: all of them are given back if one cannot be had.
+struct Blocks<'a, M> {
+    change: &'a Change<'a, M>,
+    taken: Vec<(u32, usize)>,
+}
+
+impl<M: Memory> Blocks<'_, M> {
+    fn take(&mut self, image: &[u64]) -> Result<u32> {
+        let block = self.change.allocate(image)?;
+        self.taken.push((block, image.len()));
+        Ok(block)
+    }
+
+    fn write(&mut self, mut build: Build, record: u32) -> Result<u32> {
+        let mut places = [RingPlace::default(); 2];
+        for (place, plan) in places.iter_mut().zip(&build.rings) {
+            *place = match plan {
+                RingPlan::None => RingPlace::default(),
+                RingPlan::Keep(kept) => *kept,
+                RingPlan::Build(ring) => match self.take(&ring.words) {
+                    Ok(block) => RingPlace { block, shape: ring.shape },
+                    Err(error) if error.code == Code::Full && !build.must => RingPlace::default(),
+                    Err(error) => return Err(error),
+                },
+            };
+        }
+        place(&mut build.image, record, places);
+        self.take(&build.image)
+    }
+
+    fn give_back(self) -> Result<(), Damaged> {
+        self.taken.into_iter().try_for_each(|(block, words)| self.change.free(block, words))
+    }
+}
+
+fn too_many<M: Memory>(change: &Change<'_, M>) -> Error {
+    let most = change.geometry().records;
+    Error::new(
+        Code::Full,
+        format!("the region is full: it has room for {most} upstreams: set a larger shm_size and restart nginx"),
+    )
+}
+
+fn used_up() -> Error {
+    Error::new(Code::Full, "the generations of this place in the region are used up: restart nginx with a new shm_path")
+}
