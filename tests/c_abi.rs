@@ -4,7 +4,7 @@ mod vm;
 
 use std::path::Path;
 use std::process::Command;
-use vm::{Scratch, library, root};
+use vm::{LIBRARY, Scratch, library, root};
 
 /// Compiles `source` against the header and the library. `None`: there is no such compiler.
 fn compile(
@@ -15,7 +15,7 @@ fn compile(
     output: &str,
 ) -> Option<std::path::PathBuf> {
     Command::new(compiler).arg("--version").output().ok()?;
-    let lib = scratch.path().join(format!("libdyups-{}.so", env!("CARGO_PKG_VERSION")));
+    let lib = scratch.path().join(LIBRARY);
     std::fs::copy(library(), &lib).expect("copy the library");
     // The header alone: nothing else of include/ may be needed.
     std::fs::copy(root().join("include/dyups.h"), scratch.path().join("dyups.h")).expect("copy the header");

@@ -6,7 +6,7 @@ use mlua::prelude::*;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 use std::process::Command;
-use vm::{Vm, library, root};
+use vm::{LIBRARY, Vm, library, root};
 
 #[test]
 fn the_modules_are_made_for_this_version_and_abi() {
@@ -60,7 +60,7 @@ fn a_library_of_another_abi_is_refused_with_what_to_do() {
         "other.c",
         "unsigned dyups_abi(void) { return 999; } const char *dyups_cdef(void) { return \"not for you\"; }",
     );
-    let lib = vm.scratch.path().join(format!("libdyups-{}.so", env!("CARGO_PKG_VERSION")));
+    let lib = vm.scratch.path().join(LIBRARY);
     std::fs::remove_file(&lib).expect("remove the library");
     let built = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&lib).arg(source).status().expect("run cc");
     assert!(built.success());
@@ -72,9 +72,8 @@ fn a_library_of_another_abi_is_refused_with_what_to_do() {
 #[test]
 fn a_library_that_does_not_load_is_said_so_by_every_function() {
     let vm = Vm::new();
-    let name = format!("libdyups-{}.so", env!("CARGO_PKG_VERSION"));
-    std::fs::remove_file(vm.scratch.path().join(&name)).expect("remove the library");
-    vm.scratch.file(&name, "no library");
+    std::fs::remove_file(vm.scratch.path().join(LIBRARY)).expect("remove the library");
+    vm.scratch.file(LIBRARY, "no library");
     let wrong: Vec<String> = vm.run(
         r#"
         local wrong = {}

@@ -15,6 +15,7 @@ mod load;
 mod place;
 #[path = "nginx/server.rs"]
 mod server;
+mod shipped;
 #[path = "nginx/system.rs"]
 mod system;
 

@@ -1,6 +1,7 @@
 //! Where things are, and a place for each test.
 
 use super::system::{is_root, passable, worker_user};
+pub use crate::shipped::{LIBRARY, library, root};
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
@@ -9,24 +10,8 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock};
 
-const LIBRARY: &str = concat!("libdyups-", env!("CARGO_PKG_VERSION"), ".so");
-
 static TURN: Mutex<()> = Mutex::new(());
 static NEXT_PORT: AtomicU16 = AtomicU16::new(20_000);
-
-/// The checkout.
-pub fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-/// The library that `make build` made.
-pub fn library() -> PathBuf {
-    let exe = std::env::current_exe().expect("the path of this test");
-    let mut targets: Vec<PathBuf> = exe.ancestors().skip(2).take(3).map(Path::to_owned).collect();
-    targets.extend(std::env::var_os("CARGO_TARGET_DIR").map(|dir| root().join(dir)));
-    let found = targets.iter().map(|target| target.join("release").join(LIBRARY)).find(|path| path.is_file());
-    found.unwrap_or_else(|| panic!("no release/{LIBRARY} in {targets:?}: run make build"))
-}
 
 /// Copies `names` out of one directory into another, which is made.
 pub fn copy(from: &Path, to: &Path, names: &[&str]) {

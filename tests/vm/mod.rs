@@ -1,11 +1,15 @@
-//! A Lua VM that has dyups loaded as nginx has it: lua/ in package.path, and the library that was built with this test in
-//! package.cpath, under the name that it is installed by.
+//! A Lua VM that has dyups loaded as nginx has it: lua/ in package.path, and the library that ships in package.cpath.
 
 #![allow(dead_code, unsafe_code)]
+
+#[path = "../shipped/mod.rs"]
+mod shipped;
 
 use mlua::{FromLuaMulti, Lua};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
+
+pub use shipped::{LIBRARY, library, root};
 
 /// A directory that goes when the value goes.
 pub struct Scratch(PathBuf);
@@ -37,19 +41,6 @@ impl Drop for Scratch {
     }
 }
 
-/// The library that cargo built together with this test.
-pub fn library() -> PathBuf {
-    let deps = std::env::current_exe().expect("the path of this test");
-    let path = deps.parent().expect("a directory").join("libdyups.so");
-    assert!(path.is_file(), "{} is not there", path.display());
-    path
-}
-
-/// The checkout.
-pub fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
 /// A VM that can `require "dyups"`. The library's table is one a process: only one VM of a process should call setup.
 pub struct Vm {
     pub lua: Lua,
@@ -59,8 +50,7 @@ pub struct Vm {
 impl Vm {
     pub fn new() -> Vm {
         let scratch = Scratch::new();
-        let named = scratch.path().join(format!("libdyups-{}.so", env!("CARGO_PKG_VERSION")));
-        std::fs::copy(library(), named).expect("copy the library");
+        std::fs::copy(library(), scratch.path().join(LIBRARY)).expect("copy the library");
         // SAFETY: dyups needs ffi, which the safe constructor leaves out; what runs in this VM is ours.
         let lua = unsafe { Lua::unsafe_new() };
         let vm = Vm { lua, scratch };
