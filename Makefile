@@ -8,6 +8,9 @@ CARGO ?= cargo
 target := $(or $(CARGO_TARGET_DIR),target)
 lib := $(target)/release/libdyups-$(VERSION).so
 
+# Tests of the code itself need no link-time optimisation; those of what ships load what `make build` made.
+quick := --profile quick --locked
+
 .PHONY: help build run test bench lint install header clean
 .DEFAULT_GOAL := help
 
@@ -30,7 +33,8 @@ run: ## run the demo, nginx-test.conf, until Ctrl-C
 test: ## run every test: Rust, Lua in a VM, and nginx
 	@tools/deps build test
 	@$(MAKE) --no-print-directory build
-	$(CARGO) test --release --locked
+	$(CARGO) test $(quick)
+	$(CARGO) test $(quick) --features killpoints --test killpoints
 	tools/prove
 
 bench: ## measure: needs a quiet machine

@@ -9,7 +9,6 @@
 //! assert!(kill::disarm() < 3); // there were fewer
 //! ```
 
-use std::collections::BTreeSet;
 use std::panic::Location;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
@@ -29,7 +28,7 @@ static COUNTS_LOADS: AtomicBool = AtomicBool::new(false);
 static COUNT: AtomicU64 = AtomicU64::new(0);
 static LAST: AtomicU64 = AtomicU64::new(0);
 static SIGNAL: AtomicI32 = AtomicI32::new(0);
-static RECORDING: Mutex<Option<BTreeSet<(&'static str, u32)>>> = Mutex::new(None);
+static RECORDING: Mutex<Option<Vec<&'static Location<'static>>>> = Mutex::new(None);
 
 /// Begins to count from 1. Before access number `nth` of this kind, the process raises `signal` at itself; never if `nth` is 0.
 pub fn arm(kind: Kind, nth: u64, signal: i32) {
@@ -47,13 +46,13 @@ pub fn disarm() -> u64 {
     COUNT.load(Ordering::Relaxed)
 }
 
-/// From now on, remembers the file and line of each store that is counted.
+/// From now on, remembers where in the source each store comes from.
 pub fn record() {
-    *RECORDING.lock().expect("nobody panics under it") = Some(BTreeSet::new());
+    *RECORDING.lock().expect("nobody panics under it") = Some(Vec::new());
 }
 
-/// The places that stored something since [`record`].
-pub fn recorded() -> BTreeSet<(&'static str, u32)> {
+/// The places that stored something since [`record`], in order.
+pub fn recorded() -> Vec<&'static Location<'static>> {
     RECORDING.lock().expect("nobody panics under it").take().unwrap_or_default()
 }
 
@@ -63,8 +62,7 @@ pub fn recorded() -> BTreeSet<(&'static str, u32)> {
 pub(super) fn storing() {
     if COUNTS_STORES.load(Ordering::Relaxed) {
         if let Some(places) = RECORDING.lock().expect("nobody panics under it").as_mut() {
-            let place = Location::caller();
-            places.insert((place.file(), place.line()));
+            places.push(Location::caller());
         }
         count();
     }

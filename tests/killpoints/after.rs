@@ -1,0 +1,105 @@
+//! What must hold after a death, for the next process that uses the region.
+
+use crate::WAIT;
+use crate::operations::{SUBJECT, patch};
+use dyups::balance::Method;
+use dyups::balance::pick::{Ask, Handle, Picked};
+use dyups::shm::Memory;
+use dyups::shm::layout::state;
+use dyups::table::ops::Absent;
+use dyups::table::snapshot::Flags;
+use dyups::table::store::Stored;
+use dyups::table::{Table, Upstream};
+
+/// Changes after each death.
+const CHANGES: usize = 100;
+
+/// A table as its users see it, whatever its stamps say; and what of the heap it takes, and how many records.
+#[derive(PartialEq)]
+pub struct State {
+    table: Vec<(Upstream, Flags)>,
+    used: (u64, u64),
+}
+
+/// The state of `table` now.
+pub fn state(table: &Table) -> State {
+    State { table: visible(table), used: used(table) }
+}
+
+fn visible(table: &Table) -> Vec<(Upstream, Flags)> {
+    let all = table.all().expect("a table that can be read");
+    all.into_iter().map(|Stored { upstream, flags, .. }| (upstream, flags)).collect()
+}
+
+fn used(table: &Table) -> (u64, u64) {
+    let word = |index| table.region().mem().load(index).expect("inside");
+    (word(state::USED), word(state::RECORDS))
+}
+
+/// The two tables that a death may leave.
+pub struct Allowed {
+    pub old: State,
+    pub new: State,
+    /// Where the operation is one on a full region: deletes something.
+    pub make_room: fn(&Table),
+}
+
+impl Allowed {
+    /// The next one to use the region finds it whole, has the lock at once, and can work.
+    pub fn check(&self, table: &Table, what: &str) {
+        let found = visible(table);
+        let Some(expected) = [&self.old, &self.new].into_iter().find(|state| state.table == found) else {
+            panic!("{what}: neither the old nor the new table: {found:?}")
+        };
+        assert_eq!(table.region().in_use(), Ok(None), "{what}: a dead process has a slot");
+        drop(table.writer(WAIT).unwrap_or_else(|error| panic!("{what}: {error}")));
+        assert!(state(table) == *expected, "{what}: after the repair: {:?}, {:?}", used(table), visible(table));
+        every_pick_is_a_peer(table, &found, what);
+        (self.make_room)(table);
+        the_next_changes_work(table).unwrap_or_else(|error| panic!("{what}: {error}"));
+    }
+}
+
+/// Changes of other upstreams that come to nothing in the end, then some of the one that the dead process was at.
+fn the_next_changes_work(table: &Table) -> dyups::error::Result<()> {
+    let before = state(table);
+    for round in 0..CHANGES / 4 - 1 {
+        let name = ["next", "after", "and-so-on"][round % 3];
+        let mut peer = patch(round);
+        table.put_peer(name, &peer, Absent::Make, WAIT)?;
+        peer.weight = Some(2);
+        table.put_peer(name, &peer, Absent::Refuse, WAIT)?;
+        table.delete_peer(name, &peer.address, WAIT)?;
+        table.delete_upstream(name, false, WAIT)?;
+    }
+    assert!(state(table) == before, "the next changes left something: {:?}", visible(table));
+    let one_more = patch(800);
+    table.put_peer(SUBJECT, &one_more, Absent::Make, WAIT)?;
+    table.put_peer(SUBJECT, &patch(801), Absent::Make, WAIT)?;
+    table.delete_peer(SUBJECT, &one_more.address, WAIT)?;
+    let servers = |stored: Stored| stored.upstream.peers.iter().map(|peer| peer.address.clone()).collect::<Vec<_>>();
+    let now = servers(table.upstream(SUBJECT)?);
+    assert!(now.contains(&patch(801).address) && !now.contains(&one_more.address), "{now:?}");
+    table.delete_upstream(SUBJECT, true, WAIT)?;
+    assert!(table.upstream(SUBJECT).is_err());
+    Ok(())
+}
+
+/// By the upstream's own method, which has all that it needs.
+fn every_pick_is_a_peer(table: &Table, found: &[(Upstream, Flags)], what: &str) {
+    for (upstream, _) in found.iter().filter(|(_, flags)| !flags.has(Flags::DELETED)) {
+        let mut handle = Handle::new(upstream.name.as_bytes());
+        let mut picked = Picked::default();
+        for key in ["a key", "another", "a third", "one more"] {
+            let method = Some(upstream.method.unwrap_or(Method::Rr));
+            let ask = Ask { key: Some(key.as_bytes()), method, tried: None };
+            match handle.pick(table, ask, false, &mut picked) {
+                Ok(index) => {
+                    let text = std::str::from_utf8(&picked.text[..picked.len as usize]).expect("UTF-8");
+                    assert_eq!(upstream.peers[index as usize].address.text(), text, "{what}");
+                }
+                Err(miss) => assert!(!upstream.peers.iter().any(|peer| peer.takes_traffic()), "{what}: {miss:?}"),
+            }
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! The operations at which a process dies.
+
+use crate::WAIT;
+use dyups::balance::Method;
+use dyups::balance::pick::{Ask, Handle, Picked};
+use dyups::config::peer::PeerPatch;
+use dyups::shm::Memory;
+use dyups::shm::layout::state;
+use dyups::table::directory::{self, Directory, stamp_at};
+use dyups::table::ops::Absent;
+use dyups::table::snapshot::{Flags, encode};
+use dyups::table::{Address, Status, Table, Upstream};
+
+/// The upstream that the operations are about.
+pub const SUBJECT: &str = "subject";
+/// A peer that none has.
+const NEW: usize = 900;
+
+/// One operation.
+pub struct Operation {
+    pub name: &'static str,
+    /// The function of [`Table`] that it calls.
+    pub calls: &'static str,
+    /// What is there before.
+    pub prepare: fn(&Table, &Upstream),
+    pub run: fn(&Table, &Upstream),
+    /// After its death in a full region.
+    pub make_room: fn(&Table),
+    /// It is also tried with a thousand peers.
+    pub also_large: bool,
+}
+
+/// Of 0, 1, 3 and 20 peers, by both methods.
+pub fn subjects() -> impl Iterator<Item = Upstream> {
+    [0, 1, 3, 20].into_iter().flat_map(|size| [Method::Rr, Method::Chash].map(|method| subject(size, method)))
+}
+
+/// One of `size` peers.
+pub fn subject(size: usize, method: Method) -> Upstream {
+    let weight = |i| if i == 1 { 2 } else { 1 };
+    let peers = (0..size).map(|i| PeerPatch { weight: Some(weight(i)), ..patch(i) }.into_peer()).collect();
+    Upstream { name: SUBJECT.into(), method: Some(method), peers, ..Upstream::default() }
+}
+
+/// Peer number `i`.
+pub fn patch(i: usize) -> PeerPatch {
+    let server = format!("127.0.{}.{}:8080", i / 250, i % 250 + 1);
+    PeerPatch::new(Address::from_server(&server).expect("an address"))
+}
+
+/// Upstreams that were acknowledged before, and that nobody may lose: by rr, by chash with a long text, and one deleted that a
+/// file would bring back.
+pub fn bystanders(table: &Table) {
+    let named = |name: &str, method| Upstream { name: name.into(), ..subject(2, method) };
+    let mut hashed = named("hashed", Method::Chash);
+    let long = Address::from_server("unix:/run/a/path/that/is/longer/than/what/fits/inline.sock").expect("an address");
+    hashed.peers.push(PeerPatch::new(long).into_peer());
+    table.set_upstream(&hashed, WAIT).expect("set");
+    table.load(&[named("deleted", Method::Rr)], false, WAIT).expect("load");
+    table.delete_upstream("deleted", true, WAIT).expect("delete");
+    table.set_upstream(&named("plain", Method::Rr), WAIT).expect("set");
+}
+
+fn nothing(_: &Table, _: &Upstream) {}
+
+fn room_enough(_: &Table) {}
+
+fn made(table: &Table, subject: &Upstream) {
+    table.set_upstream(subject, WAIT).expect("set");
+}
+
+/// Loads a file that has the subject, or not. Each upstream of a load is a change of its own: this one changes nothing else.
+fn load(table: &Table, subject: Option<&Upstream>) {
+    let deleted = Upstream { name: "deleted".into(), ..Upstream::default() };
+    let file: Vec<Upstream> = subject.into_iter().chain([&deleted]).cloned().collect();
+    table.load(&file, false, WAIT).expect("load");
+}
+
+fn from_file(table: &Table, subject: &Upstream) {
+    load(table, Some(subject));
+}
+
+/// Leaves room for the subject's ring, and one granule: too little for its peers.
+fn nearly_full(table: &Table, subject: &Upstream) {
+    let filler = |peers: usize| Upstream {
+        name: "filler".into(),
+        peers: (0..peers).map(|i| patch(i).into_peer()).collect(),
+        ..Upstream::default()
+    };
+    let geometry = table.region().geometry();
+    let room = (geometry.granules - geometry.heap_at) as u64 - used(table) - ring_granules(table, subject) - 1;
+    let most = (0..5000).rev().map(filler).find(|filler| granules(filler) <= room).expect("one fits");
+    table.set_upstream(&most, WAIT).expect("set");
+}
+
+/// What the subject's rings take.
+fn ring_granules(table: &Table, subject: &Upstream) -> u64 {
+    let before = used(table);
+    table.set_upstream(subject, WAIT).expect("set");
+    let both = used(table) - before;
+    table.delete_upstream(SUBJECT, true, WAIT).expect("delete");
+    both - granules(subject)
+}
+
+fn granules(upstream: &Upstream) -> u64 {
+    encode(upstream, Flags::default()).len().div_ceil(8) as u64
+}
+
+fn used(table: &Table) -> u64 {
+    table.region().mem().load(state::USED).expect("inside")
+}
+
+/// A directory that no death leaves and only a hostile worker makes: a link to nowhere, one to a record of another bucket, and
+/// a record for ever about to be linked. No upstream is lost by it.
+fn spoiled(table: &Table, subject: &Upstream) {
+    made(table, subject);
+    let (mem, geometry) = (table.region().mem(), table.region().geometry());
+    let plain = Directory::new(table.region()).find(b"plain").expect("readable").expect("there").0;
+    let hash_at = stamp_at(geometry, plain) + 2;
+    let bucket_of_plain = directory::hash(b"plain") as usize & (geometry.records - 1);
+    let mut empty = (bucket_of_plain + 1..geometry.records)
+        .map(|bucket| geometry.buckets_at + bucket)
+        .filter(|&bucket| mem.load(bucket) == Ok(0));
+    let (to_nowhere, to_plain) = (empty.next().expect("one"), empty.next().expect("two"));
+    let counter = mem.load(hash_at).expect("inside") + (1 << 32);
+    for (index, value) in
+        [(to_nowhere, u64::MAX), (to_plain, u64::from(plain) + 1), (hash_at, counter), (state::WRITING, 1)]
+    {
+        mem.store(index, value).expect("inside");
+    }
+}
+
+fn delete_filler(table: &Table) {
+    table.delete_upstream("filler", true, WAIT).expect("delete");
+}
+
+fn pick(table: &Table, subject: &Upstream) {
+    let ask = Ask { key: None, method: Some(Method::Rr), tried: None };
+    let picked = Handle::new(subject.name.as_bytes()).pick(table, ask, false, &mut Picked::default());
+    assert_eq!(picked.is_ok(), !subject.peers.is_empty());
+}
+
+const PLAIN: Operation =
+    Operation { name: "", calls: "", prepare: made, run: nothing, make_room: room_enough, also_large: true };
+
+/// All of them. `coverage` sees to it that none is missing.
+pub const OPERATIONS: &[Operation] = &[
+    Operation {
+        name: "create",
+        calls: "set_upstream",
+        prepare: nothing,
+        run: |table, subject| table.set_upstream(subject, WAIT).expect("set"),
+        ..PLAIN
+    },
+    Operation {
+        name: "replace",
+        calls: "set_upstream",
+        run: |table, subject| {
+            let mut other = subject.clone();
+            other.peers.reverse();
+            other.peers.push(patch(NEW).into_peer());
+            table.set_upstream(&other, WAIT).expect("set");
+        },
+        ..PLAIN
+    },
+    Operation {
+        name: "add a peer",
+        calls: "put_peer",
+        run: |table, subject| table.put_peer(&subject.name, &patch(NEW), Absent::Make, WAIT).expect("add"),
+        ..PLAIN
+    },
+    Operation {
+        name: "add a peer to no upstream",
+        calls: "put_peer",
+        prepare: nothing,
+        run: |table, subject| table.put_peer(&subject.name, &patch(NEW), Absent::Make, WAIT).expect("add"),
+        also_large: false,
+        ..PLAIN
+    },
+    Operation {
+        name: "change a peer's weight",
+        calls: "put_peer",
+        run: |table, subject| {
+            let change = PeerPatch { weight: Some(3), ..patch(0) };
+            table.put_peer(&subject.name, &change, Absent::Make, WAIT).expect("change");
+        },
+        ..PLAIN
+    },
+    Operation {
+        name: "drain a peer",
+        calls: "put_peer",
+        run: |table, subject| {
+            let change = PeerPatch { status: Some(Status::Drain), ..patch(0) };
+            table.put_peer(&subject.name, &change, Absent::Make, WAIT).expect("change");
+        },
+        ..PLAIN
+    },
+    Operation {
+        name: "delete a peer",
+        calls: "delete_peer",
+        run: |table, subject| {
+            let deleted = table.delete_peer(&subject.name, &patch(subject.peers.len() / 2).address, WAIT);
+            assert_eq!(deleted.is_ok(), !subject.peers.is_empty());
+        },
+        ..PLAIN
+    },
+    Operation {
+        name: "delete",
+        calls: "delete_upstream",
+        run: |table, subject| table.delete_upstream(&subject.name, true, WAIT).expect("delete"),
+        ..PLAIN
+    },
+    Operation {
+        name: "delete what a file has",
+        calls: "delete_upstream",
+        prepare: from_file,
+        run: |table, subject| table.delete_upstream(&subject.name, true, WAIT).expect("delete"),
+        ..PLAIN
+    },
+    Operation {
+        name: "rebuild: a ring that is missing",
+        calls: "build_ring",
+        prepare: |table, subject| made(table, &Upstream { method: None, ..subject.clone() }),
+        run: |table, subject| table.build_ring(&subject.name, WAIT).expect("build"),
+        ..PLAIN
+    },
+    Operation { name: "load", calls: "load", prepare: nothing, run: from_file, also_large: false, ..PLAIN },
+    Operation {
+        name: "load without it",
+        calls: "load",
+        prepare: from_file,
+        run: |table, _| load(table, None),
+        ..PLAIN
+    },
+    Operation {
+        name: "refused: full",
+        calls: "set_upstream",
+        prepare: nearly_full,
+        run: |table, subject| {
+            let larger = |peers| Upstream { peers, ..subject.clone() };
+            let peers = (0..4000).map(|i| patch(i).into_peer()).collect();
+            let refused = match subject.method {
+                // Its ring fits, and has to be given back.
+                Some(Method::Chash) if !subject.peers.is_empty() => table.set_upstream(subject, WAIT),
+                _ => table.set_upstream(&larger(peers), WAIT),
+            };
+            assert!(refused.is_err(), "more than the region holds");
+        },
+        make_room: delete_filler,
+        also_large: false,
+    },
+    Operation {
+        name: "look it over at the start",
+        calls: "check",
+        run: |table, _| assert_eq!(table.check(WAIT), Ok(None)),
+        ..PLAIN
+    },
+    Operation {
+        name: "repair what was spoiled",
+        calls: "check",
+        prepare: spoiled,
+        run: |table, _| assert_eq!(table.check(WAIT), Ok(None)),
+        also_large: false,
+        ..PLAIN
+    },
+    Operation { name: "pick", calls: "pick", run: pick, also_large: false, ..PLAIN },
+    // The last, since this process, which does all once to count, keeps it.
+    Operation {
+        name: "claim a slot",
+        calls: "claim_slot",
+        run: |table, _| assert!(table.region().claim_slot().is_ok()),
+        also_large: false,
+        ..PLAIN
+    },
+];
