@@ -4,6 +4,7 @@
 
 mod common;
 
+use common::model::{Model, Op, apply, content};
 use common::*;
 use dyups::balance::pick::{Ask, Handle, Miss, Picked, Tried};
 use dyups::balance::{HashId, Method};
@@ -12,13 +13,11 @@ use dyups::error::Code;
 use dyups::shm::layout::state;
 use dyups::shm::versioned::Unread;
 use dyups::shm::{Memory, Region};
-use dyups::table::directory::{self, Directory, stamp_at};
+use dyups::table::directory::{Directory, stamp_at};
 use dyups::table::ops::Absent;
-use dyups::table::snapshot::Flags;
 use dyups::table::store::{Edit, Table};
 use dyups::table::{Address, Peer, Status, Upstream};
 use proptest::prelude::*;
-use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::LazyLock;
@@ -415,126 +414,6 @@ fn a_cached_pick_leaves_out_only_what_was_given_under_this_version() {
 
 // ---- the model --------------------------------------------------------------------------------------------------------
 
-/// What the table is to hold: all upstreams with what is remembered of them.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Model(BTreeMap<String, (Upstream, Flags)>);
-
-#[derive(Clone, Debug)]
-enum Op {
-    Put(String, PeerPatch, Absent),
-    DeletePeer(String, Address),
-    Set(Upstream),
-    Delete(String, bool),
-    Ring(String),
-    Load(Vec<Upstream>, bool),
-}
-
-impl Model {
-    fn visible(&self, name: &str) -> Option<&(Upstream, Flags)> {
-        self.0.get(name).filter(|(_, flags)| !flags.has(Flags::DELETED))
-    }
-
-    fn touch(&mut self, upstream: Upstream) {
-        let flags = self.0.get(&upstream.name).map_or(Flags::default(), |(_, flags)| *flags);
-        let flags = flags.with(Flags::TOUCHED).without(Flags::DELETED);
-        self.0.insert(upstream.name.clone(), (upstream, flags));
-    }
-
-    /// Does `op`; the code of its error.
-    fn apply(&mut self, op: &Op) -> Result<(), Code> {
-        match op {
-            Op::Put(name, patch, absent) => {
-                let old = self.visible(name).map(|(upstream, _)| upstream.clone());
-                if old.is_none() && *absent == Absent::Refuse {
-                    return Err(Code::NotFound);
-                }
-                let mut new = old.unwrap_or_else(|| upstream(name, &[]));
-                match new.peers.iter_mut().find(|peer| peer.address.same_as(&patch.address)) {
-                    Some(peer) => patch.apply(peer),
-                    None if *absent == Absent::Refuse => return Err(Code::NotFound),
-                    None => new.peers.push(patch.clone().into_peer()),
-                }
-                self.touch(new);
-            }
-            Op::DeletePeer(name, address) => {
-                let mut new = self.visible(name).ok_or(Code::NotFound)?.0.clone();
-                let index = new.peers.iter().position(|peer| peer.address.same_as(address)).ok_or(Code::NotFound)?;
-                new.peers.remove(index);
-                self.touch(new);
-            }
-            Op::Set(new) => {
-                self.touch(new.clone());
-                let (_, flags) = self.0.get_mut(&new.name).expect("set");
-                *flags = flags.without(Flags::RING);
-            }
-            Op::Delete(name, force) => {
-                let (old, flags) = self.visible(name).ok_or(Code::NotFound)?;
-                if !old.peers.is_empty() && !force {
-                    return Err(Code::NotEmpty);
-                }
-                match flags.has(Flags::IN_FILE) {
-                    true => {
-                        let flags = Flags::TOUCHED.with(Flags::IN_FILE).with(Flags::DELETED);
-                        self.0.insert(name.clone(), (upstream(name, &[]), flags));
-                    }
-                    false => drop(self.0.remove(name)),
-                }
-            }
-            Op::Ring(name) => {
-                self.visible(name).ok_or(Code::NotFound)?;
-                let (_, flags) = self.0.get_mut(name).expect("visible");
-                *flags = flags.with(Flags::RING);
-            }
-            Op::Load(files, overwrite) => self.load(files, *overwrite),
-        }
-        Ok(())
-    }
-
-    fn load(&mut self, files: &[Upstream], overwrite: bool) {
-        for file in files {
-            let old = self.0.get(&file.name);
-            let new = match old {
-                None => (file.clone(), Flags::IN_FILE),
-                Some((own, flags)) if flags.has(Flags::TOUCHED) && !overwrite => {
-                    (own.clone(), flags.with(Flags::IN_FILE))
-                }
-                Some((old, flags)) if flags.has(Flags::RING) && old == file => {
-                    (file.clone(), Flags::IN_FILE.with(Flags::RING))
-                }
-                Some(_) => (file.clone(), Flags::IN_FILE),
-            };
-            self.0.insert(file.name.clone(), new);
-        }
-        let named = |name: &String| files.iter().any(|file| file.name == *name);
-        self.0.retain(|name, (_, flags)| {
-            let gone = flags.has(Flags::IN_FILE) && !named(name);
-            let own = flags.has(Flags::TOUCHED) && !flags.has(Flags::DELETED) && !overwrite;
-            if gone && own {
-                *flags = flags.without(Flags::IN_FILE);
-            }
-            !gone || own
-        });
-    }
-}
-
-fn apply<R: Borrow<Region>>(table: &Table<R>, op: &Op) -> Result<(), Code> {
-    match op {
-        Op::Put(name, patch, absent) => table.put_peer(name, patch, *absent, SOON),
-        Op::DeletePeer(name, address) => table.delete_peer(name, address, SOON),
-        Op::Set(upstream) => table.set_upstream(upstream, SOON),
-        Op::Delete(name, force) => table.delete_upstream(name, *force, SOON),
-        Op::Ring(name) => table.build_ring(name, SOON),
-        Op::Load(files, overwrite) => table.load(files, *overwrite, SOON),
-    }
-    .map_err(|error| error.code)
-}
-
-/// All that the table holds, tombstones included.
-fn content<R: Borrow<Region>>(table: &Table<R>) -> Model {
-    let all = table.all().expect("readable");
-    Model(all.into_iter().map(|stored| (stored.upstream.name.clone(), (stored.upstream, stored.flags))).collect())
-}
-
 /// Picks from every upstream, and from none: they are those of the model.
 fn assert_picks(table: &Table, model: &Model, handles: &mut BTreeMap<String, Handle>) {
     for (name, handle) in handles {
@@ -796,11 +675,6 @@ fn a_writer_that_gave_up_half_way_is_cleared_away() {
 }
 
 // ---- sizes ------------------------------------------------------------------------------------------------------------
-
-/// Names whose records share one bucket of the smallest region.
-fn in_bucket(bucket: u32, count: usize) -> Vec<String> {
-    (0..).map(|i| format!("n{i}")).filter(|name| directory::hash(name.as_bytes()) % 64 == bucket).take(count).collect()
-}
 
 #[test]
 fn as_many_upstreams_as_records_fit_even_in_one_bucket() {

@@ -5,10 +5,13 @@
 
 #![allow(dead_code)]
 
+pub mod model;
+
 use dyups::config::peer::PeerPatch;
 use dyups::error::{Error, Result};
 use dyups::shm::layout::state;
 use dyups::shm::{Memory, Region};
+use dyups::table::directory;
 use dyups::table::store::Table;
 use dyups::table::{Address, Peer, Upstream};
 use std::io::{BufRead, BufReader, Write};
@@ -94,6 +97,11 @@ pub fn upstream(name: &str, servers: &[&str]) -> Upstream {
 /// Names of all upstreams.
 pub fn names<R: std::borrow::Borrow<Region>>(table: &Table<R>) -> Vec<String> {
     table.upstreams().expect("readable").into_iter().map(|stored| stored.upstream.name).collect()
+}
+
+/// Names whose records share one bucket of the smallest region.
+pub fn in_bucket(bucket: u32, count: usize) -> Vec<String> {
+    (0..).map(|i| format!("n{i}")).filter(|name| directory::hash(name.as_bytes()) % 64 == bucket).take(count).collect()
 }
 
 /// Granules in use.
