@@ -3,7 +3,7 @@
 //! This file holds the only loads and stores of shared memory. Whatever an offset read from the region claims, an
 //! access outside is [`Damaged`], and a store is a whole word: that is all that the rest of the crate has to trust.
 
-use super::memory::{Damaged, Memory};
+use super::memory::{Damaged, Memory, Word};
 use super::reserve::Reserved;
 use std::io;
 use std::ptr::NonNull;
@@ -14,10 +14,45 @@ pub const WORD: usize = 8;
 /// Bytes in a page, the unit in which memory is reserved.
 pub const PAGE: usize = 4096;
 
+/// A word of the mapping.
+#[derive(Debug)]
+#[repr(transparent)]
+pub struct Shared(AtomicU64);
+
+impl Word for Shared {
+    #[inline(always)]
+    fn get(&self, order: Ordering) -> u64 {
+        #[cfg(feature = "killpoints")]
+        super::kill::loading();
+        self.0.load(order)
+    }
+
+    #[inline(always)]
+    #[cfg_attr(feature = "killpoints", track_caller)]
+    fn put(&self, value: u64, order: Ordering) {
+        #[cfg(feature = "killpoints")]
+        super::kill::storing();
+        self.0.store(value, order);
+    }
+
+    #[inline(always)]
+    #[cfg_attr(feature = "killpoints", track_caller)]
+    fn add(&self, value: u64, order: Ordering) -> u64 {
+        #[cfg(feature = "killpoints")]
+        super::kill::storing();
+        self.0.fetch_add(value, order)
+    }
+
+    #[inline(always)]
+    fn fence(order: Ordering) {
+        fence(order);
+    }
+}
+
 /// A mapping shared between processes, never unmapped while this value lives.
 #[derive(Debug)]
 pub struct Mem {
-    base: NonNull<AtomicU64>,
+    base: NonNull<Shared>,
     words: usize,
     reserved: Reserved,
 }
@@ -49,42 +84,6 @@ impl Mem {
         let base = NonNull::new(base.cast()).ok_or_else(|| io::Error::other("mapped at address 0"))?;
         let words = bytes / WORD;
         Ok(Mem { base, words, reserved: Reserved::none(words) })
-    }
-
-    #[inline(always)]
-    fn word(&self, index: usize) -> Result<&AtomicU64, Damaged> {
-        if index >= self.words {
-            return Err(Damaged);
-        }
-        // SAFETY: inside the mapping, which lives as long as self; mmap aligns to a page, so each word is aligned; other
-        // processes write to it by atomic stores only, and one that does not can spoil values, which are never trusted.
-        Ok(unsafe { self.base.add(index).as_ref() })
-    }
-
-    /// `len` words from `index` on: one check for all of them.
-    fn slice(&self, index: usize, len: usize) -> Result<&[AtomicU64], Damaged> {
-        if index.checked_add(len).is_none_or(|end| end > self.words) {
-            return Err(Damaged);
-        }
-        // SAFETY: as in `word`, for each of them; index + len <= words, so the slice is inside the mapping.
-        Ok(unsafe { std::slice::from_raw_parts(self.base.add(index).as_ptr(), len) })
-    }
-
-    /// The one way in which a word changes.
-    #[inline(always)]
-    #[cfg_attr(feature = "killpoints", track_caller)]
-    fn put(word: &AtomicU64, value: u64, order: Ordering) {
-        #[cfg(feature = "killpoints")]
-        super::kill::storing();
-        word.store(value, order);
-    }
-
-    /// The one way in which a word is read.
-    #[inline(always)]
-    fn get(word: &AtomicU64, order: Ordering) -> u64 {
-        #[cfg(feature = "killpoints")]
-        super::kill::loading();
-        word.load(order)
     }
 
     /// All pages are backed with memory already: the file was allocated as a whole.
@@ -125,63 +124,28 @@ impl Mem {
 }
 
 impl Memory for Mem {
+    type Word = Shared;
+
     fn words(&self) -> usize {
         self.words
     }
 
     #[inline(always)]
-    fn load(&self, index: usize) -> Result<u64, Damaged> {
-        Ok(Self::get(self.word(index)?, Ordering::Relaxed))
-    }
-
-    #[inline(always)]
-    fn load_acquire(&self, index: usize) -> Result<u64, Damaged> {
-        Ok(Self::get(self.word(index)?, Ordering::Acquire))
-    }
-
-    #[inline(always)]
-    fn store(&self, index: usize, value: u64) -> Result<(), Damaged> {
-        Self::put(self.word(index)?, value, Ordering::Relaxed);
-        Ok(())
-    }
-
-    #[inline]
-    fn publish(&self, index: usize, value: u64) -> Result<(), Damaged> {
-        Self::put(self.word(index)?, value, Ordering::Release);
-        self.fence();
-        Ok(())
-    }
-
-    #[inline(always)]
-    fn add(&self, index: usize, value: u64) -> Result<u64, Damaged> {
-        let word = self.word(index)?;
-        #[cfg(feature = "killpoints")]
-        super::kill::storing();
-        Ok(word.fetch_add(value, Ordering::Relaxed))
-    }
-
-    fn load_all(&self, index: usize, values: &mut [u64]) -> Result<(), Damaged> {
-        let words = self.slice(index, values.len())?;
-        values.iter_mut().zip(words).for_each(|(value, word)| *value = Self::get(word, Ordering::Relaxed));
-        Ok(())
-    }
-
-    fn store_all(&self, index: usize, values: &[u64]) -> Result<(), Damaged> {
-        // A loop, since a closure would hide who called.
-        for (word, &value) in self.slice(index, values.len())?.iter().zip(values) {
-            Self::put(word, value, Ordering::Relaxed);
+    fn word(&self, index: usize) -> Result<&Shared, Damaged> {
+        if index >= self.words {
+            return Err(Damaged);
         }
-        Ok(())
+        // SAFETY: inside the mapping, which lives as long as self; mmap aligns to a page, so each word is aligned; other
+        // processes write to it by atomic stores only, and one that does not can spoil values, which are never trusted.
+        Ok(unsafe { self.base.add(index).as_ref() })
     }
 
-    #[inline(always)]
-    fn fence_loads(&self) {
-        fence(Ordering::Acquire);
-    }
-
-    #[inline(always)]
-    fn fence(&self) {
-        fence(Ordering::SeqCst);
+    fn slice(&self, index: usize, len: usize) -> Result<&[Shared], Damaged> {
+        if index.checked_add(len).is_none_or(|end| end > self.words) {
+            return Err(Damaged);
+        }
+        // SAFETY: as in `word`, for each of them; index + len <= words, so the slice is inside the mapping.
+        Ok(unsafe { std::slice::from_raw_parts(self.base.add(index).as_ptr(), len) })
     }
 
     fn reserve(&self, index: usize, words: usize) -> io::Result<()> {

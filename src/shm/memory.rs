@@ -1,55 +1,116 @@
 //! What the protocol asks of memory. The library runs on the mapping ([`super::Mem`]); a model of it runs on words that
-//! loom watches. So what the models check is what ships.
+//! loom watches. The orders in which words are read and written stand here, once: what the models check is what ships.
 
 use std::io;
+use std::sync::atomic::Ordering;
 
 /// Something read from the region cannot be true: an offset outside of it, a length that does not fit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Damaged;
 
+/// A word that processes share.
+pub trait Word {
+    /// An atomic load.
+    fn get(&self, order: Ordering) -> u64;
+
+    /// An atomic store.
+    #[cfg_attr(feature = "killpoints", track_caller)]
+    fn put(&self, value: u64, order: Ordering);
+
+    /// Adds in one step and returns what it was.
+    #[cfg_attr(feature = "killpoints", track_caller)]
+    fn add(&self, value: u64, order: Ordering) -> u64;
+
+    /// A fence between accesses to words of this kind.
+    fn fence(order: Ordering);
+}
+
 /// Words that processes share. Whatever an index claims, an access outside is [`Damaged`].
 pub trait Memory {
+    /// What it is made of.
+    type Word: Word;
+
+    /// `len` words from `index` on: one check for all of them.
+    fn slice(&self, index: usize, len: usize) -> Result<&[Self::Word], Damaged>;
+
+    /// One word.
+    fn word(&self, index: usize) -> Result<&Self::Word, Damaged>;
+
     /// The size in words.
     fn words(&self) -> usize;
 
+    /// Sees to it that `words` words from `index` on can be written to: `ENOSPC` when there is no memory for them.
+    fn reserve(&self, index: usize, words: usize) -> io::Result<()>;
+
     /// A relaxed load. Order comes from [`super::versioned`] or from the lock.
-    fn load(&self, index: usize) -> Result<u64, Damaged>;
+    #[inline(always)]
+    fn load(&self, index: usize) -> Result<u64, Damaged> {
+        Ok(self.word(index)?.get(Ordering::Relaxed))
+    }
 
     /// A load that sees all that was stored before the matching [`Memory::publish`].
-    fn load_acquire(&self, index: usize) -> Result<u64, Damaged>;
+    #[inline(always)]
+    fn load_acquire(&self, index: usize) -> Result<u64, Damaged> {
+        Ok(self.word(index)?.get(Ordering::Acquire))
+    }
 
     /// A relaxed store.
+    #[inline(always)]
     #[cfg_attr(feature = "killpoints", track_caller)]
-    fn store(&self, index: usize, value: u64) -> Result<(), Damaged>;
+    fn store(&self, index: usize, value: u64) -> Result<(), Damaged> {
+        self.word(index)?.put(value, Ordering::Relaxed);
+        Ok(())
+    }
 
     /// A store that makes all stores before it visible to whoever sees it, and that none after it overtakes: a block
     /// which the old value led to may be written again right away (see the protocol in [`super`]).
+    #[inline]
     #[cfg_attr(feature = "killpoints", track_caller)]
-    fn publish(&self, index: usize, value: u64) -> Result<(), Damaged>;
+    fn publish(&self, index: usize, value: u64) -> Result<(), Damaged> {
+        self.word(index)?.put(value, Ordering::Release);
+        self.fence();
+        Ok(())
+    }
 
     /// Adds to a counter that many processes share and returns what it was.
+    #[inline(always)]
     #[cfg_attr(feature = "killpoints", track_caller)]
-    fn add(&self, index: usize, value: u64) -> Result<u64, Damaged>;
+    fn add(&self, index: usize, value: u64) -> Result<u64, Damaged> {
+        Ok(self.word(index)?.add(value, Ordering::Relaxed))
+    }
 
     /// Reads words from `index` on into `values`, each by a relaxed load: as a whole they may be a mixture of versions.
-    fn load_all(&self, index: usize, values: &mut [u64]) -> Result<(), Damaged>;
+    fn load_all(&self, index: usize, values: &mut [u64]) -> Result<(), Damaged> {
+        let words = self.slice(index, values.len())?;
+        values.iter_mut().zip(words).for_each(|(value, word)| *value = word.get(Ordering::Relaxed));
+        Ok(())
+    }
 
     /// Writes `values` from `index` on, relaxed; nothing when they do not all fit.
     #[cfg_attr(feature = "killpoints", track_caller)]
-    fn store_all(&self, index: usize, values: &[u64]) -> Result<(), Damaged>;
-
-    /// No load before it is done after a load behind it.
-    fn fence_loads(&self);
-
-    /// Nothing before it happens after anything behind it.
-    fn fence(&self);
-
-    /// Sees to it that `words` words from `index` on can be written to: `ENOSPC` when there is no memory for them.
-    fn reserve(&self, index: usize, words: usize) -> io::Result<()>;
+    fn store_all(&self, index: usize, values: &[u64]) -> Result<(), Damaged> {
+        // A loop, since a closure would hide who called.
+        for (word, &value) in self.slice(index, values.len())?.iter().zip(values) {
+            word.put(value, Ordering::Relaxed);
+        }
+        Ok(())
+    }
 
     /// A relaxed store of what is not there yet: a repair that finds all in order writes nothing.
     #[cfg_attr(feature = "killpoints", track_caller)]
     fn amend(&self, index: usize, value: u64) -> Result<(), Damaged> {
         if self.load(index)? == value { Ok(()) } else { self.store(index, value) }
+    }
+
+    /// No load before it is done after a load behind it.
+    #[inline(always)]
+    fn fence_loads(&self) {
+        Self::Word::fence(Ordering::Acquire);
+    }
+
+    /// Nothing before it happens after anything behind it.
+    #[inline(always)]
+    fn fence(&self) {
+        Self::Word::fence(Ordering::SeqCst);
     }
 }
