@@ -11,7 +11,7 @@ lib := $(target)/release/libdyups-$(VERSION).so
 # Tests of the code itself need no link-time optimisation; those of what ships load what `make build` made.
 quick := --profile quick --locked
 
-.PHONY: help build run test bench lint install header clean
+.PHONY: help build run test storm bench lint install header clean
 .DEFAULT_GOAL := help
 
 help: ## list these targets
@@ -36,6 +36,11 @@ test: ## run every test: Rust, Lua in a VM, and nginx
 	$(CARGO) test $(quick)
 	$(CARGO) test $(quick) --features killpoints --test killpoints
 	tools/prove
+
+storm: ## kill 2,000 processes while they find and change, and as many workers of nginx under load
+	@tools/deps build test
+	@$(MAKE) --no-print-directory build
+	DYUPS_STORM_KILLS=2000 $(CARGO) test $(quick) --test storm --test nginx -- storm
 
 bench: ## measure: needs a quiet machine
 	@tools/deps build bench

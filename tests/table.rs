@@ -36,7 +36,6 @@ fn helper_process() {
         ("writer", [path, size, seed, rounds]) => hammer_writes(&attach(path, size), number(seed), number(rounds)),
         ("reader", [path, size, seed]) => hammer_reads(&attach(path, size), number(seed)),
         ("stepper", [path, size, which]) => stepper(&attach_as_it_is(path, size), number(which)),
-        ("victim", [path, size, seed]) => victim(&attach(path, size), number(seed)),
         other => panic!("no role {other:?}"),
     }
 }
@@ -1044,97 +1043,6 @@ fn readers_beside_writers_get_what_was_there() {
 }
 
 // ---- death ------------------------------------------------------------------------------------------------------------
-
-/// The operation that follows from a seed and a number.
-fn op_number(seed: u64, number: u64) -> Op {
-    let mut random = Random(seed.wrapping_mul(1_000_003) + number);
-    let name = format!("u{}", random.below(6));
-    let server = SERVERS[random.below(8) as usize];
-    match random.below(9) {
-        0..3 => Op::Put(name, patch(server, random.below(9) as u16), Absent::Make),
-        3 => Op::DeletePeer(name, address(server)),
-        4 => Op::Ring(name),
-        5 | 6 => {
-            let count = 1 + random.below(400);
-            let servers: Vec<String> = (0..count).map(|i| format!("10.9.{}.{}:80", i / 250, i % 250)).collect();
-            Op::Set(upstream(&name, &servers.iter().map(String::as_str).collect::<Vec<_>>()))
-        }
-        // A name that was never used.
-        7 => Op::Set(upstream(&format!("v{}", random.below(1 << 40)), &[server])),
-        _ => Op::Delete(name, true),
-    }
-}
-
-/// Names that [`op_number`] makes once go by this.
-fn tidy(number: u64, model: &Model) -> Option<Op> {
-    let passing = model.0.keys().filter(|name| name.starts_with('v')).nth(2)?;
-    number.is_multiple_of(2).then(|| Op::Delete(passing.clone(), true))
-}
-
-/// Changes the table until it is killed, and acknowledges what was done after it was done.
-fn victim(table: &Table, seed: u64) {
-    let mut model = content(table);
-    say("ready");
-    for number in 0.. {
-        let op = tidy(number, &model).unwrap_or_else(|| op_number(seed, number));
-        let done = apply(table, &op);
-        assert_eq!(done, model.apply(&op), "{op:?}");
-        say(number);
-    }
-}
-
-#[test]
-fn a_killed_writer_leaves_all_that_it_acknowledged_and_no_half_of_the_rest() {
-    let (table, scratch) = table(8 * MIB);
-    let path = scratch.file("region");
-    let rounds = if cfg!(debug_assertions) { 60 } else { 200 };
-    let mut random = Random(std::process::id().into());
-    let (mut acknowledged, mut in_flight) = (0, 0);
-    let mut slowest = Duration::ZERO;
-    for round in 0..rounds {
-        let seed = random.below(1 << 40);
-        let mut model = content(&table);
-        let mut victim = start("victim", &path, 8 * MIB, &[seed]);
-        let life = Duration::from_micros(random.below(3000));
-        let born = Instant::now();
-        let writing = || table.region().mem().load(state::WRITING) != Ok(0);
-        // Half of them die at any time, the others in the middle of a change.
-        while born.elapsed() < life || round % 2 == 0 && !writing() && born.elapsed() < SOON {
-            std::hint::spin_loop();
-        }
-        victim.kill();
-        let begun = Instant::now();
-        drop(table.writer(Duration::from_millis(100)).expect("a dead process holds no lock"));
-        slowest = slowest.max(begun.elapsed());
-        let mut next = 0;
-        while let Some(number) = victim.answer() {
-            assert_eq!(number, next.to_string());
-            let op = tidy(next, &model).unwrap_or_else(|| op_number(seed, next));
-            let _ = model.apply(&op);
-            next += 1;
-        }
-        acknowledged += next;
-        let found = content(&table);
-        if found != model {
-            let op = tidy(next, &model).unwrap_or_else(|| op_number(seed, next));
-            let _ = model.apply(&op);
-            in_flight += 1;
-            assert_eq!(found, model, "round {round}, seed {seed}: {next} were acknowledged, in flight was {op:?}");
-        }
-        assert_no_leak(&table);
-        for number in 0..100 {
-            let op = tidy(number, &model).unwrap_or_else(|| op_number(seed ^ 1, number));
-            assert_eq!(apply(&table, &op), model.apply(&op), "{op:?}");
-        }
-        assert_eq!(content(&table), model);
-    }
-    let repairs = table.region().mem().load(state::REPAIRS).expect("inside");
-    println!(
-        "{rounds} deaths: {acknowledged} changes acknowledged, {in_flight} done and not yet acknowledged, {repairs} \
-         repairs, the lock free and the table repaired after at most {slowest:?}"
-    );
-    assert!(acknowledged > 0 && repairs > 0);
-}
 
 /// Names a word of the header that the region does not use.
 const SIGNAL: usize = 200;

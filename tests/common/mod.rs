@@ -16,7 +16,7 @@ use dyups::table::store::Table;
 use dyups::table::{Address, Peer, Upstream};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -127,6 +127,16 @@ pub fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
+/// Tells whoever runs the tests what was counted, though libtest keeps to itself what a good test prints.
+pub fn tell(line: impl std::fmt::Display) {
+    let _ = std::io::stderr().write_all(format!("\n{line}\n").as_bytes());
+}
+
+/// How many a storm kills.
+pub fn storm_kills() -> u64 {
+    std::env::var("DYUPS_STORM_KILLS").map_or(200, |kills| kills.parse().expect("DYUPS_STORM_KILLS: a number"))
+}
+
 /// Whether this is root; says so on stderr when a test is skipped for lack of it.
 pub fn is_root(test: &str) -> bool {
     let root = dyups::shm::file::effective_user() == 0;
@@ -218,10 +228,10 @@ impl Helper {
         signal_to(self.pid(), signal);
     }
 
-    /// SIGKILL, and waits until the kernel has cleared up behind it. Whatever it had answered can still be read.
-    pub fn kill(&mut self) {
+    /// SIGKILL, and waits until the kernel has cleared up behind it; how it ended. Whatever it had answered can still be read.
+    pub fn kill(&mut self) -> ExitStatus {
         self.child.kill().expect("kill");
-        self.child.wait().expect("wait");
+        self.child.wait().expect("wait")
     }
 
     /// Stops it, and waits until it stands.
