@@ -5,8 +5,12 @@
 //! does that, `make build` alone too.
 #![allow(unsafe_code)]
 
+mod common;
+
 #[path = "nginx/backends.rs"]
 mod backends;
+#[path = "nginx/changers.rs"]
+mod changers;
 #[path = "nginx/client.rs"]
 mod client;
 #[path = "nginx/load.rs"]
@@ -18,6 +22,8 @@ mod server;
 mod shipped;
 #[path = "nginx/system.rs"]
 mod system;
+#[path = "nginx/wrk.rs"]
+mod wrk;
 
 #[path = "nginx/test_busy.rs"]
 mod test_busy;
@@ -37,5 +43,7 @@ mod test_lua;
 mod test_order;
 #[path = "nginx/test_states.rs"]
 mod test_states;
+#[path = "nginx/test_storm.rs"]
+mod test_storm;
 #[path = "nginx/test_survival.rs"]
 mod test_survival;

@@ -4,9 +4,12 @@ use super::place::{self, Place};
 use super::server::Nginx;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 pub struct Backends {
     nginx: Nginx,
+    /// A line for each request of [`super::wrk`]: when it began, when it arrived, and where.
+    pub log: PathBuf,
     /// Where they listen, as a `server` line and `listen` spell it; each answers with just this text.
     pub names: Vec<String>,
 }
@@ -18,7 +21,9 @@ pid nginx.pid;
 error_log error.log warn;
 events { worker_connections 8192; }
 http {
-    access_log off;
+    log_format arrivals "$http_x_begun $arrived $server_addr:$server_port";
+    map $http_x_begun $from_wrk { "" 0; default 1; }
+    access_log requests.log arrivals if=$from_wrk;
     keepalive_requests 10000000;
     client_body_temp_path body;
     proxy_temp_path       proxy;
@@ -38,9 +43,14 @@ impl Backends {
         let admin = place::free_address();
         let mut text: String = place::nginx().1.iter().map(|module| format!("load_module {module};\n")).collect();
         text += HEAD;
+        text += &format!(
+            "lua_package_path \"{}/?.lua;;\"; init_by_lua_block {{ require \"clock\" }}\n",
+            place::scripts().display()
+        );
         for name in &names {
             text += &format!(
-                "server {{ listen {name}; location / {{ content_by_lua_block {{
+                "server {{ listen {name}; location / {{ set $arrived 0; content_by_lua_block {{
+                     if ngx.var.from_wrk == \"1\" then ngx.var.arrived = require(\"clock\")() end
                      ngx.shared.counts:incr(\"{name}\", 1, 0)
                      ngx.header.content_length = {}
                      ngx.print(\"{name}\")
@@ -58,7 +68,8 @@ impl Backends {
                  counts:flush_expired()
              }} }} }}\n}}\n"
         );
-        Backends { nginx: Nginx::with_text(&place.path("backends"), &text, 1, admin, admin), names }
+        let prefix = place.path("backends");
+        Backends { nginx: Nginx::with_text(&prefix, &text, 1, admin, admin), log: prefix.join("requests.log"), names }
     }
 
     /// Requests that arrived since the last call, in the order of `names`.

@@ -13,6 +13,11 @@ use std::sync::{Mutex, MutexGuard, OnceLock};
 static TURN: Mutex<()> = Mutex::new(());
 static NEXT_PORT: AtomicU16 = AtomicU16::new(20_000);
 
+/// Where the Lua files of these tests are.
+pub fn scripts() -> PathBuf {
+    root().join("tests/nginx")
+}
+
 /// Copies `names` out of one directory into another, which is made.
 pub fn copy(from: &Path, to: &Path, names: &[&str]) {
     fs::create_dir_all(to).expect("mkdir");

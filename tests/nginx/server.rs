@@ -3,6 +3,7 @@
 use super::client::{Client, Response};
 use super::place::{self, Place};
 use super::system::{children, group_lives, is_root, signal, wait_for, wait_until, worker_user};
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
@@ -200,9 +201,18 @@ impl Nginx {
 
     /// The table.
     pub fn status(&self) -> serde_json::Value {
-        let answer = self.admin("GET", "/status", "");
-        assert_eq!(answer.status, 200, "{answer:?}");
-        serde_json::from_str(&answer.body).expect("JSON")
+        status(&self.admin("GET", "/status", ""))
+    }
+
+    /// The table, as each of the workers shows it.
+    pub fn status_of_each_worker(&self) -> Vec<serde_json::Value> {
+        let mut seen = BTreeMap::new();
+        wait_for("each worker answers", || {
+            let answer = self.admin("GET", "/status", "");
+            seen.insert(answer.header("x-worker").map(str::to_owned), status(&answer));
+            seen.len() == self.workers
+        });
+        seen.into_values().collect()
     }
 
     /// One GET through the proxy, on a fresh connection.
@@ -238,6 +248,11 @@ impl Nginx {
         });
         assert_eq!(bad, None, "in the log");
     }
+}
+
+fn status(answer: &Response) -> serde_json::Value {
+    assert_eq!(answer.status, 200, "{answer:?}");
+    serde_json::from_str(&answer.body).expect("JSON")
 }
 
 fn spawn(prefix: &Path) -> Child {

@@ -1,120 +1,13 @@
 //! What was acknowledged survives reloads and the death of any process.
 
 use super::backends::Backends;
-use super::client::Client;
+use super::changers::{Changers, assert_table};
 use super::load::{Connections, Load};
 use super::place::Place;
 use super::server::{Conf, Nginx};
 use super::system::{lock_holder, signal, stop};
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread::JoinHandle;
-
-/// Upstreams of one changer by name: the weight of the one peer that was acknowledged last, or nothing after a deletion.
-type Table = BTreeMap<String, Option<u64>>;
-
-/// Changes that go on until they are stopped. One that nobody acknowledged is sent again until somebody does, so in the end
-/// each upstream is what was last acknowledged.
-struct Changers {
-    stop: Arc<AtomicBool>,
-    acknowledged: Arc<AtomicUsize>,
-    threads: Vec<JoinHandle<Table>>,
-}
-
-impl Changers {
-    fn start(admin: SocketAddr, peer: &str, threads: usize) -> Changers {
-        let (stop, acknowledged) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-        let threads = (0..threads)
-            .map(|thread| {
-                let (stop, acknowledged, peer) = (stop.clone(), acknowledged.clone(), peer.to_owned());
-                std::thread::spawn(move || {
-                    let mut table = Table::new();
-                    let mut client = Client::new(admin);
-                    for step in 1.. {
-                        if stop.load(Ordering::Relaxed) {
-                            break;
-                        }
-                        let name = format!("t{thread}-{}", step % 23);
-                        table.insert(name.clone(), change(&mut client, &name, &peer, step, &acknowledged));
-                    }
-                    table
-                })
-            })
-            .collect();
-        Changers { stop, acknowledged, threads }
-    }
-
-    fn wait_for_more(&self, more: usize) {
-        let goal = self.acknowledged.load(Ordering::Relaxed) + more;
-        super::system::wait_for("changes go on", || self.acknowledged.load(Ordering::Relaxed) >= goal);
-    }
-
-    fn stop(mut self) -> Table {
-        self.stop.store(true, Ordering::Relaxed);
-        self.threads.drain(..).flat_map(|thread| thread.join().expect("a changer")).collect()
-    }
-}
-
-impl Drop for Changers {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        self.threads.drain(..).for_each(|thread| drop(thread.join()));
-    }
-}
-
-/// One change, repeated until it is acknowledged.
-fn change(client: &mut Client, name: &str, peer: &str, step: u64, acknowledged: &AtomicUsize) -> Option<u64> {
-    let path = format!("/upstream/{name}");
-    let weight = step % 60_000;
-    // A change as a whole is larger now and then, which keeps the writer busy for longer.
-    let others = if step.is_multiple_of(5) { 400 } else { 0 };
-    let others = (0..others).map(|n| format!("server 10.0.{}.{} weight={weight};", n / 250, n % 250));
-    let servers: String = [format!("server {peer} weight={weight};")].into_iter().chain(others).collect();
-    let lua = format!("return require('dyups').add_peer('{name}', {{ server = '{peer}', weight = {weight} }})");
-    for _ in 0..5000 {
-        let (answer, good): (_, &[u16]) = match step % 7 {
-            // 404: an attempt that nobody acknowledged did it.
-            0 => (client.send("DELETE", "admin", &path, "", false), &[200, 404]),
-            1..=3 => (client.send("POST", "admin", "/eval", &lua, false), &[200]),
-            _ => (client.send("POST", "admin", &path, &servers, false), &[200]),
-        };
-        match answer {
-            Ok(answer) if good.contains(&answer.status) => {
-                assert!(["success", "true", "not found uptream"].contains(&answer.body.as_str()), "{}", answer.body);
-                acknowledged.fetch_add(1, Ordering::Relaxed);
-                return (!step.is_multiple_of(7)).then_some(weight);
-            }
-            Ok(answer) => panic!("{name}: {} {} {:?}", answer.status, answer.body, answer.header("x-dyups-error")),
-            Err(_) => std::thread::sleep(std::time::Duration::from_millis(2)),
-        }
-    }
-    panic!("{name}: nobody acknowledged the change");
-}
-
-/// The table has just this, and what else `stable` names.
-fn assert_table(nginx: &Nginx, expected: &Table, stable: &[&str]) {
-    let status = nginx.status();
-    let upstreams = status["upstreams"].as_object().expect("upstreams");
-    let mut names: Vec<&str> = upstreams.keys().map(String::as_str).collect();
-    names.retain(|name| !stable.contains(name));
-    let there: Vec<&str> =
-        expected.iter().filter(|(_, weight)| weight.is_some()).map(|(name, _)| name.as_str()).collect();
-    assert_eq!(names, there, "the names in the table");
-    for (name, weight) in expected {
-        let Some(weight) = weight else { continue };
-        let peers = upstreams[name]["peers"].as_array().expect("peers");
-        // add_peer changes the first peer alone; a change as a whole gives all the same weight.
-        assert_eq!(peers[0]["weight"].as_u64(), Some(*weight), "{name}: what was acknowledged last");
-        assert!(peers.len() == 1 || peers.len() == 401, "{name}: {} peers", peers.len());
-        assert!(
-            peers.iter().skip(1).all(|peer| peer["weight"] == peers[peers.len() - 1]["weight"]),
-            "{name}: a mixture"
-        );
-    }
-}
 
 fn load(traffic: SocketAddr) -> Load {
     Load::start(traffic, 4, |worker| {
@@ -141,7 +34,7 @@ fn reloads_under_load_and_changes_lose_no_change_and_cost_no_request() {
     let seen = load.stop();
     seen.assert_all_good();
     assert_eq!(seen.broken, 0, "of {} requests", seen.total());
-    assert_table(&nginx, &table, &["stable"]);
+    assert_table(&nginx.status(), &table, &["stable"]);
     nginx.assert_calm();
 }
 
@@ -167,7 +60,7 @@ fn killed_workers_under_load_changes_and_reloads_lose_no_change_and_cause_no_5xx
     let table = changers.stop();
     let seen = load.stop();
     seen.assert_all_good();
-    assert_table(&nginx, &table, &["stable"]);
+    assert_table(&nginx.status(), &table, &["stable"]);
     let workers = nginx.status()["workers"].as_array().expect("workers").len();
     assert_eq!(workers, 2, "the dead have left their slots");
     nginx.assert_calm();
@@ -204,7 +97,7 @@ fn a_worker_killed_while_it_writes_leaves_a_whole_table_and_the_next_change_repa
     }
     let table = changers.stop();
     load.stop().assert_all_good();
-    assert_table(&nginx, &table, &["stable"]);
+    assert_table(&nginx.status(), &table, &["stable"]);
     let repairs = nginx.status()["region"]["repairs"].as_u64().expect("a number");
     assert!(repairs > 0, "none of the killed was in the middle of a change");
 
@@ -233,10 +126,10 @@ fn after_sigkill_of_everything_every_acknowledged_change_is_there() {
         changers.wait_for_more(20);
         let table = changers.stop();
         load.stop().assert_all_good();
-        assert_table(&nginx, &table, &["stable"]);
+        assert_table(&nginx.status(), &table, &["stable"]);
         nginx.kill_all();
         nginx.start_again();
-        assert_table(&nginx, &table, &["stable"]);
+        assert_table(&nginx.status(), &table, &["stable"]);
     }
     nginx.assert_calm();
 }
