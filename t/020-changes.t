@@ -536,7 +536,7 @@ peer by peer: true true
             file:close()
             local before = T.show(dyups.status("api").upstreams.api.peers)
             assert(dyups.delete_upstream("api", { force = true }))
-            T.say(dyups.setup { shm_path = dyups.status().region.path, shm_size = "1m", files = path, overwrite = true })
+            T.say(dyups.setup { shm_path = T.shm_path, shm_size = "1m", files = path, overwrite = true })
             os.remove(path)
             T.say(T.show(dyups.status("api").upstreams.api.peers) == before)
             T.say(dyups.status("api").upstreams.api.method, dyups.status("api").upstreams.api.origin)

@@ -111,7 +111,7 @@ my $bad  = CORE::join "\n", map { my $path = Dyups::file($_, $file{$_}); qq(try(
 my $dir  = Dyups::dir();
 Dyups::proxy(setup => qq(files = "$good"), init => qq{
     out = {}
-    local path = dyups.status().region.path
+    local path = T.shm_path
     local before = T.show(dyups.status())
     local function try(...)
         local ok, err = dyups.setup{ shm_path = path, shm_size = "1m", files = { "$good", ... } }
@@ -187,7 +187,7 @@ qr{\[warn\] .*dyups: .*html/up\.conf:5: keepalive_timeout belongs into nginx\.co
 my $file = Dyups::file('again.json', '{"upstreams": {"api": {"peers": [{"host": "10.0.0.1", "port": 81}]}}}');
 Dyups::proxy(setup => qq(files = "$file"), init => qq{
     again = function()
-        return dyups.setup{ shm_path = dyups.status().region.path, shm_size = "1m", files = "$file" }
+        return dyups.setup{ shm_path = T.shm_path, shm_size = "1m", files = "$file" }
     end
     assert(again())
 }, init_worker => q{
@@ -222,7 +222,7 @@ Dyups::proxy(init => qq{
     assert(dyups.add_peer("api", { host = "10.0.0.1" }))
     out = {
         T.show(dyups.setup{ shm_path = "$other", shm_size = "1m" }),
-        T.show(dyups.setup{ shm_path = path, shm_size = "2m" }),
+        T.show(dyups.setup{ shm_path = T.shm_path, shm_size = "2m" }),
         tostring(dyups.status().region.path == path),
         T.peers("api"),
     }
@@ -251,7 +251,7 @@ my $first  = Dyups::file('first.conf',  CORE::join '', map "upstream $_ { server
 my $second = Dyups::file('second.conf', CORE::join '', map "upstream $_ { server 10.0.0.2:81; }\n", qw(calm changed deleted new));
 Dyups::proxy(setup => qq(files = "$first"), init => qq{
     load = function(overwrite, ...)
-        local conf = { shm_path = dyups.status().region.path, shm_size = "1m", files = { ... }, overwrite = overwrite }
+        local conf = { shm_path = T.shm_path, shm_size = "1m", files = { ... }, overwrite = overwrite }
         assert(dyups.setup(conf))
         local names = { "calm", "changed", "deleted", "gone", "new", "runtime" }
         for i, name in ipairs(names) do

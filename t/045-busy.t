@@ -6,14 +6,15 @@ use Test::Nginx::Socket 'no_plan';
 
 use Fcntl qw(F_SETLK F_WRLCK F_UNLCK SEEK_SET);
 
-# Holds, or frees, the writer's byte of the region that this block of the file has: see src/shm/lock.rs.
+# Holds, or frees, the writer's byte of the region that this block of the file has.
 my %held;
 
 sub writer {
     my ($name, $type) = @_;
     my $path = Dyups::shm_path($name) . '.lock';
     open $held{$name}, '+<', $path or die "$path: $!\n" if !$held{$name};
-    fcntl $held{$name}, F_SETLK, pack 's s x4 q q i x4', $type, SEEK_SET, 1, 1, 0 or die "$path: fcntl: $!\n";
+    my $lock = pack 's s x4 q q i x4', $type, SEEK_SET, Dyups::writer_byte($name), 1, 0;
+    fcntl $held{$name}, F_SETLK, $lock or die "$path: fcntl: $!\n";
 }
 
 sub hold { writer($_[0], F_WRLCK) }

@@ -262,7 +262,7 @@ fn patch_header(path: &Path, index: usize, value: u64) {
     patch_word(path, fixed::CHECKSUM, hasher.finalize().into());
 }
 
-/// A region with the upstream `api` in it that nobody uses.
+/// A region with the upstream `api` in it that nobody uses: what its users call it.
 fn abandoned(scratch: &Scratch, size: u64) -> PathBuf {
     let path = scratch.file("region");
     let (mut helper, notes) = user(&path, size);
@@ -272,10 +272,12 @@ fn abandoned(scratch: &Scratch, size: u64) -> PathBuf {
     path
 }
 
+/// The names in the directory, with `.vN` for the layout.
 fn entries(scratch: &Scratch) -> Vec<String> {
+    let layout = format!(".v{LAYOUT}");
     let mut names: Vec<String> = std::fs::read_dir(scratch.path())
         .expect("read")
-        .map(|entry| entry.expect("entry").file_name().to_string_lossy().into_owned())
+        .map(|entry| entry.expect("entry").file_name().to_string_lossy().replace(&layout, ".vN"))
         .collect();
     names.sort();
     names
@@ -289,11 +291,11 @@ fn a_new_region_is_a_file_of_its_size_that_only_its_owner_may_open() {
     let path = scratch.file("region");
     let (table, notes) = open(&path, MIB).expect("made");
     assert!(notes.is_empty(), "{notes:?}");
-    for file in [&path, &scratch.file("region.lock")] {
+    for file in [&region_file(&path), &scratch.file("region.lock")] {
         assert_eq!(std::fs::metadata(file).expect("there").mode() & 0o7777, 0o600, "{}", file.display());
     }
-    assert_eq!(std::fs::metadata(&path).expect("there").len(), MIB);
-    assert_eq!(entries(&scratch), ["region", "region.lock"]);
+    assert_eq!(std::fs::metadata(region_file(&path)).expect("there").len(), MIB);
+    assert_eq!(entries(&scratch), ["region.lock", "region.vN"]);
     assert_eq!((names(&table), table.region().lost()), (vec![], None));
 }
 
@@ -365,9 +367,10 @@ fn a_process_stopped_while_it_makes_the_region_is_named() {
 #[test]
 fn what_a_dead_maker_left_is_in_nobodys_way() {
     let scratch = Scratch::new();
-    std::fs::write(scratch.file("region.new"), "half").expect("write");
-    assert_eq!(look(&scratch.file("region"), MIB), ("".into(), "".into()));
-    assert_eq!(entries(&scratch), ["region", "region.lock"]);
+    let path = scratch.file("region");
+    std::fs::write(format!("{}.new", region_file(&path).display()), "half").expect("write");
+    assert_eq!(look(&path, MIB), ("".into(), "".into()));
+    assert_eq!(entries(&scratch), ["region.lock", "region.vN"]);
 }
 
 #[test]
@@ -386,15 +389,16 @@ fn nobody_holds_a_descriptor_of_the_region_and_no_child_gets_the_lock() {
 fn a_file_that_is_no_region_is_refused_and_left_alone() {
     let scratch = Scratch::new();
     let path = scratch.file("region");
+    let file = region_file(&path);
     for content in ["", "a text\n", &"long ".repeat(1000)] {
-        std::fs::write(&path, content).expect("write");
-        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).expect("chmod");
+        std::fs::write(&file, content).expect("write");
+        std::fs::set_permissions(&file, PermissionsExt::from_mode(0o600)).expect("chmod");
         let error = refused(&path, MIB);
         assert!(error.starts_with("System "), "{error}");
         assert!(
             error.ends_with("is not a dyups region: it is left alone; remove it, or name another file with shm_path")
         );
-        assert_eq!(std::fs::read_to_string(&path).expect("there"), content);
+        assert_eq!(std::fs::read_to_string(&file).expect("there"), content);
     }
 }
 
@@ -402,16 +406,16 @@ fn a_file_that_is_no_region_is_refused_and_left_alone() {
 fn what_is_no_file_is_refused() {
     let scratch = Scratch::new();
     let (directory, fifo) = (scratch.file("directory"), scratch.file("fifo"));
-    std::fs::create_dir(&directory).expect("mkdir");
+    std::fs::create_dir(region_file(&directory)).expect("mkdir");
     // SAFETY: a NUL-terminated path that outlives the call.
-    assert_eq!(unsafe { libc::mkfifo(text(&fifo).as_ptr(), 0o600) }, 0);
+    assert_eq!(unsafe { libc::mkfifo(text(&region_file(&fifo)).as_ptr(), 0o600) }, 0);
     for path in [&directory, &fifo] {
-        let error = refused(path, MIB);
-        let expected = format!("System {} is not a regular file: remove it, or name another file", path.display());
+        let (error, file) = (refused(path, MIB), region_file(path));
+        let expected = format!("System {} is not a regular file: remove it, or name another file", file.display());
         assert!(error.starts_with(&expected), "{error}");
     }
     let lock = scratch.file("region.lock");
-    std::fs::rename(&fifo, &lock).expect("rename");
+    std::fs::rename(region_file(&fifo), &lock).expect("rename");
     let error = refused(&scratch.file("region"), MIB);
     assert!(error.starts_with(&format!("System {} is not a regular file", lock.display())), "{error}");
 }
@@ -424,7 +428,7 @@ fn a_device_is_refused() {
     let scratch = Scratch::new();
     let path = scratch.file("zero");
     // SAFETY: a NUL-terminated path that outlives the call.
-    if unsafe { libc::mknod(text(&path).as_ptr(), libc::S_IFCHR | 0o600, libc::makedev(1, 5)) } != 0 {
+    if unsafe { libc::mknod(text(&region_file(&path)).as_ptr(), libc::S_IFCHR | 0o600, libc::makedev(1, 5)) } != 0 {
         eprintln!("a_device_is_refused: skipped: mknod: {}", std::io::Error::last_os_error());
         return;
     }
@@ -438,14 +442,14 @@ fn links_are_refused() {
     let scratch = Scratch::new();
     let path = abandoned(&scratch, MIB);
     let (soft, hard) = (scratch.file("soft"), scratch.file("hard"));
-    std::os::unix::fs::symlink(&path, &soft).expect("symlink");
-    let error = refused(&soft, MIB);
-    assert!(error.starts_with(&format!("System {} is a symbolic link: remove it", soft.display())), "{error}");
+    std::os::unix::fs::symlink(region_file(&path), region_file(&soft)).expect("symlink");
+    let (error, link) = (refused(&soft, MIB), region_file(&soft));
+    assert!(error.starts_with(&format!("System {} is a symbolic link: remove it", link.display())), "{error}");
     std::os::unix::fs::symlink(scratch.file("nowhere"), scratch.file("new.lock")).expect("symlink");
     let error = refused(&scratch.file("new"), MIB);
     assert!(error.contains("new.lock is a symbolic link"), "{error}");
     assert!(!scratch.file("nowhere").exists(), "a planted link is not followed");
-    std::fs::hard_link(&path, &hard).expect("link");
+    std::fs::hard_link(region_file(&path), &hard).expect("link");
     let error = refused(&path, MIB);
     assert!(error.contains("has 2 names (hard links): remove the others"), "{error}");
     std::fs::remove_file(&hard).expect("remove");
@@ -456,7 +460,7 @@ fn links_are_refused() {
 fn a_file_that_others_may_open_is_refused() {
     let scratch = Scratch::new();
     let path = abandoned(&scratch, MIB);
-    for file in [path.clone(), scratch.file("region.lock")] {
+    for file in [region_file(&path), scratch.file("region.lock")] {
         std::fs::set_permissions(&file, PermissionsExt::from_mode(0o644)).expect("chmod");
         let error = refused(&path, MIB);
         let expected = format!("System {} has mode 644: others may open it: chmod it to 600", file.display());
@@ -473,7 +477,7 @@ fn a_file_of_another_user_is_refused() {
     }
     let scratch = Scratch::new();
     let path = abandoned(&scratch, MIB);
-    for file in [&path, &scratch.file("region.lock")] {
+    for file in [&region_file(&path), &scratch.file("region.lock")] {
         std::os::unix::fs::chown(file, Some(65534), None).expect("chown");
         let error = refused(&path, MIB);
         let expected =
@@ -570,18 +574,15 @@ fn a_region_with_a_damaged_header_is_set_aside_and_made_anew() {
     for word in [fixed::SIZE, fixed::BOOT, fixed::BOOT + 1, fixed::PID_NAMESPACE, fixed::LOCK, fixed::CHECKSUM] {
         let scratch = Scratch::new();
         let path = abandoned(&scratch, SMALL);
-        let old = read_words(&path);
-        patch_word(&path, word, old[word] ^ 1 << 13);
+        let file = region_file(&path);
+        let old = read_words(&file);
+        patch_word(&file, word, old[word] ^ 1 << 13);
         let (names, note) = look(&path, SMALL);
         assert_eq!(names, "", "word {word}");
-        let aside = entries(&scratch).into_iter().find(|name| name.starts_with("region.damaged-")).expect("set aside");
-        let expected = format!(
-            "{} is damaged (its header has a wrong checksum): it was set aside as {} and is made anew",
-            path.display(),
-            scratch.file(&aside).display()
-        );
-        assert_eq!(note, expected);
-        assert_eq!(read_words(&scratch.file(&aside))[state::USED + 1..], old[state::USED + 1..], "as it was");
+        let expected = format!("{} is damaged (its header has a wrong checksum): it was set aside as ", file.display());
+        let aside = note.strip_prefix(&expected).and_then(|rest| rest.strip_suffix(" and is made anew"));
+        let aside = Path::new(aside.unwrap_or_else(|| panic!("{note}")));
+        assert_eq!(read_words(aside)[state::USED + 1..], old[state::USED + 1..], "as it was");
         let (mut helper, notes) = user(&path, SMALL);
         helper.ok("put new 10.0.0.1:80");
         assert_eq!(notes, "");
@@ -595,8 +596,8 @@ fn a_region_of_another_size_than_its_header_says_is_set_aside() {
     {
         let scratch = Scratch::new();
         let path = abandoned(&scratch, SMALL);
-        patch_header(&path, fixed::SIZE, header);
-        std::fs::OpenOptions::new().write(true).open(&path).and_then(|f| f.set_len(file)).expect("resize");
+        patch_header(&region_file(&path), fixed::SIZE, header);
+        std::fs::OpenOptions::new().write(true).open(region_file(&path)).and_then(|f| f.set_len(file)).expect("resize");
         let (names, note) = look(&path, SMALL);
         assert!(names.is_empty() && note.contains("is damaged (its size is not what its header says)"), "{note}");
     }
@@ -608,11 +609,11 @@ fn damaged_files_of_one_second_do_not_replace_each_other() {
     let rounds = 3;
     for _ in 0..rounds {
         let path = abandoned(&scratch, SMALL);
-        patch_word(&path, fixed::CHECKSUM, 0);
+        patch_word(&region_file(&path), fixed::CHECKSUM, 0);
         look(&path, SMALL);
-        std::fs::remove_file(&path).expect("remove");
+        std::fs::remove_file(region_file(&path)).expect("remove");
     }
-    let aside = entries(&scratch).iter().filter(|name| name.starts_with("region.damaged-")).count();
+    let aside = entries(&scratch).iter().filter(|name| name.starts_with("region.vN.damaged-")).count();
     assert_eq!(aside, rounds, "{:?}", entries(&scratch));
 }
 
@@ -620,18 +621,19 @@ fn damaged_files_of_one_second_do_not_replace_each_other() {
 fn a_region_of_another_magic_or_layout_is_refused_and_left_alone() {
     let scratch = Scratch::new();
     let path = abandoned(&scratch, SMALL);
-    patch_header(&path, fixed::LAYOUT, u64::from(LAYOUT) + 1);
+    let file = region_file(&path);
+    patch_header(&file, fixed::LAYOUT, u64::from(LAYOUT) + 1);
     let error = refused(&path, SMALL);
     let (theirs, ours) = (LAYOUT + 1, LAYOUT);
     assert!(
         error.contains(&format!("has layout {theirs}, this library has layout {ours}: name another file")),
         "{error}"
     );
-    patch_header(&path, fixed::LAYOUT, u64::from(LAYOUT));
-    patch_header(&path, fixed::MAGIC, MAGIC + 1);
+    patch_header(&file, fixed::LAYOUT, u64::from(LAYOUT));
+    patch_header(&file, fixed::MAGIC, MAGIC + 1);
     let error = refused(&path, SMALL);
     assert!(error.contains("is not a dyups region: it is left alone"), "{error}");
-    patch_header(&path, fixed::MAGIC, MAGIC);
+    patch_header(&file, fixed::MAGIC, MAGIC);
     assert_eq!(look(&path, SMALL), ("api".into(), "".into()));
 }
 
@@ -639,8 +641,8 @@ fn a_region_of_another_magic_or_layout_is_refused_and_left_alone() {
 fn a_region_of_an_earlier_boot_is_made_anew() {
     let scratch = Scratch::new();
     let path = abandoned(&scratch, SMALL);
-    patch_header(&path, fixed::BOOT, 12345);
-    let note = format!("{} is of an earlier boot: it is made anew", path.display());
+    patch_header(&region_file(&path), fixed::BOOT, 12345);
+    let note = format!("{} is of an earlier boot: it is made anew", region_file(&path).display());
     assert_eq!(look(&path, SMALL), ("".into(), note));
     assert_eq!(look(&path, SMALL), ("".into(), "".into()));
 }
@@ -654,10 +656,11 @@ fn an_upstream_that_is_damaged_is_lost_alone_and_said() {
         put(&table, "other", "10.0.0.2:80", SOON).expect("room");
         *table.region().geometry()
     };
-    let words = read_words(&path);
+    let file = region_file(&path);
+    let words = read_words(&file);
     let stamp = dyups::shm::Stamp(words[geometry.record(0)]);
-    patch_word(&path, stamp.word(), u64::MAX);
-    let note = format!("{} was damaged: 1 of 2 upstreams are lost", path.display());
+    patch_word(&file, stamp.word(), u64::MAX);
+    let note = format!("{} was damaged: 1 of 2 upstreams are lost", file.display());
     assert_eq!(look(&path, SMALL), ("other".into(), note));
     assert_eq!(look(&path, SMALL), ("other".into(), "".into()));
 }
@@ -688,16 +691,17 @@ fn another_size_waits_until_nobody_uses_the_region() {
         "shm_size is {}, but {} has {MIB} bytes and is in use by pid {}: it keeps its size until the next start with no \
          live user",
         2 * MIB,
-        path.display(),
+        region_file(&path).display(),
         worker.pid()
     );
     assert_eq!(note, expected);
     worker.kill();
+    let file = region_file(&path);
     for size in [2 * MIB, SMALL] {
-        let before = std::fs::metadata(&path).expect("there").len();
-        let note = format!("{}: shm_size is {size}, it had {before} bytes: made anew with its table", path.display());
+        let before = std::fs::metadata(&file).expect("there").len();
+        let note = format!("{}: shm_size is {size}, it had {before} bytes: made anew with its table", file.display());
         assert_eq!(look(&path, size), ("api".into(), note));
-        assert_eq!(std::fs::metadata(&path).expect("there").len(), size);
+        assert_eq!(std::fs::metadata(&file).expect("there").len(), size);
         assert_no_leak(&open(&path, size).expect("sound").0);
     }
 }
@@ -716,7 +720,7 @@ fn a_size_that_is_too_small_for_the_table_keeps_the_old_region() {
         "{note}"
     );
     assert!(note.contains("the region is full"), "{note}");
-    assert_eq!(entries(&scratch), ["region", "region.lock"]);
+    assert_eq!(entries(&scratch), ["region.lock", "region.vN"]);
     assert_eq!(look(&path, MIB), (names, "".into()));
 }
 
@@ -767,7 +771,7 @@ fn a_file_system_that_is_full_at_the_start_is_a_message() {
     // The metadata of 64 MiB does not fit even when there is nothing else.
     let mut helper = on_a_small_tmpfs("again", &scratch).expect("as before");
     let error = helper.refused(&format!("open {} {}", path.display(), 64 * MIB));
-    let expected = format!("Full the file system of {} is full: make room there", path.display());
+    let expected = format!("Full the file system of {} is full: make room there", region_file(&path).display());
     assert!(error.starts_with(&expected), "{error}");
     assert_eq!(helper.ok(&format!("open {} {SMALL}", path.display())), "", "what was half made is gone");
     helper.finish();
@@ -786,7 +790,8 @@ fn a_file_system_that_becomes_full_is_a_message_and_no_signal() {
     let count: usize = count.parse().expect("a number");
     assert!(count < 12, "{answer}");
     assert!(
-        error.starts_with(&format!("Full the file system of {} is full: make room there", path.display())),
+        error
+            .starts_with(&format!("Full the file system of {} is full: make room there", region_file(&path).display())),
         "{error}"
     );
     let list = helper.ok("list");
@@ -838,9 +843,10 @@ fn a_deleted_file_is_noticed_and_the_table_goes_on() {
     let path = abandoned(&scratch, SMALL);
     let ((mut a, _), (mut b, _)) = (user(&path, SMALL), user(&path, SMALL));
     assert_eq!(a.ok("lost"), "");
-    std::fs::remove_file(&path).expect("remove");
+    let file = region_file(&path);
+    std::fs::remove_file(&file).expect("remove");
     let expected =
-        format!("{} was deleted or replaced: workers and reloads go on with the table in memory", path.display());
+        format!("{} was deleted or replaced: workers and reloads go on with the table in memory", file.display());
     assert!(a.ok("lost").starts_with(&expected));
     a.ok("put new 10.0.0.9:80");
     assert_eq!(b.ok("list"), "api new");
@@ -862,7 +868,7 @@ fn a_worker_that_may_not_look_into_the_directory_notices_too() {
     let (mut worker, _) = user(&path, SMALL);
     worker.ok("uid 65534");
     assert_eq!(worker.ok("lost"), "");
-    std::fs::remove_file(&path).expect("remove");
+    std::fs::remove_file(region_file(&path)).expect("remove");
     assert!(worker.ok("lost").contains("was deleted or replaced"));
     worker.ok("put new 10.0.0.9:80");
     worker.finish();
@@ -874,16 +880,17 @@ fn a_replaced_lock_file_makes_a_new_region_with_the_old_table() {
     let path = abandoned(&scratch, SMALL);
     let lock = scratch.file("region.lock");
     let (mut old, _) = user(&path, SMALL);
-    let note = format!("{}: its lock file was replaced: made anew with its table", path.display());
+    let file = region_file(&path);
+    let note = format!("{}: its lock file was replaced: made anew with its table", file.display());
     // Deleted, or replaced by a copy.
     for replaced in [false, true] {
         std::fs::rename(&lock, scratch.file("old.lock")).expect("rename");
         if replaced {
             std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&lock).expect("make");
         }
-        let inode = std::fs::metadata(&path).expect("there").ino();
+        let inode = std::fs::metadata(&file).expect("there").ino();
         assert_eq!(look(&path, SMALL), ("api".into(), note.clone()));
-        assert_ne!(std::fs::metadata(&path).expect("there").ino(), inode);
+        assert_ne!(std::fs::metadata(&file).expect("there").ino(), inode);
         assert_eq!(look(&path, SMALL), ("api".into(), "".into()));
     }
     assert!(old.ok("lost").contains("was deleted or replaced"));
@@ -898,12 +905,12 @@ fn setup_again_keeps_the_region_and_says_what_it_cannot_change() {
     let setup = |path: &Path, size| format!("setup {{\"shm_path\":\"{}\",\"shm_size\":{size}}}", path.display());
     assert_eq!(helper.ok(&setup(&path, SMALL)), "");
     assert_eq!(helper.ok(&setup(&path, SMALL)), "");
-    let at = path.display();
-    let size = format!("shm_size is {MIB}, but {at} has {SMALL} bytes: restart nginx to change it");
+    let (at, file) = (path.display(), region_file(&path));
+    let size = format!("shm_size is {MIB}, but {} has {SMALL} bytes: restart nginx to change it", file.display());
     assert_eq!(helper.ok(&setup(&path, MIB)), size);
     let place = format!("shm_path is {}, but {at} is in use: restart nginx to change it", other.display());
     assert_eq!(helper.ok(&setup(&other, MIB)), format!("{place}; {size}"));
-    assert!(!other.exists());
+    assert!(!region_file(&other).exists());
     assert_eq!((helper.ok("start"), helper.ok("start")), ("0".into(), "0".into()));
     helper.finish();
 }

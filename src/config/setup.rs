@@ -7,7 +7,7 @@ use super::value::{Value, parse};
 use super::{MAX_INPUT_BYTES, json, nginx};
 use crate::error::{Code, Error, Result};
 use crate::shm::file;
-use crate::shm::layout::{LAYOUT, MAX_SIZE, MIN_SIZE};
+use crate::shm::layout::{MAX_SIZE, MIN_SIZE};
 use crate::shm::mem::PAGE;
 use crate::table::Upstream;
 use std::collections::HashMap;
@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 /// Size of a region when `shm_size` does not say: 128 MiB, of which only what is used takes memory.
 pub const DEFAULT_SIZE: u64 = 128 << 20;
 
-/// The file of the region.
+/// The files of the region, without the layout and `.lock`.
 pub const SHM_PATH: Field = Field { name: "shm_path", kind: Kind::Text("a path") };
 /// Its size.
 pub const SHM_SIZE: Field =
@@ -62,8 +62,8 @@ impl Setup {
         self.shm_size
     }
 
-    /// Where the region is: as given, else in a directory that only this user may enter, under a name that follows from
-    /// nginx's prefix and the layout.
+    /// Where the region is, but for its layout: as given, else in a directory that only this user may enter, under a name that
+    /// follows from nginx's prefix.
     pub fn path(&self) -> Result<PathBuf> {
         Ok(self.shm_path.clone().unwrap_or_else(|| default_directory().join(self.default_name())))
     }
@@ -84,7 +84,7 @@ impl Setup {
             .map(|c| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c } else { '-' })
             .take(48)
             .collect();
-        format!("{readable}-{:08x}.v{LAYOUT}", crc32fast::hash(prefix.trim_end_matches('/').as_bytes()))
+        format!("{readable}-{:08x}", crc32fast::hash(prefix.trim_end_matches('/').as_bytes()))
     }
 
     /// The upstreams of all files, and what an operator should read about them. `None`: no files were named.
@@ -254,7 +254,6 @@ mod tests {
         };
         assert_eq!(of("/etc/nginx/"), of("/etc/nginx"));
         assert_ne!(of("/a/b"), of("/a-b"));
-        assert!(of("/etc/nginx").to_string_lossy().ends_with(".v1"));
     }
 
     #[test]

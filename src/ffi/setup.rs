@@ -57,7 +57,8 @@ fn cdef(header: &str) -> String {
 /// Maps the region, making it if it is not there, and loads the files with upstreams. To be called in nginx's master
 /// (`init_by_lua`), so that all workers inherit it; again at each reload; harmless to call more often.
 ///
-/// Arguments: `conf`, `len`: a JSON object with `shm_path` (text), `shm_size` (bytes, or a text like `"64m"`, 256 KiB to
+/// Arguments: `conf`, `len`: a JSON object with `shm_path` (text: the region is `shm_path.vN`, N for its layout, its lock file
+/// `shm_path.lock`), `shm_size` (bytes, or a text like `"64m"`, 256 KiB to
 /// 4 GiB, default `"128m"`), `files` (a path or a list of paths: JSON, or nginx's `upstream` blocks), `overwrite` (bool),
 /// `prefix` (text: where relative paths start, default `/`).
 ///

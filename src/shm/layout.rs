@@ -4,7 +4,7 @@ use super::mem::{PAGE, WORD};
 use super::versioned::GRANULE;
 
 /// Version of this layout: of this file, of the slots, of the records and of the blocks that the table writes.
-/// It is part of the default file name, and a file of another one is refused.
+/// It is part of the name of the file, and a file of another one is refused.
 pub const LAYOUT: u32 = 1;
 
 /// First word of every region.

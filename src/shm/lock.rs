@@ -1,9 +1,11 @@
 //! The one lock primitive: fcntl record locks on a file of its own.
 //!
-//! Byte 0 guards the making of the region, byte 1 is the writer, byte 2+n the life of slot n. The kernel frees them when a
-//! process dies, whatever killed it, and names the holder. They belong to the process and vanish when it closes *any*
-//! descriptor of the file, so a process opens the file once and never closes it. fork inherits the descriptor but no lock.
+//! Byte 0 guards the making of a region, of whatever layout. From 4096 times its number on, each layout has bytes of its own:
+//! byte 1 of them is the writer, byte 2+n the life of slot n. The kernel frees them when a process dies, whatever killed it,
+//! and names the holder. They belong to the process and vanish when it closes *any* descriptor of the file, so a process opens
+//! the file once and never closes it. fork inherits the descriptor but no lock.
 
+use super::layout::LAYOUT;
 use crate::error::{Code, Error, Result};
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -13,12 +15,17 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Guards looking for, making and replacing the region's file.
+/// Guards looking for, making and replacing a region's file: one for all layouts.
 pub const CREATION: u32 = 0;
 /// Guards every change of the table.
-pub const WRITER: u32 = 1;
+pub const WRITER: u32 = first_byte(LAYOUT) + 1;
 /// Byte of slot 0; slot n is this plus n.
-pub const FIRST_SLOT: u32 = 2;
+pub const FIRST_SLOT: u32 = first_byte(LAYOUT) + 2;
+
+/// The first of the 4096 bytes that `layout` has to itself.
+pub const fn first_byte(layout: u32) -> u32 {
+    layout << 12
+}
 
 /// How long a waiting process sleeps between two tries.
 const PAUSE: Duration = Duration::from_micros(200);
@@ -75,6 +82,11 @@ impl LockFile {
         super::file::check_owned(&file, path)?;
         let inode = file.metadata().map_err(|error| super::file::explain(path, &error))?.ino();
         Ok(LockFile { file, path: path.to_owned(), inode, held: Mutex::new(HashMap::new()) })
+    }
+
+    /// Where the file is.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Inode of the lock file.

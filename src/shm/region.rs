@@ -24,6 +24,8 @@ pub struct Region {
     mem: Mem,
     geometry: Geometry,
     lock: Arc<LockFile>,
+    /// What its users call it: the path without the layout.
+    base: PathBuf,
     path: PathBuf,
     /// Device and inode of the file, to notice that the path means another one by now.
     identity: (u64, u64),
@@ -47,38 +49,43 @@ enum Header {
     Damaged(&'static str),
 }
 
+/// The file of the region of `layout`. Its lock file, `BASE.lock`, serves all layouts.
+pub fn file_of(base: &Path, layout: u32) -> PathBuf {
+    with_suffix(base, &format!(".v{layout}"))
+}
+
 impl Region {
-    /// Finds or makes the region at `path`. A region that is made is filled by `fill` before it gets its name: with `None`
-    /// when it is the first, with the old region when that has to make room for one of another size or lock.
-    /// Answers the region and what an operator should read about it.
+    /// Finds or makes the region that its users call `base`. A region that is made is filled by `fill` before it gets its
+    /// name: with `None` when it is the first, with the old region when that has to make room for one of another size or
+    /// lock. Answers the region and what an operator should read about it.
     pub fn open(
-        path: &Path,
+        base: &Path,
         size: u64,
         fill: impl Fn(&Region, Option<&Region>) -> Result<()>,
     ) -> Result<(Region, Vec<String>)> {
         let geometry =
             Geometry::of(size).map_err(|allowed| Error::invalid(format!("shm_size: {size}: allowed: {allowed}")))?;
-        let lock = Arc::new(LockFile::open(&with_suffix(path, ".lock"))?);
-        let creation = lock.lock(CREATION, CREATION_WAIT).map_err(|error| error.within(path.display()))?;
+        let lock = Arc::new(LockFile::open(&with_suffix(base, ".lock"))?);
+        let creation = lock.lock(CREATION, CREATION_WAIT).map_err(|error| error.within(base.display()))?;
         let mut notes = Vec::new();
-        let found = Self::find(path, &lock, &mut notes)?;
+        let found = Self::find(base, &lock, &mut notes)?;
         let region = match found {
-            None => Self::create(path, geometry, &lock, |new| fill(new, None))?,
+            None => Self::create(base, geometry, &lock, |new| fill(new, None))?,
             Some(old) => match old.why_replace(size, &mut notes)? {
                 None => old,
-                Some(why) => match Self::create(path, geometry, &lock, |new| fill(new, Some(&old))) {
-                    Ok(new) => {
-                        notes.push(format!("{}: {why}: made anew with its table", path.display()));
-                        new
+                Some(why) => {
+                    let at = old.path.display();
+                    match Self::create(base, geometry, &lock, |new| fill(new, Some(&old))) {
+                        Ok(new) => {
+                            notes.push(format!("{at}: {why}: made anew with its table"));
+                            new
+                        }
+                        Err(error) => {
+                            notes.push(format!("{at}: {why}, but it cannot be made anew and is kept: {error}"));
+                            old
+                        }
                     }
-                    Err(error) => {
-                        notes.push(format!(
-                            "{}: {why}, but it cannot be made anew and is kept: {error}",
-                            path.display()
-                        ));
-                        old
-                    }
-                },
+                }
             },
         };
         drop(creation);
@@ -86,7 +93,8 @@ impl Region {
     }
 
     /// The region that is there, if it can be used. A damaged one is set aside, one of another boot is forgotten.
-    fn find(path: &Path, lock: &Arc<LockFile>, notes: &mut Vec<String>) -> Result<Option<Region>> {
+    fn find(base: &Path, lock: &Arc<LockFile>, notes: &mut Vec<String>) -> Result<Option<Region>> {
+        let path = &file_of(base, LAYOUT);
         let Some(file) = file::open_existing(path)? else { return Ok(None) };
         file::check_owned(&file, path)?;
         let meta = file.metadata().map_err(|error| file::explain(path, &error))?;
@@ -97,7 +105,8 @@ impl Region {
                 let mem = Mem::map(&file, meta.len() as usize).map_err(|error| file::explain(path, &error))?;
                 reserve(&file, &mem, &geometry).map_err(|error| file::full(path, &error))?;
                 let identity = (meta.dev(), meta.ino());
-                Ok(Some(Region { mem, geometry, lock: lock.clone(), path: path.to_owned(), identity }))
+                let (base, path) = (base.to_owned(), path.to_owned());
+                Ok(Some(Region { mem, geometry, lock: lock.clone(), base, path, identity }))
             }
             Header::OtherBoot => {
                 notes.push(format!("{at} is of an earlier boot: it is made anew"));
@@ -127,17 +136,18 @@ impl Region {
 
     /// Makes a region under a name of its own, has it filled, and only then gives it the name that others look for.
     fn create(
-        path: &Path,
+        base: &Path,
         geometry: Geometry,
         lock: &Arc<LockFile>,
         fill: impl FnOnce(&Region) -> Result<()>,
     ) -> Result<Region> {
-        let unborn = with_suffix(path, ".new");
+        let path = file_of(base, LAYOUT);
+        let unborn = with_suffix(&path, ".new");
         // Left by a process that died here; the creation lock says that nobody else is at it.
         let _ = std::fs::remove_file(&unborn);
-        let made = Self::create_at(&unborn, path, geometry, lock).and_then(|region| {
+        let made = Self::create_at(&unborn, base, path, geometry, lock).and_then(|region| {
             fill(&region)?;
-            std::fs::rename(&unborn, path).map_err(|error| file::explain(path, &error))?;
+            std::fs::rename(&unborn, &region.path).map_err(|error| file::explain(&region.path, &error))?;
             Ok(region)
         });
         if made.is_err() {
@@ -146,14 +156,20 @@ impl Region {
         made
     }
 
-    fn create_at(unborn: &Path, path: &Path, geometry: Geometry, lock: &Arc<LockFile>) -> Result<Region> {
+    fn create_at(
+        unborn: &Path,
+        base: &Path,
+        path: PathBuf,
+        geometry: Geometry,
+        lock: &Arc<LockFile>,
+    ) -> Result<Region> {
         let file = file::create_new(unborn)?;
         let meta = file.metadata().map_err(|error| file::explain(unborn, &error))?;
-        file.set_len(geometry.size).map_err(|error| file::full(path, &error))?;
+        file.set_len(geometry.size).map_err(|error| file::full(&path, &error))?;
         let mem = Mem::map(&file, geometry.size as usize).map_err(|error| file::explain(unborn, &error))?;
-        reserve(&file, &mem, &geometry).map_err(|error| file::full(path, &error))?;
-        let region =
-            Region { mem, geometry, lock: lock.clone(), path: path.to_owned(), identity: (meta.dev(), meta.ino()) };
+        reserve(&file, &mem, &geometry).map_err(|error| file::full(&path, &error))?;
+        let identity = (meta.dev(), meta.ino());
+        let region = Region { mem, geometry, lock: lock.clone(), base: base.to_owned(), path, identity };
         region.write_header()?;
         Ok(region)
     }
@@ -200,17 +216,15 @@ impl Region {
     }
 
     /// What an operator should read when `setup` runs again in a process that has the region already.
-    pub fn still_fits(&self, path: &Path, size: u64) -> Vec<String> {
-        let at = self.path.display();
+    pub fn still_fits(&self, base: &Path, size: u64) -> Vec<String> {
         let mut notes = Vec::new();
-        if path != self.path {
-            notes.push(format!("shm_path is {}, but {at} is in use: restart nginx to change it", path.display()));
+        if base != self.base {
+            let (wanted, used) = (base.display(), self.base.display());
+            notes.push(format!("shm_path is {wanted}, but {used} is in use: restart nginx to change it"));
         }
         if size != self.geometry.size {
-            notes.push(format!(
-                "shm_size is {size}, but {at} has {} bytes: restart nginx to change it",
-                self.geometry.size
-            ));
+            let (at, has) = (self.path.display(), self.geometry.size);
+            notes.push(format!("shm_size is {size}, but {at} has {has} bytes: restart nginx to change it"));
         }
         notes.extend(self.lost());
         notes
@@ -232,8 +246,9 @@ impl Region {
         }
         self.lock.is_lost().then(|| {
             format!(
-                "{at}.lock was deleted or replaced: who maps {at} from now on gets a table of its own; restart nginx, which \
-                 carries the table over"
+                "{} was deleted or replaced: who maps {at} from now on gets a table of its own; restart nginx, which \
+                 carries the table over",
+                self.lock.path().display()
             )
         })
     }

@@ -63,6 +63,12 @@ sub dir {
 # other has seen names its own.
 sub shm_path { dir() . '/' . ($_[0] // 'region') }
 
+# The byte of its lock file that says who writes: see src/shm/lock.rs.
+sub writer_byte {
+    my ($layout) = map { /\.v(\d+)$/ } glob shm_path(@_) . '.v*';
+    return ($layout << 12) + 1;
+}
+
 # A port of its own: 0 is the one that Test::Nginx listens on. proxy() uses those up to 8.
 sub port { ($ENV{TEST_NGINX_SERVER_PORT} || $ENV{TEST_NGINX_PORT} || 1984) + $_[0] }
 
@@ -122,7 +128,7 @@ sub defaults {
 # setup, the inside of dyups.setup{...}; shm, the name of a region that blocks share; init and more, as in http_config;
 # init_worker, Lua; size, shm_size; and these are there:
 #
-#   require "dyups" as the global dyups, require "dyups_test" as the global T
+#   require "dyups" as the global dyups, require "dyups_test" as the global T, which knows its shm_path
 #   upstream dyups { }, whose name is the Host of the request, and its key the argument key
 #   backends at port(1) to port(4), which answer with their port
 #   the HTTP interface at port(8), and below /prefix there
@@ -140,7 +146,7 @@ sub proxy {
         init => qq{
             dyups = require "dyups"
             T = require "dyups_test"
-            T.port, T.any_worker, T.pid = $http, $any, $$
+            T.port, T.any_worker, T.pid, T.shm_path = $http, $any, $$, "\$shm_path"
             assert(dyups.setup{ shm_path = "\$shm_path", shm_size = "$arg{size}", $arg{setup} })
             require "dyups.admin"
             require "ngx.balancer"

@@ -375,11 +375,15 @@ static void another_writer_is_busy_and_named(const char *region)
     char byte;
     pid_t child;
     double start;
+    long layout = 0;
+    dyups_text status;
     dyups_reply reply;
     dyups_handle *handle;
     dyups_picked picked;
 
     snprintf(path, sizeof(path), "%s.lock", region);
+    CHECK(dyups_status(NULL, 0, &status) == 0);
+    CHECK(sscanf(strstr(status.data, "\"layout\":"), "\"layout\":%ld", &layout) == 1);
     CHECK(pipe(ready) == 0);
     child = fork();
     if (child == 0) {
@@ -388,7 +392,7 @@ static void another_writer_is_busy_and_named(const char *region)
         memset(&lock, 0, sizeof(lock));
         lock.l_type = F_WRLCK;
         lock.l_whence = SEEK_SET;
-        lock.l_start = 1;
+        lock.l_start = (layout << 12) + 1; /* the writer's byte: src/shm/lock.rs */
         lock.l_len = 1;
         if (fd >= 0 && fcntl(fd, F_SETLK, &lock) == 0 && write(ready[1], "x", 1) == 1) {
             pause();

@@ -9,7 +9,7 @@ pub mod model;
 
 use dyups::config::peer::PeerPatch;
 use dyups::error::{Error, Result};
-use dyups::shm::layout::state;
+use dyups::shm::layout::{LAYOUT, state};
 use dyups::shm::{Memory, Region};
 use dyups::table::directory;
 use dyups::table::store::Table;
@@ -63,6 +63,11 @@ pub fn open(path: &Path, size: u64) -> Result<(Table, Vec<String>)> {
     let table = Table::new(region);
     notes.extend(table.check(SOON)?);
     Ok((table, notes))
+}
+
+/// The file of the region that its users call `base`.
+pub fn region_file(base: &Path) -> PathBuf {
+    dyups::shm::region::file_of(base, LAYOUT)
 }
 
 /// A table of its own for a test, and the directory that it lives in.

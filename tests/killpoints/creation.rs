@@ -33,8 +33,7 @@ pub fn kill(dir: &Path, tally: &mut Tally) {
             assert_eq!(table.region().geometry().size, size, "{what}");
             assert!(after::state(&table) == whole, "{what}: {:?}", table.all());
             table.put_peer("next", &patch(0), Absent::Make, WAIT).unwrap_or_else(|error| panic!("{what}: {error}"));
-            drop(table);
-            std::fs::remove_file(&path).expect("remove");
+            std::fs::remove_file(table.region().path()).expect("remove");
         }
     }
 }

@@ -10,7 +10,7 @@ use std::path::Path;
 pub struct Bytes(&'static mut [u8]);
 
 impl Bytes {
-    /// Of the region at `path`, for the rest of the process.
+    /// Of the region's file at `path`, for the rest of the process.
     pub fn of(path: &Path) -> Self {
         let file = OpenOptions::new().read(true).write(true).open(path).expect("open");
         let len = file.metadata().expect("metadata").len() as usize;

@@ -94,7 +94,7 @@ impl Choice {
 impl Arena {
     fn new(path: &Path, size: u64, choice: Choice) -> Self {
         let table = open(path, size);
-        let bytes = Bytes::of(path);
+        let bytes = Bytes::of(table.region().path());
         let empty = bytes.image();
         Arena { table, bytes, empty, choice }
     }

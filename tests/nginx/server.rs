@@ -57,6 +57,11 @@ impl Conf {
         self
     }
 
+    /// The file of the region.
+    pub fn region_file(&self) -> PathBuf {
+        dyups::shm::region::file_of(&self.shm_path, dyups::shm::layout::LAYOUT)
+    }
+
     /// Lua: what init_by_lua begins with.
     fn usual_init(&self) -> String {
         let (path, more) = (self.shm_path.display(), &self.setup);

@@ -5,6 +5,7 @@ use super::load::{Connections, Load};
 use super::place::Place;
 use super::server::{Conf, Nginx};
 use super::system::signal;
+use dyups::shm::lock::WRITER;
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
@@ -25,7 +26,8 @@ impl Stopped {
         unsafe {
             command.pre_exec(move || {
                 let file = libc::open(path.as_ptr(), libc::O_RDWR);
-                let lock = libc::flock { l_type: libc::F_WRLCK as i16, l_whence: 0, l_start: 1, l_len: 1, l_pid: 0 };
+                let (l_type, l_start) = (libc::F_WRLCK as i16, WRITER.into());
+                let lock = libc::flock { l_type, l_whence: 0, l_start, l_len: 1, l_pid: 0 };
                 match file >= 0 && libc::fcntl(file, libc::F_SETLKW, &lock) == 0 {
                     true => Ok(()),
                     false => Err(std::io::Error::last_os_error()),

@@ -72,7 +72,7 @@ impl Demo {
 
     /// The files of its region.
     fn region(&self) -> Vec<PathBuf> {
-        let name = format!("-{:08x}.v", crc32fast::hash(self.root.as_os_str().as_encoded_bytes()));
+        let name = format!("-{:08x}.", crc32fast::hash(self.root.as_os_str().as_encoded_bytes()));
         let files = fs::read_dir(region_directory()).into_iter().flatten().flatten();
         files.map(|file| file.path()).filter(|path| path.to_string_lossy().contains(&name)).collect()
     }

@@ -14,7 +14,8 @@ fn cannot_be_used(name: &str, message: &str, spoil: impl Fn(&Place, &Path)) {
     let backends = Backends::start(&place, 1);
     let file = place.write("upstreams.conf", &format!("upstream api {{ {} }}", backends.servers(&[""])));
     let mut conf = Conf::new(&place, 2).files(&[&file]);
-    spoil(&place, &conf.shm_path);
+    let region = conf.region_file();
+    spoil(&place, &region);
     conf.init = Some(format!(
         r#"local ok, err = require("dyups").setup{{ shm_path = "{}", {} }}
            if not ok then ngx.log(ngx.ERR, "setup: ", err) end
@@ -27,7 +28,7 @@ fn cannot_be_used(name: &str, message: &str, spoil: impl Fn(&Place, &Path)) {
         local ok, err = require("dyups").start()
         if not ok then ngx.log(ngx.ERR, "start: ", err) end"#
         .into();
-    let before = fs::read(&conf.shm_path).ok();
+    let before = fs::read(&region).ok();
     let nginx = Nginx::start(&place, &conf);
     let log = nginx.log();
     let line = log.lines().find(|line| line.contains("setup: ")).unwrap_or_else(|| panic!("no message:\n{log}"));
@@ -53,7 +54,7 @@ fn cannot_be_used(name: &str, message: &str, spoil: impl Fn(&Place, &Path)) {
     let log = nginx.error_log();
     assert!(log.lines().any(|line| line.contains("setup: ") && line.contains(message)), "{log}");
     assert_eq!(nginx.get("api", "/").status, 502);
-    assert_eq!(fs::read(&conf.shm_path).ok(), before, "what is there is left alone");
+    assert_eq!(fs::read(&region).ok(), before, "what is there is left alone");
     nginx.assert_calm();
 }
 
@@ -117,13 +118,14 @@ fn served(nginx: &Nginx, backends: &Backends, counts: &[u64]) {
 fn when_the_region_is_deleted_underneath_a_reload_warns_and_service_and_changes_go_on() {
     let place = Place::new("lost");
     let backends = Backends::start(&place, 2);
-    let nginx = Nginx::start(&place, &Conf::new(&place, 2));
+    let conf = Conf::new(&place, 2);
+    let nginx = Nginx::start(&place, &conf);
     nginx.post("api", &backends.servers(&["weight=3", ""]));
-    fs::remove_file(place.path("region")).expect("unlink");
+    fs::remove_file(conf.region_file()).expect("unlink");
     served(&nginx, &backends, &[30, 10]);
     assert!(!nginx.log().contains("was deleted or replaced"));
     nginx.reload();
-    nginx.wait_for_log("region was deleted or replaced");
+    nginx.wait_for_log(&format!("{} was deleted or replaced", conf.region_file().display()));
     served(&nginx, &backends, &[30, 10]);
     nginx.post("api", &backends.servers(&["", ""]));
     served(&nginx, &backends, &[20, 20]);
@@ -150,7 +152,7 @@ fn another_shm_size_is_a_warning_at_reload_and_done_at_restart_with_the_table_ke
     nginx.configure(&conf);
     nginx.reload();
     let large = 16 << 20;
-    nginx.wait_for_log(&format!("shm_size is {large}, but {} has {small} bytes", place.text("region")));
+    nginx.wait_for_log(&format!("shm_size is {large}, but {} has {small} bytes", conf.region_file().display()));
     assert_eq!(nginx.status()["region"]["size"], small);
     served(&nginx, &backends, &[30, 10]);
 
@@ -159,7 +161,7 @@ fn another_shm_size_is_a_warning_at_reload_and_done_at_restart_with_the_table_ke
     assert_eq!(nginx.status()["region"]["size"], large);
     assert_eq!(upstreams(&nginx), before);
     served(&nginx, &backends, &[30, 10]);
-    assert_eq!(fs::metadata(place.path("region")).expect("the region").len(), large);
+    assert_eq!(fs::metadata(conf.region_file()).expect("the region").len(), large);
     nginx.assert_calm();
 }
 
@@ -185,7 +187,7 @@ fn without_init_by_lua_the_workers_make_the_region_and_share_one_table() {
     }
     if is_root() {
         use std::os::unix::fs::MetadataExt;
-        let meta = fs::metadata(&conf.shm_path).expect("the region");
+        let meta = fs::metadata(conf.region_file()).expect("the region");
         assert_eq!((meta.uid(), meta.mode() & 0o777), (worker_user().1, 0o600));
     }
     assert_eq!(nginx.status()["workers"].as_array().expect("workers").len(), 2);

@@ -6,6 +6,7 @@ use super::load::{Connections, Load};
 use super::place::Place;
 use super::server::{Conf, Nginx};
 use super::system::{lock_holder, signal, stop};
+use dyups::shm::lock::WRITER;
 use std::net::SocketAddr;
 use std::path::Path;
 
@@ -75,7 +76,7 @@ fn kill_a_writer(nginx: &Nginx, lock_file: &Path) {
         if !stop(pid) {
             continue;
         }
-        if lock_holder(lock_file, 1) == Some(pid) {
+        if lock_holder(lock_file, WRITER) == Some(pid) {
             return nginx.kill_workers(&[pid]);
         }
         signal(pid as i32, libc::SIGCONT);
