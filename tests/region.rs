@@ -7,7 +7,7 @@ mod common;
 use common::*;
 use dyups::error::{Code, Error, Result};
 use dyups::shm::layout::{LAYOUT, MAGIC, SLOTS, fixed, state};
-use dyups::shm::lock::{FIRST_SLOT, LockFile, WRITER};
+use dyups::shm::lock::{FIRST_LISTED, FIRST_SLOT, LockFile, WRITER};
 use dyups::shm::{Damaged, Memory, Writer};
 use dyups::table::directory::Directory;
 use dyups::table::store::Table;
@@ -991,7 +991,9 @@ fn there_are_512_slots_and_the_next_worker_is_refused() {
     let (mut first, _) = user(&path, SMALL);
     assert_eq!(first.ok("claim"), "0");
     let mut rest = start();
-    rest.ok(&format!("bytes {} {} {}", scratch.file("region.lock").display(), FIRST_SLOT + 1, SLOTS - 1));
+    for byte in [FIRST_SLOT, FIRST_LISTED] {
+        rest.ok(&format!("bytes {} {} {}", scratch.file("region.lock").display(), byte + 1, SLOTS - 1));
+    }
     let (mut last, _) = user(&path, SMALL);
     let error = last.refused("claim");
     assert!(error.starts_with("Full all 512 worker slots are taken: "), "{error}");

@@ -66,6 +66,8 @@ pub struct Geometry {
     pub size: u64,
     /// Number of records, and of buckets: a power of two.
     pub records: usize,
+    /// Number of worker slots.
+    pub slots: u32,
     /// First slot.
     pub slots_at: usize,
     /// First bucket, a word each.
@@ -99,6 +101,7 @@ impl Geometry {
         Ok(Geometry {
             size,
             records,
+            slots: SLOTS as u32,
             slots_at,
             buckets_at,
             record_bits_at,

@@ -1,11 +1,12 @@
 //! The one lock primitive: fcntl record locks on a file of its own.
 //!
 //! Byte 0 guards the making of a region, of whatever layout. From 4096 times its number on, each layout has bytes of its own:
-//! byte 1 of them is the writer, byte 2+n the life of slot n. The kernel frees them when a process dies, whatever killed it,
-//! and names the holder. They belong to the process and vanish when it closes *any* descriptor of the file, so a process opens
-//! the file once and never closes it. fork inherits the descriptor but no lock.
+//! byte 1 of them is the writer, byte 2+n is held by who lives in slot n, and byte 514+n from when the slot says so. The kernel
+//! frees them, all in one step, when a process dies, whatever killed it, and names the holder. They belong to the process and
+//! vanish when it closes *any* descriptor of the file, so a process opens the file once and never closes it. fork inherits the
+//! descriptor but no lock.
 
-use super::layout::LAYOUT;
+use super::layout::{LAYOUT, SLOTS};
 use crate::error::{Code, Error, Result};
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -21,6 +22,8 @@ pub const CREATION: u32 = 0;
 pub const WRITER: u32 = first_byte(LAYOUT) + 1;
 /// Byte of slot 0; slot n is this plus n.
 pub const FIRST_SLOT: u32 = first_byte(LAYOUT) + 2;
+/// The byte that says that slot 0 can be listed; slot n is this plus n.
+pub const FIRST_LISTED: u32 = FIRST_SLOT + SLOTS as u32;
 
 /// The first of the 4096 bytes that `layout` has to itself.
 pub const fn first_byte(layout: u32) -> u32 {
@@ -72,6 +75,30 @@ pub struct Guard<'a> {
 impl Drop for Guard<'_> {
     fn drop(&mut self) {
         self.lock.release(self.byte);
+    }
+}
+
+/// What slots ask of the kernel.
+pub trait Locks {
+    /// Takes `byte` for the rest of the process's life if it is free.
+    fn keep(&self, byte: u32) -> Result<bool>;
+
+    /// Another process that holds one of `count` bytes from `byte` on, if there is one. Never this process itself.
+    fn holder(&self, byte: u32, count: u32) -> Result<Option<Holder>>;
+}
+
+impl Locks for LockFile {
+    fn keep(&self, byte: u32) -> Result<bool> {
+        Ok(self.try_lock(byte)?.map(std::mem::forget).is_ok())
+    }
+
+    fn holder(&self, byte: u32, count: u32) -> Result<Option<Holder>> {
+        let answer = self.fcntl(libc::F_GETLK, libc::F_WRLCK, byte, count)?.unwrap_or_else(|| flock(0, 0, 0));
+        Ok(match (i32::from(answer.l_type) == libc::F_UNLCK, answer.l_pid) {
+            (true, _) => None,
+            (false, 1..) => Some(Holder::Pid(answer.l_pid as u32)),
+            (false, _) => Some(Holder::Foreign),
+        })
     }
 }
 
@@ -132,21 +159,6 @@ impl LockFile {
             }
         }
         Ok(Err(None))
-    }
-
-    /// Takes `byte` for the rest of the process's life if it is free.
-    pub fn keep(&self, byte: u32) -> Result<bool> {
-        Ok(self.try_lock(byte)?.map(std::mem::forget).is_ok())
-    }
-
-    /// Another process that holds one of `count` bytes from `byte` on, if there is one. Never this process itself.
-    pub fn holder(&self, byte: u32, count: u32) -> Result<Option<Holder>> {
-        let answer = self.fcntl(libc::F_GETLK, libc::F_WRLCK, byte, count)?.unwrap_or_else(|| flock(0, 0, 0));
-        Ok(match (i32::from(answer.l_type) == libc::F_UNLCK, answer.l_pid) {
-            (true, _) => None,
-            (false, 1..) => Some(Holder::Pid(answer.l_pid as u32)),
-            (false, _) => Some(Holder::Foreign),
-        })
     }
 
     fn release(&self, byte: u32) {

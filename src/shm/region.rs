@@ -272,17 +272,17 @@ impl Region {
 
     /// Claims a worker slot for the rest of this process's life.
     pub fn claim_slot(&self) -> Result<u32> {
-        slots::claim(&self.mem, &self.geometry, &self.lock)
+        slots::claim(&self.mem, &self.geometry, &*self.lock, now())
     }
 
     /// All live workers; `own` is the slot of this process.
     pub fn workers(&self, own: Option<u32>) -> Result<Vec<Worker>> {
-        slots::live(&self.mem, &self.geometry, &self.lock, own)
+        slots::live(&self.mem, &self.geometry, &*self.lock, own)
     }
 
     /// Another process that has claimed a slot, if there is one.
     pub fn in_use(&self) -> Result<Option<Holder>> {
-        slots::others_live(&self.lock)
+        slots::others_live(&self.geometry, &*self.lock)
     }
 
     /// Takes the writer lock, trying for at most `wait`.
@@ -328,7 +328,7 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 }
 
 fn set_aside(path: &Path) -> Result<PathBuf> {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let now = now();
     // One from the same second keeps its name. The creation lock says that nobody else is at it.
     let aside = (now..now + 1000)
         .map(|time| with_suffix(path, &format!(".damaged-{time}")))
@@ -371,6 +371,11 @@ fn checksum(header: &[u64; fixed::CHECKSUM + 1]) -> u64 {
     let mut hasher = crc32fast::Hasher::new();
     header[..fixed::CHECKSUM].iter().for_each(|word| hasher.update(&word.to_ne_bytes()));
     u64::from(hasher.finalize())
+}
+
+/// Seconds since the epoch.
+fn now() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// The kernel's name for this boot, as two words; zeros where it has none.

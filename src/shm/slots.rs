@@ -2,17 +2,25 @@
 //!
 //! A slot is claimed by locking its byte of the lock file for life. Death frees it, however it came, so a slot needs no
 //! heartbeat and no look at /proc, and a reused pid confuses nobody.
+//!
+//! A second byte says that the slot's word is written: it is locked after that, and it is the one that lists ask for. The
+//! word may have been another worker's before the look at the byte, or be another one's after it; but the word counts the
+//! claims of its slot, so the same word before and after is that of the holder.
 
-use super::layout::{Geometry, SLOT, SLOTS};
-use super::lock::{FIRST_SLOT, Holder, LockFile};
+use super::layout::{Geometry, SLOT};
+use super::lock::{FIRST_LISTED, FIRST_SLOT, Holder, Locks};
 use super::memory::{Damaged, Memory};
+use super::versioned::TRIES;
 use crate::error::{Code, Error, Result};
 
 /// Words of a slot.
 mod word {
-    /// When it was last claimed, seconds since the epoch.
+    /// When it was last claimed, seconds since the epoch : 40 | how often it was : 24 (low part first).
     pub const SINCE: usize = 0;
 }
+
+/// Bits of a slot's word that hold the time.
+const SINCE_BITS: u32 = 40;
 
 /// A live process that has claimed a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,45 +33,128 @@ pub struct Worker {
     pub since: u64,
 }
 
-/// Claims the first free slot for the rest of this process's life.
-pub fn claim(mem: &impl Memory, geometry: &Geometry, lock: &LockFile) -> Result<u32> {
-    for slot in 0..SLOTS as u32 {
-        if lock.keep(FIRST_SLOT + slot)? {
-            enter(mem, geometry, slot)?;
-            return Ok(slot);
+/// Claims the first free slot for the rest of this process's life; `now` in seconds since the epoch.
+pub fn claim(mem: &impl Memory, geometry: &Geometry, locks: &impl Locks, now: u64) -> Result<u32> {
+    for slot in 0..geometry.slots {
+        if locks.keep(FIRST_SLOT + slot)? {
+            enter(mem, since_at(geometry, slot), now)?;
+            // Free: who had the slot before lost both bytes in one step.
+            if locks.keep(FIRST_LISTED + slot)? {
+                return Ok(slot);
+            }
         }
     }
     Err(Error::new(
         Code::Full,
         format!(
-            "all {SLOTS} worker slots are taken: old workers that still shut down hold theirs (worker_shutdown_timeout)"
+            "all {} worker slots are taken: old workers that still shut down hold theirs (worker_shutdown_timeout)",
+            geometry.slots
         ),
     ))
 }
 
-fn enter(mem: &impl Memory, geometry: &Geometry, slot: u32) -> std::result::Result<(), Damaged> {
-    let at = geometry.slots_at + slot as usize * SLOT;
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    mem.store(at + word::SINCE, now)
+fn enter(mem: &impl Memory, at: usize, now: u64) -> Result<(), Damaged> {
+    let claims = (mem.load(at)? >> SINCE_BITS) + 1;
+    mem.store(at, claims << SINCE_BITS | seconds(now))
 }
 
 /// Whether another process than this one lives in any slot.
-pub fn others_live(lock: &LockFile) -> Result<Option<Holder>> {
-    lock.holder(FIRST_SLOT, SLOTS as u32)
+pub fn others_live(geometry: &Geometry, locks: &impl Locks) -> Result<Option<Holder>> {
+    locks.holder(FIRST_SLOT, geometry.slots)
 }
 
 /// All live workers; `own` is this process's slot, whose lock it cannot see itself.
-pub fn live(mem: &impl Memory, geometry: &Geometry, lock: &LockFile, own: Option<u32>) -> Result<Vec<Worker>> {
+pub fn live(mem: &impl Memory, geometry: &Geometry, locks: &impl Locks, own: Option<u32>) -> Result<Vec<Worker>> {
     let mut workers = Vec::new();
-    for slot in 0..SLOTS as u32 {
-        let holder = match own == Some(slot) {
-            true => Some(Holder::Pid(std::process::id())),
-            false => lock.holder(FIRST_SLOT + slot, 1)?,
+    for slot in 0..geometry.slots {
+        let holder = || match own == Some(slot) {
+            true => Ok(Some(Holder::Pid(std::process::id()))),
+            false => locks.holder(FIRST_LISTED + slot, 1),
         };
-        if let Some(holder) = holder {
-            let since = mem.load(geometry.slots_at + slot as usize * SLOT + word::SINCE)?;
+        if let Some((holder, since)) = look(mem, since_at(geometry, slot), holder)? {
             workers.push(Worker { slot, holder, since });
         }
     }
     Ok(workers)
+}
+
+/// Who holds a slot, and since when. A slot that has another holder each time is nobody's.
+fn look(mem: &impl Memory, at: usize, holder: impl Fn() -> Result<Option<Holder>>) -> Result<Option<(Holder, u64)>> {
+    for _ in 0..TRIES {
+        let before = mem.load(at)?;
+        let Some(holder) = holder()? else { return Ok(None) };
+        if mem.load(at)? == before {
+            return Ok(Some((holder, seconds(before))));
+        }
+    }
+    Ok(None)
+}
+
+fn since_at(geometry: &Geometry, slot: u32) -> usize {
+    geometry.slots_at + slot as usize * SLOT + word::SINCE
+}
+
+fn seconds(word: u64) -> u64 {
+    word & ((1 << SINCE_BITS) - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shm::mem::{Mem, tests::scratch};
+    use std::cell::Cell;
+
+    /// Locks that do as the test says.
+    struct Scripted<K, H> {
+        keep: K,
+        holder: H,
+    }
+
+    impl<K: Fn(u32) -> bool, H: Fn(u32) -> Option<u32>> Locks for Scripted<K, H> {
+        fn keep(&self, byte: u32) -> Result<bool> {
+            Ok((self.keep)(byte))
+        }
+
+        fn holder(&self, byte: u32, _: u32) -> Result<Option<Holder>> {
+            Ok((self.holder)(byte).map(Holder::Pid))
+        }
+    }
+
+    fn region() -> (Mem, Geometry) {
+        let geometry = Geometry::of(super::super::layout::MIN_SIZE).expect("allowed");
+        (scratch(geometry.size as usize), geometry)
+    }
+
+    #[test]
+    fn a_slot_is_listed_only_when_its_time_is_written() {
+        let (mem, geometry) = region();
+        let keep = |byte| {
+            let written = mem.load(since_at(&geometry, 0)).map(seconds) == Ok(77);
+            assert_eq!(written, byte == FIRST_LISTED, "byte {byte}");
+            true
+        };
+        assert_eq!(claim(&mem, &geometry, &Scripted { keep, holder: |_| None }, 77), Ok(0));
+    }
+
+    #[test]
+    fn a_slot_that_changes_hands_while_it_is_looked_at_has_the_time_of_its_holder() {
+        let (mem, geometry) = region();
+        let at = since_at(&geometry, 0);
+        enter(&mem, at, 77).expect("inside");
+        let looks = Cell::new(0);
+        let holder = |byte| {
+            looks.set(looks.get() + 1);
+            match (byte == FIRST_LISTED, looks.get()) {
+                (false, _) => None,
+                (true, 1) => {
+                    // It dies when it was seen, and others come, by a clock that was set back.
+                    [76, 77].iter().for_each(|&now| enter(&mem, at, now).expect("inside"));
+                    Some(1)
+                }
+                (true, _) => Some(3),
+            }
+        };
+        let workers = live(&mem, &geometry, &Scripted { keep: |_| false, holder }, None).expect("readable");
+        assert_eq!(workers, [Worker { slot: 0, holder: Holder::Pid(3), since: 77 }]);
+    }
 }
