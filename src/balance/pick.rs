@@ -5,8 +5,9 @@
 
 use super::Method;
 use super::chash::{self, Base, Pick};
+use crate::shm::layout::Geometry;
 use crate::shm::versioned::{TRIES, Unread};
-use crate::shm::{Damaged, Mem, Memory, Stamp};
+use crate::shm::{Damaged, Memory, Stamp};
 use crate::table::directory::{Directory, counter_at, stamp_at};
 use crate::table::snapshot::{Flags, Group, MAX_TEXT, RingWords, View};
 use crate::table::store::Table;
@@ -147,18 +148,30 @@ impl Handle {
     /// With `cached`, nothing is written out (`fresh` 0) when this handle gave the same index out already and the upstream
     /// has not changed since: whoever keeps the texts by index need not make them again.
     #[inline(always)]
-    pub fn pick(&mut self, table: &Table, mut ask: Ask<'_>, cached: bool, out: &mut Picked) -> Result<u32, Miss> {
-        let mem = table.region().mem();
+    pub fn pick(&mut self, table: &Table, ask: Ask<'_>, cached: bool, out: &mut Picked) -> Result<u32, Miss> {
+        self.pick_in(table.region().mem(), table.region().geometry(), ask, cached, out)
+    }
+
+    /// [`Handle::pick`] from the table in `mem`.
+    #[inline(always)]
+    pub fn pick_in(
+        &mut self,
+        mem: &impl Memory,
+        geometry: &Geometry,
+        mut ask: Ask<'_>,
+        cached: bool,
+        out: &mut Picked,
+    ) -> Result<u32, Miss> {
         if ask.tried.as_ref().is_some_and(|tried| tried.count as usize >= MAX_TRIED) {
             return Err(Miss::AllTried);
         }
         for _ in 0..TRIES {
             let stamp = Stamp(mem.load_acquire(self.stamp_at).unwrap_or_default());
             if stamp != self.view.stamp || stamp == Stamp::default() {
-                self.find(table)?;
+                self.find(mem, geometry)?;
                 continue;
             }
-            let picked = self.pick_once(table, mem, &ask, cached, out);
+            let picked = self.pick_once(mem, geometry, &ask, cached, out);
             if crate::shm::versioned::holds(mem, self.stamp_at, stamp)? {
                 let index = picked?;
                 if out.fresh != 0 {
@@ -175,13 +188,13 @@ impl Handle {
 
     /// Looks the name up anew.
     #[cold]
-    fn find(&mut self, table: &Table) -> Result<(), Miss> {
-        let (record, view) = Directory::new(table.region()).find(&self.name)?.ok_or(Miss::NotFound)?;
+    fn find(&mut self, mem: &impl Memory, geometry: &Geometry) -> Result<(), Miss> {
+        let (record, view) = Directory::over(mem, geometry).find(&self.name)?.ok_or(Miss::NotFound)?;
         if view.flags.has(Flags::DELETED) {
             return Err(Miss::NotFound);
         }
         self.record = record;
-        self.stamp_at = stamp_at(table.region().geometry(), record);
+        self.stamp_at = stamp_at(geometry, record);
         self.view = view;
         self.given.clear();
         self.given.resize((view.peers as usize).div_ceil(64), 0);
@@ -189,7 +202,14 @@ impl Handle {
     }
 
     #[inline(always)]
-    fn pick_once(&self, table: &Table, mem: &Mem, ask: &Ask<'_>, cached: bool, out: &mut Picked) -> Result<u32, Miss> {
+    fn pick_once(
+        &self,
+        mem: &impl Memory,
+        geometry: &Geometry,
+        ask: &Ask<'_>,
+        cached: bool,
+        out: &mut Picked,
+    ) -> Result<u32, Miss> {
         let view = &self.view;
         // As nginx: without a key, or with an empty one, there is nothing to hash.
         let key = ask.key.unwrap_or_default();
@@ -198,7 +218,7 @@ impl Handle {
             Some(method) => method,
             None => Method::Chash,
         };
-        let one = One { table, mem, view, tried: ask.tried.as_deref() };
+        let one = One { mem, geometry, view, tried: ask.tried.as_deref() };
         let quick = match method {
             Method::Rr => one.rr(self.record)?,
             Method::Chash => one.chash(key)?,
@@ -226,9 +246,9 @@ impl Handle {
 }
 
 /// One try under one stamp.
-struct One<'a> {
-    table: &'a Table,
-    mem: &'a Mem,
+struct One<'a, M> {
+    mem: &'a M,
+    geometry: &'a Geometry,
     view: &'a View,
     tried: Option<&'a Tried>,
 }
@@ -247,10 +267,10 @@ enum Walk {
     Chash(u32),
 }
 
-impl One<'_> {
+impl<M: Memory> One<'_, M> {
     #[inline(always)]
     fn rr(&self, record: u32) -> Result<Quick, Miss> {
-        let count = self.mem.add(counter_at(self.table.region().geometry(), record), 1)?;
+        let count = self.mem.add(counter_at(self.geometry, record), 1)?;
         let schedule = &self.view.schedules[Group::Primary as usize];
         if schedule.len == 0 || self.tried.is_some() {
             return Ok(Quick::Walk(Walk::Rr(count)));
