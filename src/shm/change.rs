@@ -54,7 +54,7 @@ impl<'a, M: Memory> Change<'a, M> {
     /// Copies `image` into a new block. Nobody sees it yet.
     pub fn allocate(&self, image: &[u64]) -> Result<u32> {
         let arena = Arena::new(self.mem, self.geometry);
-        let Some(block) = arena.take(image.len())? else { return Err(self.no_room(image.len())) };
+        let Some(block) = arena.take(image.len())? else { return Err(no_room(self.mem, self.geometry, image.len())) };
         let at = block as usize * super::GRANULE_WORDS;
         match self.mem.reserve(at, image.len()) {
             Ok(()) => {
@@ -77,18 +77,18 @@ impl<'a, M: Memory> Change<'a, M> {
     pub fn rebuild(&self, marks: &Marks) -> Result<(), Damaged> {
         Arena::new(self.mem, self.geometry).rebuild(marks)
     }
+}
 
-    fn no_room(&self, words: usize) -> Error {
-        let heap = self.geometry.heap_bytes();
-        let used = self.mem.load(state::USED).unwrap_or(0).saturating_mul(super::GRANULE as u64);
-        Error::new(
-            Code::Full,
-            format!(
-                "the region is full: {} bytes wanted in one piece, {} of {heap} are free: set a larger shm_size and restart \
-                 nginx",
-                words * WORD,
-                heap.saturating_sub(used)
-            ),
-        )
-    }
+/// What to say when the heap has no block of `words` words.
+pub fn no_room(mem: &impl Memory, geometry: &Geometry, words: usize) -> Error {
+    let heap = geometry.heap_bytes();
+    let used = mem.load(state::USED).unwrap_or(0).saturating_mul(super::GRANULE as u64);
+    Error::new(
+        Code::Full,
+        format!(
+            "the region is full: {} bytes wanted in one piece, {} of {heap} are free: set a larger shm_size and restart nginx",
+            words * WORD,
+            heap.saturating_sub(used)
+        ),
+    )
 }

@@ -464,6 +464,12 @@ fn check_ring(mem: &impl Memory, ring: &RingPlace) -> Result<(), Damaged> {
     if fits { Ok(()) } else { Err(Damaged) }
 }
 
+/// Words of the ring that [`build_ring`] makes.
+pub fn ring_words(upstream: &Upstream, group: Group) -> crate::error::Result<usize> {
+    let members = group.members(upstream).map(|(index, peer)| (index, peer.weight));
+    chash::shape_of(members).map(RingShape::words)
+}
+
 /// The ring of a group's members, `None` when there is nobody in it.
 pub fn build_ring(upstream: &Upstream, group: Group) -> crate::error::Result<Option<Ring>> {
     let members = ring_members(upstream, group);

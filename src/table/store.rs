@@ -3,13 +3,14 @@
 
 use super::commit::{self, Build, RingPlan};
 use super::directory::Directory;
-use super::snapshot::{Flags, Group, View, build_ring, encode, merge_ring};
+use super::snapshot::{Flags, Group, View, build_ring, encode, merge_ring, ring_words};
 use super::upstream::Upstream;
 use crate::balance::Method;
 use crate::error::{Code, Error, Result};
+use crate::shm::change::no_room;
 use crate::shm::layout::state;
 use crate::shm::versioned::Unread;
-use crate::shm::{Damaged, Mem, Memory, Region, Writer};
+use crate::shm::{Damaged, Mem, Memory, Region, WORD, Writer};
 use std::borrow::Borrow;
 use std::time::Duration;
 
@@ -236,6 +237,11 @@ fn build(
 
 /// Keeps the ring that is there when it would come out the same, else makes the new one from it where that is faster.
 fn plan_ring(region: &Region, new: &Upstream, group: Group, base: Base, old: Option<&Stored>) -> Result<RingPlan> {
+    // The weights may be anybody's: what has no room in the whole heap is not built first.
+    let words = ring_words(new, group)?;
+    if (words * WORD) as u64 > region.geometry().heap_bytes() {
+        return Err(no_room(region.mem(), region.geometry(), words));
+    }
     if let (Base(Some((record, view))), Some(old)) = (base, old) {
         let place = view.rings[group as usize];
         if place.block != 0 && same_ring(&old.upstream, new, group) {

@@ -101,6 +101,21 @@ pub struct Ring {
     pub words: Vec<u64>,
 }
 
+/// The shape of the ring that [`build`] makes of members with these indexes and weights: how large it will be.
+///
+/// # Errors
+///
+/// As [`build`].
+pub fn shape_of(members: impl Iterator<Item = (u32, u16)>) -> Result<RingShape> {
+    let (weight, max_index) =
+        members.fold((0, 0), |(sum, max), (index, weight)| (sum + u64::from(weight), index.max(max)));
+    let points = ring_points(weight)?;
+    if max_index as usize >= MAX_PEERS {
+        return Err(Error::invalid(format!("chash: peer index {max_index}: at most {}", MAX_PEERS - 1)));
+    }
+    Ok(RingShape::new(points, max_index))
+}
+
 /// Builds the ring of `members`: (peer index, address, weight), in any order; weight 0 has no points.
 ///
 /// Of points with one hash the one of the smallest index comes first, as when nginx has the peers in the order of their
@@ -127,13 +142,9 @@ pub(super) struct Member {
 }
 
 pub(super) fn build_of(members: &[Member]) -> Result<Ring> {
-    let count = ring_points(members.iter().map(|member| u64::from(member.weight)).sum())?;
-    let max_index = members.iter().map(|member| member.index).max().unwrap_or(0);
-    if max_index as usize >= MAX_PEERS {
-        return Err(Error::invalid(format!("chash: peer index {max_index}: at most {}", MAX_PEERS - 1)));
-    }
-    let mut builder = Builder::new(RingShape::new(count, max_index));
-    let (points, ends) = scatter(members, count, builder.part_bits);
+    let shape = shape_of(members.iter().map(|member| (member.index, member.weight)))?;
+    let mut builder = Builder::new(shape);
+    let (points, ends) = scatter(members, shape.points as usize, builder.part_bits);
     let mut from = 0;
     for (part, &end) in ends.iter().enumerate() {
         builder.add(part, from, &points[from..end as usize]);
