@@ -13,7 +13,7 @@ use dyups::error::Code;
 use dyups::shm::layout::state;
 use dyups::shm::versioned::Unread;
 use dyups::shm::{Memory, Region};
-use dyups::table::directory::{Directory, stamp_at};
+use dyups::table::directory::{self, Directory, stamp_at};
 use dyups::table::ops::Absent;
 use dyups::table::store::{Edit, Table};
 use dyups::table::{Address, Peer, Status, Upstream};
@@ -623,6 +623,88 @@ proptest! {
         set(&table, &upstream("new", &SERVERS[..1]));
         prop_assert!(rr(&table, &mut Handle::new(b"new")).is_ok());
     }
+}
+
+/// Two neighbours in the heap, the first with a ring, and room behind them.
+fn neighbours() -> (Table, Scratch) {
+    let (table, scratch) = table(SMALL);
+    set(&table, &Upstream { method: Some(Method::Chash), ..upstream("spoiled", &SERVERS[..3]) });
+    set(&table, &upstream("sound", &SERVERS[2..6]));
+    (table, scratch)
+}
+
+/// First word and number of words of each block of an upstream: its snapshot, then its rings.
+fn blocks(table: &Table, name: &str) -> Vec<(usize, usize)> {
+    let (_, view) = Directory::new(table.region()).find(name.as_bytes()).expect("sound").expect("there");
+    let rings = view.rings.iter().filter(|ring| ring.block != 0).map(|ring| (ring.block as usize * 8, ring.words()));
+    std::iter::once((view.stamp.word(), view.words)).chain(rings).collect()
+}
+
+#[test]
+fn a_spoiled_head_harms_no_other_upstream() {
+    let (table, _scratch) = neighbours();
+    let mem = table.region().mem();
+    let mut image = vec![0; mem.words()];
+    mem.load_all(0, &mut image).expect("inside");
+    let sound = table.upstream("sound");
+    let head = blocks(&table, "spoiled")[0].0..blocks(&table, "spoiled")[0].0 + 9;
+    let (elsewhere, ring) = (blocks(&table, "sound")[0].0 as u64 / 8, blocks(&table, "spoiled")[1].0 as u64 / 8);
+    for at in head {
+        let limits = [0, 1, 40, 200, 1000, elsewhere, ring, u64::from(u32::MAX)];
+        let halves =
+            limits.iter().flat_map(|&value| [image[at] & !0xffff_ffff | value, image[at] << 32 >> 32 | value << 32]);
+        for value in halves.filter(|&value| value != image[at]).collect::<Vec<_>>() {
+            mem.store_all(0, &image).expect("inside");
+            mem.store(at, value).expect("inside");
+            let error = table.set_upstream(&upstream("spoiled", &SERVERS[..1]), SOON).expect_err("its head is spoiled");
+            assert_eq!(error.code, Code::Damaged, "{at}: {value:x}");
+            assert_eq!(table.delete_upstream("spoiled", true, SOON).map_err(|error| error.code), Err(Code::Damaged));
+            for new in ["a", "b", "c"] {
+                set(&table, &upstream(new, &SERVERS[..2]));
+            }
+            assert_eq!(table.upstream("sound"), sound, "{at}: {value:x}");
+            assert_eq!(table.repair(&table.writer(SOON).expect("free")), Ok(1), "{at}: {value:x}");
+            assert_eq!(
+                (names(&table), table.upstream("sound")),
+                (["a", "b", "c", "sound"].map(str::to_owned).into(), sound.clone())
+            );
+            assert_no_leak(&table);
+        }
+    }
+}
+
+#[test]
+fn a_repair_keeps_what_was_written_and_nothing_else() {
+    let (table, _scratch) = neighbours();
+    let mem = table.region().mem();
+    let mut image = vec![0; mem.words()];
+    mem.load_all(0, &mut image).expect("inside");
+    assert_eq!(table.repair(&table.writer(SOON).expect("free")), Ok(0));
+    let mut random = Random(1);
+    for (first, words) in blocks(&table, "spoiled") {
+        for at in first..first + words {
+            mem.store_all(0, &image).expect("inside");
+            mem.store(at, image[at] ^ 1 << random.below(64)).expect("inside");
+            assert_eq!(table.repair(&table.writer(SOON).expect("free")), Ok(1), "word {} of {words}", at - first);
+            assert_eq!(names(&table), ["sound"]);
+        }
+    }
+}
+
+#[test]
+fn a_record_that_leads_to_the_snapshot_of_another_is_damaged() {
+    let (table, _scratch) = neighbours();
+    let (mem, geometry) = (table.region().mem(), table.region().geometry());
+    let stamps = [0, 1].map(|record| mem.load(stamp_at(geometry, record)).expect("inside"));
+    // The first one was linked first; now it has the name of the other too, and its snapshot.
+    for word in [0, 2] {
+        let value = mem.load(geometry.record(1) + word).expect("inside");
+        mem.store(geometry.record(0) + word, value).expect("inside");
+    }
+    let bucket = geometry.buckets_at + (directory::hash(b"sound") as usize & (geometry.records - 1));
+    mem.store(bucket, 1).expect("inside");
+    let error = table.set_upstream(&upstream("sound", &[]), SOON).expect_err("it is not this record's");
+    assert_eq!((error.code, mem.load(stamp_at(geometry, 1))), (Code::Damaged, Ok(stamps[1])));
 }
 
 #[test]

@@ -35,5 +35,5 @@ mod search;
 
 pub use merge::merge;
 pub use points::{Base, POINTS_PER_WEIGHT, key_hash, points};
-pub use ring::{MAX_RING_POINTS, Ring, RingShape, build, ring_points, shape_of};
+pub use ring::{MAX_RING_POINTS, Ring, RingShape, build, is_sealed, ring_points, seal, shape_of};
 pub use search::{MAX_WALK, Pick, Words, peer_at, pick, pick_without_ring, successor};

@@ -33,6 +33,14 @@
 //! A process that is stopped instead holds the lock; others answer "busy, held by pid N" after a bounded time, and readers
 //! do not notice.
 //!
+//! # Damage
+//!
+//! Nothing that is read is trusted: what leads out of the mapping is an error before it is followed. All that leads on from a
+//! block is in its head, and the head has a checksum ([`checksum`]) over itself and the generation of the stamp that led
+//! there: so a spoiled word neither frees nor shows what is somebody else's. What lies behind the head has one too, and a
+//! repair keeps only what its checksums vouch for. They are against chance: who means it can make them right again, and so
+//! spoil the table, but never more than the table.
+//!
 //! # Memory
 //!
 //! Pages are reserved before they are first written, so a full file system is an error message and never a SIGBUS. Memory
@@ -41,6 +49,7 @@
 
 pub mod arena;
 pub mod change;
+pub mod checksum;
 pub mod file;
 #[cfg(feature = "killpoints")]
 pub mod kill;

@@ -1,6 +1,7 @@
 //! The region: a named file that outlives every process, found or made, checked, and mapped.
 
 use super::change::Change;
+use super::checksum::Checksum;
 use super::file;
 use super::layout::{Geometry, LAYOUT, MAGIC, fixed, state};
 use super::lock::{CREATION, Guard, Holder, LockFile, WRITER};
@@ -368,9 +369,7 @@ fn examine(file: &File, size: u64) -> Result<Header> {
 }
 
 fn checksum(header: &[u64; fixed::CHECKSUM + 1]) -> u64 {
-    let mut hasher = crc32fast::Hasher::new();
-    header[..fixed::CHECKSUM].iter().for_each(|word| hasher.update(&word.to_ne_bytes()));
-    u64::from(hasher.finalize())
+    Checksum::of(&header[..fixed::CHECKSUM]).into()
 }
 
 /// Seconds since the epoch.

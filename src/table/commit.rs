@@ -46,10 +46,11 @@ pub fn put<M: Memory>(change: &Change<'_, M>, name: &str, build: Build, old: Opt
         None => directory.free_record()?.ok_or_else(|| too_many(change))?,
     };
     let stamp = directory.stamp(record)?;
+    let generation = stamp.next(0).ok_or_else(used_up)?.generation();
     let kept = build.kept();
     change.begin()?;
     let mut blocks = Blocks { change, taken: Vec::new() };
-    let written = blocks.write(build, record).and_then(|block| stamp.next(block).ok_or_else(used_up));
+    let written = blocks.write(build, record, generation).and_then(|block| stamp.next(block).ok_or_else(used_up));
     let next = match written {
         Ok(next) => next,
         Err(error) => {
@@ -105,11 +106,10 @@ fn mark_whole(marks: &mut Marks, view: &View, mem: &impl Memory, hash: u32) -> b
     whole
 }
 
-/// Whether all of it can be read and it is found by its name: else nobody could so much as delete it.
+/// Whether all of it is what was written, can be read, and is found by its name: else nobody could so much as delete it.
 fn is_whole(view: &View, mem: &impl Memory, hash: u32) -> bool {
-    view.decode(mem).is_ok_and(|upstream| {
-        directory::hash(upstream.name.as_bytes()) == hash && name::check(upstream.name.as_bytes()).is_ok()
-    })
+    let found_by = |name: &[u8]| directory::hash(name) == hash && name::check(name).is_ok();
+    view.is_sealed(mem) == Ok(true) && view.decode(mem).is_ok_and(|upstream| found_by(upstream.name.as_bytes()))
 }
 
 /// Marks all blocks of a snapshot, or none.
@@ -155,7 +155,7 @@ impl<M: Memory> Blocks<'_, M> {
         Ok(block)
     }
 
-    fn write(&mut self, mut build: Build, record: u32) -> Result<u32> {
+    fn write(&mut self, mut build: Build, record: u32, generation: u64) -> Result<u32> {
         let mut places = [RingPlace::default(); 2];
         for (place, plan) in places.iter_mut().zip(&build.rings) {
             *place = match plan {
@@ -168,7 +168,7 @@ impl<M: Memory> Blocks<'_, M> {
                 },
             };
         }
-        place(&mut build.image, record, places);
+        place(&mut build.image, record, generation, places);
         self.take(&build.image)
     }
 

@@ -128,6 +128,9 @@ impl<'a, M: Memory> Directory<'a, M> {
                 return Ok(None);
             }
             let view = View::read(self.mem, place, stamp)?;
+            if view.record != record {
+                return Err(Damaged);
+            }
             Ok(view.is_named(self.mem, name)?.then_some(view))
         };
         versioned::read(self.mem, place, read).map(|(view, _)| view)

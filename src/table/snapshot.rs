@@ -8,11 +8,15 @@
 //!      4   ring of the primaries: its own block : 32 | points : 32
 //!      5   ring of the backups
 //!      6   bits of the two rings : 8, 8 | first word of the peers : 32
+//!      7   checksum of the head, which is these words, the name and the generation : 32 | checksum of all behind it : 32
 //!      8   name, padded to whole words
 //!          peers, 8 words (a cache line) each
 //!          texts of peers that are longer than 24 bytes
 //!          schedules, 2 bytes an entry, 4 above 65,536 peers
 //! ```
+//!
+//! The head is all that leads anywhere: whoever reads it checks it, so that one spoiled word never frees or shows what is
+//! another upstream's. What is behind it, and the rings, a repair checks.
 //!
 //! A peer: its identity; one word of what a pick looks at; two of numbers; the place of a long text; 24 bytes of text.
 
@@ -21,8 +25,14 @@ use super::peer::{Peer, Status};
 use super::upstream::{MAX_PEERS, Upstream};
 use crate::balance::chash::{self, Ring, RingShape};
 use crate::balance::{HashId, Method, rr};
+use crate::shm::checksum::Checksum;
 use crate::shm::{Damaged, Mem, Memory, Stamp, WORD, versioned};
 
+/// Words before the name, and which of them has the checksums.
+const HEADER: usize = 8;
+const SEALS: usize = 7;
+/// Most words of a name.
+const NAME: usize = super::name::MAX_NAME_BYTES.div_ceil(WORD);
 /// Words of a peer.
 const PEER: usize = 8;
 /// Bytes of text that fit into the peer's own words.
@@ -191,9 +201,10 @@ fn joined(low: usize, high: usize) -> u64 {
 /// Lays out `upstream`. [`place`] completes the image when its record and its rings have their places.
 pub fn encode(upstream: &Upstream, flags: Flags) -> Vec<u64> {
     let name = pack(upstream.name.as_bytes());
-    let peers_at = (8 + name.len()).next_multiple_of(PEER);
+    let head = HEADER + name.len();
+    let peers_at = head.next_multiple_of(PEER);
     let mut words = vec![0; peers_at];
-    words[8..8 + name.len()].copy_from_slice(&name);
+    words[HEADER..head].copy_from_slice(&name);
     let mut long = Vec::new();
     let long_at = peers_at + upstream.peers.len() * PEER;
     words.reserve(upstream.peers.len() * PEER);
@@ -212,16 +223,34 @@ pub fn encode(upstream: &Upstream, flags: Flags) -> Vec<u64> {
     words[1] =
         (upstream.name.len() as u64) << 32 | method << 40 | (upstream.hash_id as u64) << 48 | u64::from(flags.0) << 56;
     words[6] = (peers_at as u64) << 32;
+    words[SEALS] = u64::from(Checksum::of(&words[head..])) << 32;
     words
 }
 
-/// Writes into a fresh image where it will be reached from and where its rings are.
-pub fn place(image: &mut [u64], record: u32, rings: [RingPlace; 2]) {
+/// Writes into a fresh image where it will be reached from, by a stamp of which generation, and where its rings are.
+pub fn place(image: &mut [u64], record: u32, generation: u64, rings: [RingPlace; 2]) {
     image[1] |= u64::from(record);
     for (group, ring) in rings.iter().enumerate() {
         image[4 + group] = joined(ring.block as usize, ring.shape.points as usize);
         image[6] |= u64::from(ring.shape.bits) << (8 * group);
     }
+    let (header, rest) = image.split_at_mut(HEADER);
+    let name = name_len(header[1]).div_ceil(WORD);
+    header[SEALS] |= u64::from(seal_of_head(header, &rest[..name], generation));
+}
+
+/// The low half of the word with the checksums.
+pub fn seal_of_head(header: &[u64], name: &[u64], generation: u64) -> u32 {
+    let mut head = [0; 1 + HEADER + NAME];
+    head[0] = generation;
+    head[1..=HEADER].copy_from_slice(header);
+    head[1 + SEALS] >>= 32;
+    head[1 + HEADER..][..name.len()].copy_from_slice(name);
+    Checksum::of(&head[..1 + HEADER + name.len()])
+}
+
+fn name_len(identity: u64) -> usize {
+    (identity >> 32) as u8 as usize
 }
 
 fn encode_peer(peer: &Peer, long_at: usize, long: &mut Vec<u64>) -> [u64; PEER] {
@@ -293,16 +322,17 @@ impl View {
         if stamp.block() == 0 {
             return Err(Damaged);
         }
-        let (words, peers) = halves(mem.load(at)?);
-        let identity = mem.load(at + 1)?;
-        let places = mem.load(at + 6)?;
+        let mut header = [0; HEADER];
+        mem.load_all(at, &mut header)?;
+        let (words, peers) = halves(header[0]);
+        let (identity, places) = (header[1], header[6]);
         let wide = is_wide(peers as usize);
         let mut view = View {
             stamp,
             words: words as usize,
             peers,
             record: identity as u32,
-            name_len: (identity >> 32) as u8 as usize,
+            name_len: name_len(identity),
             method: Method::numbered((identity >> 40) as u8 as u32),
             hash_id: HashId::NAMES.get((identity >> 48) as u8 as usize).ok_or(Damaged)?.1,
             flags: Flags((identity >> 56) as u8),
@@ -311,7 +341,8 @@ impl View {
             ..View::default()
         };
         let inside = |from: usize, count: usize| from.checked_add(count).is_some_and(|end| end <= view.words);
-        let name_fits = view.name_len > 0 && inside(8, view.name_len.div_ceil(WORD));
+        let name_words = view.name_len.div_ceil(WORD);
+        let name_fits = view.name_len > 0 && inside(HEADER, name_words);
         if at + view.words > mem.words()
             || peers as usize > MAX_PEERS
             || !name_fits
@@ -320,23 +351,45 @@ impl View {
             return Err(Damaged);
         }
         for group in Group::ALL {
-            let (first, len) = halves(mem.load(at + 2 + group as usize)?);
+            let (first, len) = halves(header[2 + group as usize]);
             if !inside(first as usize, (len as usize).div_ceil(if wide { 2 } else { 4 })) {
                 return Err(Damaged);
             }
-            let (block, points) = halves(mem.load(at + 4 + group as usize)?);
+            let (block, points) = halves(header[4 + group as usize]);
             view.schedules[group as usize] = Schedule { at: at + first as usize, len };
             let shape = RingShape { points, bits: (places >> (8 * group as usize)) as u8 };
             view.rings[group as usize] = RingPlace { block, shape };
         }
         view.rings.iter().try_for_each(|ring| check_ring(mem, ring))?;
-        if versioned::holds(mem, place, stamp)? { Ok(view) } else { Err(Damaged) }
+        if !versioned::holds(mem, place, stamp)? {
+            return Err(Damaged);
+        }
+        let mut name = [0; NAME];
+        mem.load_all(at + HEADER, &mut name[..name_words])?;
+        let seal = seal_of_head(&header, &name[..name_words], stamp.generation());
+        if header[SEALS] as u32 == seal { Ok(view) } else { Err(Damaged) }
+    }
+
+    /// Whether all words behind the head, and those of the rings, are what was once written there.
+    pub fn is_sealed(&self, mem: &impl Memory) -> Result<bool, Damaged> {
+        let rings = self.rings.iter().filter(|ring| ring.block != 0);
+        let rings_hold = rings.clone().all(|ring| chash::is_sealed(&RingWords::new(mem, ring), ring.shape));
+        let sealed = (mem.load(self.stamp.word() + SEALS)? >> 32) as u32;
+        Ok(rings_hold && sealed == self.seal_of_body(mem)?)
+    }
+
+    /// The high half of the word with the checksums.
+    pub fn seal_of_body(&self, mem: &impl Memory) -> Result<u32, Damaged> {
+        let head = HEADER + self.name_len.div_ceil(WORD);
+        let first = self.stamp.word() + head;
+        let copy = |from, out: &mut [u64]| mem.load_all(first + from, out);
+        Checksum::default().and_copied(self.words - head, copy).map(Checksum::value)
     }
 
     /// Whether this is the upstream called `name`.
     pub fn is_named(&self, mem: &impl Memory, name: &[u8]) -> Result<bool, Damaged> {
         let mut own = [0; 256];
-        unpack(mem, self.stamp.word() + 8, self.name_len, &mut own)?;
+        unpack(mem, self.stamp.word() + HEADER, self.name_len, &mut own)?;
         Ok(&own[..self.name_len] == name)
     }
 
@@ -418,7 +471,7 @@ impl View {
     /// Reads the name.
     pub fn name(&self, mem: &impl Memory) -> Result<String, Damaged> {
         let mut name = [0; 256];
-        unpack(mem, self.stamp.word() + 8, self.name_len, &mut name)?;
+        unpack(mem, self.stamp.word() + HEADER, self.name_len, &mut name)?;
         Ok(std::str::from_utf8(&name[..self.name_len]).map_err(|_| Damaged)?.to_owned())
     }
 

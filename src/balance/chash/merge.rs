@@ -74,10 +74,10 @@ pub fn merge<W: Words + ?Sized>(
         splice::splice(&words, shape, &edits, &diff.moved)?
     };
     if new.bits == bits {
-        return Some(Ring { shape: new, words });
+        return Some(Ring::sealed(new, words));
     }
     let (words, shape) = resize::resize(&words, RingShape { bits, ..new }, new.bits)?;
-    Some(Ring { shape, words })
+    Some(Ring::sealed(shape, words))
 }
 
 /// How many points members have. `None`: more than a ring may have, or they are no members of one.

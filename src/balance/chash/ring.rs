@@ -3,8 +3,8 @@
 //! With N points and b bits ([`RingShape`]), the words hold 32-bit halves, the low half first:
 //!
 //! ```text
-//! starts   2^b + 1 halves    starts[k]: how many points have top b hash bits below k;
-//!          1 half of padding; starts[2^b] is N
+//! starts   2^b + 1 halves    starts[k]: how many points have top b hash bits below k; starts[2^b] is N
+//! seal     1 half            checksum of all other words
 //! points   N halves          high 32 - b bits: the rest of the hash; low b bits: peer index
 //!          0 or 1 padding    sorted by (hash, peer index)
 //! ```
@@ -13,8 +13,10 @@
 //! place of 8, and a search touches two or three cache lines.
 
 use super::points::{Base, POINTS_PER_WEIGHT};
+use super::search::{Words, half};
 use crate::balance::HashId;
 use crate::error::{Error, Result};
+use crate::shm::checksum::Checksum;
 use crate::table::Address;
 use crate::table::upstream::MAX_PEERS;
 
@@ -90,6 +92,11 @@ impl RingShape {
     pub(super) fn first_point_word(self) -> usize {
         (1 << ((u32::from(self.bits).wrapping_sub(1)) & 31)) + 1
     }
+
+    /// Where the seal is. For a [sound](RingShape::is_sound) shape.
+    fn seal_half(self) -> usize {
+        (1 << self.bits) + 1
+    }
 }
 
 /// A ring that was built.
@@ -114,6 +121,31 @@ pub fn shape_of(members: impl Iterator<Item = (u32, u16)>) -> Result<RingShape> 
         return Err(Error::invalid(format!("chash: peer index {max_index}: at most {}", MAX_PEERS - 1)));
     }
     Ok(RingShape::new(points, max_index))
+}
+
+impl Ring {
+    /// With its seal, which is 0 in `words`.
+    pub(super) fn sealed(shape: RingShape, mut words: Vec<u64>) -> Ring {
+        if let Some(seal) = seal(&words, shape) {
+            set_half(&mut words, shape.seal_half(), seal);
+        }
+        Ring { shape, words }
+    }
+}
+
+/// What the seal of a ring has to be. `None`: the words are not those of a ring of this shape.
+pub fn seal<W: Words + ?Sized>(words: &W, shape: RingShape) -> Option<u32> {
+    let points_at = shape.first_point_word();
+    let copy = |first: usize| move |from: usize, out: &mut [u64]| words.copy(first + from, out).ok_or(());
+    let starts = Checksum::default().and_copied(points_at - 1, copy(0)).ok()?;
+    let all = starts.and(&[shape.points.into()]).and_copied(shape.words() - points_at, copy(points_at)).ok()?;
+    Some(all.value())
+}
+
+/// Whether the words are those that the ring was made of.
+pub fn is_sealed<W: Words + ?Sized>(words: &W, shape: RingShape) -> bool {
+    let half = |at| half(words, at);
+    shape.is_sound() && half(1 << shape.bits) == Some(shape.points) && half(shape.seal_half()) == seal(words, shape)
 }
 
 /// Builds the ring of `members`: (peer index, address, weight), in any order; weight 0 has no points.
@@ -247,7 +279,7 @@ impl Builder {
 
     fn finish(mut self) -> Ring {
         set_half(&mut self.words, 1 << self.shape.bits, self.shape.points);
-        Ring { shape: self.shape, words: self.words }
+        Ring::sealed(self.shape, self.words)
     }
 }
 
@@ -276,6 +308,24 @@ pub(super) fn set_half(words: &mut [u64], half: usize, value: u32) {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_seal_is_broken_by_any_word() {
+        for members in [of_one_base(1), of_one_base(4)] {
+            let ring = build_of(&members).unwrap();
+            assert!(is_sealed(&ring.words, ring.shape));
+            for at in 0..ring.words.len() {
+                let mut spoilt = ring.clone();
+                spoilt.words[at] ^= 1 << (at % 64);
+                assert!(!is_sealed(&spoilt.words, ring.shape), "word {at}");
+            }
+            for shape in
+                [RingShape { points: ring.shape.points - 1, ..ring.shape }, RingShape { bits: 255, ..ring.shape }]
+            {
+                assert!(!is_sealed(&ring.words, shape));
+            }
+        }
+    }
 
     /// A bucket that is longer than [`MOST_TO_INSERT`], and points that differ in the peer alone.
     fn of_one_base(count: u32) -> Vec<Member> {
@@ -319,7 +369,7 @@ mod tests {
         assert_eq!(ring.shape.words(), ring.words.len());
         assert_eq!(half(&ring, 0), 0);
         assert_eq!(half(&ring, 1 << ring.shape.bits), ring.shape.points);
-        assert_eq!(half(&ring, (1 << ring.shape.bits) + 1), 0, "padding");
+        assert!(is_sealed(&ring.words, ring.shape));
         assert!(unpacked(&ring) == points);
     }
 
