@@ -10,6 +10,7 @@ use dyups::balance::pick::{Ask, Handle, Miss, Picked, Tried};
 use dyups::balance::{HashId, Method};
 use dyups::config::peer::PeerPatch;
 use dyups::error::Code;
+use dyups::shm::Stamp;
 use dyups::shm::layout::state;
 use dyups::shm::versioned::Unread;
 use dyups::shm::{Memory, Region};
@@ -705,6 +706,20 @@ fn a_record_that_leads_to_the_snapshot_of_another_is_damaged() {
     mem.store(bucket, 1).expect("inside");
     let error = table.set_upstream(&upstream("sound", &[]), SOON).expect_err("it is not this record's");
     assert_eq!((error.code, mem.load(stamp_at(geometry, 1))), (Code::Damaged, Ok(stamps[1])));
+}
+
+#[test]
+fn an_empty_place_whose_generations_are_used_up_begins_again() {
+    let (table, _scratch) = table(SMALL);
+    let place = stamp_at(table.region().geometry(), 0);
+    table.region().mem().store(place, Stamp::LAST_GENERATION << 26).expect("inside");
+    set(&table, &upstream("api", &SERVERS[..1]));
+    assert_eq!(table.upstream("api").map(|stored| stored.generation), Ok(1));
+    // One that leads somewhere does not: a reader that slept must not take the new version for the old one.
+    let block = Stamp(table.region().mem().load(place).expect("inside")).block();
+    table.region().mem().store(place, Stamp::LAST_GENERATION << 26 | u64::from(block)).expect("inside");
+    let error = table.set_upstream(&upstream("api", &SERVERS[..2]), SOON).expect_err("damaged, or used up");
+    assert!(matches!(error.code, Code::Damaged | Code::Full), "{error}");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use super::snapshot::{RingPlace, View, place};
 use crate::balance::chash::Ring;
 use crate::error::{Code, Error, Result};
 use crate::shm::arena::Marks;
-use crate::shm::{Change, Damaged, Memory};
+use crate::shm::{Change, Damaged, Memory, Stamp};
 
 /// A version that lacks nothing but its places in the region.
 #[derive(Debug)]
@@ -45,7 +45,11 @@ pub fn put<M: Memory>(change: &Change<'_, M>, name: &str, build: Build, old: Opt
         Some((record, _)) => record,
         None => directory.free_record()?.ok_or_else(|| too_many(change))?,
     };
-    let stamp = directory.stamp(record)?;
+    let stamp = match directory.stamp(record)? {
+        // Nobody is led anywhere by an empty place, so its generations may begin again: as after a deletion.
+        empty if old.is_none() && empty.next(0).is_none() => Stamp::default(),
+        stamp => stamp,
+    };
     let generation = stamp.next(0).ok_or_else(used_up)?.generation();
     let kept = build.kept();
     change.begin()?;
