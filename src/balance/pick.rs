@@ -125,8 +125,8 @@ impl Default for Picked {
 #[derive(Debug)]
 pub struct Handle {
     name: Box<[u8]>,
-    record: u32,
     stamp_at: usize,
+    counter_at: usize,
     view: View,
     /// One bit a peer: its text was given out since the stamp changed.
     given: Vec<u64>,
@@ -135,7 +135,8 @@ pub struct Handle {
 impl Handle {
     /// A handle for `name`, whether or not there is such an upstream yet.
     pub fn new(name: &[u8]) -> Self {
-        Handle { name: name.into(), record: 0, stamp_at: usize::MAX, view: View::default(), given: Vec::new() }
+        let nowhere = usize::MAX;
+        Handle { name: name.into(), stamp_at: nowhere, counter_at: nowhere, view: View::default(), given: Vec::new() }
     }
 
     /// The name.
@@ -171,7 +172,7 @@ impl Handle {
                 self.find(mem, geometry)?;
                 continue;
             }
-            let picked = self.pick_once(mem, geometry, &ask, cached, out);
+            let picked = self.pick_once(mem, &ask, cached, out);
             if crate::shm::versioned::holds(mem, self.stamp_at, stamp)? {
                 let index = picked?;
                 if out.fresh != 0 {
@@ -193,8 +194,8 @@ impl Handle {
         if view.flags.has(Flags::DELETED) {
             return Err(Miss::NotFound);
         }
-        self.record = record;
         self.stamp_at = stamp_at(geometry, record);
+        self.counter_at = counter_at(geometry, record);
         self.view = view;
         self.given.clear();
         self.given.resize((view.peers as usize).div_ceil(64), 0);
@@ -202,14 +203,7 @@ impl Handle {
     }
 
     #[inline(always)]
-    fn pick_once(
-        &self,
-        mem: &impl Memory,
-        geometry: &Geometry,
-        ask: &Ask<'_>,
-        cached: bool,
-        out: &mut Picked,
-    ) -> Result<u32, Miss> {
+    fn pick_once(&self, mem: &impl Memory, ask: &Ask<'_>, cached: bool, out: &mut Picked) -> Result<u32, Miss> {
         let view = &self.view;
         // As nginx: without a key, or with an empty one, there is nothing to hash.
         let key = ask.key.unwrap_or_default();
@@ -218,9 +212,9 @@ impl Handle {
             Some(method) => method,
             None => Method::Chash,
         };
-        let one = One { mem, geometry, view, tried: ask.tried.as_deref() };
+        let one = One { mem, view, tried: ask.tried.as_deref() };
         let quick = match method {
-            Method::Rr => one.rr(self.record)?,
+            Method::Rr => one.rr(self.counter_at)?,
             Method::Chash => one.chash(key)?,
         };
         match quick {
@@ -248,7 +242,6 @@ impl Handle {
 /// One try under one stamp.
 struct One<'a, M> {
     mem: &'a M,
-    geometry: &'a Geometry,
     view: &'a View,
     tried: Option<&'a Tried>,
 }
@@ -269,8 +262,8 @@ enum Walk {
 
 impl<M: Memory> One<'_, M> {
     #[inline(always)]
-    fn rr(&self, record: u32) -> Result<Quick, Miss> {
-        let count = self.mem.add(counter_at(self.geometry, record), 1)?;
+    fn rr(&self, counter_at: usize) -> Result<Quick, Miss> {
+        let count = self.mem.add(counter_at, 1)?;
         let schedule = &self.view.schedules[Group::Primary as usize];
         if schedule.len == 0 || self.tried.is_some() {
             return Ok(Quick::Walk(Walk::Rr(count)));

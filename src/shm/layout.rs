@@ -1,11 +1,48 @@
-//! Where everything lies in a region. All of it follows from the size alone, so nothing about it is read from the file.
+//! Where everything lies in a region. All of it follows from the size and the layout alone, so nothing about it is read from
+//! the file.
 
 use super::mem::{PAGE, WORD};
 use super::versioned::GRANULE;
 
-/// Version of this layout: of this file, of the slots, of the records and of the blocks that the table writes.
-/// It is part of the name of the file, and a file of another one is refused.
-pub const LAYOUT: u32 = 1;
+/// In what one layout differs from another, in words. Who writes a region writes by [`OURS`]; who reads one, by that of the
+/// region: a table is carried over from any older layout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// Version of all this: of this file, of the slots, of the records and of the blocks that the table writes. A number, that
+    /// is never used again, and part of the name of the region's file.
+    pub layout: u32,
+    /// Words of the header.
+    pub header: usize,
+    /// The first of its words that writers change.
+    pub state: usize,
+    /// Words of a slot: at least a cache line.
+    pub slot: usize,
+    /// Words of a record: at least two cache lines, of which the second is for what readers write.
+    pub record: usize,
+    /// Words of a peer in a snapshot: at least a cache line.
+    pub peer: usize,
+}
+
+impl Shape {
+    /// The first one.
+    pub const V1: Shape = Shape { layout: 1, header: PAGE / WORD, state: 16, slot: 8, record: 16, peer: 8 };
+
+    /// One in which all differs, for tests alone: it makes a second library out of this source (feature `next-layout`).
+    #[cfg(feature = "next-layout")]
+    pub const NEXT: Shape = Shape { layout: 2, header: 2 * PAGE / WORD, state: 40, slot: 16, record: 24, peer: 12 };
+
+    /// All that this library can read, in the order of their numbers: none is missing between the first and its own.
+    pub const KNOWN: &[Shape] = &[
+        Shape::V1,
+        #[cfg(feature = "next-layout")]
+        Shape::NEXT,
+    ];
+}
+
+/// The layout that this library writes: the last that it knows.
+pub const OURS: Shape = Shape::KNOWN[Shape::KNOWN.len() - 1];
+/// Its number.
+pub const LAYOUT: u32 = OURS.layout;
 
 /// First word of every region.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"dyups\0sm");
@@ -15,11 +52,12 @@ pub const MIN_SIZE: u64 = 256 * 1024;
 /// Largest region, in bytes: what a stamp can address.
 pub const MAX_SIZE: u64 = 4 << 30;
 
-/// Words of the header that never change after creation; the last one is a checksum over the others.
+/// Words of the header that never change after creation. Those up to the checksum over them are the same in all layouts, for
+/// ever: by them one library knows the file of another.
 pub mod fixed {
     /// [`super::MAGIC`].
     pub const MAGIC: usize = 0;
-    /// [`super::LAYOUT`].
+    /// Number of the layout.
     pub const LAYOUT: usize = 1;
     /// Size of the file in bytes.
     pub const SIZE: usize = 2;
@@ -33,35 +71,34 @@ pub mod fixed {
     pub const CHECKSUM: usize = 7;
 }
 
-/// Words of the header that writers change, under the writer lock.
+/// Words of the header that writers change, under the writer lock. Only a region of our own layout is written to.
 pub mod state {
+    use super::OURS;
+
     /// Not 0 while a change is under way: the pid of its writer. Found not 0 by the next one: repair.
-    pub const WRITING: usize = 16;
+    pub const WRITING: usize = OURS.state;
     /// Granules of the heap that are in use.
-    pub const USED: usize = 17;
+    pub const USED: usize = OURS.state + 1;
     /// No granule before this one is free.
-    pub const LOWEST_FREE: usize = 18;
+    pub const LOWEST_FREE: usize = OURS.state + 2;
     /// Records in use.
-    pub const RECORDS: usize = 19;
+    pub const RECORDS: usize = OURS.state + 3;
     /// No record before this one is free.
-    pub const LOWEST_RECORD: usize = 20;
+    pub const LOWEST_RECORD: usize = OURS.state + 4;
     /// How often a half built change was cleared away.
-    pub const REPAIRS: usize = 21;
+    pub const REPAIRS: usize = OURS.state + 5;
 }
 
 /// Worker slots, more than the workers of a few generations that overlap.
 pub const SLOTS: usize = 512;
-/// Words of a slot: a cache line.
-pub const SLOT: usize = 8;
-/// Words of a record: two cache lines, the second for what readers write.
-pub const RECORD: usize = 16;
 
-const HEADER: usize = PAGE / WORD;
 const GRANULE_WORDS: usize = GRANULE / WORD;
 
 /// First words of the areas, and how many things are in them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Geometry {
+    /// The sizes that it is made of.
+    pub shape: Shape,
     /// Size of the whole region in bytes, a multiple of the page.
     pub size: u64,
     /// Number of records, and of buckets: a power of two.
@@ -85,20 +122,26 @@ pub struct Geometry {
 }
 
 impl Geometry {
-    /// The layout of a region of `size` bytes, or what sizes are allowed.
+    /// The layout of a region of `size` bytes that this library makes, or what sizes are allowed.
     pub fn of(size: u64) -> Result<Self, &'static str> {
+        Geometry::shaped(OURS, size)
+    }
+
+    /// The same for a region of any known layout.
+    pub fn shaped(shape: Shape, size: u64) -> Result<Self, &'static str> {
         if !(MIN_SIZE..=MAX_SIZE).contains(&size) || !size.is_multiple_of(PAGE as u64) {
             return Err("from 256 KiB to 4 GiB, in whole pages of 4 KiB");
         }
         let records = ((size / 4096) as usize + 1).next_power_of_two() / 2;
-        let slots_at = HEADER;
-        let buckets_at = slots_at + SLOTS * SLOT;
+        let slots_at = shape.header;
+        let buckets_at = slots_at + SLOTS * shape.slot;
         let record_bits_at = buckets_at + records;
         let records_at = (record_bits_at + records.div_ceil(64)).next_multiple_of(GRANULE_WORDS);
-        let granule_bits_at = records_at + records * RECORD;
+        let granule_bits_at = records_at + records * shape.record;
         let granules = size as usize / GRANULE;
         let heap_word = granule_bits_at + granules.div_ceil(64);
         Ok(Geometry {
+            shape,
             size,
             records,
             slots: SLOTS as u32,
@@ -120,7 +163,7 @@ impl Geometry {
     /// First word of record `index`.
     #[inline(always)]
     pub fn record(&self, index: u32) -> usize {
-        self.records_at + index as usize * RECORD
+        self.records_at + index as usize * self.shape.record
     }
 
     /// Bytes of the heap.
@@ -148,10 +191,20 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_library_knows_its_own_layout_and_all_older_ones() {
+        let numbers: Vec<u32> = Shape::KNOWN.iter().map(|shape| shape.layout).collect();
+        assert_eq!(numbers, (1..=LAYOUT).collect::<Vec<_>>());
+        for shape in Shape::KNOWN {
+            assert!(shape.slot >= 8 && shape.record >= 16 && shape.peer >= 8, "{shape:?}");
+            assert!(shape.state > fixed::CHECKSUM && shape.state < shape.header, "{shape:?}");
+        }
+    }
+
     proptest! {
         #[test]
-        fn areas_follow_one_another_and_end_inside(pages in MIN_SIZE / 4096..=MAX_SIZE / 4096) {
-            let g = Geometry::of(pages * 4096).expect("allowed");
+        fn areas_follow_one_another_and_end_inside(pages in MIN_SIZE / 4096..=MAX_SIZE / 4096, known in 0..Shape::KNOWN.len()) {
+            let g = Geometry::shaped(Shape::KNOWN[known], pages * 4096).expect("allowed");
             prop_assert!(g.slots_at < g.buckets_at && g.buckets_at < g.record_bits_at);
             prop_assert!(g.record_bits_at < g.records_at && g.records_at.is_multiple_of(8));
             prop_assert!(g.records_at < g.granule_bits_at && g.granule_bits_at < g.metadata_words());

@@ -7,7 +7,7 @@
 //! word may have been another worker's before the look at the byte, or be another one's after it; but the word counts the
 //! claims of its slot, so the same word before and after is that of the holder.
 
-use super::layout::{Geometry, SLOT};
+use super::layout::Geometry;
 use super::lock::{FIRST_LISTED, FIRST_SLOT, Holder, Locks};
 use super::memory::{Damaged, Memory};
 use super::versioned::TRIES;
@@ -91,7 +91,7 @@ fn look(mem: &impl Memory, at: usize, holder: impl Fn() -> Result<Option<Holder>
 }
 
 fn since_at(geometry: &Geometry, slot: u32) -> usize {
-    geometry.slots_at + slot as usize * SLOT + word::SINCE
+    geometry.slots_at + slot as usize * geometry.shape.slot + word::SINCE
 }
 
 fn seconds(word: u64) -> u64 {

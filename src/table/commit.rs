@@ -91,7 +91,7 @@ pub fn repair<M: Memory>(change: &Change<'_, M>) -> Result<u64> {
     change.begin()?;
     let mut marks = Marks::new(geometry);
     let lost = Directory::over(mem, geometry).rebuild(|record, hash, stamp| {
-        View::read(mem, stamp_at(geometry, record), stamp)
+        View::read(mem, geometry, stamp_at(geometry, record), stamp)
             .is_ok_and(|view| view.record == record && mark_whole(&mut marks, &view, mem, hash))
     })?;
     change.rebuild(&marks)?;

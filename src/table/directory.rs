@@ -127,7 +127,7 @@ impl<'a, M: Memory> Directory<'a, M> {
             if stamp.block() == 0 {
                 return Ok(None);
             }
-            let view = View::read(self.mem, place, stamp)?;
+            let view = View::read(self.mem, self.geometry, place, stamp)?;
             if view.record != record {
                 return Err(Damaged);
             }
@@ -160,7 +160,7 @@ impl<'a, M: Memory> Directory<'a, M> {
                 if stamp.block() == 0 {
                     return Ok(None);
                 }
-                let view = View::read(self.mem, place, stamp)?;
+                let view = View::read(self.mem, self.geometry, place, stamp)?;
                 if view.record != record || view.words > left {
                     return Err(Damaged);
                 }

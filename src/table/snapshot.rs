@@ -10,7 +10,7 @@
 //!      6   bits of the two rings : 8, 8 | first word of the peers : 32
 //!      7   checksum of the head, which is these words, the name and the generation : 32 | checksum of all behind it : 32
 //!      8   name, padded to whole words
-//!          peers, 8 words (a cache line) each
+//!          peers, 8 words (a cache line) each; more in some layouts (shm/layout.rs)
 //!          texts of peers that are longer than 24 bytes
 //!          schedules, 2 bytes an entry, 4 above 65,536 peers
 //! ```
@@ -26,6 +26,7 @@ use super::upstream::{MAX_PEERS, Upstream};
 use crate::balance::chash::{self, Ring, RingShape};
 use crate::balance::{HashId, Method, rr};
 use crate::shm::checksum::Checksum;
+use crate::shm::layout::{Geometry, OURS};
 use crate::shm::{Damaged, Mem, Memory, Stamp, WORD, versioned};
 
 /// Words before the name, and which of them has the checksums.
@@ -33,7 +34,7 @@ const HEADER: usize = 8;
 const SEALS: usize = 7;
 /// Most words of a name.
 const NAME: usize = super::name::MAX_NAME_BYTES.div_ceil(WORD);
-/// Words of a peer.
+/// Words of a peer that all layouts have. Those that follow them in some are nothing yet.
 const PEER: usize = 8;
 /// Bytes of text that fit into the peer's own words.
 const INLINE: usize = 3 * WORD;
@@ -139,6 +140,8 @@ pub struct View {
     pub rings: [RingPlace; 2],
     name_len: usize,
     peers_at: usize,
+    /// Words of a peer.
+    peer: usize,
     wide: bool,
 }
 
@@ -206,10 +209,11 @@ pub fn encode(upstream: &Upstream, flags: Flags) -> Vec<u64> {
     let mut words = vec![0; peers_at];
     words[HEADER..head].copy_from_slice(&name);
     let mut long = Vec::new();
-    let long_at = peers_at + upstream.peers.len() * PEER;
-    words.reserve(upstream.peers.len() * PEER);
+    let long_at = peers_at + upstream.peers.len() * OURS.peer;
+    words.reserve(upstream.peers.len() * OURS.peer);
     for peer in &upstream.peers {
         words.extend_from_slice(&encode_peer(peer, long_at, &mut long));
+        words.resize(words.len() + OURS.peer - PEER, 0);
     }
     words.append(&mut long);
     for group in Group::ALL {
@@ -317,7 +321,7 @@ impl View {
     ///
     /// The stamp is looked at again before anything that the header says is followed: a header that is being recycled could
     /// lead to memory that nobody has reserved, where even a load may end in SIGBUS.
-    pub fn read(mem: &impl Memory, place: usize, stamp: Stamp) -> Result<View, Damaged> {
+    pub fn read(mem: &impl Memory, geometry: &Geometry, place: usize, stamp: Stamp) -> Result<View, Damaged> {
         let at = stamp.word();
         if stamp.block() == 0 {
             return Err(Damaged);
@@ -337,6 +341,7 @@ impl View {
             hash_id: HashId::NAMES.get((identity >> 48) as u8 as usize).ok_or(Damaged)?.1,
             flags: Flags((identity >> 56) as u8),
             peers_at: (places >> 32) as usize,
+            peer: geometry.shape.peer,
             wide,
             ..View::default()
         };
@@ -346,7 +351,7 @@ impl View {
         if at + view.words > mem.words()
             || peers as usize > MAX_PEERS
             || !name_fits
-            || !inside(view.peers_at, peers as usize * PEER)
+            || !inside(view.peers_at, peers as usize * view.peer)
         {
             return Err(Damaged);
         }
@@ -406,7 +411,7 @@ impl View {
 
     #[inline(always)]
     fn peer_word(&self, index: u32) -> usize {
-        self.stamp.word() + self.peers_at + index as usize * PEER
+        self.stamp.word() + self.peers_at + index as usize * self.peer
     }
 
     /// The identity of a peer's address.
