@@ -36,6 +36,8 @@ typedef enum {
   DYUPS_SYSTEM = -10,
   // A bug in dyups: a panic that was caught at the edge of the library.
   DYUPS_INTERNAL = -11,
+  // nginx was upgraded to a version whose table is another one, and that version lives: changes are made there.
+  DYUPS_SUPERSEDED = -12,
 } dyups_code;
 
 // An upstream's name and what was last seen of it. Belongs to one thread.
@@ -231,8 +233,8 @@ int32_t dyups_build_ring(const char *name, size_t len, uint32_t wait_ms);
 // `fail_timeout` and `slow_start` (seconds, default 10 and 0). `wait_ms`: milliseconds (at most 60000) to try for the
 // writer's turn; with 0 the call never sleeps, and `DYUPS_BUSY` asks the caller to come again.
 //
-// Returns: 0. Errors: `DYUPS_INVALID`, `DYUPS_FULL`, `DYUPS_BUSY` (names the holder), `DYUPS_NOT_SET_UP`, `DYUPS_DAMAGED`. The
-// table is as it was after any of them.
+// Returns: 0. Errors: `DYUPS_INVALID`, `DYUPS_FULL`, `DYUPS_BUSY` (names the holder), `DYUPS_SUPERSEDED` (by a newer nginx),
+// `DYUPS_NOT_SET_UP`, `DYUPS_DAMAGED`. The table is as it was after any of them.
 //
 // # Safety
 //

@@ -11,6 +11,10 @@ use std::time::Duration;
 /// Status of an answer to a change that did not get its turn.
 pub const BUSY: u16 = 409;
 
+/// Status of an answer to a change that is to be made in the nginx that has superseded this one. On a new connection, the next
+/// try may well reach that one.
+pub const SUPERSEDED: u16 = 503;
+
 /// What goes back to the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply {
@@ -32,6 +36,7 @@ impl Reply {
     fn of(error: &Error, status: u16, body: &str) -> Self {
         match error.code {
             Code::Busy => Reply { error: error.to_string(), ..Reply::text(BUSY, "wait and try again\n") },
+            Code::Superseded => Reply { error: error.to_string(), ..Reply::text(SUPERSEDED, "superseded") },
             _ => Reply { error: error.to_string(), ..Reply::text(status, body) },
         }
     }

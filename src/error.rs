@@ -29,6 +29,8 @@ pub enum Code {
     System = -10,
     /// A bug in dyups: a panic that was caught at the edge of the library.
     Internal = -11,
+    /// nginx was upgraded to a version whose table is another one, and that version lives: changes are made there.
+    Superseded = -12,
 }
 
 /// A [`Code`] with the sentence that an operator reads: it names the field, the value and what is allowed.

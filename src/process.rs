@@ -6,9 +6,12 @@
 use crate::config::setup::Setup;
 use crate::error::{Code, Error, Result};
 use crate::shm::Region;
+use crate::shm::lock::LockFile;
+use crate::shm::region::lock_of;
 use crate::table::store::Table;
 use once_cell::sync::OnceCell;
 use parking_lot::Mutex;
+use std::sync::Arc;
 use std::time::Duration;
 
 static TABLE: OnceCell<Table> = OnceCell::new();
@@ -18,6 +21,10 @@ static SLOT: Mutex<Option<(u32, u32)>> = Mutex::new(None);
 
 /// Why the last `setup` did not map a region.
 static FAILURE: Mutex<Option<String>> = Mutex::new(None);
+
+/// The lock files that this process has ever used. None is closed: that would free what another copy of this library, loaded
+/// from another path, holds in this same process.
+static LOCK_FILES: Mutex<Vec<Arc<LockFile>>> = Mutex::new(Vec::new());
 
 /// How long `setup` waits for another writer. It runs before the event loop, so it may.
 const SETUP_WAIT: Duration = Duration::from_secs(2);
@@ -53,14 +60,18 @@ pub fn setup(conf: &Setup, notes: &mut Vec<String>) -> Result<()> {
     };
     let (upstreams, mut warnings) = conf.upstreams()?;
     notes.append(&mut warnings);
-    if let Some(upstreams) = upstreams {
-        table.load(&upstreams, conf.overwrite, SETUP_WAIT)?;
+    let Some(upstreams) = upstreams else { return Ok(()) };
+    match table.load(&upstreams, conf.overwrite, SETUP_WAIT) {
+        // An old nginx starts and reloads, or nobody could go back to it.
+        Err(error) if error.code == Code::Superseded => notes.push(format!("files are not loaded: {error}")),
+        done => done?,
     }
     Ok(())
 }
 
 fn attach(conf: &Setup, notes: &mut Vec<String>) -> Result<Table> {
     let path = conf.private_path()?;
+    keep_open(LockFile::open(&lock_of(&path))?);
     let (region, mut opened) = Region::open(&path, conf.size(), |new, old| match old {
         None => Ok(()),
         // The one case of two tables at once: the new one has no name yet, so nobody else sees it.
@@ -70,6 +81,13 @@ fn attach(conf: &Setup, notes: &mut Vec<String>) -> Result<Table> {
     let table = Table::new(region);
     notes.extend(table.check(SETUP_WAIT)?);
     Ok(table)
+}
+
+fn keep_open(file: Arc<LockFile>) {
+    let mut kept = LOCK_FILES.lock();
+    if !kept.iter().any(|known| Arc::ptr_eq(known, &file)) {
+        kept.push(file);
+    }
 }
 
 /// Claims a worker slot, once a process. Answers its number.

@@ -61,7 +61,7 @@ fn workers(table: &Table) -> Result<Value> {
         .map(|worker| {
             let pid = match worker.holder {
                 Holder::Pid(pid) => Value::from(pid),
-                Holder::Foreign => Value::Null,
+                Holder::Foreign | Holder::Nameless => Value::Null,
             };
             json!({"slot": worker.slot, "pid": pid, "since": worker.since})
         })

@@ -1,4 +1,5 @@
-# Another process is at the table: a change waits for its turn without stalling its worker, and then says who it is.
+# Another process is at the table: a change waits for its turn without stalling its worker, and then says who it is. A newer
+# layout is in use: a change is refused at once.
 
 use lib 't/lib';
 use Dyups;
@@ -6,18 +7,20 @@ use Test::Nginx::Socket 'no_plan';
 
 use Fcntl qw(F_SETLK F_WRLCK F_UNLCK SEEK_SET);
 
-# Holds, or frees, the writer's byte of the region that this block of the file has.
+# Holds, or frees, the writer's byte of the region that this block of the file has, or that of a newer layout.
 my %held;
 
 sub writer {
-    my ($name, $type) = @_;
+    my ($name, $type, $newer) = @_;
     my $path = Dyups::shm_path($name) . '.lock';
     open $held{$name}, '+<', $path or die "$path: $!\n" if !$held{$name};
-    my $lock = pack 's s x4 q q i x4', $type, SEEK_SET, Dyups::writer_byte($name), 1, 0;
+    my $lock = pack 's s x4 q q i x4', $type, SEEK_SET, Dyups::writer_byte($name, $newer), 1, 0;
     fcntl $held{$name}, F_SETLK, $lock or die "$path: fcntl: $!\n";
 }
 
-sub hold { writer($_[0], F_WRLCK) }
+sub hold      { writer($_[0], F_WRLCK) }
+sub supersede { writer($_[0], F_WRLCK, 1) }
+sub free      { writer($_[0], F_UNLCK, 1) }
 
 master_on();
 workers(2);
@@ -159,3 +162,76 @@ main::hold('nowait');
     }
 --- response_body_like
 ^nil .*busy soon$
+
+
+=== TEST 6: while a newer layout is in use, changes are refused at once with who uses it, and all else goes on
+--- http_config eval
+Dyups::proxy(shm => 'superseded', init => q{ assert(dyups.set_upstream("api", { peers = { { host = "127.0.0.1", port = T.port + 1 } } })) })
+--- init
+main::supersede('superseded');
+--- config
+    location = /t {
+        content_by_lua_block {
+            local before = T.show(dyups.status().upstreams)
+            local start = ngx.now()
+            for _, change in ipairs { "add_peer", "set_peer", "delete_peer", "set_upstream", "delete_upstream" } do
+                local ok, err = dyups[change]("api", change == "delete_upstream" and { force = true }
+                    or change == "set_upstream" and { peers = {} } or { host = "127.0.0.1", port = T.port + 1, weight = 2 })
+                ngx.say(change, " ", ok, " ", (err:gsub("pid " .. T.pid, "pid of the tests")))
+            end
+            for method, body in pairs { POST = "server 127.0.0.1:1;", DELETE = "" } do
+                local status, text, headers = T.request(T.port + 8, method, "/upstream/api", body)
+                ngx.say(status, " ", text, " ", headers["x-dyups-error"]:match("^superseded by layout %d+"))
+            end
+            ngx.update_time()
+            ngx.say(ngx.now() - start < 1 and "at once" or ngx.now() - start)
+            ngx.say(T.show(dyups.status().upstreams) == before, " ", T.get("api"))
+        }
+    }
+--- response_body_like
+^add_peer nil superseded by layout \d+ \(held by pid of the tests\): .*QUIT.*
+set_peer nil superseded .*
+delete_peer nil superseded .*
+set_upstream nil superseded .*
+delete_upstream nil superseded .*
+503 superseded superseded by layout \d+
+503 superseded superseded by layout \d+
+at once
+true 1$
+
+
+=== TEST 7: setup succeeds while a newer layout is in use, and says that it loaded no files
+--- http_config eval
+my $file = Dyups::file('late.json', '{"upstreams": {"late": {"peers": [{"host": "127.0.0.1", "port": 81}]}}}');
+Dyups::proxy(shm => 'late', init => qq{
+    again = function() return dyups.setup{ shm_path = T.shm_path, shm_size = "1m", files = "$file" } end
+})
+--- init
+main::supersede('late');
+--- config
+    location = /t {
+        content_by_lua_block {
+            T.say(again())
+            ngx.say(T.peers("late"))
+        }
+    }
+--- response_body
+true
+upstream late: not found
+--- error_log eval
+qr{\[warn\] .*dyups: files are not loaded: upstream late: superseded by layout}
+
+
+=== TEST 8: when it is gone, changes are made again
+--- http_config eval: Dyups::proxy(shm => 'again')
+--- init
+main::supersede('again');
+main::free('again');
+--- config
+    location = /t {
+        content_by_lua_block {
+            T.say(dyups.add_peer("api", { host = "10.0.0.1", port = 81 }))
+        }
+    }
+--- response_body
+true

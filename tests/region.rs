@@ -7,7 +7,7 @@ mod common;
 use common::*;
 use dyups::error::{Code, Error, Result};
 use dyups::shm::layout::{LAYOUT, MAGIC, SLOTS, fixed, state};
-use dyups::shm::lock::{FIRST_LISTED, FIRST_SLOT, LockFile, WRITER};
+use dyups::shm::lock::{CREATION, FIRST_LISTED, FIRST_SLOT, LockFile, WRITER, first_byte, writer_byte};
 use dyups::shm::{Damaged, Memory, Writer};
 use dyups::table::directory::Directory;
 use dyups::table::store::Table;
@@ -71,6 +71,7 @@ fn shell() {
                 half_a_change(writer.as_ref().expect("held")).expect("sound");
                 say("ok");
             }
+            ("orphan", []) => say(format_args!("ok {}", orphan())),
             ("fork", []) => say(format_args!("ok {}", forked(with(), writer.as_ref()))),
             ("bytes", [path, first, count]) => {
                 lock_bytes(Path::new(path), first.parse().expect("first"), count.parse().expect("count"));
@@ -185,6 +186,23 @@ fn forked(table: &Table, held: Option<&Writer<'_>>) -> i32 {
     assert_eq!(unsafe { libc::waitpid(pid, &mut status, 0) }, pid);
     assert!(libc::WIFEXITED(status), "{status}");
     libc::WEXITSTATUS(status)
+}
+
+/// A child that outlives its parent and does nothing, for a minute at most: its pid.
+fn orphan() -> i32 {
+    // SAFETY: as in `forked`. The child makes system calls alone.
+    let pid = unsafe { libc::fork() };
+    if pid == 0 {
+        // SAFETY: plain system calls. The descriptors are those that tests would wait for the end of.
+        unsafe {
+            (0..3).for_each(|fd| _ = libc::close(fd));
+            libc::alarm(60);
+            loop {
+                libc::pause();
+            }
+        }
+    }
+    pid
 }
 
 /// Locks bytes of a lock file as so many processes would.
@@ -1013,6 +1031,88 @@ fn there_are_512_slots_and_the_next_worker_is_refused() {
         [(0, dyups::shm::lock::Holder::Pid(last.pid()))]
     );
     last.finish();
+}
+
+#[test]
+fn while_a_newer_layout_is_in_use_changes_are_refused_and_all_else_goes_on() {
+    let scratch = Scratch::new();
+    let path = scratch.file("region");
+    let (mut old, _) = user(&path, SMALL);
+    old.ok("put api 10.0.0.1:80");
+    let lock = scratch.file("region.lock").display().to_string();
+    // Whatever the newer one has taken: that it lives, its writer, a slot; and one that is newer by more than one.
+    for (byte, layout) in
+        [(first_byte(LAYOUT + 1), LAYOUT + 1), (writer_byte(LAYOUT + 1), LAYOUT + 1), (first_byte(77) + 5, 77)]
+    {
+        let mut new = start();
+        new.ok(&format!("bytes {lock} {byte} 1"));
+        let held_by = format!("Superseded superseded by layout {layout} (held by pid {}): ", new.pid());
+        for order in ["put api 10.0.0.2:80", "put new 10.0.0.2:80", "delete api"] {
+            let error = old.refused(order);
+            assert!(error.starts_with(&held_by) && error.contains("QUIT"), "{order}: {error}");
+        }
+        assert_eq!(old.ok("list"), "api");
+        old.ok("claim");
+        // Another one of the old layout starts, and says how it is.
+        let (names, note) = look(&path, SMALL);
+        assert_eq!((names.as_str(), note.as_str()), ("api", ""), "others use it, so nobody looks it over");
+        new.kill();
+        old.ok("put api 10.0.0.2:80");
+    }
+    let mut new = start();
+    new.ok(&format!("bytes {lock} {} 1", first_byte(LAYOUT + 1)));
+    old.kill();
+    let (names, note) = look(&path, SMALL);
+    assert!(names == "api" && note.starts_with(&format!("superseded by layout {} (held", LAYOUT + 1)), "{note}");
+    new.finish();
+    assert_eq!(look(&path, SMALL), ("api".into(), "".into()));
+}
+
+#[test]
+fn an_older_layout_is_in_nobodys_way() {
+    let scratch = Scratch::new();
+    let path = scratch.file("region");
+    let (mut new, _) = user(&path, SMALL);
+    let mut old = start();
+    old.ok(&format!("bytes {} {} {}", scratch.file("region.lock").display(), CREATION + 1, first_byte(LAYOUT) - 1));
+    new.ok("put api 10.0.0.1:80");
+    new.finish();
+    old.finish();
+}
+
+#[test]
+fn a_region_is_in_use_until_the_last_one_that_its_maker_has_forked_is_gone() {
+    let scratch = Scratch::new();
+    let path = abandoned(&scratch, SMALL);
+    let (mut maker, _) = user(&path, SMALL);
+    let child: i32 = maker.ok("orphan").parse().expect("a pid");
+    for dies in [maker.pid() as i32, child] {
+        let (names, note) = look(&path, MIB);
+        assert_eq!(names, "api");
+        assert!(note.contains("is in use by an nginx whose workers have no slots: it keeps its size"), "{note}");
+        // SAFETY: a signal to a process of this test: one that was not waited for, and its child.
+        assert_eq!(unsafe { libc::kill(dies, libc::SIGKILL) }, 0);
+    }
+    wait_for("the lock is free", || look(&path, MIB).1.contains("made anew with its table"));
+    maker.kill();
+}
+
+#[test]
+fn a_process_that_opens_a_region_twice_keeps_the_locks_of_the_first() {
+    let (table, scratch) = table(SMALL);
+    let path = scratch.file("region");
+    table.region().claim_slot().expect("free");
+    let (second, _) = open(&path, SMALL).expect("sound");
+    let writer = table.writer(SOON).expect("free");
+    assert_eq!(second.writer(Duration::ZERO).expect_err("held").code, Code::Busy);
+    drop(second);
+    let (mut other, note) = user(&path, MIB);
+    assert!(note.contains(&format!("in use by pid {}", std::process::id())), "{note}");
+    other.ok("wait 0");
+    assert!(other.refused("put api 10.0.0.1:80").contains(&format!("held by pid {}", std::process::id())));
+    drop(writer);
+    other.ok("put api 10.0.0.1:80");
+    other.finish();
 }
 
 #[test]

@@ -41,8 +41,8 @@ unsafe fn change(
 /// `fail_timeout` and `slow_start` (seconds, default 10 and 0). `wait_ms`: milliseconds (at most 60000) to try for the
 /// writer's turn; with 0 the call never sleeps, and `DYUPS_BUSY` asks the caller to come again.
 ///
-/// Returns: 0. Errors: `DYUPS_INVALID`, `DYUPS_FULL`, `DYUPS_BUSY` (names the holder), `DYUPS_NOT_SET_UP`, `DYUPS_DAMAGED`. The
-/// table is as it was after any of them.
+/// Returns: 0. Errors: `DYUPS_INVALID`, `DYUPS_FULL`, `DYUPS_BUSY` (names the holder), `DYUPS_SUPERSEDED` (by a newer nginx),
+/// `DYUPS_NOT_SET_UP`, `DYUPS_DAMAGED`. The table is as it was after any of them.
 ///
 /// # Safety
 ///

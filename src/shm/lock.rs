@@ -5,6 +5,11 @@
 //! frees them, all in one step, when a process dies, whatever killed it, and names the holder. They belong to the process and
 //! vanish when it closes *any* descriptor of the file, so a process opens the file once and never closes it. fork inherits the
 //! descriptor but no lock.
+//!
+//! Byte 0 of them says that the layout is in use at all. It alone is shared, and belongs to the open file (an open file
+//! description lock), which fork passes on: the master that sets up, the daemon that it becomes, workers that claim no slot, all
+//! hold it together, and it is free when the last of them is gone. So there is no moment between the making of a region and
+//! the first worker at which a writer of an older layout could believe to be alone.
 
 use super::layout::{LAYOUT, SLOTS};
 use crate::error::{Code, Error, Result};
@@ -14,20 +19,31 @@ use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 /// Guards looking for, making and replacing a region's file: one for all layouts.
 pub const CREATION: u32 = 0;
+/// Says that our layout is in use.
+pub const ALIVE: u32 = first_byte(LAYOUT);
 /// Guards every change of the table.
-pub const WRITER: u32 = first_byte(LAYOUT) + 1;
+pub const WRITER: u32 = writer_byte(LAYOUT);
 /// Byte of slot 0; slot n is this plus n.
-pub const FIRST_SLOT: u32 = first_byte(LAYOUT) + 2;
+pub const FIRST_SLOT: u32 = WRITER + 1;
 /// The byte that says that slot 0 can be listed; slot n is this plus n.
 pub const FIRST_LISTED: u32 = FIRST_SLOT + SLOTS as u32;
 
-/// The first of the 4096 bytes that `layout` has to itself.
+/// How many bytes each layout has to itself.
+const BYTES: u32 = 1 << 12;
+
+/// The first of the bytes of `layout`.
 pub const fn first_byte(layout: u32) -> u32 {
-    layout << 12
+    layout * BYTES
+}
+
+/// Guards every change of the table of `layout`.
+pub const fn writer_byte(layout: u32) -> u32 {
+    first_byte(layout) + 1
 }
 
 /// How long a waiting process sleeps between two tries.
@@ -36,12 +52,18 @@ const PAUSE: Duration = Duration::from_micros(200);
 /// How often one try asks for a byte whose holder was gone when asked for its name.
 const ATTEMPTS: usize = 16;
 
+/// The lock files that this process has open.
+static OPEN: Mutex<Vec<Weak<LockFile>>> = Mutex::new(Vec::new());
+
 /// The lock file, open for the life of the process.
 #[derive(Debug)]
 pub struct LockFile {
     file: File,
     path: PathBuf,
-    inode: u64,
+    /// Device and inode.
+    identity: (u64, u64),
+    /// The share of this process in [`ALIVE`].
+    alive: Mutex<Weak<Alive>>,
     /// fcntl does not tell the threads of one process apart: these are the bytes that this one holds, and its pid, since a
     /// child inherits the set but not the locks.
     held: Mutex<HashMap<u32, u32>>,
@@ -54,6 +76,8 @@ pub enum Holder {
     Pid(u32),
     /// A process in another pid namespace.
     Foreign,
+    /// Processes that share a byte with those who forked them: the kernel does not say who they are.
+    Nameless,
 }
 
 impl std::fmt::Display for Holder {
@@ -61,6 +85,7 @@ impl std::fmt::Display for Holder {
         match self {
             Holder::Pid(pid) => write!(f, "pid {pid}"),
             Holder::Foreign => f.write_str("a process in another pid namespace"),
+            Holder::Nameless => f.write_str("an nginx whose workers have no slots"),
         }
     }
 }
@@ -93,22 +118,52 @@ impl Locks for LockFile {
     }
 
     fn holder(&self, byte: u32, count: u32) -> Result<Option<Holder>> {
-        let answer = self.fcntl(libc::F_GETLK, libc::F_WRLCK, byte, count)?.unwrap_or_else(|| flock(0, 0, 0));
-        Ok(match (i32::from(answer.l_type) == libc::F_UNLCK, answer.l_pid) {
-            (true, _) => None,
-            (false, 1..) => Some(Holder::Pid(answer.l_pid as u32)),
-            (false, _) => Some(Holder::Foreign),
-        })
+        Ok(self.first(libc::F_GETLK, byte, count)?.map(|(_, holder)| holder))
+    }
+}
+
+/// A share in [`ALIVE`] that this process and all whom it forks have from here on. Dropped by the process that took it, it is
+/// given back for all of them.
+#[derive(Debug)]
+pub struct Alive {
+    lock: Arc<LockFile>,
+    pid: u32,
+}
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        // Another thread may have taken a new share meanwhile.
+        let alive = self.lock.alive.lock();
+        if alive.strong_count() == 0 && self.pid == std::process::id() {
+            let _ = self.lock.fcntl(libc::F_OFD_SETLK, libc::F_UNLCK, ALIVE, 1);
+        }
     }
 }
 
 impl LockFile {
-    /// Opens the lock file, making it if need be (mode 0600, no symbolic link followed). `path` names it in messages.
-    pub fn open(path: &Path) -> Result<Self> {
+    /// Opens the lock file, making it if need be (mode 0600, no symbolic link followed); the one that this process has open
+    /// already, if it has. `path` names it in messages.
+    pub fn open(path: &Path) -> Result<Arc<Self>> {
+        let mut open = OPEN.lock();
+        open.retain(|lock| lock.strong_count() > 0);
+        // Asked by name: a second descriptor, once closed, would free what is held by the first.
+        let named = std::fs::symlink_metadata(path).ok().map(|meta| (meta.dev(), meta.ino()));
+        if let Some(lock) = open.iter().filter_map(Weak::upgrade).find(|lock| Some(lock.identity) == named) {
+            super::file::check_owned(&lock.file, path)?;
+            return Ok(lock);
+        }
         let file = super::file::open_or_create(path)?;
         super::file::check_owned(&file, path)?;
-        let inode = file.metadata().map_err(|error| super::file::explain(path, &error))?.ino();
-        Ok(LockFile { file, path: path.to_owned(), inode, held: Mutex::new(HashMap::new()) })
+        let meta = file.metadata().map_err(|error| super::file::explain(path, &error))?;
+        let lock = Arc::new(LockFile {
+            file,
+            path: path.to_owned(),
+            identity: (meta.dev(), meta.ino()),
+            alive: Mutex::new(Weak::new()),
+            held: Mutex::new(HashMap::new()),
+        });
+        open.push(Arc::downgrade(&lock));
+        Ok(lock)
     }
 
     /// Where the file is.
@@ -118,7 +173,7 @@ impl LockFile {
 
     /// Inode of the lock file.
     pub fn inode(&self) -> u64 {
-        self.inode
+        self.identity.1
     }
 
     /// Whether the file has lost its name: who comes now makes another one, and the two exclude nobody.
@@ -159,6 +214,54 @@ impl LockFile {
             }
         }
         Ok(Err(None))
+    }
+
+    /// Says that our layout is in use, for as long as the answer lives here or in any process that is forked from here on.
+    pub fn live(self: &Arc<Self>) -> Result<Arc<Alive>> {
+        let mut alive = self.alive.lock();
+        if let Some(alive) = alive.upgrade() {
+            return Ok(alive);
+        }
+        if self.fcntl(libc::F_OFD_SETLK, libc::F_RDLCK, ALIVE, 1)?.is_none() {
+            let at = self.path.display();
+            return Err(Error::new(Code::System, format!("{at}: byte {ALIVE} is locked by a foreign program")));
+        }
+        let share = Arc::new(Alive { lock: self.clone(), pid: std::process::id() });
+        *alive = Arc::downgrade(&share);
+        Ok(share)
+    }
+
+    /// Whether others say that our layout is in use: not this process, nor those who have their share from it.
+    pub fn others_live(&self) -> Result<Option<Holder>> {
+        Ok(self.first(libc::F_OFD_GETLK, ALIVE, 1)?.map(|(_, holder)| holder))
+    }
+
+    /// Who uses `layout`, if anybody does; one who can be named, if there is one.
+    pub fn user_of(&self, layout: u32) -> Result<Option<Holder>> {
+        Ok(match self.holder(first_byte(layout) + 1, BYTES - 1)? {
+            None => self.holder(first_byte(layout), 1)?,
+            named => named,
+        })
+    }
+
+    /// The layout above `layout` that is in use, and by whom.
+    pub fn newer_than(&self, layout: u32) -> Result<Option<(u32, Holder)>> {
+        // A length of 0: to the end, however large the numbers of layouts become.
+        let Some((byte, holder)) = self.first(libc::F_GETLK, first_byte(layout + 1), 0)? else { return Ok(None) };
+        let newer = byte / BYTES;
+        Ok(Some((newer, self.user_of(newer)?.unwrap_or(holder))))
+    }
+
+    /// The byte and the holder of a lock in the way of a lock on all of these bytes.
+    fn first(&self, command: i32, byte: u32, count: u32) -> Result<Option<(u32, Holder)>> {
+        let Some(found) = self.fcntl(command, libc::F_WRLCK, byte, count)? else { return Ok(None) };
+        let holder = match found.l_pid {
+            1.. => Holder::Pid(found.l_pid as u32),
+            -1 => Holder::Nameless,
+            _ => Holder::Foreign,
+        };
+        let free = i32::from(found.l_type) == libc::F_UNLCK;
+        Ok((!free).then_some((byte.max(u32::try_from(found.l_start).unwrap_or(u32::MAX)), holder)))
     }
 
     fn release(&self, byte: u32) {

@@ -4,7 +4,7 @@ use super::change::Change;
 use super::checksum::Checksum;
 use super::file;
 use super::layout::{Geometry, LAYOUT, MAGIC, fixed, state};
-use super::lock::{CREATION, Guard, Holder, LockFile, WRITER};
+use super::lock::{Alive, CREATION, Guard, Holder, LockFile, WRITER};
 use super::mem::{Mem, WORD};
 use super::memory::{Damaged, Memory};
 use super::slots::{self, Worker};
@@ -30,6 +30,8 @@ pub struct Region {
     path: PathBuf,
     /// Device and inode of the file, to notice that the path means another one by now.
     identity: (u64, u64),
+    /// Says to older layouts that this one is in use.
+    alive: Option<Arc<Alive>>,
 }
 
 /// What an operator reads when the region does not make sense while it is in use.
@@ -50,9 +52,14 @@ enum Header {
     Damaged(&'static str),
 }
 
-/// The file of the region of `layout`. Its lock file, `BASE.lock`, serves all layouts.
+/// The file of the region of `layout`.
 pub fn file_of(base: &Path, layout: u32) -> PathBuf {
     with_suffix(base, &format!(".v{layout}"))
+}
+
+/// The lock file: one for all layouts.
+pub fn lock_of(base: &Path) -> PathBuf {
+    with_suffix(base, ".lock")
 }
 
 impl Region {
@@ -66,11 +73,12 @@ impl Region {
     ) -> Result<(Region, Vec<String>)> {
         let geometry =
             Geometry::of(size).map_err(|allowed| Error::invalid(format!("shm_size: {size}: allowed: {allowed}")))?;
-        let lock = Arc::new(LockFile::open(&with_suffix(base, ".lock"))?);
+        let lock = LockFile::open(&lock_of(base))?;
         let creation = lock.lock(CREATION, CREATION_WAIT).map_err(|error| error.within(base.display()))?;
         let mut notes = Vec::new();
         let found = Self::find(base, &lock, &mut notes)?;
-        let region = match found {
+        let alive = lock.live()?;
+        let mut region = match found {
             None => Self::create(base, geometry, &lock, |new| fill(new, None))?,
             Some(old) => match old.why_replace(size, &mut notes)? {
                 None => old,
@@ -89,6 +97,7 @@ impl Region {
                 }
             },
         };
+        region.alive = Some(alive);
         drop(creation);
         Ok((region, notes))
     }
@@ -107,7 +116,7 @@ impl Region {
                 reserve(&file, &mem, &geometry).map_err(|error| file::full(path, &error))?;
                 let identity = (meta.dev(), meta.ino());
                 let (base, path) = (base.to_owned(), path.to_owned());
-                Ok(Some(Region { mem, geometry, lock: lock.clone(), base, path, identity }))
+                Ok(Some(Region { mem, geometry, lock: lock.clone(), base, path, identity, alive: None }))
             }
             Header::OtherBoot => {
                 notes.push(format!("{at} is of an earlier boot: it is made anew"));
@@ -170,7 +179,8 @@ impl Region {
         let mem = Mem::map(&file, geometry.size as usize).map_err(|error| file::explain(unborn, &error))?;
         reserve(&file, &mem, &geometry).map_err(|error| file::full(&path, &error))?;
         let identity = (meta.dev(), meta.ino());
-        let region = Region { mem, geometry, lock: lock.clone(), base: base.to_owned(), path, identity };
+        let (lock, base) = (lock.clone(), base.to_owned());
+        let region = Region { mem, geometry, lock, base, path, identity, alive: None };
         region.write_header()?;
         Ok(region)
     }
@@ -281,17 +291,35 @@ impl Region {
         slots::live(&self.mem, &self.geometry, &*self.lock, own)
     }
 
-    /// Another process that has claimed a slot, if there is one.
+    /// Another process that uses the region, if there is one: one that has a slot, rather than one that has not.
     pub fn in_use(&self) -> Result<Option<Holder>> {
-        slots::others_live(&self.geometry, &*self.lock)
+        Ok(match slots::others_live(&self.geometry, &*self.lock)? {
+            None => self.lock.others_live()?,
+            worker => worker,
+        })
     }
 
-    /// Takes the writer lock, trying for at most `wait`.
+    /// Takes the writer lock, trying for at most `wait`. Refused while a newer layout is in use.
     pub fn writer(&self, wait: Duration) -> Result<Writer<'_>> {
         let guard = self.lock.lock(WRITER, wait)?;
+        // Asked with the lock in hand: a newer layout begins to live under it, so that it takes over what is acknowledged
+        // before, and nothing is acknowledged after.
+        if let Some((newer, holder)) = self.lock.newer_than(LAYOUT)? {
+            return Err(superseded(newer, holder));
+        }
         let change = Change::new(&self.mem, &self.geometry, &self.path);
         Ok(Writer { change, _guard: guard })
     }
+}
+
+fn superseded(newer: u32, holder: Holder) -> Error {
+    Error::new(
+        Code::Superseded,
+        format!(
+            "superseded by layout {newer} (held by {holder}): nginx was upgraded: make changes in the new one; once it is gone \
+             (QUIT to its master) they are made here again"
+        ),
+    )
 }
 
 /// The right to change the region; dropping it frees the lock.

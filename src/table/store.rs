@@ -190,7 +190,11 @@ impl<R: Borrow<Region>> Table<R> {
         if self.region().in_use()?.is_some() {
             return Ok(None);
         }
-        let lost = self.repair(&self.region().writer(wait)?)?;
+        let writer = match self.region().writer(wait) {
+            Err(error) if error.code == Code::Superseded => return Ok(Some(error.to_string())),
+            writer => writer?,
+        };
+        let lost = self.repair(&writer)?;
         let left = self.region().mem().load(state::RECORDS)?;
         let at = self.region().path().display();
         Ok((lost > 0).then(|| format!("{at} was damaged: {lost} of {} upstreams are lost", lost + left)))

@@ -63,10 +63,11 @@ sub dir {
 # other has seen names its own.
 sub shm_path { dir() . '/' . ($_[0] // 'region') }
 
-# The byte of its lock file that says who writes: see src/shm/lock.rs.
+# The byte of its lock file that says who writes, or who writes a layout that is newer by so much: see src/shm/lock.rs.
 sub writer_byte {
-    my ($layout) = map { /\.v(\d+)$/ } glob shm_path(@_) . '.v*';
-    return ($layout << 12) + 1;
+    my ($name, $newer) = @_;
+    my ($layout) = map { /\.v(\d+)$/ } glob shm_path($name) . '.v*';
+    return ($layout + ($newer // 0) << 12) + 1;
 }
 
 # A port of its own: 0 is the one that Test::Nginx listens on. proxy() uses those up to 8.

@@ -368,18 +368,14 @@ static double now(void)
     return (double)at.tv_sec + (double)at.tv_nsec / 1e9;
 }
 
-static void another_writer_is_busy_and_named(const char *region)
+/* A process that holds the writer's byte of this layout, or of one that is newer by so much: see src/shm/lock.rs. */
+static pid_t another_writer(const char *region, long newer)
 {
-    char path[1100], pid_text[32];
+    char path[1100], byte;
     int ready[2];
-    char byte;
-    pid_t child;
-    double start;
     long layout = 0;
+    pid_t child;
     dyups_text status;
-    dyups_reply reply;
-    dyups_handle *handle;
-    dyups_picked picked;
 
     snprintf(path, sizeof(path), "%s.lock", region);
     CHECK(dyups_status(NULL, 0, &status) == 0);
@@ -392,7 +388,7 @@ static void another_writer_is_busy_and_named(const char *region)
         memset(&lock, 0, sizeof(lock));
         lock.l_type = F_WRLCK;
         lock.l_whence = SEEK_SET;
-        lock.l_start = (layout << 12) + 1; /* the writer's byte: src/shm/lock.rs */
+        lock.l_start = ((layout + newer) << 12) + 1;
         lock.l_len = 1;
         if (fd >= 0 && fcntl(fd, F_SETLK, &lock) == 0 && write(ready[1], "x", 1) == 1) {
             pause();
@@ -402,6 +398,17 @@ static void another_writer_is_busy_and_named(const char *region)
     close(ready[1]);
     CHECK(read(ready[0], &byte, 1) == 1);
     close(ready[0]);
+    return child;
+}
+
+static void another_writer_is_busy_and_named(const char *region)
+{
+    char pid_text[32];
+    pid_t child = another_writer(region, 0);
+    double start;
+    dyups_reply reply;
+    dyups_handle *handle;
+    dyups_picked picked;
 
     snprintf(pid_text, sizeof(pid_text), "pid %ld", (long)child);
     start = now();
@@ -420,6 +427,29 @@ static void another_writer_is_busy_and_named(const char *region)
     kill(child, SIGKILL);
     waitpid(child, NULL, 0);
     CHECK(dyups_add_peer(T("api"), T("{\"host\":\"10.0.0.7\"}"), 0) == 0);
+}
+
+static void a_newer_layout_that_is_in_use_refuses_all_changes(const char *region)
+{
+    char pid_text[32];
+    pid_t child = another_writer(region, 1);
+    dyups_reply reply;
+    dyups_handle *handle = dyups_open(T("api"));
+    dyups_picked picked;
+
+    snprintf(pid_text, sizeof(pid_text), "(held by pid %ld)", (long)child);
+    CHECK(dyups_add_peer(T("api"), T("{\"host\":\"10.0.0.9\"}"), 5000) == DYUPS_SUPERSEDED);
+    CHECK(says("superseded by layout ") && says(pid_text) && says("QUIT"));
+    CHECK(dyups_build_ring(T("one"), 0) == DYUPS_SUPERSEDED);
+    CHECK(dyups_admin(T("DELETE"), T("/upstream/api"), T(""), 0, &reply) == 0);
+    CHECK(reply.status == 503 && is(reply.body, "superseded") && has(reply.error, pid_text));
+    CHECK(handle != NULL && find(handle, NULL, 0, NULL, &picked) >= 0);
+    CHECK(dyups_start() >= 0);
+    dyups_close(handle);
+
+    kill(child, SIGKILL);
+    waitpid(child, NULL, 0);
+    CHECK(dyups_add_peer(T("api"), T("{\"host\":\"10.0.0.9\"}"), 0) == 0);
 }
 
 static void a_child_shares_the_table_and_has_a_slot_of_its_own(void)
@@ -516,6 +546,7 @@ int main(int argc, char **argv)
     the_http_interface_answers();
     null_and_too_long_are_refused();
     another_writer_is_busy_and_named(argv[1]);
+    a_newer_layout_that_is_in_use_refuses_all_changes(argv[1]);
     a_child_shares_the_table_and_has_a_slot_of_its_own();
     each_thread_has_its_own_message();
     a_full_region_is_an_error();
