@@ -11,12 +11,12 @@ lib := $(target)/release/libdyups-$(VERSION).so
 # Tests of the code itself need no link-time optimisation; those of what ships load what `make build` made.
 quick := --profile quick --locked
 
-.PHONY: help build run test storm bench lint install header clean
+.PHONY: help build run test storm kill-release bench lint install header clean
 .DEFAULT_GOAL := help
 
 help: ## list these targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(firstword $(MAKEFILE_LIST)) | \
-		while IFS='|' read -r name text; do printf '  make %-8s  %s\n' "$$name" "$$text"; done
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(firstword $(MAKEFILE_LIST)) | \
+		while IFS='|' read -r name text; do printf '  make %-12s  %s\n' "$$name" "$$text"; done
 
 # nginx loads the library by a name with the version in it, and may be running with it: hence a new file and a rename.
 build: ## build the library: target/release/libdyups-VERSION.so
@@ -41,6 +41,11 @@ storm: ## kill 2,000 processes while they find and change, and as many workers o
 	@tools/deps build test
 	@$(MAKE) --no-print-directory build
 	DYUPS_STORM_KILLS=2000 $(CARGO) test $(quick) --test storm --test nginx -- storm
+
+kill-release: ## step through all changes of the library that ships, and recover after each instruction
+	@tools/deps build test
+	@$(MAKE) --no-print-directory build
+	$(CARGO) test $(quick) --test kill_release -- --ignored --nocapture
 
 bench: ## measure: needs a quiet machine
 	@tools/deps build bench

@@ -10,10 +10,10 @@ use dyups::balance::pick::{Ask, Handle, Miss, Picked, Tried};
 use dyups::balance::{HashId, Method};
 use dyups::config::peer::PeerPatch;
 use dyups::error::Code;
+use dyups::shm::Memory;
 use dyups::shm::Stamp;
 use dyups::shm::layout::state;
 use dyups::shm::versioned::Unread;
-use dyups::shm::{Memory, Region};
 use dyups::table::directory::{self, Directory, stamp_at};
 use dyups::table::ops::Absent;
 use dyups::table::store::{Edit, Table};
@@ -36,20 +36,12 @@ fn helper_process() {
         ("picker", [path, size, picks]) => picker(&attach(path, size), number(picks)),
         ("writer", [path, size, seed, rounds]) => hammer_writes(&attach(path, size), number(seed), number(rounds)),
         ("reader", [path, size, seed]) => hammer_reads(&attach(path, size), number(seed)),
-        ("stepper", [path, size, which]) => stepper(&attach_as_it_is(path, size), number(which)),
         other => panic!("no role {other:?}"),
     }
 }
 
 fn attach(path: &str, size: &str) -> Table {
     open(Path::new(path), number(size)).expect("the test made it").0
-}
-
-/// Without the repair that an unused region gets.
-fn attach_as_it_is(path: &str, size: &str) -> Table {
-    let (region, notes) = Region::open(Path::new(path), number(size), |_, _| Ok(())).expect("the test made it");
-    assert!(notes.is_empty(), "{notes:?}");
-    Table::new(region)
 }
 
 fn number(text: &str) -> u64 {
@@ -1137,201 +1129,4 @@ fn readers_beside_writers_get_what_was_there() {
     assert!(changing <= reads / 1000, "{changing} of {reads}");
     assert_no_leak(&table);
     assert_eq!(table.region().mem().load(state::REPAIRS), Ok(0));
-}
-
-// ---- death ------------------------------------------------------------------------------------------------------------
-
-/// Names a word of the header that the region does not use.
-const SIGNAL: usize = 200;
-
-/// The changes that [`every_instruction_of_a_change_leaves_the_old_table_or_the_new_one`] looks at, in this order.
-fn stepped() -> Vec<Op> {
-    let name = in_bucket(5, 2).remove(1);
-    let patch = |server, weight| Op::Put(name.clone(), patch(server, weight), Absent::Make);
-    vec![
-        patch(SERVERS[0], 1),
-        patch(SERVERS[7], 1),
-        Op::Ring(name.clone()),
-        patch(SERVERS[7], 0),
-        Op::Load(vec![upstream(&name, &[SERVERS[2]])], true),
-        Op::Delete(name.clone(), true),
-        Op::Load(vec![], false),
-    ]
-}
-
-/// Does one of these changes when the region says so.
-fn stepper(table: &Table, which: u64) {
-    let op = stepped().swap_remove(which as usize);
-    let mem = table.region().mem();
-    // SAFETY: asks for a number.
-    say(format_args!("ready {}", unsafe { libc::gettid() }));
-    while mem.load(SIGNAL) == Ok(0) {
-        std::hint::spin_loop();
-    }
-    let _ = apply(table, &op);
-    mem.store(SIGNAL, 2).expect("inside");
-    orders().for_each(drop);
-}
-
-/// A thread of another process, stopped after each of its instructions.
-struct Traced(i32);
-
-impl Traced {
-    fn attach(thread: i32) -> std::io::Result<Traced> {
-        let traced = Traced(thread);
-        traced.ptrace(libc::PTRACE_ATTACH)?;
-        traced.wait();
-        Ok(traced)
-    }
-
-    fn ptrace(&self, request: libc::c_uint) -> std::io::Result<()> {
-        let none = std::ptr::null_mut::<libc::c_void>();
-        // SAFETY: these requests take no address and no data, and act on another process.
-        match unsafe { libc::ptrace(request, self.0, none, none) } {
-            -1 => Err(std::io::Error::last_os_error()),
-            _ => Ok(()),
-        }
-    }
-
-    fn wait(&self) {
-        let mut status = 0;
-        // SAFETY: waits for a thread that this one traces and writes its status into a live integer.
-        assert_eq!(unsafe { libc::waitpid(self.0, &mut status, libc::__WALL) }, self.0);
-        assert!(libc::WIFSTOPPED(status), "{status:x}");
-    }
-
-    /// To the next instruction, or to the next system call.
-    fn go(&self, request: libc::c_uint) {
-        self.ptrace(request).expect("traced");
-        self.wait();
-    }
-}
-
-impl Drop for Traced {
-    /// A traced thread that dies has to be waited for by its tracer: so it is let go first.
-    fn drop(&mut self) {
-        let _ = self.ptrace(libc::PTRACE_DETACH);
-    }
-}
-
-fn words(table: &Table) -> Vec<u64> {
-    let mem = table.region().mem();
-    (0..mem.words()).map(|word| mem.load(word).expect("inside")).collect()
-}
-
-/// Whether what a change may touch is as it was: all but the slots, and as much of the heap as is used here.
-fn is_as(table: &Table, words: &[u64]) -> bool {
-    let (mem, geometry) = (table.region().mem(), table.region().geometry());
-    let same = |word: usize| mem.load(word) == Ok(words[word]);
-    (0..geometry.slots_at).chain(geometry.buckets_at..geometry.metadata_words() + 4096).all(same)
-}
-
-/// What a death now would leave: the words in a region of their own, repaired by the next writer.
-fn after_death(copy: &Table, words: &[u64]) -> Model {
-    let mem = copy.region().mem();
-    mem.store_all(state::WRITING, &words[state::WRITING..]).expect("inside");
-    let before = content(copy);
-    drop(copy.writer(SOON).expect("repairable"));
-    let after = content(copy);
-    assert_eq!(before, after, "readers see the same before the repair and after it");
-    assert_no_leak(copy);
-    after
-}
-
-#[test]
-fn every_instruction_of_a_change_leaves_the_old_table_or_the_new_one() {
-    let test = "every_instruction_of_a_change_leaves_the_old_table_or_the_new_one";
-    if cfg!(debug_assertions) {
-        return eprintln!("{test}: skipped: without optimisation there are too many of them");
-    }
-    let (table, scratch) = table(SMALL);
-    let (copy, _notes) = open(&scratch.file("copy"), SMALL).expect("made");
-    let (mem, path) = (table.region().mem(), scratch.file("region"));
-    for name in in_bucket(5, 1) {
-        set(&table, &upstream(&name, &[SERVERS[0]]));
-    }
-    let (mut changes, mut steps, mut stores, begun) = (0, 0, 0, Instant::now());
-    let ops = stepped();
-    for (which, op) in ops.iter().enumerate() {
-        // Once more for a writer that has to repair first, with one change that makes, one that alters and one that ends.
-        for half_done in [false, true] {
-            if half_done && ![0, 3, 5].contains(&which) {
-                continue;
-            }
-            let old = content(&table);
-            let mut new = old.clone();
-            new.apply(op).expect("can be done");
-            if half_done {
-                // What the last writer left when it died: this one repairs first.
-                let writer = table.writer(SOON).expect("free");
-                writer.begin().expect("inside");
-                writer.allocate(&[7; 99]).expect("room");
-                let directory = Directory::new(table.region());
-                let record = directory.free_record().expect("sound").expect("free");
-                directory.link(record, b"never").expect("sound");
-            }
-            mem.store(SIGNAL, 0).expect("inside");
-            let args = [path.display().to_string(), SMALL.to_string(), which.to_string()];
-            let mut helper = Helper::start("stepper", &args.each_ref().map(String::as_str));
-            let answer = helper.answer().expect("ready");
-            let thread = answer.strip_prefix("ready ").expect(&answer).parse().expect("a number");
-            let traced = match Traced::attach(thread) {
-                Ok(traced) => traced,
-                Err(error) => return eprintln!("{test}: skipped: ptrace: {error}"),
-            };
-            mem.store(SIGNAL, 1).expect("inside");
-            // What it computes before it is the writer is its own affair.
-            let unlocked = || table.region().writer(Duration::ZERO).is_ok();
-            while unlocked() {
-                traced.go(libc::PTRACE_SYSCALL);
-            }
-            let (mut last, mut seen_new) = (words(&table), false);
-            let mut handles: Vec<Handle> =
-                old.0.keys().chain(new.0.keys()).map(|name| Handle::new(name.as_bytes())).collect();
-            while mem.load(SIGNAL) == Ok(1) {
-                traced.go(libc::PTRACE_SINGLESTEP);
-                steps += 1;
-                if is_as(&table, &last) {
-                    continue;
-                }
-                stores += 1;
-                let found = after_death(&copy, &words(&table));
-                assert!(if seen_new { found == new } else { found == old || found == new }, "{op:?}: {found:?}");
-                seen_new = found == new;
-                assert_eq!(content(&table), found, "a reader beside the stopped writer");
-                for handle in &mut handles {
-                    let name = std::str::from_utf8(handle.name()).expect("UTF-8").to_owned();
-                    let picked = rr(&table, handle);
-                    match found.visible(&name) {
-                        Some((upstream, _)) => {
-                            let (index, text) = picked.expect("there");
-                            assert_eq!(upstream.peers[index as usize].address.text(), text);
-                        }
-                        None => assert_eq!(picked, Err(Miss::NotFound)),
-                    }
-                }
-                // Picks count.
-                last = words(&table);
-            }
-            assert!(seen_new, "{op:?}");
-            drop(traced);
-            helper.finish();
-            changes += 1;
-            if !half_done && [0, 3, 5].contains(&which) {
-                restore(&table, &old);
-            }
-        }
-    }
-    println!("{changes} changes in {steps} instructions, {stores} stores: {:?}", begun.elapsed());
-}
-
-/// Makes the table what it was.
-fn restore(table: &Table, model: &Model) {
-    for name in content(table).0.keys().filter(|name| !model.0.contains_key(*name)) {
-        table.edit(name, SOON, |_| Ok(Edit::Remove)).expect("there");
-    }
-    for (name, (upstream, flags)) in &model.0 {
-        table.edit(name, SOON, |_| Ok(Edit::Put(upstream.clone(), *flags))).expect("room");
-    }
-    assert_eq!(content(table), *model);
 }

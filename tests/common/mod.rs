@@ -5,6 +5,7 @@
 
 #![allow(dead_code)]
 
+pub mod locks;
 pub mod model;
 
 use dyups::config::peer::PeerPatch;
@@ -74,6 +75,13 @@ pub fn open(path: &Path, size: u64) -> Result<(Table, Vec<String>)> {
 /// The file of the region that its users call `base`.
 pub fn region_file(base: &Path) -> PathBuf {
     dyups::shm::region::file_of(base, LAYOUT)
+}
+
+/// Opens a table that is there, without the repair that an unused one gets.
+pub fn attach_as_it_is(path: &Path, size: u64) -> Table {
+    let (region, notes) = Region::open(path, size, |_, _| Ok(())).expect("usable");
+    assert!(notes.is_empty(), "{notes:?}");
+    Table::new(region)
 }
 
 /// A table of its own for a test, and the directory that it lives in.

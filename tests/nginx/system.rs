@@ -59,17 +59,6 @@ pub fn stop(pid: u32) -> bool {
         && state() == Some('T')
 }
 
-/// Who holds a byte of a lock file.
-pub fn lock_holder(file: &Path, byte: u32) -> Option<u32> {
-    use std::os::fd::AsRawFd;
-    let file = std::fs::File::options().read(true).write(true).open(file).expect("the lock file");
-    let mut lock = libc::flock { l_type: libc::F_WRLCK as i16, l_whence: 0, l_start: byte.into(), l_len: 1, l_pid: 0 };
-    // SAFETY: the descriptor is open and `lock` is whole for the length of the call. This process holds no lock of the
-    // file, so closing it loses none.
-    assert_eq!(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETLK, &mut lock) }, 0, "F_GETLK");
-    (i32::from(lock.l_type) != libc::F_UNLCK).then_some(lock.l_pid as u32)
-}
-
 struct Process {
     pid: u32,
     parent: u32,

@@ -2,10 +2,11 @@
 
 use super::backends::Backends;
 use super::changers::{Changers, assert_table};
+use super::common::locks;
 use super::load::{Connections, Load};
 use super::place::Place;
 use super::server::{Conf, Nginx};
-use super::system::{lock_holder, signal, stop};
+use super::system::{signal, stop};
 use dyups::shm::lock::WRITER;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -76,7 +77,7 @@ fn kill_a_writer(nginx: &Nginx, lock_file: &Path) {
         if !stop(pid) {
             continue;
         }
-        if lock_holder(lock_file, WRITER) == Some(pid) {
+        if locks::holder(lock_file, WRITER) == Some(pid) {
             return nginx.kill_workers(&[pid]);
         }
         signal(pid as i32, libc::SIGCONT);

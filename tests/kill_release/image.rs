@@ -1,0 +1,180 @@
+//! The files of a region at one instant: what a death at this instant would leave.
+
+use super::common::region_file;
+use dyups::shm::layout::{fixed, state};
+use dyups::shm::{Mem, Memory, WORD};
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// What users call the region in its directory.
+pub const BASE: &str = "region";
+/// Its lock file.
+pub const LOCK: &str = "region.lock";
+
+/// The region's file.
+fn region() -> String {
+    region_file(Path::new(BASE)).into_os_string().into_string().expect("UTF-8")
+}
+
+/// The file of one that is being made.
+fn unborn() -> String {
+    region() + ".new"
+}
+
+/// All files of the directory but the lock file, of which it knows the inode.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Image {
+    lock: u64,
+    files: BTreeMap<String, Vec<u8>>,
+}
+
+impl Image {
+    pub fn of(dir: &Path) -> Image {
+        let mut image = Image { lock: inode(&dir.join(LOCK)), ..Image::default() };
+        for entry in fs::read_dir(dir).expect("readable") {
+            let name = entry.expect("an entry").file_name().into_string().expect("UTF-8");
+            if name != LOCK {
+                let content = fs::read(dir.join(&name)).expect("readable");
+                image.files.insert(name, content);
+            }
+        }
+        image
+    }
+
+    /// Makes these the files of `dir`. A file that is there is written over in place, since somebody may have it mapped.
+    pub fn place(&self, dir: &Path) {
+        fs::create_dir_all(dir).expect("mkdir");
+        write_over(&dir.join(LOCK), &[]);
+        let lock = inode(&dir.join(LOCK));
+        for name in Image::of(dir).files.into_keys().filter(|name| !self.files.contains_key(name)) {
+            fs::remove_file(dir.join(name)).expect("remove");
+        }
+        for (name, content) in &self.files {
+            write_over(&dir.join(name), &self.with_lock(content, lock));
+        }
+    }
+
+    /// Whether there is a region under its name that a process of `size` may have mapped.
+    pub fn has_sound_region(&self, size: u64) -> bool {
+        let sound = |region: &Vec<u8>| region.len() as u64 == size && word(region, fixed::CHECKSUM) == checksum(region);
+        self.files.get(&region()).is_some_and(sound)
+    }
+
+    /// Whether the region says that a change is under way.
+    pub fn is_writing(&self) -> bool {
+        self.files.get(&region()).is_some_and(|region| word(region, state::WRITING) != 0)
+    }
+
+    /// Whether one is being made, or was when its maker died.
+    pub fn has_unborn(&self) -> bool {
+        self.files.contains_key(&unborn())
+    }
+
+    /// With a header that makes no sense.
+    pub fn damaged(mut self) -> Image {
+        self.files.get_mut(&region()).expect("a region")[fixed::CHECKSUM * WORD] ^= 1;
+        self
+    }
+
+    /// A header names the lock file by its inode. One that names this image's names the new one instead, and says so
+    /// correctly if it was correct before.
+    fn with_lock(&self, content: &[u8], lock: u64) -> Vec<u8> {
+        let mut content = content.to_owned();
+        let header = (fixed::CHECKSUM + 1) * WORD;
+        if content.len() >= header && word(&content, fixed::LOCK) == self.lock {
+            let whole = word(&content, fixed::CHECKSUM) == checksum(&content);
+            set_word(&mut content, fixed::LOCK, lock);
+            if whole {
+                let checksum = checksum(&content);
+                set_word(&mut content, fixed::CHECKSUM, checksum);
+            }
+        }
+        content
+    }
+}
+
+fn word(content: &[u8], index: usize) -> u64 {
+    u64::from_ne_bytes(content[index * WORD..][..WORD].try_into().expect("a word"))
+}
+
+fn set_word(content: &mut [u8], index: usize, value: u64) {
+    content[index * WORD..][..WORD].copy_from_slice(&value.to_ne_bytes());
+}
+
+fn checksum(content: &[u8]) -> u64 {
+    u64::from(crc32fast::hash(&content[..fixed::CHECKSUM * WORD]))
+}
+
+fn inode(path: &Path) -> u64 {
+    fs::metadata(path).map_or(0, |meta| meta.ino())
+}
+
+fn write_over(path: &Path, content: &[u8]) {
+    let mut options = File::options();
+    let file = options.write(true).create(true).truncate(false).mode(0o600).open(path).expect("open");
+    if file.metadata().expect("metadata").len() != content.len() as u64 {
+        file.set_len(content.len() as u64).expect("size");
+    }
+    file.write_all_at(content, 0).expect("write");
+}
+
+/// Notices each change of the files in which a region lives or is made.
+pub struct Watch([Watched; 2]);
+
+impl Watch {
+    pub fn new(dir: &Path) -> Watch {
+        let mut watch = Watch([region(), unborn()].map(|name| Watched::new(dir.join(name))));
+        watch.changed();
+        watch
+    }
+
+    /// Whether they have changed since this was asked last.
+    pub fn changed(&mut self) -> bool {
+        // Of both, always: what has changed has been seen now.
+        self.0.iter_mut().filter_map(|file| file.changed().then_some(())).count() > 0
+    }
+}
+
+struct Watched {
+    path: PathBuf,
+    /// Inode and size of the file that has the name.
+    identity: Option<(u64, u64)>,
+    mem: Option<Mem>,
+    seen: Vec<u64>,
+    now: Vec<u64>,
+}
+
+impl Watched {
+    fn new(path: PathBuf) -> Watched {
+        Watched { path, identity: None, mem: None, seen: Vec::new(), now: Vec::new() }
+    }
+
+    fn changed(&mut self) -> bool {
+        let identity = fs::metadata(&self.path).ok().map(|meta| (meta.ino(), meta.size()));
+        let renamed = identity != self.identity;
+        if renamed {
+            self.map(identity);
+        }
+        if let Some(mem) = &self.mem {
+            mem.load_all(0, &mut self.now).expect("inside");
+        }
+        let written = self.now != self.seen;
+        if written {
+            self.seen.copy_from_slice(&self.now);
+        }
+        renamed || written
+    }
+
+    fn map(&mut self, identity: Option<(u64, u64)>) {
+        self.identity = identity;
+        self.mem = identity.filter(|&(_, size)| size > 0).map(|(_, size)| {
+            let file = File::options().read(true).write(true).open(&self.path).expect("it was there");
+            Mem::map(&file, size as usize).expect("map")
+        });
+        let words = self.mem.as_ref().map_or(0, Memory::words);
+        self.seen = vec![0; words];
+        self.now = vec![0; words];
+    }
+}
