@@ -34,7 +34,7 @@ test: ## run every test: Rust, Lua in a VM, and nginx
 	@tools/deps build test
 	@$(MAKE) --no-print-directory build
 	$(CARGO) test $(quick)
-	$(CARGO) test $(quick) --features killpoints --test killpoints
+	$(CARGO) test $(quick) --features killpoints --test killpoints --test stopped
 	tools/prove
 
 storm: ## kill 2,000 processes while they find and change, and as many workers of nginx under load

@@ -43,6 +43,8 @@ mod test_lua;
 mod test_order;
 #[path = "nginx/test_states.rs"]
 mod test_states;
+#[path = "nginx/test_stopped.rs"]
+mod test_stopped;
 #[path = "nginx/test_storm.rs"]
 mod test_storm;
 #[path = "nginx/test_survival.rs"]

@@ -6,6 +6,7 @@
 #![allow(dead_code)]
 
 pub mod locks;
+pub mod memory;
 pub mod model;
 
 use dyups::config::peer::PeerPatch;
@@ -16,6 +17,7 @@ use dyups::table::directory;
 use dyups::table::store::Table;
 use dyups::table::{Address, Peer, Upstream};
 use std::io::{BufRead, BufReader, Write};
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -256,11 +258,20 @@ impl Helper {
     /// Stops it, and waits until it stands.
     pub fn stop(&self) {
         self.signal(libc::SIGSTOP);
-        let stat = format!("/proc/{}/stat", self.pid());
-        wait_for("the helper stops", || {
-            std::fs::read_to_string(&stat)
-                .is_ok_and(|stat| stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T')))
-        });
+        wait_for("the helper stops", || self.is_stopped());
+    }
+
+    /// Whether it stands, stopped by itself or by somebody else.
+    pub fn is_stopped(&self) -> bool {
+        std::fs::read_to_string(format!("/proc/{}/stat", self.pid()))
+            .is_ok_and(|stat| stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T')))
+    }
+
+    /// Whether [`Helper::answer`] would not wait.
+    pub fn has_answered(&self) -> bool {
+        let mut poll = libc::pollfd { fd: self.stdout.get_ref().as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        // SAFETY: one whole pollfd of a descriptor that is open.
+        !self.stdout.buffer().is_empty() || unsafe { libc::poll(&mut poll, 1, 0) } > 0
     }
 
     /// Lets it end by itself, and asserts that it is content.
