@@ -5,7 +5,6 @@
 
 use crate::config::setup::Setup;
 use crate::error::{Code, Error, Result};
-use crate::shm::Region;
 use crate::shm::lock::LockFile;
 use crate::shm::region::lock_of;
 use crate::table::store::Table;
@@ -72,14 +71,8 @@ pub fn setup(conf: &Setup, notes: &mut Vec<String>) -> Result<()> {
 fn attach(conf: &Setup, notes: &mut Vec<String>) -> Result<Table> {
     let path = conf.private_path()?;
     keep_open(LockFile::open(&lock_of(&path))?);
-    let (region, mut opened) = Region::open(&path, conf.size(), |new, old| match old {
-        None => Ok(()),
-        // The one case of two tables at once: the new one has no name yet, so nobody else sees it.
-        Some(old) => Table::new(new).import(Table::new(old).all()?, SETUP_WAIT),
-    })?;
+    let (table, mut opened) = Table::open(&path, conf.size())?;
     notes.append(&mut opened);
-    let table = Table::new(region);
-    notes.extend(table.check(SETUP_WAIT)?);
     Ok(table)
 }
 

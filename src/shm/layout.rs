@@ -52,8 +52,8 @@ pub const MIN_SIZE: u64 = 256 * 1024;
 /// Largest region, in bytes: what a stamp can address.
 pub const MAX_SIZE: u64 = 4 << 30;
 
-/// Words of the header that never change after creation. Those up to the checksum over them are the same in all layouts, for
-/// ever: by them one library knows the file of another.
+/// Words of the header that never change after creation. They are the same in all layouts, for ever: by them one library knows
+/// the file of another.
 pub mod fixed {
     /// [`super::MAGIC`].
     pub const MAGIC: usize = 0;
@@ -69,6 +69,10 @@ pub mod fixed {
     pub const LOCK: usize = 6;
     /// CRC-32 of the words before it.
     pub const CHECKSUM: usize = 7;
+    /// Two words: the layout that the table was taken over from, and what its digest was.
+    pub const ORIGIN: usize = 8;
+    /// How many they are.
+    pub const WORDS: usize = 10;
 }
 
 /// Words of the header that writers change, under the writer lock. Only a region of our own layout is written to.
@@ -197,7 +201,7 @@ mod tests {
         assert_eq!(numbers, (1..=LAYOUT).collect::<Vec<_>>());
         for shape in Shape::KNOWN {
             assert!(shape.slot >= 8 && shape.record >= 16 && shape.peer >= 8, "{shape:?}");
-            assert!(shape.state > fixed::CHECKSUM && shape.state < shape.header, "{shape:?}");
+            assert!(shape.state >= fixed::WORDS && shape.state < shape.header, "{shape:?}");
         }
     }
 

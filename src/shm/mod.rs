@@ -4,7 +4,8 @@
 //!
 //! A file ([`region`]) that the master maps and every worker inherits. [`layout`] says where everything lies; it follows
 //! from the size, so no offset of an area is read from the file. The file is closed once it is mapped. What remains open
-//! is the lock file ([`lock`]).
+//! is the lock file ([`lock`]). How the first process makes the file, or takes over the table of an older layout while that is
+//! still in use, is told in [`open`].
 //!
 //! # Readers
 //!
@@ -50,13 +51,16 @@
 pub mod arena;
 pub mod change;
 pub mod checksum;
+pub mod elders;
 pub mod file;
+pub mod header;
 #[cfg(feature = "killpoints")]
 pub mod kill;
 pub mod layout;
 pub mod lock;
 pub mod mem;
 pub mod memory;
+pub mod open;
 pub mod region;
 pub mod reserve;
 pub mod slots;
@@ -65,7 +69,7 @@ pub mod versioned;
 pub use change::Change;
 pub use mem::{Mem, WORD};
 pub use memory::{Damaged, Memory};
-pub use region::{Region, Writer};
+pub use region::{Content, Region, Writer};
 pub use versioned::{GRANULE, Stamp};
 
 /// Words in a granule.

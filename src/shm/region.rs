@@ -1,23 +1,16 @@
-//! The region: a named file that outlives every process, found or made, checked, and mapped.
+//! The region: a named file that outlives every process, mapped. How a process comes by it is told in [`super::open`].
 
 use super::change::Change;
-use super::checksum::Checksum;
 use super::file;
-use super::layout::{Geometry, LAYOUT, MAGIC, fixed, state};
-use super::lock::{Alive, CREATION, Guard, Holder, LockFile, WRITER};
-use super::mem::{Mem, WORD};
-use super::memory::{Damaged, Memory};
+use super::layout::{Geometry, LAYOUT};
+use super::lock::{Alive, Guard, Holder, LockFile, WRITER};
+use super::mem::Mem;
+use super::memory::Damaged;
 use super::slots::{self, Worker};
 use crate::error::{Code, Error, Result};
-use std::fs::File;
-use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-
-/// How long `open` waits for another process that is making the region.
-const CREATION_WAIT: Duration = Duration::from_secs(5);
 
 /// A mapped region and the lock file beside it. The region's own file is closed: who has its descriptor can truncate it.
 #[derive(Debug)]
@@ -43,13 +36,14 @@ impl From<Damaged> for Error {
     }
 }
 
-/// What a file says it is.
-enum Header {
-    Sound,
-    OtherBoot,
-    OtherLayout(u64),
-    Foreign,
-    Damaged(&'static str),
+/// What a region is filled with, as far as whoever makes one has to know.
+pub trait Content {
+    /// Fills `new`, which nobody sees yet, with the table of `old`, which nobody changes; it may be of an older layout.
+    /// Answers what an operator should read.
+    fn copy(&self, old: &Region, new: &Region) -> Result<Option<String>>;
+
+    /// A number that is another one after any change of the table.
+    fn digest(&self, region: &Region) -> Result<u64>;
 }
 
 /// The file of the region of `layout`.
@@ -63,167 +57,21 @@ pub fn lock_of(base: &Path) -> PathBuf {
 }
 
 impl Region {
-    /// Finds or makes the region that its users call `base`. A region that is made is filled by `fill` before it gets its
-    /// name: with `None` when it is the first, with the old region when that has to make room for one of another size or
-    /// lock. Answers the region and what an operator should read about it.
-    pub fn open(
-        base: &Path,
-        size: u64,
-        fill: impl Fn(&Region, Option<&Region>) -> Result<()>,
-    ) -> Result<(Region, Vec<String>)> {
-        let geometry =
-            Geometry::of(size).map_err(|allowed| Error::invalid(format!("shm_size: {size}: allowed: {allowed}")))?;
-        let lock = LockFile::open(&lock_of(base))?;
-        let creation = lock.lock(CREATION, CREATION_WAIT).map_err(|error| error.within(base.display()))?;
-        let mut notes = Vec::new();
-        let found = Self::find(base, &lock, &mut notes)?;
-        let alive = lock.live()?;
-        let mut region = match found {
-            None => Self::create(base, geometry, &lock, |new| fill(new, None))?,
-            Some(old) => match old.why_replace(size, &mut notes)? {
-                None => old,
-                Some(why) => {
-                    let at = old.path.display();
-                    match Self::create(base, geometry, &lock, |new| fill(new, Some(&old))) {
-                        Ok(new) => {
-                            notes.push(format!("{at}: {why}: made anew with its table"));
-                            new
-                        }
-                        Err(error) => {
-                            notes.push(format!("{at}: {why}, but it cannot be made anew and is kept: {error}"));
-                            old
-                        }
-                    }
-                }
-            },
-        };
-        region.alive = Some(alive);
-        drop(creation);
-        Ok((region, notes))
-    }
-
-    /// The region that is there, if it can be used. A damaged one is set aside, one of another boot is forgotten.
-    fn find(base: &Path, lock: &Arc<LockFile>, notes: &mut Vec<String>) -> Result<Option<Region>> {
-        let path = &file_of(base, LAYOUT);
-        let Some(file) = file::open_existing(path)? else { return Ok(None) };
-        file::check_owned(&file, path)?;
-        let meta = file.metadata().map_err(|error| file::explain(path, &error))?;
-        let at = path.display();
-        match examine(&file, meta.len())? {
-            Header::Sound => {
-                let geometry = Geometry::of(meta.len()).map_err(Error::invalid)?;
-                let mem = Mem::map(&file, meta.len() as usize).map_err(|error| file::explain(path, &error))?;
-                reserve(&file, &mem, &geometry).map_err(|error| file::full(path, &error))?;
-                let identity = (meta.dev(), meta.ino());
-                let (base, path) = (base.to_owned(), path.to_owned());
-                Ok(Some(Region { mem, geometry, lock: lock.clone(), base, path, identity, alive: None }))
-            }
-            Header::OtherBoot => {
-                notes.push(format!("{at} is of an earlier boot: it is made anew"));
-                Ok(None)
-            }
-            Header::Damaged(what) => {
-                let aside = set_aside(path)?;
-                notes.push(format!(
-                    "{at} is damaged ({what}): it was set aside as {} and is made anew",
-                    aside.display()
-                ));
-                Ok(None)
-            }
-            Header::OtherLayout(layout) => Err(Error::new(
-                Code::System,
-                format!(
-                    "{at} has layout {layout}, this library has layout {LAYOUT}: name another file with shm_path, or stop \
-                     all that use it and remove it"
-                ),
-            )),
-            Header::Foreign => Err(Error::new(
-                Code::System,
-                format!("{at} is not a dyups region: it is left alone; remove it, or name another file with shm_path"),
-            )),
-        }
-    }
-
-    /// Makes a region under a name of its own, has it filled, and only then gives it the name that others look for.
-    fn create(
-        base: &Path,
+    /// A region that lies in `mem`.
+    pub(super) fn new(
+        mem: Mem,
         geometry: Geometry,
-        lock: &Arc<LockFile>,
-        fill: impl FnOnce(&Region) -> Result<()>,
-    ) -> Result<Region> {
-        let path = file_of(base, LAYOUT);
-        let unborn = with_suffix(&path, ".new");
-        // Left by a process that died here; the creation lock says that nobody else is at it.
-        let _ = std::fs::remove_file(&unborn);
-        let made = Self::create_at(&unborn, base, path, geometry, lock).and_then(|region| {
-            fill(&region)?;
-            std::fs::rename(&unborn, &region.path).map_err(|error| file::explain(&region.path, &error))?;
-            Ok(region)
-        });
-        if made.is_err() {
-            let _ = std::fs::remove_file(&unborn);
-        }
-        made
-    }
-
-    fn create_at(
-        unborn: &Path,
-        base: &Path,
+        lock: Arc<LockFile>,
+        base: PathBuf,
         path: PathBuf,
-        geometry: Geometry,
-        lock: &Arc<LockFile>,
-    ) -> Result<Region> {
-        let file = file::create_new(unborn)?;
-        let meta = file.metadata().map_err(|error| file::explain(unborn, &error))?;
-        file.set_len(geometry.size).map_err(|error| file::full(&path, &error))?;
-        let mem = Mem::map(&file, geometry.size as usize).map_err(|error| file::explain(unborn, &error))?;
-        reserve(&file, &mem, &geometry).map_err(|error| file::full(&path, &error))?;
-        let identity = (meta.dev(), meta.ino());
-        let (lock, base) = (lock.clone(), base.to_owned());
-        let region = Region { mem, geometry, lock, base, path, identity, alive: None };
-        region.write_header()?;
-        Ok(region)
+        identity: (u64, u64),
+    ) -> Self {
+        Region { mem, geometry, lock, base, path, identity, alive: None }
     }
 
-    fn write_header(&self) -> Result<()> {
-        let [boot_high, boot_low] = boot_id();
-        let mut header = [0; fixed::CHECKSUM + 1];
-        header[fixed::MAGIC] = MAGIC;
-        header[fixed::LAYOUT] = u64::from(LAYOUT);
-        header[fixed::SIZE] = self.geometry.size;
-        header[fixed::BOOT] = boot_high;
-        header[fixed::BOOT + 1] = boot_low;
-        header[fixed::PID_NAMESPACE] = pid_namespace();
-        header[fixed::LOCK] = self.lock.inode();
-        header[fixed::CHECKSUM] = checksum(&header);
-        self.mem.store_all(0, &header)?;
-        self.mem.store(state::LOWEST_FREE, self.geometry.heap_at as u64)?;
-        Ok(())
-    }
-
-    /// Why this region, though sound, has to make room for a new one now. A size that cannot be had is a note.
-    fn why_replace(&self, size: u64, notes: &mut Vec<String>) -> Result<Option<String>> {
-        if self.mem.load(fixed::LOCK)? != self.lock.inode() {
-            return Ok(Some("its lock file was replaced".into()));
-        }
-        let namespace = self.mem.load(fixed::PID_NAMESPACE)?;
-        let user = self.in_use()?;
-        if let (Some(_), true) = (user, namespace != pid_namespace()) {
-            notes.push(format!("{} is shared with processes of another pid namespace", self.path.display()));
-        }
-        if size == self.geometry.size {
-            return Ok(None);
-        }
-        if let Some(user) = user {
-            notes.push(format!(
-                "shm_size is {size}, but {} has {} bytes and is in use by {user}: it keeps its size until the next start \
-                 with no live user",
-                self.path.display(),
-                self.geometry.size
-            ));
-            return Ok(None);
-        }
-        Ok(Some(format!("shm_size is {size}, it had {} bytes", self.geometry.size)))
+    /// Keeps what says that its layout is in use.
+    pub(super) fn lives(&mut self, alive: Arc<Alive>) {
+        self.alive = Some(alive);
     }
 
     /// What an operator should read when `setup` runs again in a process that has the region already.
@@ -276,6 +124,16 @@ impl Region {
         &self.geometry
     }
 
+    /// Number of the layout.
+    pub fn layout(&self) -> u32 {
+        self.geometry.shape.layout
+    }
+
+    /// Inode of the file.
+    pub fn inode(&self) -> u64 {
+        self.identity.1
+    }
+
     /// Where the file is.
     pub fn path(&self) -> &Path {
         &self.path
@@ -297,6 +155,11 @@ impl Region {
             None => self.lock.others_live()?,
             worker => worker,
         })
+    }
+
+    /// Whether anybody uses its layout.
+    pub fn is_alive(&self) -> Result<bool> {
+        Ok(self.lock.user_of(self.layout())?.is_some())
     }
 
     /// Takes the writer lock, trying for at most `wait`. Refused while a newer layout is in use.
@@ -337,83 +200,13 @@ impl<'a> std::ops::Deref for Writer<'a> {
     }
 }
 
-/// Reserves what every user of the region writes to: all before the heap, or, where the kernel cannot do that by parts
-/// (before Linux 5.14), the whole file.
-fn reserve(file: &File, mem: &Mem, geometry: &Geometry) -> io::Result<()> {
-    match mem.populate(0, geometry.metadata_words()) {
-        Err(error) if error.kind() == io::ErrorKind::Unsupported => {
-            file::allocate(file, geometry.size)?;
-            mem.all_reserved();
-            Ok(())
-        }
-        done => done,
-    }
-}
-
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
 }
 
-fn set_aside(path: &Path) -> Result<PathBuf> {
-    let now = now();
-    // One from the same second keeps its name. The creation lock says that nobody else is at it.
-    let aside = (now..now + 1000)
-        .map(|time| with_suffix(path, &format!(".damaged-{time}")))
-        .find(|aside| std::fs::symlink_metadata(aside).is_err())
-        .ok_or_else(|| file::explain(path, &io::Error::from_raw_os_error(libc::EEXIST)))?;
-    std::fs::rename(path, &aside).map_err(|error| file::explain(path, &error))?;
-    Ok(aside)
-}
-
-/// Reads the header by read, not through a mapping: the file may be anything.
-fn examine(file: &File, size: u64) -> Result<Header> {
-    use std::os::unix::fs::FileExt;
-    let mut bytes = [0; (fixed::CHECKSUM + 1) * WORD];
-    if file.read_exact_at(&mut bytes, 0).is_err() {
-        return Ok(Header::Foreign);
-    }
-    let mut header = [0; fixed::CHECKSUM + 1];
-    for (word, bytes) in header.iter_mut().zip(bytes.as_chunks().0) {
-        *word = u64::from_ne_bytes(*bytes);
-    }
-    if header[fixed::MAGIC] != MAGIC {
-        return Ok(Header::Foreign);
-    }
-    if header[fixed::LAYOUT] != u64::from(LAYOUT) {
-        return Ok(Header::OtherLayout(header[fixed::LAYOUT]));
-    }
-    if header[fixed::CHECKSUM] != checksum(&header) {
-        return Ok(Header::Damaged("its header has a wrong checksum"));
-    }
-    if header[fixed::SIZE] != size || Geometry::of(size).is_err() {
-        return Ok(Header::Damaged("its size is not what its header says"));
-    }
-    if header[fixed::BOOT..fixed::BOOT + 2] != boot_id() {
-        return Ok(Header::OtherBoot);
-    }
-    Ok(Header::Sound)
-}
-
-fn checksum(header: &[u64; fixed::CHECKSUM + 1]) -> u64 {
-    Checksum::of(&header[..fixed::CHECKSUM]).into()
-}
-
 /// Seconds since the epoch.
-fn now() -> u64 {
+pub(super) fn now() -> u64 {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())
-}
-
-/// The kernel's name for this boot, as two words; zeros where it has none.
-fn boot_id() -> [u64; 2] {
-    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
-    let number = u128::from_str_radix(&digits, 16).unwrap_or(0);
-    [(number >> 64) as u64, number as u64]
-}
-
-/// Inode of this process's pid namespace; 0 where /proc does not tell.
-fn pid_namespace() -> u64 {
-    std::fs::metadata("/proc/self/ns/pid").map_or(0, |meta| meta.ino())
 }

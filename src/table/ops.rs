@@ -149,14 +149,6 @@ impl<R: Borrow<Region>> Table<R> {
         }
         Ok(())
     }
-
-    /// Fills an empty table with the content of another one.
-    pub fn import(&self, all: Vec<Stored>, wait: Duration) -> Result<()> {
-        for stored in all {
-            self.edit(&stored.upstream.name, wait, |_| Ok(Edit::Put(stored.upstream.clone(), stored.flags)))?;
-        }
-        Ok(())
-    }
 }
 
 fn push(upstream: &mut Upstream, peer: Peer) -> Result<()> {

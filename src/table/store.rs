@@ -207,7 +207,7 @@ impl<R: Borrow<Region>> Table<R> {
     }
 }
 
-fn stored(view: &View, mem: &Mem) -> Result<Stored, Damaged> {
+pub(super) fn stored(view: &View, mem: &Mem) -> Result<Stored, Damaged> {
     Ok(Stored {
         upstream: view.decode(mem)?,
         flags: view.flags,

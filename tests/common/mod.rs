@@ -65,13 +65,7 @@ impl Drop for Scratch {
 
 /// Opens a table the way `process` does.
 pub fn open(path: &Path, size: u64) -> Result<(Table, Vec<String>)> {
-    let (region, mut notes) = Region::open(path, size, |new, old| match old {
-        None => Ok(()),
-        Some(old) => Table::new(new).import(Table::new(old).all()?, SOON),
-    })?;
-    let table = Table::new(region);
-    notes.extend(table.check(SOON)?);
-    Ok((table, notes))
+    Table::open(path, size)
 }
 
 /// The file of the region that its users call `base`.
@@ -81,7 +75,7 @@ pub fn region_file(base: &Path) -> PathBuf {
 
 /// Opens a table that is there, without the repair that an unused one gets.
 pub fn attach_as_it_is(path: &Path, size: u64) -> Table {
-    let (region, notes) = Region::open(path, size, |_, _| Ok(())).expect("usable");
+    let (region, notes) = Region::open(path, size, &dyups::table::open::Upstreams).expect("usable");
     assert!(notes.is_empty(), "{notes:?}");
     Table::new(region)
 }

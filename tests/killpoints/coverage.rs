@@ -50,7 +50,7 @@ fn stores(line: &str) -> bool {
 fn changes<'a>(file: &str, line: &'a str) -> Option<&'a str> {
     let signature = line.trim().strip_prefix("pub fn ")?;
     let name = signature.split(['(', '<']).next()?;
-    // What the others are made of, and what only the making of a region calls.
-    let inner = ["edit", "writer", "import"].contains(&name);
+    // What the others are made of.
+    let inner = ["edit", "writer"].contains(&name);
     (file.starts_with("src/table/") && signature.contains("wait: Duration") && !inner).then_some(name)
 }

@@ -16,6 +16,7 @@ use after::Allowed;
 use death::{Stores, dies_at};
 use dyups::balance::Method;
 use dyups::shm::Region;
+use dyups::table::open::Upstreams;
 use dyups::table::{Table, Upstream};
 use image::{Bytes, Image};
 use operations::{OPERATIONS, Operation};
@@ -58,11 +59,7 @@ impl Drop for Scratch {
 
 /// Opens a region as `dyups.setup` does, all but the look over it.
 pub fn open(path: &Path, size: u64) -> Table {
-    let fill = |new: &Region, old: Option<&Region>| match old {
-        None => Ok(()),
-        Some(old) => Table::new(new).import(Table::new(old).all()?, WAIT),
-    };
-    Table::new(Region::open(path, size, fill).expect("open").0)
+    Table::new(Region::open(path, size, &Upstreams).expect("open").0)
 }
 
 /// A region to die in, and what it was before anybody did.

@@ -1,0 +1,108 @@
+//! Regions of older layouts beside the one that is being opened: whose table counts?
+
+use super::checksum::Checksum;
+use super::header::Header;
+use super::layout::{LAYOUT, Shape};
+use super::lock::{Guard, LockFile, writer_byte};
+use super::memory::Memory;
+use super::open::{Found, find};
+use super::region::{Content, Region};
+use super::{header, layout::fixed};
+use crate::error::{Code, Error, Result};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long the writer of an older layout may take to come to its end. Less than others wait for the creation lock.
+const WRITER_WAIT: Duration = Duration::from_secs(2);
+
+/// All that were found. Nobody changes them as long as this lives: it holds their writer locks.
+#[derive(Debug, Default)]
+pub struct Elders<'a> {
+    /// In the order of their layouts.
+    regions: Vec<Region>,
+    _writers: Vec<Guard<'a>>,
+}
+
+impl<'a> Elders<'a> {
+    /// The regions beside `base` of all layouts before ours. One that cannot be used is a note.
+    pub fn hold(base: &Path, lock: &'a Arc<LockFile>, notes: &mut Vec<String>) -> Result<Self> {
+        let mut elders = Elders::default();
+        for &shape in Shape::KNOWN.iter().filter(|shape| shape.layout < LAYOUT) {
+            let path = super::region::file_of(base, shape.layout);
+            let region = match find(base, shape, lock)? {
+                Found::Region(region) => region,
+                Found::Nothing | Found::Other(Header::OtherBoot) => continue,
+                Found::Other(header) => {
+                    notes.push(format!("{} {header}: its table is not taken over", path.display()));
+                    continue;
+                }
+            };
+            if region.mem().load(fixed::LOCK)? != lock.inode() {
+                let at = path.display();
+                notes.push(format!("{at}: its lock file was replaced: what others change in it from now on is lost"));
+            }
+            let writer = lock.lock(writer_byte(shape.layout), WRITER_WAIT);
+            elders._writers.push(writer.map_err(|error| error.within(path.display()))?);
+            elders.regions.push(region);
+        }
+        Ok(elders)
+    }
+
+    /// The one whose table counts instead of that of `own`, if there is one: the last to be made, or, where one that it was
+    /// taken over from was changed since and nobody lives in the later one any more, that one.
+    pub fn heir_of(&self, own: Option<&Region>, content: &impl Content) -> Result<Option<&Region>> {
+        let Some(mut latest) = own.or(self.regions.last()) else { return Ok(None) };
+        while let Some(origin) = self.changed_origin(latest, content)? {
+            latest = origin;
+        }
+        Ok(self.regions.iter().find(|region| std::ptr::eq(*region, latest)))
+    }
+
+    /// What `region` has its table from, if that went on without it. Older than `region`, so who asks again comes to an end.
+    fn changed_origin(&self, region: &Region, content: &impl Content) -> Result<Option<&Region>> {
+        let origin = header::origin(region.mem())?;
+        let from = self.regions.iter().find(|from| from.layout() == origin.layout && origin.layout < region.layout());
+        Ok(match from {
+            Some(from) if digest(from, content)? != origin.digest && !region.is_alive()? => Some(from),
+            _ => None,
+        })
+    }
+}
+
+/// What stands for the table of `region` as it is now, in this very file.
+pub fn digest(region: &Region, content: &impl Content) -> Result<u64> {
+    Ok(content.digest(region)? ^ u64::from(Checksum::of(&[region.inode()])))
+}
+
+/// Refuses to open a region where this very process has one of another layout open: another copy of this library, which a
+/// reload has replaced by this one. Its layout would be superseded for as long as the master lives, even if the reload fails.
+pub fn refuse_company(base: &Path) -> Result<()> {
+    let maps = std::fs::read("/proc/self/maps").unwrap_or_default();
+    let maps = String::from_utf8_lossy(&maps);
+    let real = real(base);
+    let prefix = format!("{}.v", real.display());
+    let layouts = maps.lines().filter_map(|line| {
+        let path = line.get(line.find('/')?..)?.trim_end_matches(" (deleted)");
+        path.strip_prefix(prefix.as_str())?.parse::<u32>().ok()
+    });
+    match layouts.into_iter().find(|&layout| layout != LAYOUT) {
+        None => Ok(()),
+        Some(theirs) => Err(Error::new(
+            Code::System,
+            format!(
+                "{}: layout {theirs} is in use in this process, this library has layout {LAYOUT}: a reload cannot change \
+                 it: restart nginx, or upgrade it by USR2",
+                base.display()
+            ),
+        )),
+    }
+}
+
+/// `base` as the kernel calls it.
+fn real(base: &Path) -> std::path::PathBuf {
+    match (base.parent().map(Path::canonicalize), base.file_name()) {
+        (Some(Ok(parent)), Some(name)) => parent.join(name),
+        _ => base.to_owned(),
+    }
+}

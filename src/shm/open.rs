@@ -1,0 +1,263 @@
+//! How a process comes by its region: it finds one, makes one, or makes one with the table of another. All of it happens under
+//! the creation lock, which is one for all layouts.
+//!
+//! # From an older layout
+//!
+//! Who finds no region of its own layout takes over the table of an older one, in this order:
+//!
+//! 1. It takes the writer locks of the older layouts ([`super::elders`]). What they have acknowledged is in their tables.
+//! 2. It says that its own layout is in use ([`LockFile::live`]). From here on an older writer that gets its lock is refused.
+//! 3. It makes its region under a name of its own, fills it, and renames it.
+//! 4. It gives the writer locks back.
+//!
+//! So no change is acknowledged that the new table lacks. A process that dies before the rename leaves the older layout in
+//! charge. So does one that dies after it, or the last one of a generation that is rolled back: nobody says any more that the
+//! new layout is in use, and the older one writes on. Therefore a region remembers which one its table is from, and a digest of
+//! what was in there: whoever opens it, finds nobody else in it and another digest takes the table over again.
+
+use super::elders::{self, Elders};
+use super::file;
+use super::header::{self, Header, Origin};
+use super::layout::{Geometry, LAYOUT, OURS, Shape, fixed, state};
+use super::lock::{CREATION, LockFile};
+use super::mem::Mem;
+use super::memory::Memory;
+use super::region::{Content, Region, file_of, lock_of, now, with_suffix};
+use crate::error::{Code, Error, Result};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long `open` waits for another process that is making the region.
+const CREATION_WAIT: Duration = Duration::from_secs(5);
+
+impl Region {
+    /// Finds or makes the region that its users call `base`: of `size` bytes, if it is to be made. Answers the region and what
+    /// an operator should read about it.
+    pub fn open(base: &Path, size: u64, content: &impl Content) -> Result<(Region, Vec<String>)> {
+        let geometry =
+            Geometry::of(size).map_err(|allowed| Error::invalid(format!("shm_size: {size}: allowed: {allowed}")))?;
+        let lock = LockFile::open(&lock_of(base))?;
+        let creation = lock.lock(CREATION, CREATION_WAIT).map_err(|error| error.within(base.display()))?;
+        let mut opening = Opening { base, geometry, lock: &lock, content, notes: Vec::new() };
+        let region = opening.region()?;
+        let notes = opening.notes;
+        drop(creation);
+        Ok((region, notes))
+    }
+}
+
+/// What lies where a region may be.
+#[derive(Debug)]
+pub enum Found {
+    /// No file.
+    Nothing,
+    /// A region that can be used.
+    Region(Region),
+    /// Something else.
+    Other(Header),
+}
+
+/// Looks for the region of one layout.
+pub fn find(base: &Path, shape: Shape, lock: &Arc<LockFile>) -> Result<Found> {
+    let path = file_of(base, shape.layout);
+    let Some(file) = file::open_existing(&path)? else { return Ok(Found::Nothing) };
+    file::check_owned(&file, &path)?;
+    let meta = file.metadata().map_err(|error| file::explain(&path, &error))?;
+    match header::examine(&file, meta.len(), shape) {
+        Header::Sound => {
+            let geometry = Geometry::shaped(shape, meta.len()).map_err(Error::invalid)?;
+            Ok(Found::Region(map(&file, base, path, geometry, lock)?))
+        }
+        other => Ok(Found::Other(other)),
+    }
+}
+
+/// Maps a region and reserves what every user of it writes to: all before the heap, or, where the kernel cannot do that by
+/// parts (before Linux 5.14), the whole file.
+fn map(file: &File, base: &Path, path: PathBuf, geometry: Geometry, lock: &Arc<LockFile>) -> Result<Region> {
+    let explain = |error| file::explain(&path, &error);
+    let meta = file.metadata().map_err(explain)?;
+    let mem = Mem::map(file, geometry.size as usize).map_err(explain)?;
+    match mem.populate(0, geometry.metadata_words()) {
+        Err(error) if error.kind() == io::ErrorKind::Unsupported => {
+            file::allocate(file, geometry.size).map_err(|error| file::full(&path, &error))?;
+            mem.all_reserved();
+        }
+        done => done.map_err(|error| file::full(&path, &error))?,
+    }
+    Ok(Region::new(mem, geometry, lock.clone(), base.to_owned(), path, (meta.dev(), meta.ino())))
+}
+
+/// One opening, under the creation lock.
+struct Opening<'a, C> {
+    base: &'a Path,
+    geometry: Geometry,
+    lock: &'a Arc<LockFile>,
+    content: &'a C,
+    /// What an operator should read.
+    notes: Vec<String>,
+}
+
+/// The region of our own layout before it is opened.
+enum Own {
+    There(Region),
+    /// It was there and could not be used. An older one beside it is older than what is lost.
+    SetAside,
+    Nothing,
+}
+
+impl<C: Content> Opening<'_, C> {
+    fn region(&mut self) -> Result<Region> {
+        elders::refuse_company(self.base)?;
+        let own = self.own()?;
+        let elders = match (&own, self.lock.user_of(LAYOUT)?) {
+            (Own::SetAside, _) | (_, Some(_)) => Elders::default(),
+            _ => Elders::hold(self.base, self.lock, &mut self.notes)?,
+        };
+        let own = if let Own::There(own) = own { Some(own) } else { None };
+        let elder = elders.heir_of(own.as_ref(), self.content)?;
+        let alive = self.lock.live()?;
+        let mut region = match (elder, own) {
+            (Some(elder), own) => self.inherit(elder, own.is_some())?,
+            (None, Some(own)) => self.fit(own)?,
+            (None, None) => self.make(Origin::default(), |_| Ok(()))?,
+        };
+        region.lives(alive);
+        Ok(region)
+    }
+
+    /// The region that is there, if it can be used. A damaged one is set aside, one of another boot is forgotten.
+    fn own(&mut self) -> Result<Own> {
+        let path = file_of(self.base, LAYOUT);
+        let at = path.display();
+        let refused =
+            |todo: &str| Err(Error::new(Code::System, format!("{at} {todo}, or name another file with shm_path")));
+        match find(self.base, OURS, self.lock)? {
+            Found::Region(region) => Ok(Own::There(region)),
+            Found::Nothing => Ok(Own::Nothing),
+            Found::Other(header @ Header::OtherBoot) => {
+                self.notes.push(format!("{at} {header}: it is made anew"));
+                Ok(Own::Nothing)
+            }
+            Found::Other(header @ (Header::Damaged(_) | Header::Sound)) => {
+                let aside = set_aside(&path)?;
+                self.notes.push(format!("{at} {header}: it was set aside as {} and is made anew", aside.display()));
+                Ok(Own::SetAside)
+            }
+            Found::Other(header @ Header::OtherLayout(_)) => {
+                refused(&format!("{header}, by its name it has {LAYOUT}: stop all that use it and remove it"))
+            }
+            Found::Other(header @ Header::Foreign) => refused(&format!("{header}: it is left alone; remove it")),
+        }
+    }
+
+    /// A new region with the table of one of an older layout; `again`: instead of a region that has it already.
+    fn inherit(&mut self, elder: &Region, again: bool) -> Result<Region> {
+        let (content, mut note) = (self.content, None);
+        let origin = Origin { layout: elder.layout(), digest: elders::digest(elder, content)? };
+        let old = elder.path().display();
+        let region = self
+            .make(origin, |new| {
+                note = content.copy(elder, new)?;
+                Ok(())
+            })
+            .map_err(|error| error.within(format!("the table of {old} cannot be taken over")))?;
+        let new = region.path().display();
+        self.notes.extend(note);
+        self.notes.push(match again {
+            false => {
+                format!("{new} has the table of {old}, which stays for the way back: remove it when there is none")
+            }
+            true => format!(
+                "{new} has the table of {old} again, which was changed since: what was changed in {new} alone is gone"
+            ),
+        });
+        Ok(region)
+    }
+
+    /// The region that was found, or a new one with its table where this one no longer fits.
+    fn fit(&mut self, own: Region) -> Result<Region> {
+        let Some(why) = self.why_replace(&own)? else { return Ok(own) };
+        let (at, content, mut note) = (own.path().display().to_string(), self.content, None);
+        let made = self.make(header::origin(own.mem())?, |new| {
+            note = content.copy(&own, new)?;
+            Ok(())
+        });
+        match made {
+            Ok(new) => {
+                self.notes.extend(note);
+                self.notes.push(format!("{at}: {why}: made anew with its table"));
+                Ok(new)
+            }
+            Err(error) => {
+                self.notes.push(format!("{at}: {why}, but it cannot be made anew and is kept: {error}"));
+                Ok(own)
+            }
+        }
+    }
+
+    /// Why this region, though sound, has to make room for a new one now. A size that cannot be had is a note.
+    fn why_replace(&mut self, own: &Region) -> Result<Option<String>> {
+        let (at, size, had) = (own.path().display(), self.geometry.size, own.geometry().size);
+        if own.mem().load(fixed::LOCK)? != self.lock.inode() {
+            return Ok(Some("its lock file was replaced".into()));
+        }
+        let namespace = own.mem().load(fixed::PID_NAMESPACE)?;
+        let user = own.in_use()?;
+        if user.is_some() && namespace != header::pid_namespace() {
+            self.notes.push(format!("{at} is shared with processes of another pid namespace"));
+        }
+        Ok(match user {
+            _ if size == had => None,
+            None => Some(format!("shm_size is {size}, it had {had} bytes")),
+            Some(user) => {
+                self.notes.push(format!(
+                    "shm_size is {size}, but {at} has {had} bytes and is in use by {user}: it keeps its size until the next \
+                     start with no live user"
+                ));
+                None
+            }
+        })
+    }
+
+    /// Makes a region under a name of its own, has it filled, and only then gives it the name that others look for.
+    fn make(&self, origin: Origin, fill: impl FnOnce(&Region) -> Result<()>) -> Result<Region> {
+        let path = file_of(self.base, LAYOUT);
+        let unborn = with_suffix(&path, ".new");
+        // Left by a process that died here; the creation lock says that nobody else is at it.
+        let _ = std::fs::remove_file(&unborn);
+        let made = self.make_at(&unborn, path, origin).and_then(|region| {
+            fill(&region)?;
+            std::fs::rename(&unborn, region.path()).map_err(|error| file::explain(region.path(), &error))?;
+            Ok(region)
+        });
+        if made.is_err() {
+            let _ = std::fs::remove_file(&unborn);
+        }
+        made
+    }
+
+    fn make_at(&self, unborn: &Path, path: PathBuf, origin: Origin) -> Result<Region> {
+        let file = file::create_new(unborn)?;
+        file.set_len(self.geometry.size).map_err(|error| file::full(&path, &error))?;
+        let region = map(&file, self.base, path, self.geometry, self.lock)?;
+        header::write(region.mem(), &self.geometry, self.lock.inode(), origin)?;
+        region.mem().store(state::LOWEST_FREE, self.geometry.heap_at as u64)?;
+        Ok(region)
+    }
+}
+
+fn set_aside(path: &Path) -> Result<PathBuf> {
+    let now = now();
+    // One from the same second keeps its name. The creation lock says that nobody else is at it.
+    let aside = (now..now + 1000)
+        .map(|time| with_suffix(path, &format!(".damaged-{time}")))
+        .find(|aside| std::fs::symlink_metadata(aside).is_err())
+        .ok_or_else(|| file::explain(path, &io::Error::from_raw_os_error(libc::EEXIST)))?;
+    std::fs::rename(path, &aside).map_err(|error| file::explain(path, &error))?;
+    Ok(aside)
+}
