@@ -203,17 +203,16 @@ fn joined(low: usize, high: usize) -> u64 {
 
 /// Lays out `upstream`. [`place`] completes the image when its record and its rings have their places.
 pub fn encode(upstream: &Upstream, flags: Flags) -> Vec<u64> {
-    let name = pack(upstream.name.as_bytes());
-    let head = HEADER + name.len();
+    let mut words = vec![0; HEADER];
+    words.extend(packed(upstream.name.as_bytes()));
+    let head = words.len();
     let peers_at = head.next_multiple_of(PEER);
-    let mut words = vec![0; peers_at];
-    words[HEADER..head].copy_from_slice(&name);
+    words.resize(peers_at, 0);
     let mut long = Vec::new();
     let long_at = peers_at + upstream.peers.len() * OURS.peer;
-    words.reserve(upstream.peers.len() * OURS.peer);
-    for peer in &upstream.peers {
-        words.extend_from_slice(&encode_peer(peer, long_at, &mut long));
-        words.resize(words.len() + OURS.peer - PEER, 0);
+    words.resize(long_at, 0);
+    for (peer, words) in upstream.peers.iter().zip(words[peers_at..].chunks_exact_mut(OURS.peer)) {
+        encode_peer(peer, words, long_at, &mut long);
     }
     words.append(&mut long);
     for group in Group::ALL {
@@ -257,37 +256,35 @@ fn name_len(identity: u64) -> usize {
     (identity >> 32) as u8 as usize
 }
 
-fn encode_peer(peer: &Peer, long_at: usize, long: &mut Vec<u64>) -> [u64; PEER] {
+/// Fills the words of a peer, which are 0. Where they will lie, and not elsewhere first: there are 10,000 of them.
+fn encode_peer(peer: &Peer, words: &mut [u64], long_at: usize, long: &mut Vec<u64>) {
     let text = peer.address.text().as_bytes();
-    let mut words = [
-        peer.address.ident(),
-        PeerBits::of(peer).0,
-        joined(peer.max_conns as usize, peer.max_fails as usize),
-        joined(peer.fail_timeout as usize, peer.slow_start as usize),
-        0,
-        0,
-        0,
-        0,
-    ];
-    let mut inline = [0; INLINE];
-    if let Some(inline) = inline.get_mut(..text.len()) {
-        inline.copy_from_slice(text);
+    words[0] = peer.address.ident();
+    words[1] = PeerBits::of(peer).0;
+    words[2] = joined(peer.max_conns as usize, peer.max_fails as usize);
+    words[3] = joined(peer.fail_timeout as usize, peer.slow_start as usize);
+    if text.len() <= INLINE {
+        words[5..].iter_mut().zip(packed(text)).for_each(|(word, bytes)| *word = bytes);
     } else {
         words[4] = (long_at + long.len()) as u64;
-        long.extend(pack(text));
+        long.extend(packed(text));
     }
-    words[5..].iter_mut().zip(inline.as_chunks().0).for_each(|(word, bytes)| *word = u64::from_le_bytes(*bytes));
-    words
 }
 
 fn append_schedule(words: &mut Vec<u64>, schedule: &[u32], peers: usize) {
-    let wide = is_wide(peers);
-    let (per_word, bits) = if wide { (2, 32) } else { (4, 16) };
-    words.extend(
-        schedule
-            .chunks(per_word)
-            .map(|entries| entries.iter().rev().fold(0, |word, &entry| word << bits | u64::from(entry))),
-    );
+    if is_wide(peers) {
+        append_entries::<2>(words, schedule);
+    } else {
+        append_entries::<4>(words, schedule);
+    }
+}
+
+/// `N` entries to a word, the first one lowest.
+fn append_entries<const N: usize>(words: &mut Vec<u64>, entries: &[u32]) {
+    let word = |entries: &[u32]| entries.iter().rev().fold(0, |word, &entry| word << (64 / N) | u64::from(entry));
+    let (whole, rest) = entries.as_chunks::<N>();
+    words.extend(whole.iter().map(|entries| word(entries)));
+    words.extend((!rest.is_empty()).then(|| word(rest)));
 }
 
 fn is_wide(peers: usize) -> bool {
@@ -295,18 +292,14 @@ fn is_wide(peers: usize) -> bool {
 }
 
 /// Bytes as little-endian words, the last one filled up with zeros.
-fn pack(bytes: &[u8]) -> Vec<u64> {
-    bytes
-        .chunks(WORD)
-        .map(|chunk| {
-            let mut word = [0; WORD];
-            word[..chunk.len()].copy_from_slice(chunk);
-            u64::from_le_bytes(word)
-        })
-        .collect()
+fn packed(bytes: &[u8]) -> impl Iterator<Item = u64> {
+    let (whole, rest) = bytes.as_chunks::<WORD>();
+    // By shifts: bytes that are stored one by one and then loaded as a word keep the processor waiting.
+    let last = rest.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte));
+    whole.iter().map(|bytes| u64::from_le_bytes(*bytes)).chain((!rest.is_empty()).then_some(last))
 }
 
-/// Reads `len` bytes that [`pack`] wrote from word `at` on into the front of `out`.
+/// Reads `len` bytes that [`packed`] gave from word `at` on into the front of `out`.
 #[inline(always)]
 fn unpack(mem: &impl Memory, at: usize, len: usize, out: &mut [u8]) -> Result<(), Damaged> {
     let out = out.get_mut(..len.next_multiple_of(WORD)).ok_or(Damaged)?;
