@@ -39,6 +39,7 @@ impl<'a, M: Memory> Change<'a, M> {
 
     /// Says that a change is under way.
     pub fn begin(&self) -> Result<(), Damaged> {
+        self.reaches_all()?;
         self.mem.store(state::WRITING, u64::from(std::process::id()))?;
         // No store of the change may come before this one.
         self.mem.fence();
@@ -48,7 +49,13 @@ impl<'a, M: Memory> Change<'a, M> {
     /// Says that the region is whole again.
     pub fn end(&self) -> Result<(), Damaged> {
         self.mem.fence();
-        self.mem.store(state::WRITING, 0)
+        self.mem.store(state::WRITING, 0)?;
+        self.reaches_all()
+    }
+
+    /// Nothing is acknowledged that others may not see.
+    fn reaches_all(&self) -> Result<(), Damaged> {
+        if self.mem.is_torn() { Err(Damaged) } else { Ok(()) }
     }
 
     /// Copies `image` into a new block. Nobody sees it yet.

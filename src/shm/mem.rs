@@ -5,6 +5,7 @@
 
 use super::memory::{Damaged, Memory, Word};
 use super::reserve::Reserved;
+use super::torn::Watch;
 use std::io;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
@@ -55,9 +56,10 @@ pub struct Mem {
     base: NonNull<Shared>,
     words: usize,
     reserved: Reserved,
+    watch: Watch,
 }
 
-// SAFETY: all access goes through atomics; `base` and `words` never change after `map`, and `reserved` is Sync by itself.
+// SAFETY: all access goes through atomics; `base` and `words` never change after `map`, and the rest is Sync by itself.
 unsafe impl Send for Mem {}
 // SAFETY: as above.
 unsafe impl Sync for Mem {}
@@ -83,7 +85,8 @@ impl Mem {
         }
         let base = NonNull::new(base.cast()).ok_or_else(|| io::Error::other("mapped at address 0"))?;
         let words = bytes / WORD;
-        Ok(Mem { base, words, reserved: Reserved::none(words) })
+        let watch = Watch::over(base.as_ptr() as usize, bytes);
+        Ok(Mem { base, words, reserved: Reserved::none(words), watch })
     }
 
     /// All pages are backed with memory already: the file was allocated as a whole.
@@ -148,6 +151,10 @@ impl Memory for Mem {
         Ok(unsafe { std::slice::from_raw_parts(self.base.add(index).as_ptr(), len) })
     }
 
+    fn is_torn(&self) -> bool {
+        self.watch.is_torn()
+    }
+
     fn reserve(&self, index: usize, words: usize) -> io::Result<()> {
         self.reserved
             .reserve(index, words, |first, words| self.populate(first, words.min(self.words.saturating_sub(first))))
@@ -167,13 +174,32 @@ pub(crate) mod tests {
 
     /// A mapping of an unlinked temporary file.
     pub(crate) fn scratch(bytes: usize) -> Mem {
+        Mem::map(&file(bytes), bytes).expect("map")
+    }
+
+    fn file(bytes: usize) -> std::fs::File {
         let path =
             std::env::temp_dir().join(format!("dyups-mem-{}-{:?}", std::process::id(), std::thread::current().id()));
         let file =
             std::fs::OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path).expect("open");
         std::fs::remove_file(&path).expect("remove");
         file.set_len(bytes as u64).expect("size");
-        Mem::map(&file, bytes).expect("map")
+        file
+    }
+
+    #[test]
+    fn a_page_that_is_gone_is_zeros_to_this_process_and_no_signal() {
+        let file = file(3 * PAGE);
+        let (mem, other) = (Mem::map(&file, 3 * PAGE).expect("map"), Mem::map(&file, 3 * PAGE).expect("map"));
+        (0..3).for_each(|page| mem.store(512 * page, 7).expect("inside"));
+        file.set_len(PAGE as u64).expect("cut");
+        assert!(!mem.is_torn());
+        assert_eq!((mem.load(512), mem.is_torn()), (Ok(0), true));
+        assert_eq!((mem.store(1024, 8), mem.load(1024)), (Ok(()), Ok(8)));
+        assert_eq!((mem.load(0), other.load(0), other.is_torn()), (Ok(7), Ok(7), false), "what is there is there");
+        assert_eq!((other.add(1024, 1), other.is_torn()), (Ok(0), true));
+        drop((mem, other));
+        assert!(!scratch(PAGE).is_torn());
     }
 
     #[test]

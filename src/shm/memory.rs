@@ -42,6 +42,11 @@ pub trait Memory {
     /// Sees to it that `words` words from `index` on can be written to: `ENOSPC` when there is no memory for them.
     fn reserve(&self, index: usize, words: usize) -> io::Result<()>;
 
+    /// Whether some of it is gone, so that what is stored may be seen by nobody else.
+    fn is_torn(&self) -> bool {
+        false
+    }
+
     /// A relaxed load. Order comes from [`super::versioned`] or from the lock.
     #[inline(always)]
     fn load(&self, index: usize) -> Result<u64, Damaged> {

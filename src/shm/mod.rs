@@ -64,6 +64,7 @@ pub mod open;
 pub mod region;
 pub mod reserve;
 pub mod slots;
+pub mod torn;
 pub mod versioned;
 
 pub use change::Change;

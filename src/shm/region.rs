@@ -92,6 +92,12 @@ impl Region {
     /// What to say when the file was deleted or replaced under the mapping.
     pub fn lost(&self) -> Option<String> {
         let at = self.path.display();
+        if self.mem.is_torn() {
+            return Some(format!(
+                "{at} has lost pages: it was cut short, or has holes and its file system is full: nothing can be changed any more; \
+                 make room, stop nginx, remove {at} and start again"
+            ));
+        }
         let lost = match file::is_still(&self.path, self.identity.0, self.identity.1) {
             Ok(still) => !still,
             // A worker may not look into the directory of its master.
