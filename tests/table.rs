@@ -701,6 +701,16 @@ fn a_record_that_leads_to_the_snapshot_of_another_is_damaged() {
 }
 
 #[test]
+fn a_peer_that_is_all_zeros_is_damage_and_no_answer() {
+    let (table, _scratch) = neighbours();
+    let mut handle = Handle::new(b"sound");
+    assert!(rr(&table, &mut handle).is_ok());
+    let (first, words) = blocks(&table, "sound")[0];
+    table.region().mem().store_all(first, &vec![0; words]).expect("inside");
+    assert_eq!(rr(&table, &mut handle), Err(Miss::Damaged));
+}
+
+#[test]
 fn an_empty_place_whose_generations_are_used_up_begins_again() {
     let (table, _scratch) = table(SMALL);
     let place = stamp_at(table.region().geometry(), 0);

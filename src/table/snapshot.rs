@@ -425,6 +425,8 @@ impl View {
         let at = self.peer_word(index);
         let len = PeerBits(mem.load(at + 1)?).text_len();
         let from = match len <= INLINE {
+            // No address is empty: these are words that nobody wrote.
+            true if len == 0 => return Err(Damaged),
             true => at + 5,
             // Read from a block that may be recycled by now: never lead outside of it, where no page may be reserved.
             false => match mem.load(at + 4)? as u32 as usize {
