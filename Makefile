@@ -11,7 +11,7 @@ lib := $(target)/release/libdyups-$(VERSION).so
 # Tests of the code itself need no link-time optimisation; those of what ships load what `make build` made.
 quick := --profile quick --locked
 
-.PHONY: help build run test storm kill-release bench lint install header clean
+.PHONY: help build run test storm kill-release fuzz bench lint install header clean
 .DEFAULT_GOAL := help
 
 help: ## list these targets
@@ -34,7 +34,7 @@ test: ## run every test: Rust, Lua in a VM, and nginx
 	@tools/deps build test
 	@$(MAKE) --no-print-directory build
 	$(CARGO) test $(quick)
-	$(CARGO) test $(quick) --features killpoints --test killpoints --test stopped
+	$(CARGO) test $(quick) --features killpoints --test killpoints --test stopped --test hostile
 	tools/prove
 
 storm: ## kill 2,000 processes while they find and change, and as many workers of nginx under load
@@ -46,6 +46,10 @@ kill-release: ## step through all changes of the library that ships, and recover
 	@tools/deps build test
 	@$(MAKE) --no-print-directory build
 	$(CARGO) test $(quick) --test kill_release -- --ignored --nocapture
+
+fuzz: ## fuzz a region that another process spoils, for FUZZ_SECONDS (600)
+	@tools/deps build fuzz
+	@exec tools/fuzz
 
 bench: ## measure: needs a quiet machine
 	@tools/deps build bench

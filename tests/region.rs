@@ -11,9 +11,7 @@ use dyups::shm::lock::{CREATION, FIRST_LISTED, FIRST_SLOT, LockFile, WRITER, fir
 use dyups::shm::{Damaged, Memory, Writer};
 use dyups::table::directory::Directory;
 use dyups::table::store::Table;
-use std::ffi::CString;
 use std::os::fd::AsRawFd;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -219,29 +217,6 @@ fn lock_bytes(path: &Path, first: u32, count: u32) {
     assert_eq!(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLK, &lock) }, 0);
     // Closing it would free the bytes.
     std::mem::forget(file);
-}
-
-fn text(path: &Path) -> CString {
-    CString::new(path.as_os_str().as_bytes()).expect("no NUL")
-}
-
-/// Mounts a tmpfs that only this thread sees, and that goes with it.
-fn mount_for_this_thread(path: &Path, size: &str) -> std::io::Result<()> {
-    let (path, options) = (text(path), CString::new(format!("size={size},mode=700")).expect("no NUL"));
-    let (none, root, tmpfs) = (c"none".as_ptr(), c"/".as_ptr(), c"tmpfs".as_ptr());
-    // SAFETY: all pointers are to NUL-terminated strings that outlive the calls.
-    let done = unsafe {
-        libc::unshare(libc::CLONE_NEWNS) == 0
-            && libc::mount(none, root, std::ptr::null(), libc::MS_REC | libc::MS_PRIVATE, std::ptr::null()) == 0
-            && libc::mount(tmpfs, path.as_ptr(), tmpfs, 0, options.as_ptr().cast()) == 0
-    };
-    if done { Ok(()) } else { Err(std::io::Error::last_os_error()) }
-}
-
-/// Takes the last byte of a file system.
-fn fill(path: &Path) {
-    let file = std::fs::OpenOptions::new().append(true).create(true).open(path).expect("open");
-    while (&file as &dyn FileExt).write_at(&[0; 4096], file.metadata().expect("stat").len()).is_ok() {}
 }
 
 /// Open descriptors: `deleted or name:cloexec` of those that lead to files with "region" in their names.

@@ -5,7 +5,7 @@ use super::file;
 use super::layout::{Geometry, LAYOUT};
 use super::lock::{Alive, Guard, Holder, LockFile, WRITER};
 use super::mem::Mem;
-use super::memory::Damaged;
+use super::memory::{Damaged, Memory};
 use super::slots::{self, Worker};
 use crate::error::{Code, Error, Result};
 use std::path::{Path, PathBuf};

@@ -1,0 +1,87 @@
+//! The valid regions that cases begin with.
+
+use super::case::shaped;
+use super::names::names;
+use crate::common::{SOON, upstream};
+use dyups::error::Code;
+use dyups::table::Table;
+use dyups::table::directory::Directory;
+
+/// What fills an empty region.
+pub const STARTS: [fn(&Table); 8] = [empty, few, rings, deleted, long, full, half_done, crowded];
+
+fn empty(_: &Table) {}
+
+fn set(table: &Table, name: usize, shape: u8, size: u8) {
+    table.set_upstream(&shaped(&names()[name], shape, size), SOON).expect("room");
+}
+
+/// By rr: one peer, three, and twenty with backups and peers that are down; one upstream without peers.
+fn few(table: &Table) {
+    for (name, shape, size) in [(0, 1, 1), (1, 1 + 32, 3), (4, 128 + 64 + 16, 134), (5, 0, 0)] {
+        set(table, name, shape, size);
+    }
+}
+
+/// By chash, of both kinds: declared, and because somebody asked.
+fn rings(table: &Table) {
+    for (name, shape, size) in [(0, 2, 3), (1, 2 + 8 + 128, 5), (2, 0, 2), (6, 2 + 32, 6)] {
+        set(table, name, shape, size);
+    }
+    table.build_ring(&names()[2], SOON).expect("room");
+}
+
+/// Upstreams of a file, one untouched, one changed and two deleted at run time, and one that no file has.
+fn deleted(table: &Table) {
+    let files: Vec<_> = (0..4).map(|i| shaped(&names()[i], 2 * (i as u8 % 2), 2)).collect();
+    table.load(&files, false, SOON).expect("room");
+    set(table, 1, 0, 3);
+    for gone in [2, 3] {
+        table.delete_upstream(&names()[gone], true, SOON).expect("there");
+    }
+    set(table, 7, 0, 1);
+}
+
+/// Names and addresses that do not fit into one word, or three.
+fn long(table: &Table) {
+    for (name, shape, size) in [(6, 0, 134), (5, 2, 133), (0, 1, 7)] {
+        set(table, name, shape, size);
+    }
+}
+
+/// Not a granule is free.
+fn full(table: &Table) {
+    set(table, 0, 2, 3);
+    set(table, 1, 0, 5);
+    for size in [7, 6, 5, 3, 1, 0] {
+        for i in 0.. {
+            let filler = shaped(&format!("filler-{size}-{i}"), 0, size);
+            match table.set_upstream(&filler, SOON) {
+                Ok(()) => {}
+                Err(error) if error.code == Code::Full => break,
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+}
+
+/// What a writer leaves that died while it made an upstream, and one that died while it deleted one.
+fn half_done(table: &Table) {
+    few(table);
+    let writer = table.writer(SOON).expect("free");
+    let directory = Directory::new(table.region());
+    let (gone, view) = directory.find(names()[1].as_bytes()).expect("sound").expect("there");
+    writer.begin().expect("sound");
+    directory.publish(gone, view.stamp.next(0).expect("young")).expect("sound");
+    let record = directory.free_record().expect("sound").expect("free");
+    writer.allocate(&[7; 100]).expect("room");
+    directory.link(record, names()[2].as_bytes()).expect("sound");
+}
+
+/// Every record has an upstream.
+fn crowded(table: &Table) {
+    few(table);
+    for i in 4..table.region().geometry().records {
+        table.set_upstream(&upstream(&format!("n{i}"), &["10.0.0.1:80"]), SOON).expect("room");
+    }
+}
