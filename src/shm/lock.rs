@@ -203,17 +203,27 @@ impl LockFile {
         if held.get(&byte) == Some(&me) {
             return Ok(Err(Some(Holder::Pid(me))));
         }
+        let mut last = None;
         for _ in 0..ATTEMPTS {
             if self.fcntl(libc::F_SETLK, libc::F_WRLCK, byte, 1)?.is_some() {
                 held.insert(byte, me);
                 return Ok(Ok(Guard { lock: self, byte }));
             }
             // Gone again by now? Then nobody is to blame, and it may be free.
-            if let Some(holder) = self.holder(byte, 1)? {
-                return Ok(Err(Some(holder)));
+            last = self.holder(byte, 1)?;
+            match last {
+                Some(Holder::Nameless) => self.disown(byte, 1)?,
+                Some(holder) => return Ok(Err(Some(holder))),
+                None => {}
             }
         }
-        Ok(Err(None))
+        Ok(Err(last))
+    }
+
+    /// Frees what our own open file holds of bytes that only processes may hold. Whoever inherited the descriptor, a worker gone
+    /// bad, can lock them in the name of the file that we all share, and nobody's death would free them again.
+    fn disown(&self, byte: u32, count: u32) -> Result<()> {
+        self.fcntl(libc::F_OFD_SETLK, libc::F_UNLCK, byte, count).map(|_| ())
     }
 
     /// Says that our layout is in use, for as long as the answer lives here or in any process that is forked from here on.
@@ -247,7 +257,14 @@ impl LockFile {
     /// The layout above `layout` that is in use, and by whom.
     pub fn newer_than(&self, layout: u32) -> Result<Option<(u32, Holder)>> {
         // A length of 0: to the end, however large the numbers of layouts become.
-        let Some((byte, holder)) = self.first(libc::F_GETLK, first_byte(layout + 1), 0)? else { return Ok(None) };
+        let (first, count) = (first_byte(layout + 1), 0);
+        let mut found = self.first(libc::F_GETLK, first, count)?;
+        if matches!(found, Some((_, Holder::Nameless))) {
+            // Another layout has a file of its own open.
+            self.disown(first, count)?;
+            found = self.first(libc::F_GETLK, first, count)?;
+        }
+        let Some((byte, holder)) = found else { return Ok(None) };
         let newer = byte / BYTES;
         Ok(Some((newer, self.user_of(newer)?.unwrap_or(holder))))
     }

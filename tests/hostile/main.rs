@@ -46,6 +46,7 @@ fn main() -> ExitCode {
         worker::the_writer_lock_in_a_worker_s_hands_is_a_bounded_busy_that_names_it,
         worker::the_creation_lock_in_a_worker_s_hands_is_a_bounded_busy_that_names_it,
         worker::slots_in_a_worker_s_hands_are_all_taken_until_it_ends,
+        worker::a_lock_that_outlives_the_worker_that_took_it_is_taken_back,
         worker::a_lock_file_that_a_worker_cuts_or_fills_locks_as_before,
         worker::holes_are_errors_or_nothing_and_a_repair_makes_a_table_of_them,
         worker::holes_in_a_full_file_system_kill_nobody,

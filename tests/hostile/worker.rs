@@ -8,8 +8,8 @@ use crate::common::{
 use crate::inherited::{descriptors, lock_file};
 use dyups::balance::pick::{Ask, Handle, Picked};
 use dyups::error::{Code, Result};
-use dyups::shm::layout::SLOTS;
-use dyups::shm::lock::{CREATION, FIRST_SLOT, WRITER};
+use dyups::shm::layout::{LAYOUT, SLOTS};
+use dyups::shm::lock::{CREATION, FIRST_SLOT, WRITER, first_byte};
 use dyups::table::Table;
 use dyups::table::ops::Absent;
 use std::io::Error;
@@ -252,6 +252,20 @@ pub fn slots_in_a_worker_s_hands_are_all_taken_until_it_ends() {
     drop(worker);
     assert_eq!(master.table.region().claim_slot(), Ok(0));
     master.all_goes_on(&mut other);
+}
+
+/// A lock of the open file, which all processes share, and not of a process: it outlives the one that took it.
+pub fn a_lock_that_outlives_the_worker_that_took_it_is_taken_back() {
+    let mut master = Master::new();
+    let mut other = master.worker();
+    for first in [CREATION, WRITER, FIRST_SLOT, first_byte(LAYOUT + 1)] {
+        let (worker, said) = hostile(|| lock(libc::F_OFD_SETLK, first, 1));
+        assert_eq!(said, "ok");
+        drop(worker);
+        master.all_goes_on(&mut other);
+        assert_eq!(next_start(&master), "");
+    }
+    assert_eq!(master.table.region().claim_slot(), Ok(0));
 }
 
 pub fn a_lock_file_that_a_worker_cuts_or_fills_locks_as_before() {
