@@ -92,9 +92,9 @@ pub fn write(mem: &impl Memory, geometry: &Geometry, lock: u64, origin: Origin) 
     mem.store_all(0, &header)
 }
 
-/// From where the region in `mem` has its table.
+/// From where the region in `mem` has its table. A layout that cannot be is none: what is spoiled keeps nobody from starting.
 pub fn origin(mem: &impl Memory) -> Result<Origin, Damaged> {
-    let layout = u32::try_from(mem.load(fixed::ORIGIN)?).map_err(|_| Damaged)?;
+    let layout = u32::try_from(mem.load(fixed::ORIGIN)?).unwrap_or(0);
     Ok(Origin { layout, digest: mem.load(fixed::ORIGIN + 1)? })
 }
 
