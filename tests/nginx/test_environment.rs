@@ -134,6 +134,29 @@ fn when_the_region_is_deleted_underneath_a_reload_warns_and_service_and_changes_
     assert_eq!(nginx.status()["region"]["lost"], true);
 }
 
+/// Where the descriptors of a process lead.
+fn descriptors(pid: u32) -> Vec<String> {
+    let all = fs::read_dir(format!("/proc/{pid}/fd")).expect("/proc").flatten();
+    all.filter_map(|entry| Some(fs::read_link(entry.path()).ok()?.to_string_lossy().into_owned())).collect()
+}
+
+#[test]
+fn a_worker_has_the_region_mapped_and_a_descriptor_of_its_lock_file_alone() {
+    let place = Place::new("descriptors");
+    let conf = Conf::new(&place, 2);
+    let nginx = Nginx::start(&place, &conf);
+    let region = conf.region_file().display().to_string();
+    let lock = place.text("region.lock");
+    nginx.reload();
+    for pid in nginx.worker_pids().into_iter().chain([nginx.master()]) {
+        let maps = fs::read_to_string(format!("/proc/{pid}/maps")).expect("/proc");
+        assert!(maps.lines().any(|line| line.ends_with(&region) && line.contains(" rw-s ")), "{maps}");
+        let mut open = descriptors(pid);
+        open.retain(|path| path.starts_with(&place.text("region")));
+        assert_eq!(open, [lock.as_str()], "pid {pid}");
+    }
+}
+
 #[test]
 fn another_shm_size_is_a_warning_at_reload_and_done_at_restart_with_the_table_kept() {
     let place = Place::new("size");
