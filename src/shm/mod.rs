@@ -44,7 +44,8 @@
 //!
 //! # Memory
 //!
-//! Pages are reserved before they are first written, so a full file system is an error message and never a SIGBUS. Memory
+//! Pages are reserved before they are first written, so a full file system is an error message and never a SIGBUS; a page that
+//! somebody takes away later reads as zeros, and ends the changes of who noticed ([`torn`]). Memory
 //! that readers write (counters) has a fixed place and type: a process that slept can add to a counter that means something
 //! else by now, and no more than that.
 
