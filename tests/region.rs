@@ -1,4 +1,4 @@
-//! The region as a file that processes find, share, damage, fill and lose; its locks and its slots.
+//! The region as a file that processes find, share, damage and lose; its locks and its slots.
 
 #![allow(unsafe_code)]
 
@@ -6,12 +6,11 @@ mod common;
 
 use common::*;
 use dyups::error::{Code, Error, Result};
-use dyups::shm::layout::{LAYOUT, MAGIC, SLOTS, fixed, state};
-use dyups::shm::lock::{CREATION, FIRST_LISTED, FIRST_SLOT, LockFile, WRITER, first_byte, writer_byte};
+use dyups::shm::layout::{LAYOUT, MAGIC, fixed, state};
+use dyups::shm::lock::{CREATION, LockFile, WRITER, first_byte, writer_byte};
 use dyups::shm::{Damaged, Memory, Writer};
 use dyups::table::directory::Directory;
 use dyups::table::store::Table;
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -75,19 +74,6 @@ fn shell() {
                 lock_bytes(Path::new(path), first.parse().expect("first"), count.parse().expect("count"));
                 say("ok");
             }
-            ("tmpfs", [path, size]) => {
-                let mounted = mount_for_this_thread(Path::new(path), size);
-                say(mounted.map_or_else(|error| format!("err {error}"), |()| "ok".into()));
-            }
-            ("fill", [path]) => {
-                fill(Path::new(path));
-                say("ok");
-            }
-            ("remove", [path]) => {
-                std::fs::remove_file(path).expect("remove");
-                say("ok");
-            }
-            ("grow", [rounds]) => report(grow(with(), rounds.parse().expect("a number"), wait)),
             ("fds", []) => say(format_args!("ok {}", descriptors())),
             _ => panic!("no order {order:?}"),
         }
@@ -135,18 +121,6 @@ fn half_a_change(writer: &Writer<'_>) -> Result<(), Error> {
     writer.allocate(&[7; 1000])?;
     let record = directory.free_record()?.ok_or(Damaged)?;
     Ok(directory.link(record, b"never")?)
-}
-
-/// Makes upstreams of 1000 peers each until that fails or `rounds` are there; their number and how it ended.
-fn grow(table: &Table, rounds: usize, wait: Duration) -> Result<String> {
-    let servers: Vec<String> = (0..1000).map(|i| format!("10.0.{}.{}:80", i / 250, i % 250)).collect();
-    let servers: Vec<&str> = servers.iter().map(String::as_str).collect();
-    for round in 0..rounds {
-        if let Err(error) = table.set_upstream(&upstream(&format!("big{round}"), &servers), wait) {
-            return Ok(format!("{round} {:?} {error}", error.code));
-        }
-    }
-    Ok(format!("{rounds} all"))
 }
 
 fn become_user(uid: u32) {
@@ -201,22 +175,6 @@ fn orphan() -> i32 {
         }
     }
     pid
-}
-
-/// Locks bytes of a lock file as so many processes would.
-fn lock_bytes(path: &Path, first: u32, count: u32) {
-    let file = std::fs::OpenOptions::new().read(true).write(true).open(path).expect("open");
-    let lock = libc::flock {
-        l_type: libc::F_WRLCK as i16,
-        l_whence: libc::SEEK_SET as i16,
-        l_start: first.into(),
-        l_len: count.into(),
-        l_pid: 0,
-    };
-    // SAFETY: an open descriptor and an initialised struct.
-    assert_eq!(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLK, &lock) }, 0);
-    // Closing it would free the bytes.
-    std::mem::forget(file);
 }
 
 /// Open descriptors: `deleted or name:cloexec` of those that lead to files with "region" in their names.
@@ -696,124 +654,6 @@ fn another_size_waits_until_nobody_uses_the_region() {
     }
 }
 
-#[test]
-fn a_size_that_is_too_small_for_the_table_keeps_the_old_region() {
-    let scratch = Scratch::new();
-    let path = abandoned(&scratch, MIB);
-    let (mut helper, _) = user(&path, MIB);
-    assert_eq!(helper.ok("grow 5"), "5 all");
-    helper.finish();
-    let (names, note) = look(&path, SMALL);
-    assert_eq!(names, "api big0 big1 big2 big3 big4");
-    assert!(
-        note.contains("shm_size is 262144, it had 1048576 bytes, but it cannot be made anew and is kept: "),
-        "{note}"
-    );
-    assert!(note.contains("the region is full"), "{note}");
-    assert_eq!(entries(&scratch), ["region.lock", "region.vN"]);
-    assert_eq!(look(&path, MIB), (names, "".into()));
-}
-
-#[test]
-fn a_full_region_says_its_sizes_and_changes_nothing() {
-    let (table, _scratch) = table(SMALL);
-    put(&table, "small", "10.0.0.1:80", SOON).expect("room");
-    let end = grow(&table, 100, SOON).expect("an answer");
-    let (rounds, error) = end.split_once(' ').expect("two");
-    assert_eq!(rounds, "3", "{error}");
-    assert!(error.starts_with("Full the region is full: ") && error.contains("bytes wanted in one piece, "), "{error}");
-    assert!(error.ends_with("are free: set a larger shm_size and restart nginx"), "{error}");
-    let (before, all) = (used(&table), table.all().expect("readable"));
-    // Growing what is there, and a ring, want room of their own.
-    assert_eq!(put(&table, "big0", "10.9.9.9:80", SOON).expect_err("full").code, Code::Full);
-    assert_eq!(table.build_ring("big1", SOON).expect_err("full").code, Code::Full);
-    assert_eq!((used(&table), table.all().expect("readable")), (before, all));
-    assert_no_leak(&table);
-    table.delete_upstream("big0", true, SOON).expect("free");
-    assert_eq!(grow(&table, 1, SOON).expect("an answer"), "1 all", "there is room again");
-    assert_eq!((used(&table), names(&table).len()), (before, 4));
-    assert_no_leak(&table);
-}
-
-/// A shell whose scratch directory is a tmpfs of its own of 1 MiB.
-fn on_a_small_tmpfs(test: &str, scratch: &Scratch) -> Option<Helper> {
-    let mut helper = start();
-    let answer = helper.ask(&format!("tmpfs {} 1m", scratch.path().display()));
-    if answer != "ok" {
-        eprintln!("{test}: skipped: cannot mount a tmpfs: {answer}");
-        return None;
-    }
-    Some(helper)
-}
-
-#[test]
-fn a_file_system_that_is_full_at_the_start_is_a_message() {
-    let scratch = Scratch::new();
-    let Some(mut helper) = on_a_small_tmpfs("a_file_system_that_is_full_at_the_start_is_a_message", &scratch) else {
-        return;
-    };
-    let (path, ballast) = (scratch.file("region"), scratch.file("ballast"));
-    helper.ok(&format!("fill {}", ballast.display()));
-    for size in [SMALL, 64 * MIB] {
-        let error = helper.refused(&format!("open {} {size}", path.display()));
-        assert!(error.contains("full: make room there, or name another place with shm_path"), "{error}");
-    }
-    // The metadata of 64 MiB does not fit even when there is nothing else.
-    let mut helper = on_a_small_tmpfs("again", &scratch).expect("as before");
-    let error = helper.refused(&format!("open {} {}", path.display(), 64 * MIB));
-    let expected = format!("Full the file system of {} is full: make room there", region_file(&path).display());
-    assert!(error.starts_with(&expected), "{error}");
-    assert_eq!(helper.ok(&format!("open {} {SMALL}", path.display())), "", "what was half made is gone");
-    helper.finish();
-}
-
-#[test]
-fn a_file_system_that_becomes_full_is_a_message_and_no_signal() {
-    let scratch = Scratch::new();
-    let test = "a_file_system_that_becomes_full_is_a_message_and_no_signal";
-    let Some(mut helper) = on_a_small_tmpfs(test, &scratch) else { return };
-    let (path, ballast) = (scratch.file("region"), scratch.file("ballast"));
-    helper.ok(&format!("open {} {}", path.display(), 8 * MIB));
-    helper.ok("put api 10.0.0.1:80");
-    let answer = helper.ok("grow 100");
-    let (count, error) = answer.split_once(' ').expect("two");
-    let count: usize = count.parse().expect("a number");
-    assert!(count < 12, "{answer}");
-    assert!(
-        error
-            .starts_with(&format!("Full the file system of {} is full: make room there", region_file(&path).display())),
-        "{error}"
-    );
-    let list = helper.ok("list");
-    assert_eq!(list.split(' ').count(), count + 1, "{list}");
-    helper.ok(&format!("fill {}", ballast.display()));
-    helper.ok("put api 10.0.0.2:80");
-    assert!(helper.ok("grow 100").contains("Full the file system"), "still full");
-    assert_eq!(helper.ok("list"), list, "as it was");
-    helper.ok("delete big0");
-    assert_eq!(helper.ok("grow 1"), "1 all", "what was freed is used again");
-    assert_eq!(helper.ok("list"), list);
-    helper.finish();
-}
-
-#[test]
-fn a_file_system_with_room_again_lets_the_region_grow_on() {
-    let scratch = Scratch::new();
-    let Some(mut helper) = on_a_small_tmpfs("a_file_system_with_room_again_lets_the_region_grow_on", &scratch) else {
-        return;
-    };
-    let ballast = scratch.file("ballast");
-    helper.ok(&format!("open {} {}", scratch.file("region").display(), 8 * MIB));
-    helper.ok(&format!("fill {}", ballast.display()));
-    let error = helper.refused("put api 10.0.0.1:80");
-    assert!(error.starts_with("Full the file system of "), "{error}");
-    assert_eq!(helper.ok("list"), "");
-    helper.ok(&format!("remove {}", ballast.display()));
-    helper.ok("put api 10.0.0.1:80");
-    assert_eq!(helper.ok("grow 4"), "4 all");
-    helper.finish();
-}
-
 // ---- lost files -------------------------------------------------------------------------------------------------------
 
 #[test]
@@ -972,37 +812,6 @@ fn a_forked_child_has_neither_the_lock_nor_the_slot_of_its_parent() {
     parent.finish();
     other.ok("put api 10.0.0.1:80");
     other.finish();
-}
-
-#[test]
-fn there_are_512_slots_and_the_next_worker_is_refused() {
-    let (table, scratch) = table(SMALL);
-    let path = scratch.file("region");
-    let (mut first, _) = user(&path, SMALL);
-    assert_eq!(first.ok("claim"), "0");
-    let mut rest = start();
-    for byte in [FIRST_SLOT, FIRST_LISTED] {
-        rest.ok(&format!("bytes {} {} {}", scratch.file("region.lock").display(), byte + 1, SLOTS - 1));
-    }
-    let (mut last, _) = user(&path, SMALL);
-    let error = last.refused("claim");
-    assert!(error.starts_with("Full all 512 worker slots are taken: "), "{error}");
-    let workers = table.region().workers(None).expect("readable");
-    assert_eq!(workers.len(), SLOTS);
-    assert!(
-        workers
-            .iter()
-            .all(|w| w.holder == dyups::shm::lock::Holder::Pid(if w.slot == 0 { first.pid() } else { rest.pid() }))
-    );
-    first.kill();
-    assert_eq!(last.ok("claim"), "0", "a dead worker's slot is free");
-    rest.kill();
-    let workers = table.region().workers(None).expect("readable");
-    assert_eq!(
-        workers.iter().map(|w| (w.slot, w.holder)).collect::<Vec<_>>(),
-        [(0, dyups::shm::lock::Holder::Pid(last.pid()))]
-    );
-    last.finish();
 }
 
 #[test]

@@ -307,18 +307,6 @@ fn a_change_that_the_ring_does_not_show_keeps_the_ring() {
 }
 
 #[test]
-fn a_ring_that_would_be_too_large_is_refused_by_name_and_rr_goes_on() {
-    let (table, _scratch) = table(MIB);
-    set(&table, &with_weights("api", &[65535, 65535]));
-    let error = table.build_ring("api", SOON).expect_err("too large");
-    assert!(error.code == Code::Invalid && error.message.contains("at most 16777216"), "{error}");
-    let mut handle = Handle::new(b"api");
-    assert_eq!(chash(&table, &mut handle, "k"), Err(Miss::NoRing));
-    assert!(rr(&table, &mut handle).is_ok());
-    assert_no_leak(&table);
-}
-
-#[test]
 fn a_handle_follows_its_upstream_and_no_other() {
     let (table, _scratch) = table(SMALL);
     // Each name has a port of its own, so a text tells whose it is. Few names: records are recycled under others at once.
@@ -773,35 +761,6 @@ fn a_writer_that_gave_up_half_way_is_cleared_away() {
 }
 
 // ---- sizes ------------------------------------------------------------------------------------------------------------
-
-#[test]
-fn as_many_upstreams_as_records_fit_even_in_one_bucket() {
-    let (table, _scratch) = table(SMALL);
-    let all = in_bucket(9, 65);
-    for round in 0..3 {
-        for name in &all[..64] {
-            set(&table, &upstream(name, &["10.0.0.1:80"]));
-        }
-        let before = used(&table);
-        let error = table.set_upstream(&upstream(&all[64], &[]), SOON).expect_err("the 65th");
-        let expected = "the region is full: it has room for 64 upstreams: set a larger shm_size and restart nginx";
-        assert_eq!((error.code, &*error.message), (Code::Full, expected));
-        assert_eq!((used(&table), names(&table).len()), (before, 64));
-        // Front, middle and end of the chain go, and come again.
-        for name in [&all[63], &all[31], &all[0]] {
-            table.delete_upstream(name, true, SOON).expect("there");
-            assert!(all[..64].iter().all(|other| (other == name) != table.upstream(other).is_ok()));
-            set(&table, &upstream(&all[64], &[]));
-            table.delete_upstream(&all[64], false, SOON).expect("there");
-            set(&table, &upstream(name, &["10.0.0.1:80"]));
-        }
-        assert_no_leak(&table);
-        if round == 1 {
-            all[..64].iter().rev().for_each(|name| table.delete_upstream(name, true, SOON).expect("there"));
-            assert_eq!((used(&table), names(&table).len()), (0, 0));
-        }
-    }
-}
 
 #[test]
 fn ten_thousand_upstreams_of_ten_peers_fit_and_are_found() {

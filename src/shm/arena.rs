@@ -3,17 +3,29 @@
 //! Only the writer touches it. There are no lists and no pointers to tear: a bit says whether a granule is taken, and after
 //! a death [`Arena::rebuild`] sets the bits anew from what the table can still reach. First fit keeps the heap low and
 //! dense, so the pages that were once reserved are used again before new ones are.
+//!
+//! The heap begins with a spare, which only those use for a moment who find no other room ([`crate::table::spare`]).
 
 use super::layout::{Geometry, state};
 use super::mem::WORD;
 use super::memory::{Damaged, Memory};
 use super::versioned::GRANULE;
+use std::ops::Range;
 
 const GRANULE_WORDS: usize = GRANULE / WORD;
 
 /// Granules that hold `words` words.
 pub fn granules_of(words: usize) -> usize {
     words.div_ceil(GRANULE_WORDS)
+}
+
+/// Where a block is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// Behind the spare: where what stays has its place.
+    Home,
+    /// In the spare.
+    Spare,
 }
 
 /// The allocator's view of a region; it lives as long as one change.
@@ -30,10 +42,14 @@ impl<'a, M: Memory> Arena<'a, M> {
     }
 
     /// Finds a run of free granules for `words` words and takes it. `None`: there is none that long.
-    pub fn take(&self, words: usize) -> Result<Option<u32>, Damaged> {
+    pub fn take(&self, words: usize, room: Room) -> Result<Option<u32>, Damaged> {
         let count = granules_of(words);
-        let lowest = (self.mem.load(state::LOWEST_FREE)? as usize).clamp(self.geometry.heap_at, self.geometry.granules);
-        let Some(first) = self.find(lowest, count)? else { return Ok(None) };
+        let lowest = self.mem.load(state::LOWEST_FREE)? as usize;
+        let range = match room {
+            Room::Home => lowest.clamp(self.geometry.spare_end(), self.geometry.granules)..self.geometry.granules,
+            Room::Spare => self.geometry.heap_at..self.geometry.spare_end(),
+        };
+        let Some(first) = self.find(range, count)? else { return Ok(None) };
         self.set(first, count, true)?;
         if first == lowest {
             self.mem.store(state::LOWEST_FREE, (first + count) as u64)?;
@@ -49,8 +65,10 @@ impl<'a, M: Memory> Arena<'a, M> {
             return Err(Damaged);
         }
         self.set(first, count, false)?;
-        let lowest = self.mem.load(state::LOWEST_FREE)?.min(first as u64);
-        self.mem.store(state::LOWEST_FREE, lowest)?;
+        if first >= self.geometry.spare_end() {
+            let lowest = self.mem.load(state::LOWEST_FREE)?.min(first as u64);
+            self.mem.store(state::LOWEST_FREE, lowest)?;
+        }
         self.mem.store(state::USED, self.mem.load(state::USED)?.saturating_sub(count as u64))
     }
 
@@ -68,15 +86,15 @@ impl<'a, M: Memory> Arena<'a, M> {
         self.mem.amend(state::USED, taken.count as u64)
     }
 
-    /// First run of `count` zero bits at or after granule `from`.
-    fn find(&self, from: usize, count: usize) -> Result<Option<usize>, Damaged> {
-        let (mut start, mut at) = (from, from);
-        while at < self.geometry.granules {
+    /// First run of `count` zero bits among those of the granules in `range`.
+    fn find(&self, range: Range<usize>, count: usize) -> Result<Option<usize>, Damaged> {
+        let (mut start, mut at) = (range.start, range.start);
+        while at < range.end {
             let (word, bit) = (at / 64, at % 64);
             let bits = self.mem.load(self.geometry.granule_bits_at + word)? >> bit;
             let free = (bits.trailing_zeros() as usize).min(64 - bit);
             at += free;
-            if at.min(self.geometry.granules) - start >= count {
+            if at.min(range.end) - start >= count {
                 return Ok(Some(start));
             }
             if free < 64 - bit {
@@ -108,6 +126,7 @@ pub struct Marks {
     bits: Vec<u64>,
     count: usize,
     heap_at: usize,
+    spare_end: usize,
     granules: usize,
 }
 
@@ -118,6 +137,7 @@ impl Marks {
             bits: vec![0; geometry.granules.div_ceil(64)],
             count: 0,
             heap_at: geometry.heap_at,
+            spare_end: geometry.spare_end(),
             granules: geometry.granules,
         }
     }
@@ -134,10 +154,10 @@ impl Marks {
         true
     }
 
-    /// The first granule of the heap that is not marked.
+    /// The first granule behind the spare that is not marked.
     fn lowest_free(&self) -> usize {
         let taken = |granule: &usize| self.bits[granule / 64] >> (granule % 64) & 1 == 1;
-        (self.heap_at..self.granules).find(|granule| !taken(granule)).unwrap_or(self.granules)
+        (self.spare_end..self.granules).find(|granule| !taken(granule)).unwrap_or(self.granules)
     }
 
     /// Takes back what [`Marks::mark`] marked.
@@ -163,14 +183,19 @@ mod tests {
     #[test]
     fn a_heap_that_was_filled_and_emptied_takes_its_whole_in_one_block() {
         with_arena(|arena, mem, geometry| {
-            let all = geometry.granules - geometry.heap_at;
-            let blocks: Vec<u32> = std::iter::from_fn(|| arena.take(8).expect("sound")).collect();
+            let all = geometry.granules - geometry.spare_end();
+            let blocks: Vec<u32> = std::iter::from_fn(|| arena.take(8, Room::Home).expect("sound")).collect();
             assert_eq!(blocks.len(), all);
-            assert_eq!(arena.take(1), Ok(None));
+            assert_eq!(arena.take(1, Room::Home), Ok(None));
             blocks.iter().rev().for_each(|&block| arena.give_back(block, 8).expect("sound"));
             assert_eq!(mem.load(state::USED), Ok(0));
-            assert_eq!(arena.take(all * 8), Ok(Some(geometry.heap_at as u32)));
-            assert_eq!(arena.take(1), Ok(None));
+            assert_eq!(arena.take(all * 8, Room::Home), Ok(Some(geometry.spare_end() as u32)));
+            assert_eq!(arena.take(1, Room::Home), Ok(None));
+            let spare = geometry.spare_end() - geometry.heap_at;
+            assert_eq!(arena.take(spare * 8 + 1, Room::Spare), Ok(None));
+            assert_eq!(arena.take(spare * 8, Room::Spare), Ok(Some(geometry.heap_at as u32)));
+            arena.give_back(geometry.heap_at as u32, spare * 8).expect("sound");
+            assert_eq!(arena.take(1, Room::Home), Ok(None), "the spare is nobody's home");
         });
     }
 
@@ -188,28 +213,31 @@ mod tests {
     fn a_rebuilt_arena_has_taken_what_was_marked() {
         with_arena(|arena, mem, geometry| {
             let mut marks = Marks::new(geometry);
-            let first = geometry.heap_at as u32;
+            let first = geometry.spare_end() as u32;
             assert!(marks.mark(first + 1, 24));
             assert!(!marks.mark(first + 3, 8), "an overlap");
             assert!(!marks.mark(0, 8), "outside");
-            while arena.take(64).expect("sound").is_some() {}
+            while arena.take(64, Room::Home).expect("sound").is_some() {}
             arena.rebuild(&marks).expect("sound");
             assert_eq!(mem.load(state::USED), Ok(3));
-            assert_eq!(arena.take(8), Ok(Some(first)));
-            assert_eq!(arena.take(8), Ok(Some(first + 4)));
+            assert_eq!(arena.take(8, Room::Home), Ok(Some(first)));
+            assert_eq!(arena.take(8, Room::Home), Ok(Some(first + 4)));
         });
     }
 
     proptest! {
         #[test]
-        fn blocks_never_overlap_and_used_counts_them(sizes in prop::collection::vec((1usize..2000, any::<bool>()), 1..60)) {
+        fn blocks_never_overlap_and_used_counts_them(
+            sizes in prop::collection::vec((1usize..2000, any::<bool>(), any::<bool>()), 1..60),
+        ) {
             with_arena(|arena, mem, geometry| {
                 let mut live: Vec<(u32, usize)> = Vec::new();
-                for (words, free_one) in sizes {
+                for (words, free_one, spare) in sizes {
+                    let room = if spare { Room::Spare } else { Room::Home };
                     if free_one && !live.is_empty() {
                         let (block, words) = live.swap_remove(words % live.len());
                         arena.give_back(block, words).expect("sound");
-                    } else if let Some(block) = arena.take(words).expect("sound") {
+                    } else if let Some(block) = arena.take(words, room).expect("sound") {
                         live.push((block, words));
                     }
                     let mut marks = Marks::new(geometry);

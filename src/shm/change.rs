@@ -1,6 +1,7 @@
 //! The steps of one change, for whoever holds the writer lock.
 
-use super::arena::{Arena, Marks};
+use super::arena::{Arena, Marks, Room, granules_of};
+use super::file;
 use super::layout::{Geometry, state};
 use super::mem::WORD;
 use super::memory::{Damaged, Memory};
@@ -60,8 +61,15 @@ impl<'a, M: Memory> Change<'a, M> {
 
     /// Copies `image` into a new block. Nobody sees it yet.
     pub fn allocate(&self, image: &[u64]) -> Result<u32> {
+        self.allocate_in(Room::Home, image)
+    }
+
+    /// The same, in this part of the heap.
+    pub fn allocate_in(&self, room: Room, image: &[u64]) -> Result<u32> {
         let arena = Arena::new(self.mem, self.geometry);
-        let Some(block) = arena.take(image.len())? else { return Err(no_room(self.mem, self.geometry, image.len())) };
+        let Some(block) = arena.take(image.len(), room)? else {
+            return Err(no_room(self.mem, self.geometry, image.len()));
+        };
         let at = block as usize * super::GRANULE_WORDS;
         match self.mem.reserve(at, image.len()) {
             Ok(()) => {
@@ -70,8 +78,19 @@ impl<'a, M: Memory> Change<'a, M> {
             }
             Err(error) => {
                 arena.give_back(block, image.len())?;
-                Err(super::file::full(self.path, &error))
+                Err(file::full(self.path, &error, file::FEWER))
             }
+        }
+    }
+
+    /// Writes `image` over the front of a block of `words` words that nothing leads to any more, and gives back the rest.
+    pub fn rewrite(&self, block: u32, words: usize, image: &[u64]) -> Result<(), Damaged> {
+        let (has, needs) = (granules_of(words), granules_of(image.len()));
+        let rest = has.checked_sub(needs).ok_or(Damaged)?;
+        self.mem.store_all(block as usize * super::GRANULE_WORDS, image)?;
+        match rest {
+            0 => Ok(()),
+            _ => self.free(block + needs as u32, rest * super::GRANULE_WORDS),
         }
     }
 
@@ -93,7 +112,8 @@ pub fn no_room(mem: &impl Memory, geometry: &Geometry, words: usize) -> Error {
     Error::new(
         Code::Full,
         format!(
-            "the region is full: {} bytes wanted in one piece, {} of {heap} are free: set a larger shm_size and restart nginx",
+            "the region is full: {} bytes wanted in one piece, {} of {heap} are free: delete upstreams, or set a larger \
+             shm_size and restart nginx",
             words * WORD,
             heap.saturating_sub(used)
         ),

@@ -126,22 +126,24 @@ pub fn explain(path: &Path, error: &io::Error) -> Error {
             format!("{path} is not a regular file: remove it, or name another file with shm_path")
         }
         Some(libc::ENOSPC) => {
-            format!("{path}: the file system is full: make room there, or name another place with shm_path")
+            format!("{path}: the file system is full: make room there, or {ELSEWHERE}")
         }
         _ => format!("{path}: {error}"),
     };
     Error::new(Code::System, message)
 }
 
-/// One sentence about memory that could not be had.
-pub fn full(path: &Path, error: &io::Error) -> Error {
+/// What else than making room helps before there is a region, and once there is one.
+pub const ELSEWHERE: &str = "name another place with shm_path";
+/// See [`ELSEWHERE`].
+pub const FEWER: &str = "delete upstreams";
+
+/// One sentence about memory that could not be had: why, and that making room helps, or `else_do`.
+pub fn full(path: &Path, error: &io::Error, else_do: &str) -> Error {
     match error.raw_os_error() {
         Some(libc::ENOSPC) => Error::new(
             Code::Full,
-            format!(
-                "the file system of {} is full: make room there, or name another place with shm_path",
-                path.display()
-            ),
+            format!("the file system of {} is full: make room there, or {else_do}", path.display()),
         ),
         _ => explain(path, error),
     }

@@ -83,7 +83,7 @@ pub mod state {
     pub const WRITING: usize = OURS.state;
     /// Granules of the heap that are in use.
     pub const USED: usize = OURS.state + 1;
-    /// No granule before this one is free.
+    /// No granule between the spare and this one is free.
     pub const LOWEST_FREE: usize = OURS.state + 2;
     /// Records in use.
     pub const RECORDS: usize = OURS.state + 3;
@@ -95,6 +95,9 @@ pub mod state {
 
 /// Worker slots, more than the workers of a few generations that overlap.
 pub const SLOTS: usize = 512;
+
+/// Granules of the spare at most.
+const MOST_SPARE: usize = (2 << 20) / GRANULE;
 
 const GRANULE_WORDS: usize = GRANULE / WORD;
 
@@ -159,9 +162,19 @@ impl Geometry {
         })
     }
 
-    /// Words before the heap: reserved when the region is made.
+    /// One past the last granule of the spare, with which the heap begins: 1/64 of it, 2 MiB at most.
+    pub fn spare_end(&self) -> usize {
+        self.heap_at + ((self.granules - self.heap_at) / 64).min(MOST_SPARE)
+    }
+
+    /// Words before the heap.
     pub fn metadata_words(&self) -> usize {
         self.heap_at * GRANULE_WORDS
+    }
+
+    /// Words that must be there whatever comes: reserved when the region is made.
+    pub fn words_in_advance(&self) -> usize {
+        self.spare_end() * GRANULE_WORDS
     }
 
     /// First word of record `index`.
@@ -170,9 +183,9 @@ impl Geometry {
         self.records_at + index as usize * self.shape.record
     }
 
-    /// Bytes of the heap.
+    /// Bytes of the heap without the spare.
     pub fn heap_bytes(&self) -> u64 {
-        ((self.granules - self.heap_at) * GRANULE) as u64
+        ((self.granules - self.spare_end()) * GRANULE) as u64
     }
 }
 
@@ -212,7 +225,7 @@ mod tests {
             prop_assert!(g.slots_at < g.buckets_at && g.buckets_at < g.record_bits_at);
             prop_assert!(g.record_bits_at < g.records_at && g.records_at.is_multiple_of(8));
             prop_assert!(g.records_at < g.granule_bits_at && g.granule_bits_at < g.metadata_words());
-            prop_assert!(g.heap_at < g.granules && g.records.is_power_of_two());
+            prop_assert!(g.heap_at < g.spare_end() && g.spare_end() < g.granules && g.records.is_power_of_two());
         }
     }
 }

@@ -24,6 +24,9 @@
 //! 4. frees the blocks that the old word led to; they may be reused at once,
 //! 5. says that it has ended.
 //!
+//! Where the heap has no room, a version that is no larger than the old one takes steps 2 and 3 twice: in the spare, and then
+//! where the old one was.
+//!
 //! # Death
 //!
 //! A process killed before step 3 leaves the old table, after it the new one, and in both cases a `WRITING` word that is not

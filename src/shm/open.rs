@@ -82,12 +82,12 @@ fn map(file: &File, base: &Path, path: PathBuf, geometry: Geometry, lock: &Arc<L
     let explain = |error| file::explain(&path, &error);
     let meta = file.metadata().map_err(explain)?;
     let mem = Mem::map(file, geometry.size as usize).map_err(explain)?;
-    match mem.populate(0, geometry.metadata_words()) {
+    match mem.reserve(0, geometry.words_in_advance()) {
         Err(error) if error.kind() == io::ErrorKind::Unsupported => {
-            file::allocate(file, geometry.size).map_err(|error| file::full(&path, &error))?;
+            file::allocate(file, geometry.size).map_err(|error| file::full(&path, &error, file::ELSEWHERE))?;
             mem.all_reserved();
         }
-        done => done.map_err(|error| file::full(&path, &error))?,
+        done => done.map_err(|error| file::full(&path, &error, file::ELSEWHERE))?,
     }
     Ok(Region::new(mem, geometry, lock.clone(), base.to_owned(), path, (meta.dev(), meta.ino())))
 }
@@ -243,10 +243,10 @@ impl<C: Content> Opening<'_, C> {
 
     fn make_at(&self, unborn: &Path, path: PathBuf, origin: Origin) -> Result<Region> {
         let file = file::create_new(unborn)?;
-        file.set_len(self.geometry.size).map_err(|error| file::full(&path, &error))?;
+        file.set_len(self.geometry.size).map_err(|error| file::full(&path, &error, file::ELSEWHERE))?;
         let region = map(&file, self.base, path, self.geometry, self.lock)?;
         header::write(region.mem(), &self.geometry, self.lock.inode(), origin)?;
-        region.mem().store(state::LOWEST_FREE, self.geometry.heap_at as u64)?;
+        region.mem().store(state::LOWEST_FREE, self.geometry.spare_end() as u64)?;
         Ok(region)
     }
 }

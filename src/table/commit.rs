@@ -4,9 +4,10 @@
 use super::directory::{self, Directory, stamp_at};
 use super::name;
 use super::snapshot::{RingPlace, View, place};
+use super::spare;
 use crate::balance::chash::Ring;
 use crate::error::{Code, Error, Result};
-use crate::shm::arena::Marks;
+use crate::shm::arena::{Marks, Room};
 use crate::shm::{Change, Damaged, Memory, Stamp};
 
 /// A version that lacks nothing but its places in the region.
@@ -32,45 +33,83 @@ pub enum RingPlan {
 }
 
 impl Build {
+    /// Leaves out the rings that have to be built, if it may; whether there were any.
+    fn leave_out_new_rings(&mut self) -> bool {
+        let new = |ring: &&mut RingPlan| matches!(ring, RingPlan::Build(_));
+        !self.must && self.rings.iter_mut().filter(new).map(|ring| *ring = RingPlan::None).count() > 0
+    }
+
     /// The rings that go over from the old version.
-    fn kept(&self) -> [Option<RingPlace>; 2] {
+    pub(super) fn kept(&self) -> [Option<RingPlace>; 2] {
         self.rings.each_ref().map(|ring| if let RingPlan::Keep(place) = ring { Some(*place) } else { None })
     }
 }
 
 /// Puts a new version in the place of `old`, or makes the upstream called `name`.
-pub fn put<M: Memory>(change: &Change<'_, M>, name: &str, build: Build, old: Option<(u32, View)>) -> Result<()> {
+pub fn put<M: Memory>(change: &Change<'_, M>, name: &str, mut build: Build, old: Option<(u32, View)>) -> Result<()> {
     let directory = Directory::over(change.mem(), change.geometry());
     let record = match old {
         Some((record, _)) => record,
         None => directory.free_record()?.ok_or_else(|| too_many(change))?,
     };
-    let stamp = match directory.stamp(record)? {
+    change.begin()?;
+    loop {
+        let error = match write(change, Room::Home, &mut build, record)? {
+            Ok(next) => {
+                if old.is_none() {
+                    directory.link(record, name.as_bytes())?;
+                }
+                publish(change, record, next, &build, old.as_ref().map(|(_, view)| view))?;
+                return Ok(change.end()?);
+            }
+            Err(error) => error,
+        };
+        let full = error.code == Code::Full;
+        let done = match &old {
+            Some((_, old)) if full => spare::replace(change, record, &mut build, old)?,
+            _ => false,
+        };
+        // Once more without what is only a help.
+        if done || !full || !build.leave_out_new_rings() {
+            change.end()?;
+            return if done { Ok(()) } else { Err(error) };
+        }
+    }
+}
+
+/// Writes a version where nobody looks. An error inside says that there is no room for it, and that nothing is changed.
+pub(super) fn write<M: Memory>(
+    change: &Change<'_, M>,
+    room: Room,
+    build: &mut Build,
+    record: u32,
+) -> Result<Result<Stamp>, Damaged> {
+    let stamp = match Directory::over(change.mem(), change.geometry()).stamp(record)? {
         // Nobody is led anywhere by an empty place, so its generations may begin again: as after a deletion.
-        empty if old.is_none() && empty.next(0).is_none() => Stamp::default(),
+        empty if empty.block() == 0 && empty.next(0).is_none() => Stamp::default(),
         stamp => stamp,
     };
-    let generation = stamp.next(0).ok_or_else(used_up)?.generation();
+    let Some(next) = stamp.next(0) else { return Ok(Err(used_up())) };
+    let mut blocks = Blocks { change, room, taken: Vec::new() };
+    let written =
+        blocks.write(build, record, next.generation()).and_then(|block| stamp.next(block).ok_or_else(used_up));
+    if written.is_err() {
+        blocks.give_back()?;
+    }
+    Ok(written)
+}
+
+/// Publishes what was written, and frees what the old version has and the new one does not.
+pub(super) fn publish<M: Memory>(
+    change: &Change<'_, M>,
+    record: u32,
+    next: Stamp,
+    build: &Build,
+    old: Option<&View>,
+) -> Result<(), Damaged> {
+    Directory::over(change.mem(), change.geometry()).publish(record, next)?;
     let kept = build.kept();
-    change.begin()?;
-    let mut blocks = Blocks { change, taken: Vec::new() };
-    let written = blocks.write(build, record, generation).and_then(|block| stamp.next(block).ok_or_else(used_up));
-    let next = match written {
-        Ok(next) => next,
-        Err(error) => {
-            blocks.give_back()?;
-            change.end()?;
-            return Err(error);
-        }
-    };
-    if old.is_none() {
-        directory.link(record, name.as_bytes())?;
-    }
-    directory.publish(record, next)?;
-    if let Some((_, old)) = old {
-        free_blocks(change, &old, |ring| !kept.contains(&Some(*ring)))?;
-    }
-    Ok(change.end()?)
+    old.map_or(Ok(()), |old| free_blocks(change, old, |ring| !kept.contains(&Some(*ring))))
 }
 
 /// Ends the upstream in `record`, whose version is `old`.
@@ -89,12 +128,17 @@ pub fn remove<M: Memory>(change: &Change<'_, M>, record: u32, old: &View) -> Res
 pub fn repair<M: Memory>(change: &Change<'_, M>) -> Result<u64> {
     let (mem, geometry) = (change.mem(), change.geometry());
     change.begin()?;
-    let mut marks = Marks::new(geometry);
+    let (mut marks, mut in_spare) = (Marks::new(geometry), Vec::new());
     let lost = Directory::over(mem, geometry).rebuild(|record, hash, stamp| {
-        View::read(mem, geometry, stamp_at(geometry, record), stamp)
-            .is_ok_and(|view| view.record == record && mark_whole(&mut marks, &view, mem, hash))
+        let Ok(view) = View::read(mem, geometry, stamp_at(geometry, record), stamp) else { return false };
+        let whole = view.record == record && mark_whole(&mut marks, &view, mem, hash);
+        if whole && spare::holds_part_of(geometry, &view) {
+            in_spare.push(view);
+        }
+        whole
     })?;
     change.rebuild(&marks)?;
+    in_spare.iter().try_for_each(|view| spare::clear_of(change, view))?;
     change.end()?;
     Ok(lost)
 }
@@ -149,27 +193,24 @@ fn free_blocks<M: Memory>(
 /// The blocks of a version that is being written: all of them are given back if one cannot be had.
 struct Blocks<'a, M> {
     change: &'a Change<'a, M>,
+    room: Room,
     taken: Vec<(u32, usize)>,
 }
 
 impl<M: Memory> Blocks<'_, M> {
     fn take(&mut self, image: &[u64]) -> Result<u32> {
-        let block = self.change.allocate(image)?;
+        let block = self.change.allocate_in(self.room, image)?;
         self.taken.push((block, image.len()));
         Ok(block)
     }
 
-    fn write(&mut self, mut build: Build, record: u32, generation: u64) -> Result<u32> {
+    fn write(&mut self, build: &mut Build, record: u32, generation: u64) -> Result<u32> {
         let mut places = [RingPlace::default(); 2];
         for (place, plan) in places.iter_mut().zip(&build.rings) {
             *place = match plan {
                 RingPlan::None => RingPlace::default(),
                 RingPlan::Keep(kept) => *kept,
-                RingPlan::Build(ring) => match self.take(&ring.words) {
-                    Ok(block) => RingPlace { block, shape: ring.shape },
-                    Err(error) if error.code == Code::Full && !build.must => RingPlace::default(),
-                    Err(error) => return Err(error),
-                },
+                RingPlan::Build(ring) => RingPlace { block: self.take(&ring.words)?, shape: ring.shape },
             };
         }
         place(&mut build.image, record, generation, places);
@@ -185,7 +226,9 @@ fn too_many<M: Memory>(change: &Change<'_, M>) -> Error {
     let most = change.geometry().records;
     Error::new(
         Code::Full,
-        format!("the region is full: it has room for {most} upstreams: set a larger shm_size and restart nginx"),
+        format!(
+            "the region is full: it has room for {most} upstreams: delete some, or set a larger shm_size and restart nginx"
+        ),
     )
 }
 

@@ -5,6 +5,7 @@
 //! - [`directory`]: from a name to its record
 //! - [`store`]: reading all of it, and one change
 //! - [`commit`]: how a change is written and published; repair
+//! - [`spare`]: how that goes on where there is no room
 //! - [`ops`]: what an operator can do
 //! - [`open`]: from a path to a table, and from one region to another
 
@@ -16,6 +17,7 @@ pub mod open;
 pub mod ops;
 pub mod peer;
 pub mod snapshot;
+pub mod spare;
 pub mod store;
 pub mod upstream;
 

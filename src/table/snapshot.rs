@@ -230,16 +230,18 @@ pub fn encode(upstream: &Upstream, flags: Flags) -> Vec<u64> {
     words
 }
 
-/// Writes into a fresh image where it will be reached from, by a stamp of which generation, and where its rings are.
+/// Writes into an image where it will be reached from, by a stamp of which generation, and where its rings are.
 pub fn place(image: &mut [u64], record: u32, generation: u64, rings: [RingPlace; 2]) {
-    image[1] |= u64::from(record);
+    image[1] = joined(record as usize, halves(image[1]).1 as usize);
+    let [primary, backup] = rings.map(|ring| u64::from(ring.shape.bits));
+    image[6] = image[6] & !0xffff | primary | backup << 8;
     for (group, ring) in rings.iter().enumerate() {
         image[4 + group] = joined(ring.block as usize, ring.shape.points as usize);
-        image[6] |= u64::from(ring.shape.bits) << (8 * group);
     }
     let (header, rest) = image.split_at_mut(HEADER);
     let name = name_len(header[1]).div_ceil(WORD);
-    header[SEALS] |= u64::from(seal_of_head(header, &rest[..name], generation));
+    let seal = seal_of_head(header, &rest[..name], generation);
+    header[SEALS] = joined(seal as usize, halves(header[SEALS]).1 as usize);
 }
 
 /// The low half of the word with the checksums.

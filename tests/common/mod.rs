@@ -127,13 +127,17 @@ pub fn used<R: std::borrow::Borrow<Region>>(table: &Table<R>) -> u64 {
     table.region().mem().load(state::USED).expect("inside")
 }
 
-/// Asserts that a repair would find just what the region says is in use: nothing leaked, nothing is used twice.
+/// Asserts that a repair would find just what the region says is in use: nothing leaked, nothing is used twice. And that
+/// the spare is free.
 pub fn assert_no_leak<R: std::borrow::Borrow<Region>>(table: &Table<R>) {
     let counted = |word| table.region().mem().load(word).expect("inside");
+    let geometry = table.region().geometry();
+    let taken = |granule: &usize| counted(geometry.granule_bits_at + granule / 64) >> (granule % 64) & 1 == 1;
     let writer = table.writer(SOON).expect("free");
     let before = (counted(state::USED), counted(state::RECORDS), names(table));
     table.repair(&writer).expect("repairable");
     assert_eq!((counted(state::USED), counted(state::RECORDS), names(table)), before, "after a repair");
+    assert_eq!((geometry.heap_at..geometry.spare_end()).find(taken), None, "in the spare");
 }
 
 /// Waits until `done`, at most ten seconds.
@@ -186,6 +190,22 @@ pub fn mount_for_this_thread(path: &Path, size: &str) -> std::io::Result<()> {
 pub fn fill(path: &Path) {
     let file = std::fs::OpenOptions::new().append(true).create(true).open(path).expect("open");
     while (&file as &dyn FileExt).write_at(&[0; 4096], file.metadata().expect("stat").len()).is_ok() {}
+}
+
+/// Locks bytes of a lock file as so many processes would.
+pub fn lock_bytes(path: &Path, first: u32, count: u32) {
+    let file = std::fs::OpenOptions::new().read(true).write(true).open(path).expect("open");
+    let lock = libc::flock {
+        l_type: libc::F_WRLCK as i16,
+        l_whence: libc::SEEK_SET as i16,
+        l_start: first.into(),
+        l_len: count.into(),
+        l_pid: 0,
+    };
+    // SAFETY: an open descriptor and an initialised struct.
+    assert_eq!(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLK, &lock) }, 0);
+    // Closing it would free the bytes.
+    std::mem::forget(file);
 }
 
 /// A sequence of numbers that a seed decides.

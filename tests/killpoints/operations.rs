@@ -4,8 +4,8 @@ use crate::WAIT;
 use dyups::balance::Method;
 use dyups::balance::pick::{Ask, Handle, Picked};
 use dyups::config::peer::PeerPatch;
-use dyups::shm::Memory;
 use dyups::shm::layout::state;
+use dyups::shm::{GRANULE, Memory};
 use dyups::table::directory::{self, Directory, stamp_at};
 use dyups::table::ops::Absent;
 use dyups::table::snapshot::{Flags, encode};
@@ -82,14 +82,33 @@ fn from_file(table: &Table, subject: &Upstream) {
 
 /// Leaves room for the subject's ring, and one granule: too little for its peers.
 fn nearly_full(table: &Table, subject: &Upstream) {
-    let filler = |peers: usize| Upstream {
+    let room = ring_granules(table, subject) + 1;
+    fill_but(table, room);
+}
+
+/// The subject, and no room for another version of it.
+fn made_and_full(table: &Table, subject: &Upstream) {
+    made(table, subject);
+    fill_but(table, 0);
+}
+
+/// Leaves `room` granules, or one more: by a ring, which is quickly read, and by peers, which fit exactly.
+fn fill_but(table: &Table, room: u64) {
+    let free = || table.region().geometry().heap_bytes() / GRANULE as u64 - used(table) - room;
+    let ring = |weight| Upstream {
+        name: "filler-ring".into(),
+        method: Some(Method::Chash),
+        peers: vec![PeerPatch { weight: Some(weight), ..patch(0) }.into_peer()],
+        ..Upstream::default()
+    };
+    // A unit of weight takes less than 13 granules.
+    table.set_upstream(&ring((free() - 13) as u16 / 13), WAIT).expect("set");
+    let peers = |peers: usize| Upstream {
         name: "filler".into(),
         peers: (0..peers).map(|i| patch(i).into_peer()).collect(),
         ..Upstream::default()
     };
-    let geometry = table.region().geometry();
-    let room = (geometry.granules - geometry.heap_at) as u64 - used(table) - ring_granules(table, subject) - 1;
-    let most = (0..5000).rev().map(filler).find(|filler| granules(filler) <= room).expect("one fits");
+    let most = (0..400).rev().map(peers).find(|filler| granules(filler) <= free()).expect("one fits");
     table.set_upstream(&most, WAIT).expect("set");
 }
 
@@ -131,7 +150,7 @@ fn spoiled(table: &Table, subject: &Upstream) {
 }
 
 fn delete_filler(table: &Table) {
-    table.delete_upstream("filler", true, WAIT).expect("delete");
+    table.delete_upstream("filler-ring", true, WAIT).expect("delete");
 }
 
 fn pick(table: &Table, subject: &Upstream) {
@@ -248,6 +267,20 @@ pub const OPERATIONS: &[Operation] = &[
         },
         make_room: delete_filler,
         also_large: false,
+    },
+    Operation {
+        name: "delete a peer where all is full",
+        calls: "delete_peer",
+        prepare: made_and_full,
+        run: |table, subject| {
+            let deleted = table.delete_peer(&subject.name, &patch(subject.peers.len() / 2).address, WAIT);
+            // The ring of the largest does not fit into the spare.
+            let too_large = subject.peers.len() == 20 && subject.method == Some(Method::Chash);
+            assert_eq!(deleted.is_ok(), !subject.peers.is_empty() && !too_large, "{deleted:?}");
+        },
+        make_room: delete_filler,
+        also_large: false,
+        ..PLAIN
     },
     Operation {
         name: "look it over at the start",
