@@ -19,20 +19,21 @@ use common::*;
 use dyups::error::Code;
 use dyups::shm::Memory;
 use dyups::shm::layout::state;
+use dyups::table::Upstream;
 use dyups::table::store::Table;
 use process::{Process, Spans};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
-use world::{CELLS, SEATS, SIZE, WORLD};
+use world::{CELLS, SEATS, WORLD};
 
 /// Plays its part for a test in another process; nothing when it runs as a test.
 #[test]
 fn helper_process() {
     let Some((role, args)) = role() else { return };
-    let [path, seat, seed] = args.as_slice() else { panic!("no role {role} with {args:?}") };
+    let [path, size, seat, seed] = args.as_slice() else { panic!("no role {role} with {args:?}") };
     let board = Board::open(&Path::new(path).with_extension("board"), SEATS, CELLS);
-    let (table, notes) = open(Path::new(path), SIZE).expect("the test made it");
+    let (table, notes) = open(Path::new(path), size.parse().expect("a number")).expect("the test made it");
     assert_eq!(notes, Vec::<String>::new());
     say("ready");
     Process::new(&table, &board, seat.parse().expect("a number"), seed.parse().expect("a number")).run();
@@ -61,8 +62,9 @@ impl Storm<'_> {
     }
 
     fn start(&mut self, seat: usize) -> Helper {
-        let seed = self.random.below(1 << 40).to_string();
-        let mut process = Helper::start("storm", &[&self.path.display().to_string(), &seat.to_string(), &seed]);
+        let path = self.path.display().to_string();
+        let [size, seat, seed] = [self.table.region().geometry().size, seat as u64, self.random.below(1 << 40)];
+        let mut process = Helper::start("storm", &[&path, &size.to_string(), &seat.to_string(), &seed.to_string()]);
         assert_eq!(process.answer().as_deref(), Some("ready"));
         process
     }
@@ -137,7 +139,7 @@ impl Storm<'_> {
         peer.map_or(0, |peer| WORLD.content(upstream, peer))
     }
 
-    fn read(&self, upstream: usize) -> Option<dyups::table::Upstream> {
+    fn read(&self, upstream: usize) -> Option<Upstream> {
         loop {
             match self.table.upstream(&WORLD.names[upstream]) {
                 Ok(stored) => return Some(stored.upstream),
@@ -156,7 +158,8 @@ impl Storm<'_> {
                 None => assert!(!WORLD.is_shared(upstream) && spans.may_be_empty(), "{upstream} is gone: {spans:?}"),
             }
         }
-        assert!(names(self.table).iter().all(|name| WORLD.names.contains(name)), "{:?}", names(self.table));
+        let known = |name: &String| WORLD.names.contains(name) || name == FILLER;
+        assert!(names(self.table).iter().all(known), "{:?}", names(self.table));
         assert_no_leak(self.table);
     }
 
@@ -182,35 +185,61 @@ impl Storm<'_> {
     }
 }
 
-#[test]
-fn in_a_storm_of_kills_nobody_finds_what_was_not_there_and_nothing_acknowledged_is_lost() {
-    let (table, scratch) = table(SIZE);
+/// A storm in a region of `size`, all but `left` bytes of which are taken. How many changes were refused, and
+/// how many repaired.
+fn storm(what: &str, kills: u64, size: u64, left: Option<u64>) -> (u64, u64) {
+    let (table, scratch) = table(size);
     for upstream in (0..WORLD.names.len()).filter(|&upstream| WORLD.is_shared(upstream)) {
         table.set_upstream(&WORLD.empty(upstream), SOON).expect("room");
+    }
+    if let Some(left) = left {
+        table.set_upstream(&filler(table.region().geometry().heap_bytes() - left), SOON).expect("room");
     }
     let path = scratch.file("region");
     let begun = Instant::now();
     let mut storm = Storm::begin(&table, &path);
-    storm.rage(storm_kills());
+    storm.rage(kills);
     storm.end();
     storm.assert_table();
-    let [finds, absent, changing, changes] =
-        [Count::Finds, Count::Absent, Count::Changing, Count::Changes].map(|count| storm.board.sum(count));
+    let [finds, absent, changing, changes, refused] =
+        [Count::Finds, Count::Absent, Count::Changing, Count::Changes, Count::Refused]
+            .map(|count| storm.board.sum(count));
     let repairs = table.region().mem().load(state::REPAIRS).expect("inside");
     tell(format_args!(
-        "storm: {} kills of {SEATS} processes, {changes} changes acknowledged, {} done and not yet acknowledged, {finds} \
-         finds ({absent} of nothing, {changing} times changing), {repairs} repairs, others changed the table again after \
-         at most {:?}: {:?}",
+        "{what}: {} kills of {SEATS} processes, {changes} changes acknowledged, {} done and not yet acknowledged, {refused} \
+         refused, {finds} finds ({absent} of nothing, {changing} times changing), {repairs} repairs, others changed the \
+         table again after at most {:?}: {:?}",
         storm.killed,
         storm.in_flight,
         storm.slowest,
         begun.elapsed()
     ));
-    assert!(changes > storm.killed && finds > changes && repairs > 0 && absent > 0);
+    assert!(changes > storm.killed && finds > changes && absent > 0);
     assert!(changing <= finds / 1000, "{changing} of {finds}");
     for name in names(&table) {
         table.delete_upstream(&name, true, SOON).expect("there");
     }
     assert_eq!((used(&table), table.region().mem().load(state::RECORDS)), (0, Ok(0)), "nothing is left");
     assert_no_leak(&table);
+    (refused, repairs)
+}
+
+const FILLER: &str = "filler";
+
+/// An upstream that takes some `bytes`.
+fn filler(bytes: u64) -> Upstream {
+    let peers = (0..bytes / 66).map(|i| peer(&format!("10.{}.{}.{}:81", i >> 16, i >> 8 & 255, i & 255), 1)).collect();
+    Upstream { name: FILLER.into(), peers, ..Upstream::default() }
+}
+
+#[test]
+fn in_a_storm_of_kills_nobody_finds_what_was_not_there_and_nothing_acknowledged_is_lost() {
+    let (refused, repairs) = storm("storm", storm_kills(), 8 << 20, None);
+    assert!(refused == 0 && repairs > 0, "{refused} refused, {repairs} repairs");
+}
+
+#[test]
+fn in_a_storm_without_room_what_grows_is_refused_and_deleting_is_not() {
+    let (refused, _) = storm("storm in a full region", storm_kills() / 4, 4 << 20, Some(300_000));
+    assert!(refused > 0);
 }

@@ -56,6 +56,7 @@ pub enum Count {
     Absent,
     Changing,
     Changes,
+    Refused,
 }
 
 /// Words of a process: a cache line.

@@ -116,7 +116,9 @@ impl<'a> Process<'a> {
         if self.any(20) == 0 {
             let upstream = self.any(SHARED);
             return match self.table.build_ring(&WORLD.names[upstream], SOON) {
-                Err(error) if error.code != Code::Changing => self.board.wrong(&error.to_string()),
+                Err(error) if ![Code::Changing, Code::Full].contains(&error.code) => {
+                    self.board.wrong(&error.to_string())
+                }
                 _ => {}
             };
         }
@@ -137,8 +139,11 @@ impl<'a> Process<'a> {
                 self.board.settle(cell, new);
                 self.board.add(self.seat, Count::Changes);
             }
-            // Nothing was changed.
-            Err(error) if error.code == Code::Changing => self.board.settle(cell, old),
+            // Nothing was changed. Deleting needs no room.
+            Err(error) if error.code == Code::Changing || error.code == Code::Full && new != 0 => {
+                self.board.settle(cell, old);
+                self.board.add(self.seat, Count::Refused);
+            }
             Err(error) => self.board.wrong(&format!("thing {cell} from {old} to {new}: {error}")),
         }
     }

@@ -22,9 +22,6 @@ const WHOLE: usize = 20;
 const FIRST_WHOLE: usize = SHARED * PEERS;
 /// Things.
 pub const CELLS: usize = FIRST_WHOLE + WHOLE;
-/// Size of the region.
-pub const SIZE: u64 = 8 << 20;
-
 /// What a text in the table says about where it belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
