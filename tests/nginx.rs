@@ -37,6 +37,8 @@ mod test_demo;
 mod test_docs;
 #[path = "nginx/test_environment.rs"]
 mod test_environment;
+#[path = "nginx/test_full.rs"]
+mod test_full;
 #[path = "nginx/test_lua.rs"]
 mod test_lua;
 #[path = "nginx/test_order.rs"]

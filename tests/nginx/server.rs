@@ -30,6 +30,8 @@ pub struct Conf {
     pub http: String,
     /// User of the workers, when the master is root.
     pub user: &'static str,
+    /// The size of a /dev/shm that this nginx alone sees.
+    pub dev_shm: Option<&'static str>,
 }
 
 impl Conf {
@@ -47,6 +49,7 @@ impl Conf {
             locations: String::new(),
             http: String::new(),
             user: if is_root() { worker_user().0 } else { "" },
+            dev_shm: None,
         }
     }
 
@@ -96,6 +99,7 @@ impl Conf {
 /// A running nginx.
 pub struct Nginx {
     prefix: PathBuf,
+    dev_shm: Option<&'static str>,
     child: Child,
     workers: usize,
     pub traffic: SocketAddr,
@@ -105,15 +109,26 @@ pub struct Nginx {
 impl Nginx {
     /// dyups's proxy in `place`.
     pub fn start(place: &Place, conf: &Conf) -> Nginx {
-        let (traffic, admin) = (place::free_address(), place::free_address());
-        Nginx::with_text(&place.path("proxy"), &conf.text(traffic, admin), conf.workers, traffic, admin)
+        let (prefix, addresses) = (place.path("proxy"), [place::free_address(), place::free_address()]);
+        Nginx::launch(&prefix, &conf.text(addresses[0], addresses[1]), conf.workers, addresses, conf.dev_shm)
     }
 
     /// Any nginx that answers at `admin`.
     pub fn with_text(prefix: &Path, text: &str, workers: usize, traffic: SocketAddr, admin: SocketAddr) -> Nginx {
+        Nginx::launch(prefix, text, workers, [traffic, admin], None)
+    }
+
+    fn launch(
+        prefix: &Path,
+        text: &str,
+        workers: usize,
+        [traffic, admin]: [SocketAddr; 2],
+        dev_shm: Option<&'static str>,
+    ) -> Nginx {
         fs::create_dir_all(prefix).expect("mkdir");
         fs::write(prefix.join("nginx.conf"), text).expect("write");
-        let mut nginx = Nginx { prefix: prefix.to_owned(), child: spawn(prefix), workers, traffic, admin };
+        let child = spawn(prefix, dev_shm);
+        let mut nginx = Nginx { prefix: prefix.to_owned(), dev_shm, child, workers, traffic, admin };
         nginx.wait_until_up();
         nginx
     }
@@ -176,7 +191,7 @@ impl Nginx {
 
     /// Starts it again after it was killed.
     pub fn start_again(&mut self) {
-        self.child = spawn(&self.prefix);
+        self.child = spawn(&self.prefix, self.dev_shm);
         self.wait_until_up();
     }
 
@@ -260,9 +275,19 @@ fn status(answer: &Response) -> serde_json::Value {
     serde_json::from_str(&answer.body).expect("JSON")
 }
 
-fn spawn(prefix: &Path) -> Child {
+/// nginx, perhaps where it sees another /dev/shm. The pid is its own, as everything before it is replaced by exec.
+fn command(dev_shm: Option<&'static str>) -> Command {
+    let nginx = &place::nginx().0;
+    let Some(size) = dev_shm else { return Command::new(nginx) };
+    let script = format!("mount -t tmpfs -o size={size} tmpfs /dev/shm && exec \"$0\" \"$@\"");
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", &script]).arg(nginx);
+    command
+}
+
+fn spawn(prefix: &Path, dev_shm: Option<&'static str>) -> Child {
     let log = fs::File::options().create(true).append(true).open(prefix.join("stderr.log")).expect("a log");
-    let mut command = Command::new(&place::nginx().0);
+    let mut command = command(dev_shm);
     command.arg("-p").arg(prefix).arg("-c").arg(prefix.join("nginx.conf"));
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).process_group(0);
     // SAFETY: between fork and exec, prctl alone, which is async-signal-safe.

@@ -1,0 +1,156 @@
+//! No room: in a container's /dev/shm, in a small region at a reload. Requests are served all the
+//! same, and when there is room again changes are made again.
+
+use super::backends::Backends;
+use super::load::{Connections, Load};
+use super::place::Place;
+use super::server::{Conf, Nginx};
+use super::system::signal;
+use std::net::TcpListener;
+
+const LARGE: usize = 10;
+const PEERS: usize = 10_000;
+
+/// A backend that has 100,000 addresses and more: all of 127.0.0.0/8, on one port.
+fn everywhere(place: &Place) -> (Backends, u16) {
+    let port = TcpListener::bind("0.0.0.0:0").and_then(|listener| listener.local_addr()).expect("a free port").port();
+    (Backends::at(place, vec![format!("0.0.0.0:{port}")]), port)
+}
+
+/// A peer of a large upstream. No two of them are the same.
+fn address(upstream: usize, peer: usize) -> String {
+    let number = upstream * PEERS + peer;
+    format!("127.{}.{}.{}", 100 + (number >> 16), number >> 8 & 255, number & 255)
+}
+
+fn servers(upstream: usize, count: usize, port: u16) -> String {
+    (0..count).map(|peer| format!("server {}:{port};", address(upstream, peer))).collect()
+}
+
+/// Sets an upstream with a ring: 800 bytes for each unit of the weight of 100 peers. What was said.
+fn add_ring(nginx: &Nginx, number: usize, weight: u32, port: u16) -> String {
+    nginx.eval(&format!(
+        r#"local peers = {{}}
+           for i = 1, 100 do peers[i] = {{ host = "127.3.0." .. i, port = {port}, weight = {weight} }} end
+           return require("dyups").set_upstream("ring{number}", {{ method = "chash", peers = peers }})"#
+    ))
+}
+
+/// Adds ever smaller things until not even the smallest fits; how many rings there are, and what was said to the last one.
+fn fill(nginx: &Nginx, port: u16) -> (usize, String) {
+    let mut rings = 0;
+    for weight in [100, 30, 10, 3, 1] {
+        while add_ring(nginx, rings, weight, port) == "true" {
+            rings += 1;
+        }
+    }
+    for small in 0.. {
+        let answer = nginx.admin("POST", &format!("/upstream/small{small}"), "server 127.0.0.1:1;");
+        if answer.status != 200 {
+            assert_eq!((answer.status, answer.body.as_str()), (500, "add server failed"));
+            return (rings, answer.header("x-dyups-error").expect("why").to_owned());
+        }
+    }
+    unreachable!("it ends")
+}
+
+fn can_mount() -> bool {
+    let mounted = std::process::Command::new("unshare").args(["--mount", "true"]).status();
+    mounted.is_ok_and(|status| status.success())
+}
+
+#[test]
+fn with_64_mb_of_shared_memory_100_000_peers_are_served_when_there_is_no_room_for_more() {
+    if !can_mount() {
+        eprintln!("SKIPPED: only root can mount a tmpfs");
+        return;
+    }
+    let place = Place::new("full");
+    let (backends, port) = everywhere(&place);
+    // The file of the region is in the /dev/shm of this nginx, and of no one else.
+    let mut conf = Conf { dev_shm: Some("64m"), shm_path: "/dev/shm/region".into(), ..Conf::new(&place, 2) };
+    conf.setup += "shm_size = \"128m\", ";
+    let nginx = Nginx::start(&place, &conf);
+    for upstream in 0..LARGE {
+        nginx.post(&format!("large{upstream}"), &servers(upstream, PEERS, port));
+    }
+    let load = Load::start(nginx.traffic, 2, |worker| {
+        let upstream = worker.seen.total() as usize % LARGE;
+        worker.get(&format!("large{upstream}"), [Connections::Fresh, Connections::Kept][worker.number]);
+    });
+    let (rings, why) = fill(&nginx, port);
+    let message = "the file system of /dev/shm/region is full: make room there, or delete upstreams";
+    assert!(rings > 5 && why == message, "{rings} rings, then: {why}");
+    load.wait_for_more(200);
+
+    // What grows is refused, and nothing is changed.
+    let before = nginx.admin("GET", "/upstream/large0", "").body;
+    let add = format!("return require('dyups').add_peer('large0', {{ host = '127.9.9.9', port = {port} }})");
+    assert_eq!(nginx.eval(&add), format!("nil {message}"));
+    assert_eq!(nginx.admin("GET", "/upstream/large0", "").body, before);
+
+    // What does not is done, and seen by each worker, also by new ones.
+    let peer = |upstream, peer, more: &str| {
+        format!("'large{upstream}', {{ host = '{}', port = {port}, {more} }}", address(upstream, peer))
+    };
+    nginx.change(&format!("delete_peer({})", peer(1, 7, "")));
+    nginx.change(&format!("set_peer({})", peer(2, 7, "status = 'down'")));
+    nginx.post("large3", &servers(3, PEERS - 1, port));
+    nginx.reload();
+    nginx.kill_workers(&nginx.worker_pids()[..1]);
+    load.wait_for_more(200);
+    for status in nginx.status_of_each_worker() {
+        let peers =
+            |upstream: usize| status["upstreams"][format!("large{upstream}")]["peers"].as_array().expect("peers");
+        assert_eq!([0, 1, 2, 3].map(|upstream| peers(upstream).len()), [PEERS, PEERS - 1, PEERS, PEERS - 1]);
+        assert_eq!(peers(2)[7]["status"], "down");
+    }
+
+    // With room again, all is done.
+    assert_eq!(nginx.admin("DELETE", "/upstream/ring0", "").status, 200);
+    assert_eq!(nginx.eval(&add), "true");
+    nginx.post("new", &servers(0, 100, port));
+    assert_eq!(nginx.get("new", "/").body, backends.names[0]);
+    assert_eq!(add_ring(&nginx, 0, 50, port), "true");
+    load.wait_for_more(200);
+    load.stop().assert_all_good();
+    nginx.assert_calm();
+}
+
+#[test]
+fn a_reload_that_finds_no_room_leaves_the_old_configuration_at_work() {
+    let place = Place::new("full-reload");
+    let (_backends, port) = everywhere(&place);
+    let json = |peers: usize| {
+        let peers: Vec<String> =
+            (0..peers).map(|peer| format!(r#"{{"host": "{}", "port": {port}}}"#, address(0, peer))).collect();
+        format!(r#"{{"upstreams": {{"filed": {{"peers": [{}]}}}}}}"#, peers.join(","))
+    };
+    let file = place.write("upstreams.json", &json(10));
+    let mut conf = Conf::new(&place, 2).files(&[&file]);
+    conf.setup += "shm_size = \"1m\", ";
+    let nginx = Nginx::start(&place, &conf);
+    let (_, why) = fill(&nginx, port);
+    assert!(
+        why.starts_with("the region is full: ") && why.contains("delete upstreams, or set a larger shm_size"),
+        "{why}"
+    );
+    let load = Load::start(nginx.traffic, 2, |worker| drop(worker.get("filed", Connections::Fresh)));
+    nginx.reload();
+
+    place.write("upstreams.json", &json(1000));
+    let pids = nginx.worker_pids();
+    assert!(signal(nginx.master() as i32, libc::SIGHUP));
+    nginx.wait_for_log("upstream filed: the region is full: ");
+    load.wait_for_more(100);
+    assert!(nginx.worker_pids().iter().all(|pid| pids.contains(pid)), "the old workers go on");
+    let peers = || nginx.status()["upstreams"]["filed"]["peers"].as_array().expect("peers").len();
+    assert_eq!(peers(), 10);
+
+    for name in nginx.admin("GET", "/list", "").body.lines().filter(|name| name.starts_with("ring")) {
+        assert_eq!(nginx.admin("DELETE", &format!("/upstream/{name}"), "").status, 200);
+    }
+    nginx.reload();
+    assert_eq!(peers(), 1000);
+    load.stop().assert_all_good();
+}
