@@ -35,6 +35,7 @@ if not C then
 end
 
 local NOT_FOUND = tonumber(ffi.cast("int", C.DYUPS_NOT_FOUND))
+local FULL = tonumber(ffi.cast("int", C.DYUPS_FULL))
 
 local has_cjson, cjson = pcall(require, "cjson.safe")
 local new_tab = require "table.new"
@@ -119,17 +120,41 @@ local function look_after_the_file(premature)
 end
 
 
+-- Where all slots are taken, old workers that shut down leave theirs sooner or later. This one serves meanwhile.
+local SECONDS_BETWEEN_CLAIMS = 1
+local waits = false
+
+local function start_again(premature)
+    waits = false
+    if not premature and _M.start() then
+        ngx.log(ngx.WARN, "dyups: this worker has a slot by now")
+    end
+end
+
+local function start_later()
+    if ngx and not waits then
+        waits = ngx.timer.at(SECONDS_BETWEEN_CLAIMS, start_again) and true or false
+    end
+end
+
+
 -- start() -> true | nil, message
 --
--- Claims this worker's slot in the region and starts its timers. Call it in init_worker_by_lua; again is harmless.
+-- Claims this worker's slot in the region and starts its timers. Call it in init_worker_by_lua; again is harmless. A
+-- worker that finds all slots taken serves nevertheless, and claims the next one that is free.
 --
 --     assert(dyups.start())
 function _M.start()
     if ngx and ngx.get_phase() == "init" then
         return nil, "start: called in init_by_lua: allowed: init_worker_by_lua, and later"
     end
-    if C.dyups_start() < 0 then
-        return failure()
+    local code = C.dyups_start()
+    if code < 0 then
+        local _, err = failure()
+        if code == FULL then
+            start_later()
+        end
+        return nil, err
     end
     if not started and ngx and ngx.worker.id() == 0 then
         local ok, err = ngx.timer.every(SECONDS_BETWEEN_LOOKS, look_after_the_file)

@@ -13,6 +13,8 @@ mod backends;
 mod changers;
 #[path = "nginx/client.rs"]
 mod client;
+#[path = "nginx/holder.rs"]
+mod holder;
 #[path = "nginx/load.rs"]
 mod load;
 #[path = "nginx/place.rs"]

@@ -1,54 +1,20 @@
 //! A writer that stands still, lock in hand, stalls nobody.
 
 use super::backends::Backends;
+use super::holder::Holder;
 use super::load::{Connections, Load};
 use super::place::Place;
 use super::server::{Conf, Nginx};
 use super::system::signal;
 use dyups::shm::lock::WRITER;
-use std::ffi::CString;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 /// A stopped process that holds the writer lock of a region.
-struct Stopped(Child);
-
-impl Stopped {
-    fn holding(lock_file: &Path) -> Stopped {
-        let path = CString::new(lock_file.as_os_str().as_bytes()).expect("no NUL");
-        let mut command = Command::new("sleep");
-        command.arg("600");
-        // SAFETY: between fork and exec only open and fcntl, which are async-signal-safe; `path` and `lock` live long
-        // enough. The descriptor stays open over exec on purpose, and with it the lock.
-        unsafe {
-            command.pre_exec(move || {
-                let file = libc::open(path.as_ptr(), libc::O_RDWR);
-                let (l_type, l_start) = (libc::F_WRLCK as i16, WRITER.into());
-                let lock = libc::flock { l_type, l_whence: 0, l_start, l_len: 1, l_pid: 0 };
-                match file >= 0 && libc::fcntl(file, libc::F_SETLKW, &lock) == 0 {
-                    true => Ok(()),
-                    false => Err(std::io::Error::last_os_error()),
-                }
-            });
-        }
-        let stopped = Stopped(command.spawn().expect("sleep"));
-        assert!(signal(stopped.pid() as i32, libc::SIGSTOP));
-        stopped
-    }
-
-    fn pid(&self) -> u32 {
-        self.0.id()
-    }
-}
-
-impl Drop for Stopped {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+fn stopped_writer(lock_file: &Path) -> Holder {
+    let holder = Holder::start(lock_file, WRITER, 1);
+    assert!(signal(holder.pid() as i32, libc::SIGSTOP));
+    holder
 }
 
 #[test]
@@ -58,7 +24,7 @@ fn while_a_stopped_process_holds_the_writer_lock_changes_are_answered_409_and_al
     let nginx = Nginx::start(&place, &Conf::new(&place, 2));
     nginx.post("api", &backends.servers(&["", ""]));
     let before = nginx.admin("GET", "/detail", "").body;
-    let holder = Stopped::holding(&place.path("region.lock"));
+    let holder = stopped_writer(&place.path("region.lock"));
 
     let traffic = Load::start(nginx.traffic, 4, |worker| {
         let connections = if worker.number % 2 == 0 { Connections::Fresh } else { Connections::Kept };

@@ -1,11 +1,14 @@
-//! No room: in a container's /dev/shm, in a small region at a reload. Requests are served all the
+//! No room: in a container's /dev/shm, in a small region at a reload, among the worker slots. Requests are served all the
 //! same, and when there is room again changes are made again.
 
 use super::backends::Backends;
+use super::holder::Holder;
 use super::load::{Connections, Load};
 use super::place::Place;
 use super::server::{Conf, Nginx};
-use super::system::signal;
+use super::system::{signal, wait_for};
+use dyups::shm::layout::SLOTS;
+use dyups::shm::lock::FIRST_SLOT;
 use std::net::TcpListener;
 
 const LARGE: usize = 10;
@@ -152,5 +155,38 @@ fn a_reload_that_finds_no_room_leaves_the_old_configuration_at_work() {
     }
     nginx.reload();
     assert_eq!(peers(), 1000);
+    load.stop().assert_all_good();
+}
+
+#[test]
+fn a_worker_that_finds_all_slots_taken_serves_and_takes_the_next_that_is_free() {
+    let place = Place::new("full-slots");
+    let backends = Backends::start(&place, 2);
+    let nginx = Nginx::start(&place, &Conf::new(&place, 2));
+    nginx.post("api", &backends.servers(&["", ""]));
+    let load = Load::start(nginx.traffic, 2, |worker| {
+        worker.get("api", [Connections::Fresh, Connections::Kept][worker.number]);
+    });
+    let others = Holder::start(&place.path("region.lock"), FIRST_SLOT + 2, SLOTS as u32 - 2);
+    let holders = |nginx: &Nginx| -> Vec<u32> {
+        let status = nginx.status();
+        let pids = status["workers"].as_array().expect("workers").iter().map(|worker| worker["pid"].as_u64());
+        pids.map(|pid| pid.expect("one that is seen") as u32).collect()
+    };
+    assert_eq!(holders(&nginx).len(), SLOTS);
+
+    // The new workers come before the old ones go.
+    nginx.reload();
+    nginx.wait_for_log("all 512 worker slots are taken: old workers that still shut down hold theirs");
+    nginx.post("api", &backends.servers(&["weight=3", ""]));
+    load.wait_for_more(200);
+    wait_for("the new workers take the slots of the old ones", || {
+        let holders = holders(&nginx);
+        nginx.worker_pids().iter().all(|pid| holders.contains(pid))
+    });
+    assert_eq!(holders(&nginx).iter().filter(|&&pid| pid == others.pid()).count(), SLOTS - 2);
+    drop(others);
+    nginx.reload();
+    wait_for("nobody else has a slot", || holders(&nginx).len() == 2);
     load.stop().assert_all_good();
 }
