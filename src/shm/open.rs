@@ -52,6 +52,7 @@ impl Region {
 
 /// What lies where a region may be.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one at a time, and it is taken apart at once")]
 pub enum Found {
     /// No file.
     Nothing,
@@ -103,6 +104,7 @@ struct Opening<'a, C> {
 }
 
 /// The region of our own layout before it is opened.
+#[expect(clippy::large_enum_variant, reason = "there is one at a time, and it is taken apart at once")]
 enum Own {
     There(Region),
     /// It was there and could not be used. An older one beside it is older than what is lost.
