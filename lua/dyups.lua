@@ -79,8 +79,8 @@ end
 -- files. What an operator should know goes to the error log as a warning.
 --
 -- conf, all optional:
---   shm_path   text     where the region is: shm_path.vN, N for its layout, and shm_path.lock; default: in /dev/shm, named
---                       after nginx's prefix
+--   shm_path   text     where the region is: shm_path.vN, N for its layout, and shm_path.lock; default: in /dev/shm,
+--                       named after nginx's prefix
 --   shm_size   number (bytes) or text ("64m"), 256 KiB to 4 GiB; default 128 MiB, of which only what is used is taken
 --   files      text, or a list of texts: JSON, or nginx's own `upstream name { server ...; }`; relative to the prefix
 --   overwrite  boolean  the files win over what was changed at run time; default false
