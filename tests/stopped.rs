@@ -37,8 +37,8 @@ fn helper_process() {
 const SHORT: Duration = Duration::from_millis(20);
 /// How long one stands at a few of them, in milliseconds.
 const LONG: u64 = 10_000;
-/// What a call may take beyond the time that it may wait: machines sleep too.
-const SLACK: Duration = Duration::from_secs(2);
+/// What a call may take beyond the time that it may wait: machines sleep too. Who is held up takes twice as long.
+const SLACK: Duration = Duration::from_millis(LONG / 2);
 
 /// A region with one upstream, and a process that can be stopped in it.
 struct Scene {

@@ -107,7 +107,8 @@ fn three_of_four_workers_stopped_for_ten_seconds_hold_up_nobody_and_wake_to_the_
         over.store(true, Ordering::Relaxed);
         let (count, slowest) = load.join().expect("a client");
         println!("{done} changes of api, {count} requests beside three stopped workers, the slowest took {slowest:?}");
-        assert!(done > 5000 && count > 1000 && slowest < Duration::from_secs(2));
+        // Who is held up waits for all of the ten seconds; a machine that is busy with other things makes one wait too.
+        assert!(done > 5000 && count > 1000 && slowest < Duration::from_secs(5));
     });
     for (pid, after) in private() {
         assert!(after < before[&pid] + 4096, "worker {pid}: {after} KiB of its own after {} KiB", before[&pid]);
