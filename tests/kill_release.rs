@@ -57,8 +57,8 @@ fn after_any_instruction_of_any_call_others_find_the_old_table_or_the_new_one() 
     println!("{}", seen.expect("ptrace"));
 }
 
-/// Looks at calls, and then at the repairs of so many of the images that they left around their publish.
-fn look_at<'a>(operations: impl Iterator<Item = &'a Operation>, images: usize) -> io::Result<Seen> {
+/// Looks at calls, and then at so many of the repairs of what they left around their publish.
+fn look_at<'a>(operations: impl Iterator<Item = &'a Operation>, most: usize) -> io::Result<Seen> {
     let scratch = Scratch::new();
     let mut stepper = Stepper::new(&scratch);
     let mut left = Vec::new();
@@ -66,7 +66,7 @@ fn look_at<'a>(operations: impl Iterator<Item = &'a Operation>, images: usize) -
         let around = stepper.look_at(operation)?;
         left.extend(around.into_iter().filter(Image::is_writing).map(|image| (&operation.name, image)));
     }
-    for repair in left.iter().take(images).flat_map(|(name, image)| repairs(name, image)) {
+    for repair in left.iter().flat_map(|(name, image)| repairs(name, image)).take(most) {
         stepper.look_at(&repair)?;
     }
     Ok(stepper.seen)

@@ -48,7 +48,7 @@ fn births(scratch: &Scratch) -> Vec<Operation> {
     let larger = image_after(&dir, &none, &[setup_of(PATH, 2 * SMALL, ""), set]);
     let made = [setup_here("")];
     vec![
-        Operation::new("setup makes a region", &none, &[], setup_here("")).short(),
+        Operation::new("setup makes a region", &none, &[], setup_here("")),
         Operation::new("setup finds a region", &found, &[], setup_here("")),
         Operation::new("setup finds one of another size", &larger, &[], setup_here("")),
         Operation::new("setup finds a damaged one", &found.clone().damaged(), &[], setup_here("")),
@@ -184,12 +184,12 @@ fn files(scratch: &Scratch) -> Vec<Operation> {
     ]
 }
 
-/// What mends the region that `operation` left when it was killed at `image`: the next start, and the next change of a process
-/// that lives on.
+/// What mends the region that `operation` left when it was killed at `image`: the next change of a process that lives on, and
+/// the next start.
 pub fn repairs(operation: &str, image: &Image) -> [Operation; 2] {
     let change = format!("add_peer\tafterwards\t{ONE}");
     [
-        Operation::new(format!("{operation}: setup repairs"), image, &[], setup_here("")),
         Operation::new(format!("{operation}: a change repairs"), image, &[setup_here("")], change).after_crash(image),
+        Operation::new(format!("{operation}: setup repairs"), image, &[], setup_here("")),
     ]
 }
