@@ -11,7 +11,7 @@ lib := $(target)/release/libdyups-$(VERSION).so
 # Tests of the code itself need no link-time optimisation; those of what ships load what `make build` made.
 quick := --profile quick --locked
 
-.PHONY: help build run test storm kill-release fuzz bench lint install header clean
+.PHONY: help build run test storm kill-release fuzz model bench lint install header clean
 .DEFAULT_GOAL := help
 
 help: ## list these targets
@@ -50,6 +50,10 @@ kill-release: ## step through all changes of the library that ships, and recover
 fuzz: ## fuzz a region that another process spoils, for FUZZ_SECONDS (600)
 	@tools/deps build fuzz
 	@exec tools/fuzz
+
+model: ## explore the protocol under loom: every order of a few processes, within bounds
+	@tools/deps build
+	$(CARGO) test --release --locked --manifest-path models/Cargo.toml --target-dir $(target)/models -- --nocapture
 
 bench: ## measure: needs a quiet machine
 	@tools/deps build bench

@@ -1,0 +1,234 @@
+//! The two kinds of memory that models run on: [`Words`], which loom watches, and a [`Sheet`], on which the table that a
+//! model begins with is written.
+
+use dyups::shm::layout::{Geometry, RECORD, SLOT, state};
+use dyups::shm::memory::Word;
+use dyups::shm::{Damaged, GRANULE_WORDS, Memory};
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A region in small: `records` (a power of two) upstreams, and a heap of so many granules.
+pub fn geometry(slots: u32, records: usize, heap: usize) -> Geometry {
+    let slots_at = state::REPAIRS + 1;
+    let buckets_at = slots_at + slots as usize * SLOT;
+    let record_bits_at = buckets_at + records;
+    let records_at = (record_bits_at + 1).next_multiple_of(GRANULE_WORDS);
+    let granule_bits_at = records_at + records * RECORD;
+    let heap_at = (granule_bits_at + 1).div_ceil(GRANULE_WORDS);
+    let granules = heap_at + heap;
+    assert!(records <= 64 && granules <= 64, "one word of bits each");
+    let size = (granules * dyups::shm::GRANULE) as u64;
+    Geometry {
+        size,
+        records,
+        slots,
+        slots_at,
+        buckets_at,
+        record_bits_at,
+        records_at,
+        granule_bits_at,
+        heap_at,
+        granules,
+    }
+}
+
+/// A word that loom watches.
+#[derive(Debug)]
+struct Watched {
+    atomic: loom::sync::atomic::AtomicU64,
+    /// What was stored last.
+    newest: AtomicU64,
+}
+
+/// The words that the processes of a model share.
+#[derive(Clone, Debug)]
+pub struct Shared(Arc<[Watched]>);
+
+impl Shared {
+    pub fn holding(image: &[u64]) -> Shared {
+        let watched = |&value| Watched { atomic: loom::sync::atomic::AtomicU64::new(value), newest: value.into() };
+        Shared(image.iter().map(watched).collect())
+    }
+
+    /// The mapping of a process that reads.
+    pub fn reader(&self) -> Words {
+        self.map(false, None)
+    }
+
+    /// The mapping of a process that holds the lock under which these words are written.
+    ///
+    /// Whatever it loads is the newest value, since the lock hands on what the writer before it has stored. So loom need not
+    /// see these loads, and must not: of the loads of a word it remembers the last one only, and would overlook that the
+    /// store which follows races with a load by somebody else.
+    pub fn writer(&self) -> Words {
+        self.map(true, None)
+    }
+
+    /// Has a writer do `work` and die when it has stored `stores` times, if it gets so far.
+    pub fn dying_writer(&self, stores: usize, work: impl FnOnce(&Words)) {
+        let mem = self.map(true, Some(Rc::new(Cell::new(stores))));
+        if let Err(cause) = catch_unwind(AssertUnwindSafe(|| work(&mem))) {
+            assert!(cause.is::<Death>(), "the writer panicked");
+        }
+    }
+
+    fn map(&self, newest: bool, stores_left: Option<Rc<Cell<usize>>>) -> Words {
+        let mapped = |index| Mapped { shared: self.clone(), index, newest, stores_left: stores_left.clone() };
+        Words((0..self.0.len()).map(mapped).collect())
+    }
+}
+
+/// What unwinds the stack of a process that dies.
+struct Death;
+
+/// A word as one process has it.
+#[derive(Debug)]
+pub struct Mapped {
+    shared: Shared,
+    index: usize,
+    /// Whether it loads the newest value, unseen by loom.
+    newest: bool,
+    /// The stores that the process lives to do.
+    stores_left: Option<Rc<Cell<usize>>>,
+}
+
+impl Mapped {
+    fn watched(&self) -> &Watched {
+        &self.shared.0[self.index]
+    }
+
+    fn storing(&self) {
+        if let Some(left) = &self.stores_left {
+            match left.get().checked_sub(1) {
+                Some(rest) => left.set(rest),
+                None => resume_unwind(Box::new(Death)),
+            }
+        }
+    }
+
+    /// Right after loom has seen the store: no other process runs in between.
+    fn stored(&self, value: u64) {
+        self.watched().newest.store(value, Ordering::Relaxed);
+    }
+}
+
+impl Word for Mapped {
+    fn get(&self, order: Ordering) -> u64 {
+        match self.newest {
+            true => self.watched().newest.load(Ordering::Relaxed),
+            false => self.watched().atomic.load(order),
+        }
+    }
+
+    fn put(&self, value: u64, order: Ordering) {
+        self.storing();
+        self.watched().atomic.store(value, order);
+        self.stored(value);
+    }
+
+    fn add(&self, value: u64, order: Ordering) -> u64 {
+        self.storing();
+        let old = self.watched().atomic.fetch_add(value, order);
+        self.stored(old.wrapping_add(value));
+        old
+    }
+
+    fn fence(order: Ordering) {
+        loom::sync::atomic::fence(order);
+    }
+}
+
+/// The memory of one process, watched by loom.
+#[derive(Debug)]
+pub struct Words(Vec<Mapped>);
+
+/// A word of a [`Sheet`].
+#[derive(Debug)]
+pub struct Private {
+    value: Cell<u64>,
+    stores: Rc<Cell<usize>>,
+}
+
+impl Word for Private {
+    fn get(&self, _: Ordering) -> u64 {
+        self.value.get()
+    }
+
+    fn put(&self, value: u64, _: Ordering) {
+        self.value.set(value);
+        self.stores.set(self.stores.get() + 1);
+    }
+
+    fn add(&self, value: u64, order: Ordering) -> u64 {
+        let old = self.value.get();
+        self.put(old.wrapping_add(value), order);
+        old
+    }
+
+    fn fence(_: Ordering) {}
+}
+
+/// Memory of one process, before there are others. It counts stores.
+#[derive(Debug)]
+pub struct Sheet {
+    words: Vec<Private>,
+    stores: Rc<Cell<usize>>,
+}
+
+impl Sheet {
+    pub fn holding(image: &[u64]) -> Sheet {
+        let stores = Rc::default();
+        let words =
+            image.iter().map(|&value| Private { value: Cell::new(value), stores: Rc::clone(&stores) }).collect();
+        Sheet { words, stores }
+    }
+
+    /// An empty region.
+    pub fn new(geometry: &Geometry) -> Sheet {
+        let mut image = vec![0; geometry.granules * GRANULE_WORDS];
+        image[state::LOWEST_FREE] = geometry.heap_at as u64;
+        Sheet::holding(&image)
+    }
+
+    /// What it says now.
+    pub fn image(&self) -> Vec<u64> {
+        self.words.iter().map(|word| word.value.get()).collect()
+    }
+
+    /// How often `work` stores.
+    pub fn stores(&self, work: impl FnOnce(&Sheet)) -> usize {
+        let before = self.stores.get();
+        work(self);
+        self.stores.get() - before
+    }
+}
+
+macro_rules! memory {
+    ($memory:ty, $word:ty, $words:tt) => {
+        impl Memory for $memory {
+            type Word = $word;
+
+            fn slice(&self, index: usize, len: usize) -> Result<&[$word], Damaged> {
+                index.checked_add(len).and_then(|end| self.$words.get(index..end)).ok_or(Damaged)
+            }
+
+            fn word(&self, index: usize) -> Result<&$word, Damaged> {
+                self.$words.get(index).ok_or(Damaged)
+            }
+
+            fn words(&self) -> usize {
+                self.$words.len()
+            }
+
+            fn reserve(&self, _: usize, _: usize) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+    };
+}
+
+memory!(Words, Mapped, 0);
+memory!(Sheet, Private, words);
