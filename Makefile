@@ -55,10 +55,10 @@ model: ## explore the protocol under loom: every order of a few processes, withi
 	@tools/deps build
 	$(CARGO) test --release --locked --manifest-path models/Cargo.toml --target-dir $(target)/models -- --nocapture
 
-bench: ## measure: needs a quiet machine
+bench: ## measure: needs a quiet machine; ONLY="find contended" for some of it
 	@tools/deps build bench
 	@$(MAKE) --no-print-directory build
-	@exec benches/run
+	$(CARGO) bench $(quick) --bench bench -- $(ONLY)
 
 lint: ## check format, lints, docs, and the rules about unsafe
 	@tools/deps build lint

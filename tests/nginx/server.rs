@@ -75,7 +75,8 @@ impl Conf {
         )
     }
 
-    fn text(&self, traffic: SocketAddr, admin: SocketAddr) -> String {
+    /// The whole configuration.
+    pub fn text(&self, traffic: SocketAddr, admin: SocketAddr) -> String {
         let mut main: String = place::nginx().1.iter().map(|module| format!("load_module {module};\n")).collect();
         if is_root() {
             main += &format!("user {};\n", self.user);

@@ -1,0 +1,92 @@
+//! `make bench`: what dyups costs, beside nginx's own way or another yardstick of the same run.
+//!
+//! Every figure is the median of runs that alternate with those of its yardstick, so that a slow moment of the machine
+//! meets both. What is measured runs in nginx's workers, through the Lua functions that a configuration calls; this program
+//! starts them, takes their figures in, and prints the table of the README.
+//!
+//!     make bench                          all of it, some minutes
+//!     make bench ONLY="find contended"    some sections
+//!     make bench PEERS=DIR                with lua-resty-balancer beside it (built: DIR/librestychash.so, DIR/lib)
+#![allow(unsafe_code)]
+
+#[allow(dead_code)]
+#[path = "../tests/nginx/client.rs"]
+mod client;
+#[allow(dead_code)]
+#[path = "../tests/nginx/load.rs"]
+mod load;
+#[allow(dead_code)]
+#[path = "../tests/nginx/place.rs"]
+mod place;
+#[allow(dead_code)]
+#[path = "../tests/nginx/server.rs"]
+mod server;
+#[allow(dead_code)]
+#[path = "../tests/shipped/mod.rs"]
+mod shipped;
+#[allow(dead_code)]
+#[path = "../tests/nginx/system.rs"]
+mod system;
+
+mod backend;
+mod changes;
+mod contended;
+mod cpu;
+mod find;
+mod machine;
+mod measure;
+mod memory;
+mod peers;
+mod plain;
+mod reload;
+mod requests;
+mod seed;
+mod table;
+mod visible;
+mod worker;
+
+use place::Place;
+use std::process::ExitCode;
+use table::Line;
+
+/// A section: its name, and what measures it.
+type Section = (&'static str, fn(&Place) -> Vec<Line>);
+
+const SECTIONS: [Section; 8] = [
+    ("find", find::measure),
+    ("contended", contended::measure),
+    ("requests", requests::measure),
+    ("changes", changes::measure),
+    ("seed", seed::measure),
+    ("memory", memory::measure),
+    ("visible", visible::measure),
+    ("reload", reload::measure),
+];
+
+fn main() -> ExitCode {
+    // cargo bench adds --bench.
+    let only: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
+    if let Some(unknown) = only.iter().find(|name| SECTIONS.iter().all(|(section, _)| section != name)) {
+        eprintln!("bench: {unknown}: allowed: {}", SECTIONS.map(|(section, _)| section).join(", "));
+        return ExitCode::FAILURE;
+    }
+    let place = Place::new("bench");
+    let mut quiet = vec![machine::quiet()];
+    let mut lines = Vec::new();
+    for (name, measure) in SECTIONS {
+        if only.is_empty() || only.iter().any(|section| section == name) {
+            eprintln!("bench: {name}");
+            lines.extend(measure(&place));
+            quiet.push(machine::quiet());
+        }
+    }
+    table::print(&lines);
+    machine::print(&quiet);
+    match lines.iter().filter(|line| line.is_missed()).count() {
+        0 => ExitCode::SUCCESS,
+        missed => {
+            println!("\n{missed} of the limits above: missed");
+            ExitCode::FAILURE
+        }
+    }
+}
