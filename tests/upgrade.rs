@@ -1,0 +1,265 @@
+//! From one layout to the next and back: two libraries, each in processes of its own, beside one lock file.
+
+#![allow(unsafe_code)]
+
+mod common;
+#[path = "upgrade/library.rs"]
+mod library;
+mod next;
+mod shipped;
+#[path = "upgrade/trace.rs"]
+mod trace;
+
+use common::*;
+use library::shell;
+use std::path::{Path, PathBuf};
+
+/// Does what a test in another process orders; nothing when it runs as a test.
+#[test]
+fn helper_process() {
+    match role() {
+        Some((role, args)) if role == "shell" => shell(&args),
+        Some((role, _)) => panic!("no role {role}"),
+        None => {}
+    }
+}
+
+/// A process with one of the two libraries.
+fn process(library: &Path) -> Helper {
+    let mut helper = Helper::start("shell", &[library.to_str().expect("UTF-8")]);
+    assert_eq!(helper.answer().as_deref(), Some("ready"));
+    helper
+}
+
+fn setup(scratch: &Scratch) -> String {
+    format!("setup {{\"shm_path\":\"{}\",\"shm_size\":\"1m\"}}", scratch.file("region").display())
+}
+
+/// A process with the old library and its region.
+fn old(scratch: &Scratch) -> Helper {
+    let mut old = process(&shipped::library());
+    assert_eq!(old.ok(&setup(scratch)), "");
+    old
+}
+
+/// A process with the new library and its region; what an operator would have read.
+fn new(scratch: &Scratch) -> (Helper, String) {
+    let mut new = process(next::library());
+    let notes = new.ok(&setup(scratch));
+    (new, notes)
+}
+
+fn file(scratch: &Scratch, layout: u32) -> PathBuf {
+    dyups::shm::region::file_of(&scratch.file("region"), layout)
+}
+
+fn taken_over(scratch: &Scratch) -> String {
+    let [old, new] = [next::LAYOUT - 1, next::LAYOUT].map(|layout| file(scratch, layout));
+    format!("{} has the table of {}, which stays for the way back", new.display(), old.display())
+}
+
+fn taken_over_again(scratch: &Scratch) -> String {
+    let [old, new] = [next::LAYOUT - 1, next::LAYOUT].map(|layout| file(scratch, layout));
+    format!("{} has the table of {} again, which was changed since", new.display(), old.display())
+}
+
+fn assert_superseded(helper: &mut Helper) {
+    let error = helper.refused("set api 10.9.9.9:80");
+    assert!(error.starts_with(&format!("-12 superseded by layout {} (held by ", next::LAYOUT)), "{error}");
+}
+
+#[test]
+fn the_table_goes_over_whole_and_the_old_one_stays() {
+    let scratch = Scratch::new();
+    let mut old = old(&scratch);
+    let peers = |count: usize, method: &str| {
+        let list: Vec<String> = (0..count)
+            .map(|i| {
+                let server = match i % 3 {
+                    0 => format!("10.0.{}.{}:80{}", i / 250, i % 250, i % 10),
+                    1 => format!("[2001:db8:aaaa:bbbb:cccc:dddd:1111:{i:x}]:8443"),
+                    _ => format!("unix:/run/a/path/that/is/longer/than/one/word/and/than/a/peer/{i}"),
+                };
+                format!(
+                    "{{\"server\":\"{server}\",\"weight\":{},\"status\":\"{}\",\"backup\":{},\"max_conns\":{i},\"max_fails\":7,\
+                     \"fail_timeout\":{},\"slow_start\":5}}",
+                    i % 7,
+                    ["up", "down", "drain"][i % 11 % 3],
+                    i % 5 == 4,
+                    i * 3
+                )
+            })
+            .collect();
+        format!("{{\"peers\":[{}]{method}}}", list.join(","))
+    };
+    for (i, method) in
+        ["", ",\"method\":\"rr\"", ",\"method\":\"chash\"", ",\"method\":\"chash\",\"hash_id\":\"host:port\""]
+            .iter()
+            .enumerate()
+    {
+        for count in [0, 1, 3, 200] {
+            old.ok(&format!("set_json u{i}-{count} {}", peers(count, method)));
+        }
+    }
+    let table = old.ok("upstreams");
+    let (mut new, notes) = new(&scratch);
+    assert!(notes.starts_with(&taken_over(&scratch)), "{notes}");
+    assert_eq!(new.ok("upstreams"), table);
+    assert_eq!(old.ok("upstreams"), table);
+    for i in 0..4 {
+        let picks = format!("picks u{i}-200 300");
+        assert_eq!(new.ok(&picks), old.ok(&picks), "the same picks");
+    }
+    new.finish();
+    old.finish();
+}
+
+#[test]
+fn while_the_new_one_lives_the_old_one_is_refused_and_when_it_dies_it_writes_again() {
+    let scratch = Scratch::new();
+    let mut old = old(&scratch);
+    old.ok("start");
+    old.ok("set api 10.0.0.1:80");
+    let (mut first, _) = new(&scratch);
+    assert_superseded(&mut old);
+    first.ok("start");
+    let (mut second, notes) = new(&scratch);
+    assert_eq!(notes, "", "it finds what the first one made");
+    first.ok("set new 10.0.0.2:80");
+    assert_eq!(second.ok("list"), "api new");
+    assert_eq!(old.ok("list"), "api", "what it reads is what it had");
+    first.kill();
+    assert_superseded(&mut old);
+    second.kill();
+    old.ok("set api 10.0.0.3:80");
+    old.finish();
+}
+
+#[test]
+fn a_changed_old_table_is_taken_over_again_and_an_unchanged_one_is_not() {
+    let scratch = Scratch::new();
+    let mut old = old(&scratch);
+    old.ok("set api 10.0.0.1:80");
+    let (mut first, _) = new(&scratch);
+    first.ok("set only-new 10.0.0.2:80");
+    first.kill();
+    let (mut second, notes) = new(&scratch);
+    assert_eq!((notes.as_str(), second.ok("list").as_str()), ("", "api only-new"), "nothing happened to the old one");
+    second.kill();
+    old.ok("set only-old 10.0.0.3:80");
+    let (mut third, notes) = new(&scratch);
+    assert!(notes.starts_with(&taken_over_again(&scratch)), "{notes}");
+    assert_eq!(third.ok("list"), "api only-old");
+    third.finish();
+    let (mut fourth, notes) = new(&scratch);
+    assert_eq!((notes.as_str(), fourth.ok("list").as_str()), ("", "api only-old"));
+    // The old file may go when nobody wants to go back.
+    fourth.ok("set late 10.0.0.4:80");
+    fourth.kill();
+    old.kill();
+    std::fs::remove_file(file(&scratch, next::LAYOUT - 1)).expect("remove");
+    let (mut fifth, notes) = new(&scratch);
+    assert_eq!((notes.as_str(), fifth.ok("list").as_str()), ("", "api late only-old"));
+    fifth.finish();
+}
+
+#[test]
+fn who_was_forked_after_the_setup_keeps_the_old_one_out() {
+    let scratch = Scratch::new();
+    let mut old = old(&scratch);
+    let (mut maker, _) = new(&scratch);
+    let child: i32 = maker.ok("orphan").parse().expect("a pid");
+    // As when nginx becomes a daemon.
+    maker.kill();
+    assert_superseded(&mut old);
+    // SAFETY: a signal to a process that waits for nothing else.
+    assert_eq!(unsafe { libc::kill(child, libc::SIGKILL) }, 0);
+    wait_for("the old one writes again", || old.ask("set api 10.0.0.1:80") == "ok ");
+    old.finish();
+}
+
+#[test]
+fn a_stopped_old_writer_is_named_and_nothing_is_superseded() {
+    let scratch = Scratch::new();
+    let (mut holder, mut other) = (old(&scratch), old(&scratch));
+    other.ok("set api 10.0.0.1:80");
+    holder.ok(&format!("hold {}", scratch.file("region.lock").display()));
+    holder.stop();
+    let mut new = process(next::library());
+    let error = new.refused(&setup(&scratch));
+    assert!(error.starts_with("-5 ") && error.ends_with(&format!("busy, held by pid {}", holder.pid())), "{error}");
+    holder.kill();
+    other.ok("set api 10.0.0.2:80");
+    assert!(new.ok(&setup(&scratch)).starts_with(&taken_over(&scratch)));
+    new.finish();
+    other.finish();
+}
+
+#[test]
+fn one_process_does_not_get_two_layouts_and_loses_no_lock_by_asking() {
+    let scratch = Scratch::new();
+    let (mut both, mut other) = (old(&scratch), old(&scratch));
+    assert_eq!(both.ok("start"), "0");
+    both.ok(&format!("load {}", next::library().display()));
+    let error = both.refused(&setup(&scratch));
+    assert!(
+        error.contains("in use in this process") && error.ends_with("restart nginx, or upgrade it by USR2"),
+        "{error}"
+    );
+    assert_eq!(other.ok("start"), "1", "the slot of the first library is still held");
+    other.ok("set api 10.0.0.1:80");
+    both.finish();
+    other.finish();
+}
+
+#[test]
+fn what_the_old_one_acknowledged_last_before_it_was_refused_is_in_the_new_table() {
+    let scratch = Scratch::new();
+    let mut old = old(&scratch);
+    for round in 0..30 {
+        old.send("until_refused api");
+        // It is in the middle of it.
+        assert_eq!(old.answer().as_deref(), Some("ok begun"));
+        let (mut new, _) = new(&scratch);
+        let last = old.answer().expect("alive");
+        let (weight, error) = last.split_once(' ').expect("two");
+        assert!(error.starts_with("-12 superseded"), "{last}");
+        let table = new.ok("upstreams");
+        assert!(table.contains(&format!("\"weight\":{weight}")), "round {round}: {last}: {table}");
+        new.kill();
+    }
+    old.finish();
+}
+
+#[test]
+fn a_process_that_dies_at_any_system_call_of_the_take_over_leaves_the_old_one_in_charge() {
+    let scratch = Scratch::new();
+    let mut old = old(&scratch);
+    let mut points = 0;
+    // First with no region of the new layout, then with one that is no longer true.
+    for again in [false, true] {
+        for nth in 1.. {
+            let new_file = file(&scratch, next::LAYOUT);
+            if !again {
+                let _ = std::fs::remove_file(&new_file);
+            } else if !new_file.exists() {
+                new(&scratch).0.finish();
+            }
+            old.ok(&format!("set api 10.{}.{}.1:80", u8::from(again), nth % 250));
+            let died = trace::dies_at(process(next::library()), &setup(&scratch), nth);
+            old.ok(&format!("set api 10.{}.{}.2:80", u8::from(again), nth % 250));
+            let table = old.ok("upstreams");
+            let (mut next, _) = new(&scratch);
+            assert_eq!(next.ok("upstreams"), table, "again: {again}, system call {nth}");
+            next.ok("set new 10.0.0.2:80");
+            next.kill();
+            if !died {
+                break;
+            }
+            points += 1;
+        }
+    }
+    println!("{points} deaths at system calls of a take-over");
+    assert!(points > 50, "{points}");
+    old.finish();
+}
