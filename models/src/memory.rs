@@ -1,7 +1,7 @@
 //! The two kinds of memory that models run on: [`Words`], which loom watches, and a [`Sheet`], on which the table that a
 //! model begins with is written.
 
-use dyups::shm::layout::{Geometry, RECORD, SLOT, state};
+use dyups::shm::layout::{Geometry, OURS, state};
 use dyups::shm::memory::Word;
 use dyups::shm::{Damaged, GRANULE_WORDS, Memory};
 use std::cell::Cell;
@@ -13,15 +13,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// A region in small: `records` (a power of two) upstreams, and a heap of so many granules.
 pub fn geometry(slots: u32, records: usize, heap: usize) -> Geometry {
     let slots_at = state::REPAIRS + 1;
-    let buckets_at = slots_at + slots as usize * SLOT;
+    let buckets_at = slots_at + slots as usize * OURS.slot;
     let record_bits_at = buckets_at + records;
     let records_at = (record_bits_at + 1).next_multiple_of(GRANULE_WORDS);
-    let granule_bits_at = records_at + records * RECORD;
+    let granule_bits_at = records_at + records * OURS.record;
     let heap_at = (granule_bits_at + 1).div_ceil(GRANULE_WORDS);
     let granules = heap_at + heap;
     assert!(records <= 64 && granules <= 64, "one word of bits each");
     let size = (granules * dyups::shm::GRANULE) as u64;
     Geometry {
+        shape: OURS,
         size,
         records,
         slots,

@@ -73,7 +73,7 @@ impl Process<'_> {
 /// A machine whose slots were used before, by processes that lived long ago.
 fn machine(geometry: Geometry) -> Arc<Machine> {
     let mut image = Sheet::new(&geometry).image();
-    (0..geometry.slots as usize).for_each(|slot| image[geometry.slots_at + slot * dyups::shm::layout::SLOT] = 5);
+    (0..geometry.slots as usize).for_each(|slot| image[geometry.slots_at + slot * dyups::shm::layout::OURS.slot] = 5);
     Arc::new(Machine {
         kernel: Kernel::default(),
         shared: Shared::holding(&image),

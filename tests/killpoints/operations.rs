@@ -280,7 +280,6 @@ pub const OPERATIONS: &[Operation] = &[
         },
         make_room: delete_filler,
         also_large: false,
-        ..PLAIN
     },
     Operation {
         name: "look it over at the start",

@@ -25,12 +25,8 @@ pub fn dies_at(mut helper: Helper, order: &str, nth: u32) -> bool {
     helper.send(order);
     for _ in 0..nth {
         // SAFETY: the process stands, and this thread watches it.
-        assert_eq!(
-            unsafe { libc::ptrace(libc::PTRACE_SYSCALL, thread, 0, 0) },
-            0,
-            "{}",
-            std::io::Error::last_os_error()
-        );
+        let went_on = unsafe { libc::ptrace(libc::PTRACE_SYSCALL, thread, 0, 0) };
+        assert_eq!(went_on, 0, "{}", std::io::Error::last_os_error());
         wait_until_it_stands(thread);
         if is_writing(thread) {
             // It answers: it has done all.
