@@ -216,7 +216,7 @@ fn one_process_does_not_get_two_layouts_and_loses_no_lock_by_asking() {
 fn what_the_old_one_acknowledged_last_before_it_was_refused_is_in_the_new_table() {
     let scratch = Scratch::new();
     let mut old = old(&scratch);
-    for round in 0..30 {
+    for round in 0..10 {
         old.send("until_refused api");
         // It is in the middle of it.
         assert_eq!(old.answer().as_deref(), Some("ok begun"));
@@ -229,6 +229,37 @@ fn what_the_old_one_acknowledged_last_before_it_was_refused_is_in_the_new_table(
         new.kill();
     }
     old.finish();
+}
+
+#[test]
+fn whenever_the_old_one_writes_while_its_table_is_taken_over_it_is_refused_or_the_new_table_has_it() {
+    for again in [false, true] {
+        let scratch = Scratch::new();
+        let mut old = old(&scratch);
+        old.ok("set api 10.0.0.0:80");
+        if again {
+            new(&scratch).0.kill();
+            old.ok("set api 10.0.0.1:80");
+        }
+        let (mut last, mut busy, mut superseded) = (String::new(), 0, 0);
+        let watched = trace::watched(process(next::library()), &setup(&scratch), |call| {
+            let server = format!("10.1.{}.{}:80", call / 250, call % 250);
+            match old.ask(&format!("try api {server}")) {
+                answer if answer == "ok " => last = server,
+                answer if answer.starts_with("err -5 ") => busy += 1,
+                answer if answer.starts_with("err -12 ") => superseded += 1,
+                answer => panic!("{answer}"),
+            }
+            true
+        });
+        let mut new = watched.expect("it was not killed");
+        assert!(new.answer().is_some_and(|answer| answer.starts_with("ok ")));
+        let table = new.ok("upstreams");
+        assert!(table.contains(last.split(':').next().expect("a host")), "{last} was acknowledged: {table}");
+        assert!(!last.is_empty() && busy > 0 && superseded > 0, "{last}, {busy} busy, {superseded} superseded");
+        new.finish();
+        old.finish();
+    }
 }
 
 #[test]
@@ -246,14 +277,15 @@ fn a_process_that_dies_at_any_system_call_of_the_take_over_leaves_the_old_one_in
                 new(&scratch).0.finish();
             }
             old.ok(&format!("set api 10.{}.{}.1:80", u8::from(again), nth % 250));
-            let died = trace::dies_at(process(next::library()), &setup(&scratch), nth);
+            let survivor = trace::watched(process(next::library()), &setup(&scratch), |call| call < nth);
+            let survived = survivor.map(|mut survivor| survivor.kill()).is_some();
             old.ok(&format!("set api 10.{}.{}.2:80", u8::from(again), nth % 250));
             let table = old.ok("upstreams");
             let (mut next, _) = new(&scratch);
             assert_eq!(next.ok("upstreams"), table, "again: {again}, system call {nth}");
             next.ok("set new 10.0.0.2:80");
             next.kill();
-            if !died {
+            if survived {
                 break;
             }
             points += 1;

@@ -1,15 +1,14 @@
 //! Regions of older layouts beside the one that is being opened: whose table counts?
 
 use super::checksum::Checksum;
-use super::header::Header;
-use super::layout::{LAYOUT, Shape};
+use super::header::{self, Header};
+use super::layout::{LAYOUT, Shape, fixed};
 use super::lock::{Guard, LockFile, writer_byte};
 use super::memory::Memory;
 use super::open::{Found, find};
-use super::region::{Content, Region};
-use super::{header, layout::fixed};
+use super::region::{Content, Region, file_of};
 use crate::error::{Code, Error, Result};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,7 +28,7 @@ impl<'a> Elders<'a> {
     pub fn hold(base: &Path, lock: &'a Arc<LockFile>, notes: &mut Vec<String>) -> Result<Self> {
         let mut elders = Elders::default();
         for &shape in Shape::KNOWN.iter().filter(|shape| shape.layout < LAYOUT) {
-            let path = super::region::file_of(base, shape.layout);
+            let path = file_of(base, shape.layout);
             let region = match find(base, shape, lock)? {
                 Found::Region(region) => region,
                 Found::Nothing | Found::Other(Header::OtherBoot) => continue,
@@ -100,7 +99,7 @@ pub fn refuse_company(base: &Path) -> Result<()> {
 }
 
 /// `base` as the kernel calls it.
-fn real(base: &Path) -> std::path::PathBuf {
+fn real(base: &Path) -> PathBuf {
     match (base.parent().map(Path::canonicalize), base.file_name()) {
         (Some(Ok(parent)), Some(name)) => parent.join(name),
         _ => base.to_owned(),

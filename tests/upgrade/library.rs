@@ -57,10 +57,10 @@ impl Library {
         self.answer(unsafe { start() }).map(|slot| slot.to_string())
     }
 
-    pub fn set(&self, name: &str, json: &str) -> Result<String, String> {
+    pub fn set(&self, name: &str, json: &str, wait_ms: u32) -> Result<String, String> {
         let set: Change = self.function(c"dyups_set_upstream");
         // SAFETY: the bytes outlive the call.
-        let code = unsafe { set(name.as_ptr().cast(), name.len(), json.as_ptr().cast(), json.len(), 1000) };
+        let code = unsafe { set(name.as_ptr().cast(), name.len(), json.as_ptr().cast(), json.len(), wait_ms) };
         self.answer(code).map(|_| String::new())
     }
 
@@ -126,8 +126,9 @@ pub fn shell(args: &[String]) {
             }
             ("setup", json) => library.setup(&json.join(" ")),
             ("start", []) => library.start(),
-            ("set", [name, server]) => library.set(name, &peer(server)),
-            ("set_json", [name, json]) => library.set(name, json),
+            ("set", [name, server]) => library.set(name, &peer(server), 1000),
+            ("try", [name, server]) => library.set(name, &peer(server), 0),
+            ("set_json", [name, json]) => library.set(name, json, 1000),
             ("upstreams", []) => library.upstreams(),
             ("list", []) => library.names(),
             ("picks", [name, count]) => library.picks(name, count.parse().expect("a number")),
@@ -157,7 +158,7 @@ pub fn shell(args: &[String]) {
 fn until_refused(library: &Library, name: &str) {
     let (mut acknowledged, mut begun) = (0, false);
     for weight in (1..60_000).cycle() {
-        match library.set(name, &format!("{{\"peers\":[{{\"server\":\"10.0.0.1:80\",\"weight\":{weight}}}]}}")) {
+        match library.set(name, &format!("{{\"peers\":[{{\"server\":\"10.0.0.1:80\",\"weight\":{weight}}}]}}"), 0) {
             Ok(_) => acknowledged = weight,
             // Another one writes: the one who takes over, perhaps.
             Err(error) if error.starts_with("-5 ") => {}

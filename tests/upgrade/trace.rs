@@ -1,4 +1,4 @@
-//! Deaths at system calls: all that another process can see of a region that is being made happens there.
+//! System calls one by one: all that other processes can see of a region that is being made happens in them.
 
 use crate::common::{Helper, say, wait_for};
 
@@ -13,8 +13,10 @@ pub fn me() {
     }
 }
 
-/// Gives `helper` an order and kills it as it enters or leaves its `nth` system call. False: it carried the order out.
-pub fn dies_at(mut helper: Helper, order: &str, nth: u32) -> bool {
+/// Has `helper` carry out an order. Whenever it enters or leaves a system call, `goes_on` is asked with how often that was;
+/// where the answer is no, it dies there. Answers the helper that has done all and is about to say so.
+pub fn watched(helper: Helper, order: &str, mut goes_on: impl FnMut(u32) -> bool) -> Option<Helper> {
+    let mut helper = helper;
     let thread: i32 = helper.ok("trace").parse().expect("a thread");
     // It cannot be waited for before.
     wait_for("it is traced", || {
@@ -23,39 +25,43 @@ pub fn dies_at(mut helper: Helper, order: &str, nth: u32) -> bool {
     });
     wait_until_it_stands(thread);
     helper.send(order);
-    for _ in 0..nth {
-        // SAFETY: the process stands, and this thread watches it.
-        let went_on = unsafe { libc::ptrace(libc::PTRACE_SYSCALL, thread, 0, 0) };
-        assert_eq!(went_on, 0, "{}", std::io::Error::last_os_error());
+    for nth in 1.. {
+        ptrace(libc::PTRACE_SYSCALL, thread);
         wait_until_it_stands(thread);
-        if is_writing(thread) {
-            // It answers: it has done all.
-            kill(helper, thread);
-            return false;
+        if is_answering(thread) {
+            ptrace(libc::PTRACE_DETACH, thread);
+            return Some(helper);
+        }
+        if !goes_on(nth) {
+            break;
         }
     }
-    kill(helper, thread);
-    true
-}
-
-fn kill(mut helper: Helper, thread: i32) {
     helper.signal(libc::SIGKILL);
     // A watched thread is not gone before its watcher knows.
-    let mut status = 0;
-    // SAFETY: waits for a thread that this one watches and writes its status into a live integer.
-    unsafe { libc::waitpid(thread, &mut status, libc::__WALL) };
+    wait(thread);
     helper.kill();
+    None
+}
+
+fn ptrace(request: libc::c_uint, thread: i32) {
+    // SAFETY: the thread stands, and this one watches it.
+    assert_eq!(unsafe { libc::ptrace(request, thread, 0, 0) }, 0, "{}", std::io::Error::last_os_error());
 }
 
 fn wait_until_it_stands(thread: i32) {
-    let mut status = 0;
-    // SAFETY: waits for a child of this thread and writes its status into a live integer.
-    assert_eq!(unsafe { libc::waitpid(thread, &mut status, libc::__WALL) }, thread);
+    let status = wait(thread);
     assert!(libc::WIFSTOPPED(status), "{status}");
 }
 
+fn wait(thread: i32) -> i32 {
+    let mut status = 0;
+    // SAFETY: waits for a thread that this one watches and writes its status into a live integer.
+    assert_eq!(unsafe { libc::waitpid(thread, &mut status, libc::__WALL) }, thread);
+    status
+}
+
 /// Whether it stands before a write to its standard output.
-fn is_writing(thread: i32) -> bool {
+fn is_answering(thread: i32) -> bool {
     let call = std::fs::read_to_string(format!("/proc/{thread}/syscall")).unwrap_or_default();
     call.starts_with(&format!("{} 0x1 ", libc::SYS_write))
 }
