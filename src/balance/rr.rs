@@ -27,8 +27,9 @@ pub const MAX_SCHEDULE: usize = 65_536;
 ///
 /// # Cost
 ///
-/// Slots × distinct weights, not slots × peers. Among peers of one weight the picks go round in list order (they grow
-/// alike, so the one picked least often leads, and of those the first), so a step compares one leader a weight.
+/// At most slots × distinct weights, not slots × peers. Among peers of one weight the picks go round in list order (they
+/// grow alike, so the one picked least often leads, and of those the first), so a step compares one leader a weight; and
+/// where many peers have one weight, whole runs of its picks are copied.
 ///
 /// ```
 /// use dyups::balance::rr::schedule;
@@ -47,7 +48,7 @@ pub fn schedule(weights: &[(u32, u16)]) -> Vec<u32> {
     if distinct.len() <= 1 {
         return peers;
     }
-    Race::new(&slots, &distinct).run(&peers)
+    Race::new(&slots, &distinct, &peers).run()
 }
 
 /// Turns weights into slots: divided by their gcd, and scaled if the sum is above the limit.
@@ -88,121 +89,175 @@ fn gcd(mut a: u16, mut b: u16) -> u16 {
     a
 }
 
+/// Picks that are made one by one before a run of them is looked for.
+const BLOCK: usize = 128;
+
 /// nginx's loop over one leader a distinct weight.
 ///
-/// A leader is one number: its current weight above its place in the list, the place reversed, so that the largest
-/// number is the largest current weight and of equals the first in the list.
+/// The peers have ranks: by weight, those of one weight in list order. A leader is one number: its current weight, below
+/// that its place in the list, reversed, and below that its rank. So the largest number is the largest current weight and
+/// of equals the first in the list, and who follows a leader stands behind it in every array.
 struct Race {
-    /// The leaders, by distinct weight.
+    /// By distinct weight: its leader.
     leaders: Vec<i64>,
-    /// What a step adds to a leader: its weight.
+    /// By distinct weight: what a step adds to its leader.
     steps: Vec<i64>,
-    /// By place in the list: what follows when that peer is picked.
-    picked: Vec<Picked>,
-    /// Bits of a leader that hold its reversed place.
-    place_bits: u32,
+    /// By distinct weight: the rank behind its last peer.
+    ends: Vec<usize>,
+    /// By rank, what turns that leader into the next one of its weight when it was picked: the change of place and rank,
+    /// and, behind the last of the round, where the first leads again that was picked once more, the sum that nginx takes
+    /// off at a pick.
+    changes: Vec<i64>,
+    /// By rank: the peer.
+    peers: Vec<u32>,
+    /// Bits of a rank, and of a place.
+    bits: u32,
     /// Steps until all is as in the beginning.
     period: usize,
 }
 
-/// The peer at some place was picked: the leader of its weight is now another one.
-#[derive(Clone, Copy, Default)]
-struct Picked {
-    /// Which leader.
-    class: u32,
-    /// What turns the old leader into the new one: the change of place, and, when the round of this weight is
-    /// complete and the new leader is one that was picked once more, the sum that nginx takes off at a pick.
-    change: i64,
-}
-
 impl Race {
-    /// `distinct` is `slots` sorted, each value once.
-    fn new(slots: &[u16], distinct: &[u16]) -> Self {
-        let place_bits = usize::BITS - slots.len().leading_zeros();
+    /// `slots` and `peers` by place in the list; `distinct` is `slots` sorted, each value once.
+    fn new(slots: &[u16], distinct: &[u16], peers: &[u32]) -> Self {
+        let bits = usize::BITS - slots.len().leading_zeros();
+        let class_of = classes(slots, distinct);
+        let firsts = firsts(&class_of, distinct.len());
+        let (mut ranked, mut starts) = (vec![0; peers.len()], vec![0; peers.len()]);
+        let mut ends = firsts.clone();
+        for (place, (&class, &peer)) in class_of.iter().zip(peers).enumerate() {
+            let rank = ends[class as usize];
+            ends[class as usize] += 1;
+            ranked[rank] = peer;
+            starts[rank] = (((1 << bits) - 1 - place) << bits | rank) as i64;
+        }
         let total = sum(slots) as i64;
-        // The last place seen of each weight while walking the list backwards: the one that follows.
-        let mut next: Vec<Option<usize>> = vec![None; distinct.len()];
-        let mut last = vec![0; distinct.len()];
-        let mut picked = vec![Picked::default(); slots.len()];
-        let mut class = 0;
-        for (place, slot) in slots.iter().enumerate().rev() {
-            // Neighbours are mostly alike.
-            if distinct[class] != *slot {
-                class = distinct.partition_point(|weight| weight < slot);
-            }
-            match next[class] {
-                Some(follower) => picked[place].change = place as i64 - follower as i64,
-                None => last[class] = place,
-            }
-            picked[place].class = class as u32;
-            next[class] = Some(place);
+        let mut changes: Vec<i64> = starts.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        changes.push(0);
+        for (&first, &end) in firsts.iter().zip(&ends) {
+            changes[end - 1] = starts[first] - starts[end - 1] - (total << (2 * bits));
         }
-        let first: Vec<usize> = next.into_iter().flatten().collect();
-        for (&last, &first) in last.iter().zip(&first) {
-            picked[last].change = (last as i64 - first as i64) - (total << place_bits);
-        }
-        let mask = (1 << place_bits) - 1;
         Race {
-            leaders: first.iter().map(|&place| mask - place as i64).collect(),
-            steps: distinct.iter().map(|&weight| i64::from(weight) << place_bits).collect(),
-            picked,
-            place_bits,
+            leaders: firsts.iter().map(|&first| starts[first]).collect(),
+            steps: distinct.iter().map(|&weight| i64::from(weight) << (2 * bits)).collect(),
+            ends,
+            changes,
+            peers: ranked,
+            bits,
             period: total as usize,
         }
     }
 
-    /// One period, in terms of `peers` (by place in the list).
-    fn run(self, peers: &[u32]) -> Vec<u32> {
-        // An upstream mostly has few distinct weights, and a fixed number of leaders stays in registers.
-        match self.leaders.len() {
-            ..=4 => self.run_few::<4>(peers),
-            5..=8 => self.run_few::<8>(peers),
-            9..=16 => self.run_few::<16>(peers),
-            _ => self.run_many(peers),
+    /// One period.
+    fn run(mut self) -> Vec<u32> {
+        let mut order = Vec::with_capacity(self.period);
+        while order.len() < self.period {
+            let count = BLOCK.min(self.period - order.len());
+            // An upstream mostly has few distinct weights, and a fixed number of leaders stays in registers.
+            match self.leaders.len() {
+                ..=4 => self.picks_of_few::<4>(count, &mut order),
+                5..=8 => self.picks_of_few::<8>(count, &mut order),
+                9..=16 => self.picks_of_few::<16>(count, &mut order),
+                _ => self.picks_of_many(count, &mut order),
+            }
+            self.run_of_one(&mut order);
         }
+        order
     }
 
-    /// For at most `N` distinct weights, `N` a power of two. A leader is found again by its value, which is its own
-    /// (the place is in it): a store by index would send all of them through memory, at twice the time.
-    fn run_few<const N: usize>(self, peers: &[u32]) -> Vec<u32> {
-        let mask = (1 << self.place_bits) - 1;
+    /// nginx's loop for at most `N` distinct weights, `N` a power of two. A leader is found again by its value, which is
+    /// its own (the rank is in it): a store by index would send all of them through memory, at twice the time.
+    fn picks_of_few<const N: usize>(&mut self, count: usize, order: &mut Vec<u32>) {
+        let weights = self.leaders.len();
+        let mask = (1 << self.bits) - 1;
         // What is beyond the distinct weights never wins and never moves.
         let (mut leaders, mut steps) = ([i64::MIN; N], [0; N]);
-        leaders[..self.leaders.len()].copy_from_slice(&self.leaders);
-        steps[..self.steps.len()].copy_from_slice(&self.steps);
-        let mut order = Vec::with_capacity(self.period);
-        for _ in 0..self.period {
+        leaders[..weights].copy_from_slice(&self.leaders);
+        steps[..weights].copy_from_slice(&self.steps);
+        order.extend((0..count).map(|_| {
             for (leader, step) in leaders.iter_mut().zip(&steps) {
                 *leader += step;
             }
             let best = largest(leaders);
-            let place = (mask - (best & mask)) as usize;
-            let next = best + self.picked[place].change;
+            let rank = (best & mask) as usize;
+            let next = best + self.changes[rank];
             for leader in &mut leaders {
                 *leader = if *leader == best { next } else { *leader };
             }
-            order.push(peers[place]);
-        }
-        order
+            self.peers[rank]
+        }));
+        self.leaders.copy_from_slice(&leaders[..weights]);
     }
 
-    /// For any number of distinct weights.
-    fn run_many(mut self, peers: &[u32]) -> Vec<u32> {
-        let mask = (1 << self.place_bits) - 1;
-        let mut order = Vec::with_capacity(self.period);
-        for _ in 0..self.period {
-            let mut best = i64::MIN;
-            for (leader, step) in self.leaders.iter_mut().zip(&self.steps) {
+    /// nginx's loop for any number of distinct weights.
+    fn picks_of_many(&mut self, count: usize, order: &mut Vec<u32>) {
+        let mask = (1 << self.bits) - 1;
+        order.extend((0..count).map(|_| {
+            let (mut best, mut class) = (i64::MIN, 0);
+            for (at, (leader, step)) in self.leaders.iter_mut().zip(&self.steps).enumerate() {
                 *leader += step;
-                best = best.max(*leader);
+                if *leader > best {
+                    (best, class) = (*leader, at);
+                }
             }
-            let place = (mask - (best & mask)) as usize;
-            let Picked { class, change } = self.picked[place];
-            self.leaders[class as usize] = best + change;
-            order.push(peers[place]);
-        }
-        order
+            let rank = (best & mask) as usize;
+            self.leaders[class] = best + self.changes[rank];
+            self.peers[rank]
+        }));
     }
+
+    /// Where many peers have one weight, each of them is picked before the first is picked again: long runs, and all that
+    /// happens in one is that the leaders grow. Makes the picks that certainly come next from the weight which is due, up to
+    /// the end of its round: when the period ends, all rounds do.
+    fn run_of_one(&mut self, order: &mut Vec<u32>) {
+        let due = (0..self.leaders.len()).max_by_key(|&class| self.leaders[class] + self.steps[class]).unwrap_or(0);
+        let from = (self.leaders[due] & ((1 << self.bits) - 1)) as usize;
+        let run = from..from + self.certain(due, self.ends[due] - from);
+        for (leader, step) in self.leaders.iter_mut().zip(&self.steps) {
+            *leader += run.len() as i64 * step;
+        }
+        self.leaders[due] += self.changes[run.clone()].iter().sum::<i64>();
+        order.extend_from_slice(&self.peers[run]);
+    }
+
+    /// How many picks in a row, at most `most`, the weight `due` wins whatever the places in the list: a weight that is
+    /// behind it comes up only if its steps are longer, and not before these have used up its lag.
+    fn certain(&self, due: usize, most: usize) -> usize {
+        let weight = |leader: i64| leader >> (2 * self.bits);
+        let until_reached = self.leaders.iter().zip(&self.steps).enumerate().map(|(class, (&leader, &step))| {
+            let (lag, gain) = (weight(self.leaders[due]) - weight(leader), weight(step - self.steps[due]));
+            match (lag, gain) {
+                _ if class == due => i64::MAX,
+                (..=0, _) => 0,
+                (_, ..=0) => i64::MAX,
+                (lag, gain) => (lag - 1) / gain,
+            }
+        });
+        until_reached.fold(most as i64, i64::min) as usize
+    }
+}
+
+/// By place: the place of its weight among the distinct ones.
+fn classes(slots: &[u16], distinct: &[u16]) -> Vec<u32> {
+    let mut class = 0;
+    let class_of = |&slot: &u16| {
+        // Neighbours are mostly alike.
+        if distinct[class] != slot {
+            class = distinct.partition_point(|&weight| weight < slot);
+        }
+        class as u32
+    };
+    slots.iter().map(class_of).collect()
+}
+
+/// By class: how many are in those before it.
+fn firsts(class_of: &[u32], classes: usize) -> Vec<usize> {
+    let mut firsts = vec![0; classes];
+    class_of.iter().for_each(|&class| firsts[class as usize] += 1);
+    let mut before = 0;
+    for first in &mut firsts {
+        before += std::mem::replace(first, before);
+    }
+    firsts
 }
 
 /// The maximum in log2(N) dependent steps instead of N. `N` is a power of two.
@@ -258,6 +313,8 @@ mod tests {
             prop::collection::vec(1u16..6, 1..60),
             prop::collection::vec(1u16..400, 1..12),
             prop::collection::vec(prop_oneof![Just(6u16), Just(9), Just(300)], 1..40),
+            // Long runs of one weight, and such that a heavy peer cuts short.
+            prop::collection::vec(prop_oneof![40 => 1u16..4, 1 => 100u16..900], 200..500),
         ]) {
             let weights = indexed(weights);
             let order = schedule(&weights);
