@@ -60,6 +60,7 @@ pub mod file;
 pub mod header;
 #[cfg(feature = "killpoints")]
 pub mod kill;
+pub mod large;
 pub mod layout;
 pub mod lock;
 pub mod mem;
