@@ -52,13 +52,16 @@ function _M.first()
 end
 
 
--- change(how, n, start, gap): makes changes 2 to n, one each `gap` ns -> when each began, in ns after `start`
+-- change(how, n, start, gap): makes changes 2 to n, each `gap` ns after the one before -> when each began, in ns after
+-- `start`
 function _M.change(how, n, start, gap)
-    local make, began = makers[how], {}
+    local make, began, due = makers[how], {}, start
     for k = 2, n do
-        repeat local now = native.now() until now >= start + k * gap
-        began[k - 1] = ("%.0f"):format(native.now() - start)
+        local now
+        repeat now = native.now() until now >= due
+        began[k - 1] = ("%.0f"):format(now - start)
         make(k)
+        due = native.now() + gap
     end
     return concat(began, " ")
 end
