@@ -89,8 +89,8 @@ fn gcd(mut a: u16, mut b: u16) -> u16 {
     a
 }
 
-/// Picks that are made one by one before a run of them is looked for.
-const BLOCK: usize = 128;
+/// Picks that are made one by one before a run of them is looked for: at first, and after runs were looked for in vain.
+const BLOCK: std::ops::RangeInclusive<usize> = 64..=2048;
 
 /// nginx's loop over one leader a distinct weight.
 ///
@@ -149,9 +149,9 @@ impl Race {
 
     /// One period.
     fn run(mut self) -> Vec<u32> {
-        let mut order = Vec::with_capacity(self.period);
+        let (mut order, mut block) = (Vec::with_capacity(self.period), *BLOCK.start());
         while order.len() < self.period {
-            let count = BLOCK.min(self.period - order.len());
+            let count = block.min(self.period - order.len());
             // An upstream mostly has few distinct weights, and a fixed number of leaders stays in registers.
             match self.leaders.len() {
                 ..=4 => self.picks_of_few::<4>(count, &mut order),
@@ -159,7 +159,8 @@ impl Race {
                 9..=16 => self.picks_of_few::<16>(count, &mut order),
                 _ => self.picks_of_many(count, &mut order),
             }
-            self.run_of_one(&mut order);
+            let found = self.run_of_one(&mut order) > 0;
+            block = if found { *BLOCK.start() } else { (2 * block).min(*BLOCK.end()) };
         }
         order
     }
@@ -207,8 +208,8 @@ impl Race {
 
     /// Where many peers have one weight, each of them is picked before the first is picked again: long runs, and all that
     /// happens in one is that the leaders grow. Makes the picks that certainly come next from the weight which is due, up to
-    /// the end of its round: when the period ends, all rounds do.
-    fn run_of_one(&mut self, order: &mut Vec<u32>) {
+    /// the end of its round: when the period ends, all rounds do. Answers how many these were.
+    fn run_of_one(&mut self, order: &mut Vec<u32>) -> usize {
         let due = (0..self.leaders.len()).max_by_key(|&class| self.leaders[class] + self.steps[class]).unwrap_or(0);
         let from = (self.leaders[due] & ((1 << self.bits) - 1)) as usize;
         let run = from..from + self.certain(due, self.ends[due] - from);
@@ -216,7 +217,8 @@ impl Race {
             *leader += run.len() as i64 * step;
         }
         self.leaders[due] += self.changes[run.clone()].iter().sum::<i64>();
-        order.extend_from_slice(&self.peers[run]);
+        order.extend_from_slice(&self.peers[run.clone()]);
+        run.len()
     }
 
     /// How many picks in a row, at most `most`, the weight `due` wins whatever the places in the list: a weight that is
