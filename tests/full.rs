@@ -12,16 +12,19 @@ use dyups::balance::pick::{Ask, Handle, Miss, Picked};
 use dyups::config::peer::PeerPatch;
 use dyups::config::setup::DEFAULT_SIZE;
 use dyups::error::{Code, Error};
-use dyups::shm::Memory;
 use dyups::shm::layout::{SLOTS, state};
-use dyups::shm::lock::{FIRST_SLOT, Holder};
-use dyups::table::directory::{self};
+use dyups::shm::lock::{FIRST_LISTED, FIRST_SLOT, Holder};
+use dyups::shm::{Change, Damaged, Mem, Memory};
+use dyups::table::commit::{self, Build, RingPlan};
+use dyups::table::directory::{self, Directory};
 use dyups::table::ops::Absent;
+use dyups::table::snapshot::{Flags, Group, build_ring, encode};
 use dyups::table::store::{Stored, Table};
 use dyups::table::{Status, Upstream};
+use std::cell::Cell;
 use std::ffi::CString;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 const MIB: u64 = 1 << 20;
@@ -35,7 +38,8 @@ fn helper_process() {
     match (role.as_str(), args.iter().map(String::as_str).collect::<Vec<_>>().as_slice()) {
         ("user", [path, size]) => user(Path::new(path), size.parse().expect("a number")),
         ("holder", [path, first, count]) => {
-            lock_bytes(Path::new(path), first.parse().expect("a number"), count.parse().expect("a number"));
+            let [first, count] = [first, count].map(|number| number.parse::<u32>().expect("a number"));
+            [FIRST_SLOT, FIRST_LISTED].iter().for_each(|byte| lock_bytes(Path::new(path), byte + first, count));
             say("ready");
             orders().for_each(drop);
         }
@@ -283,6 +287,105 @@ fn in_a_full_region_only_what_grows_is_refused() {
     with_room_all_is_done(&table);
 }
 
+/// Memory whose owner dies before a store: from then on it stores nothing.
+struct Dying<'a> {
+    mem: &'a Mem,
+    /// Stores that it lives to do.
+    left: Cell<u64>,
+}
+
+impl Dying<'_> {
+    fn lives(&self) -> Result<(), Damaged> {
+        self.left.set(self.left.get().checked_sub(1).ok_or(Damaged)?);
+        Ok(())
+    }
+}
+
+impl Memory for Dying<'_> {
+    type Word = <Mem as Memory>::Word;
+
+    fn slice(&self, index: usize, len: usize) -> Result<&[Self::Word], Damaged> {
+        self.mem.slice(index, len)
+    }
+
+    fn word(&self, index: usize) -> Result<&Self::Word, Damaged> {
+        self.mem.word(index)
+    }
+
+    fn words(&self) -> usize {
+        self.mem.words()
+    }
+
+    fn reserve(&self, index: usize, words: usize) -> std::io::Result<()> {
+        self.mem.reserve(index, words)
+    }
+
+    fn store(&self, index: usize, value: u64) -> Result<(), Damaged> {
+        self.lives().and_then(|()| self.mem.store(index, value))
+    }
+
+    fn publish(&self, index: usize, value: u64) -> Result<(), Damaged> {
+        self.lives().and_then(|()| self.mem.publish(index, value))
+    }
+
+    fn store_all(&self, index: usize, values: &[u64]) -> Result<(), Damaged> {
+        (index..).zip(values).try_for_each(|(index, &value)| self.store(index, value))
+    }
+}
+
+/// A version with new rings, or without any.
+fn build(upstream: &Upstream, flags: Flags, with_rings: bool) -> Build {
+    let ring = |group| match build_ring(upstream, group).expect("small") {
+        Some(ring) if with_rings => RingPlan::Build(ring),
+        _ => RingPlan::None,
+    };
+    Build { image: encode(upstream, flags), rings: Group::ALL.map(ring), must: true }
+}
+
+fn words_of(mem: &Mem) -> Vec<u64> {
+    let mut words = vec![0; mem.words()];
+    mem.load_all(0, &mut words).expect("inside");
+    words
+}
+
+#[test]
+fn a_death_on_the_way_through_the_spare_leaves_the_old_version_or_the_new_one() {
+    let (table, scratch) = table(SMALL);
+    let mut old = Upstream { method: Some(Method::Chash), ..of_size("ringed", 3) };
+    old.peers[2].backup = true;
+    table.set_upstream(&old, SOON).expect("room");
+    fill(&table);
+    let mut new = old.clone();
+    new.peers.remove(0);
+    let tombstone = Upstream { name: "ringed".into(), ..Upstream::default() };
+    let (mem, geometry, path) = (table.region().mem(), table.region().geometry(), scratch.file("region"));
+    let image = words_of(mem);
+    let found = || table.get("ringed").expect("readable").expect("there").upstream;
+    for (new, with_rings) in [(&new, true), (&new, false), (&tombstone, false)] {
+        let (mut deaths, mut done) = (0, false);
+        let mut seen = [false; 2];
+        while !done {
+            mem.store_all(0, &image).expect("inside");
+            let writer = table.region().writer(SOON).expect("free");
+            let dying = Dying { mem, left: Cell::new(deaths) };
+            let view = Directory::new(table.region()).find(b"ringed").expect("sound").expect("there");
+            let build = build(new, Flags::TOUCHED, with_rings);
+            done = commit::put(&Change::new(&dying, geometry, &path), "ringed", build, Some(view)).is_ok();
+            drop(writer);
+            let at_once = found();
+            assert!(at_once == old || at_once == *new, "store {deaths}: {at_once:?}");
+            assert_picks(&table, &at_once);
+            drop(table.writer(SOON).expect("repairable"));
+            assert_eq!(found(), at_once, "store {deaths}: after the repair");
+            assert_no_leak(&table);
+            seen[usize::from(at_once == *new)] = true;
+            deaths += 1;
+        }
+        assert!(seen == [true, true] && used(&table) < image[state::USED], "{new:?}");
+        println!("{deaths} deaths");
+    }
+}
+
 // ---- its file system --------------------------------------------------------------------------------------------------
 
 #[test]
@@ -292,7 +395,10 @@ fn on_a_full_file_system_only_what_grows_is_refused() {
         let (table, _notes) = open(&path, 8 * MIB).expect("room");
         furnish(&table);
         take_all(&ballast);
-        let message = format!("the file system of {} is full: make room there, or delete upstreams", path.display());
+        let message = format!(
+            "the file system of {} is full: make room there, or delete upstreams",
+            region_file(&path).display()
+        );
         everything_is_tried(&table, &path, &message);
         assert_eq!(table.set_upstream(&of_size("new", 3), SOON).expect_err("full").code, Code::Full);
         std::fs::remove_file(&ballast).expect("remove");
@@ -335,14 +441,14 @@ fn a_larger_shm_size_is_had_at_the_next_start_if_the_file_system_holds_both() {
         assert!(error.message.ends_with("delete upstreams, or set a larger shm_size and restart nginx"), "{error}");
         let before = table.all().expect("readable");
         drop(table);
-        let why = format!("{}: shm_size is {MIB}, it had {} bytes", path.display(), MIB / 2);
+        let why = format!("{}: shm_size is {MIB}, it had {} bytes", region_file(&path).display(), MIB / 2);
 
         take_all(&ballast);
         let (table, notes) = open(&path, MIB).expect("the old one is there");
         let kept = format!(
             "{why}, but it cannot be made anew and is kept: the file system of {} is full: make room there, or name another \
              place with shm_path",
-            path.display()
+            region_file(&path).display()
         );
         assert_eq!((notes, table.all()), (vec![kept], Ok(before.clone())));
         drop(table);
@@ -371,7 +477,7 @@ fn a_size_that_is_too_small_for_the_table_keeps_the_old_region() {
     let why = "shm_size is 262144, it had 1048576 bytes, but it cannot be made anew and is kept: the region is full: ";
     assert!(note.contains(why), "{note}");
     assert_eq!(table.all(), before);
-    assert!(!scratch.file("region.new").exists());
+    assert!(!PathBuf::from(format!("{}.new", region_file(&path).display())).exists());
 }
 
 // ---- 64 MB and 100,000 peers ------------------------------------------------------------------------------------------
@@ -389,7 +495,7 @@ fn a_container_s_64_mb_hold_100_000_peers_and_serve_when_there_is_no_room_for_mo
         // Rings take more than peers.
         let rings = (0..10).map_while(|number| table.build_ring(&format!("large{number}"), SOON).ok()).count();
         assert!((1..10).contains(&rings), "{rings}");
-        everything_is_tried(&table, &path, &format!("the file system of {} is full: ", path.display()));
+        everything_is_tried(&table, &path, &format!("the file system of {} is full: ", region_file(&path).display()));
 
         // Of what is large too.
         let name = "large9";
@@ -445,7 +551,7 @@ fn there_are_512_slots_and_the_next_worker_is_refused() {
     let (mut first, _) = another(&path, SMALL);
     assert_eq!(first.ok("claim"), "0");
     let lock = scratch.file("region.lock").display().to_string();
-    let mut rest = Helper::start("holder", &[&lock, &(FIRST_SLOT + 1).to_string(), &(SLOTS - 1).to_string()]);
+    let mut rest = Helper::start("holder", &[&lock, "1", &(SLOTS - 1).to_string()]);
     assert_eq!(rest.answer().as_deref(), Some("ready"));
     let (mut last, notes) = another(&path, SMALL);
     assert_eq!(notes, "");

@@ -77,8 +77,8 @@ pub fn find(base: &Path, shape: Shape, lock: &Arc<LockFile>) -> Result<Found> {
     }
 }
 
-/// Maps a region and reserves what every user of it writes to: all before the heap, or, where the kernel cannot do that by
-/// parts (before Linux 5.14), the whole file.
+/// Maps a region and reserves what must be there whatever comes: all before the heap, and the spare; or, where the kernel
+/// cannot do that by parts (before Linux 5.14), the whole file.
 fn map(file: &File, base: &Path, path: PathBuf, geometry: Geometry, lock: &Arc<LockFile>) -> Result<Region> {
     let explain = |error| file::explain(&path, &error);
     let meta = file.metadata().map_err(explain)?;

@@ -7,8 +7,8 @@ use super::load::{Connections, Load};
 use super::place::Place;
 use super::server::{Conf, Nginx};
 use super::system::{signal, wait_for};
-use dyups::shm::layout::SLOTS;
-use dyups::shm::lock::FIRST_SLOT;
+use dyups::shm::layout::{LAYOUT, SLOTS};
+use dyups::shm::lock::{FIRST_LISTED, FIRST_SLOT};
 use std::net::TcpListener;
 
 const LARGE: usize = 10;
@@ -82,7 +82,8 @@ fn with_64_mb_of_shared_memory_100_000_peers_are_served_when_there_is_no_room_fo
         worker.get(&format!("large{upstream}"), [Connections::Fresh, Connections::Kept][worker.number]);
     });
     let (rings, why) = fill(&nginx, port);
-    let message = "the file system of /dev/shm/region is full: make room there, or delete upstreams";
+    let file = dyups::shm::region::file_of(&conf.shm_path, LAYOUT);
+    let message = format!("the file system of {} is full: make room there, or delete upstreams", file.display());
     assert!(rings > 5 && why == message, "{rings} rings, then: {why}");
     load.wait_for_more(200);
 
@@ -167,7 +168,8 @@ fn a_worker_that_finds_all_slots_taken_serves_and_takes_the_next_that_is_free() 
     let load = Load::start(nginx.traffic, 2, |worker| {
         worker.get("api", [Connections::Fresh, Connections::Kept][worker.number]);
     });
-    let others = Holder::start(&place.path("region.lock"), FIRST_SLOT + 2, SLOTS as u32 - 2);
+    let hold = |byte| Holder::start(&place.path("region.lock"), byte + 2, SLOTS as u32 - 2);
+    let (claims, others) = (hold(FIRST_SLOT), hold(FIRST_LISTED));
     let holders = |nginx: &Nginx| -> Vec<u32> {
         let status = nginx.status();
         let pids = status["workers"].as_array().expect("workers").iter().map(|worker| worker["pid"].as_u64());
@@ -185,7 +187,7 @@ fn a_worker_that_finds_all_slots_taken_serves_and_takes_the_next_that_is_free() 
         nginx.worker_pids().iter().all(|pid| holders.contains(pid))
     });
     assert_eq!(holders(&nginx).iter().filter(|&&pid| pid == others.pid()).count(), SLOTS - 2);
-    drop(others);
+    drop((claims, others));
     nginx.reload();
     wait_for("nobody else has a slot", || holders(&nginx).len() == 2);
     load.stop().assert_all_good();
