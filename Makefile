@@ -11,7 +11,7 @@ lib := $(target)/release/libdyups-$(VERSION).so
 # Tests of the code itself need no link-time optimisation; those of what ships load what `make build` made.
 quick := --profile quick --locked
 
-.PHONY: help build run test storm kill-release fuzz model bench lint install header clean
+.PHONY: help build run test storm kill-release fuzz model memcheck bench lint install header clean
 .DEFAULT_GOAL := help
 
 help: ## list these targets
@@ -54,6 +54,13 @@ fuzz: ## fuzz a region that another process spoils, for FUZZ_SECONDS (600)
 model: ## explore the protocol under loom: every order of a few processes, within bounds
 	@tools/deps build
 	$(CARGO) test --release --locked --manifest-path models/Cargo.toml --target-dir $(target)/models -- --nocapture
+
+memcheck: ## run a C program with the library under valgrind, and tests of the code under AddressSanitizer
+	@tools/deps build memcheck
+	@$(MAKE) --no-print-directory build
+	DYUPS_TEST_RUNNER='valgrind -q --error-exitcode=1' $(CARGO) test $(quick) --test c_abi
+	RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address $(CARGO) test $(quick) --target-dir $(target)/asan \
+		--target x86_64-unknown-linux-gnu --lib --test table --test full
 
 bench: ## measure: needs a quiet machine; ONLY="find contended" for some of it
 	@tools/deps build bench

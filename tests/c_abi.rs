@@ -2,6 +2,7 @@
 
 mod vm;
 
+use std::ffi::OsStr;
 use std::path::Path;
 use std::process::Command;
 use vm::{LIBRARY, Scratch, library, root};
@@ -35,8 +36,12 @@ fn compile(
     Some(program)
 }
 
+/// Runs it, behind the words of DYUPS_TEST_RUNNER if there are any: valgrind, say.
 fn run(program: &Path, args: &[&str]) {
-    let out = Command::new(program).args(args).output().expect("run the program");
+    let runner = std::env::var("DYUPS_TEST_RUNNER").unwrap_or_default();
+    let mut words = runner.split_whitespace().map(OsStr::new).chain([program.as_os_str()]);
+    let mut command = Command::new(words.next().expect("at least the program"));
+    let out = command.args(words).args(args).output().expect("run the program");
     let said = String::from_utf8_lossy(&out.stdout) + String::from_utf8_lossy(&out.stderr);
     assert!(out.status.success(), "{}\n{said}", out.status);
 }

@@ -371,7 +371,8 @@ static double now(void)
 /* A process that holds the writer's byte of this layout, or of one that is newer by so much: see src/shm/lock.rs. */
 static pid_t another_writer(const char *region, long newer)
 {
-    char path[1100], byte;
+    char path[1100], json[65536], byte;
+    const char *found;
     int ready[2];
     long layout = 0;
     pid_t child;
@@ -379,7 +380,10 @@ static pid_t another_writer(const char *region, long newer)
 
     snprintf(path, sizeof(path), "%s.lock", region);
     CHECK(dyups_status(NULL, 0, &status) == 0);
-    CHECK(sscanf(strstr(status.data, "\"layout\":"), "\"layout\":%ld", &layout) == 1);
+    /* The text has no NUL at its end. */
+    snprintf(json, sizeof(json), "%.*s", (int)status.len, status.data);
+    found = strstr(json, "\"layout\":");
+    CHECK(found != NULL && sscanf(found, "\"layout\":%ld", &layout) == 1);
     CHECK(pipe(ready) == 0);
     child = fork();
     if (child == 0) {
