@@ -13,10 +13,13 @@ mod backends;
 mod changers;
 #[path = "nginx/client.rs"]
 mod client;
+#[path = "nginx/generations.rs"]
+mod generations;
 #[path = "nginx/holder.rs"]
 mod holder;
 #[path = "nginx/load.rs"]
 mod load;
+mod next;
 #[path = "nginx/place.rs"]
 mod place;
 #[path = "nginx/server.rs"]
@@ -53,3 +56,5 @@ mod test_stopped;
 mod test_storm;
 #[path = "nginx/test_survival.rs"]
 mod test_survival;
+#[path = "nginx/test_upgrade.rs"]
+mod test_upgrade;
