@@ -213,6 +213,25 @@ fn one_process_does_not_get_two_layouts_and_loses_no_lock_by_asking() {
 }
 
 #[test]
+fn a_library_that_was_replaced_since_it_was_loaded_is_said_so_at_each_setup() {
+    let scratch = Scratch::new();
+    let (path, other) = (scratch.file("libdyups.so"), scratch.file("other.so"));
+    std::fs::copy(shipped::library(), &path).expect("copy");
+    let mut helper = process(&path);
+    assert_eq!(helper.ok(&setup(&scratch)), "");
+    assert_eq!(helper.ok(&setup(&scratch)), "");
+    std::fs::copy(next::library(), &other).expect("copy");
+    std::fs::rename(&other, &path).expect("rename");
+    let note = format!("{} was replaced: a reload goes on with the library that is loaded, version ", path.display());
+    for _ in 0..2 {
+        let notes = helper.ok(&setup(&scratch));
+        assert!(notes.starts_with(&note) && notes.ends_with("USR2, to use the new one"), "{notes}");
+    }
+    helper.ok("set api 10.0.0.1:80");
+    helper.finish();
+}
+
+#[test]
 fn what_the_old_one_acknowledged_last_before_it_was_refused_is_in_the_new_table() {
     let scratch = Scratch::new();
     let mut old = old(&scratch);

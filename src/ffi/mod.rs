@@ -12,5 +12,6 @@
 pub mod change;
 pub mod edge;
 pub mod find;
+mod library;
 pub mod setup;
 pub mod show;

@@ -76,7 +76,7 @@ pub unsafe extern "C" fn dyups_setup(conf: *const c_char, len: usize) -> i32 {
     guard(|| {
         // SAFETY: the caller's contract.
         let conf = Setup::read(unsafe { bytes(conf, len, "conf") }?);
-        let mut notes = Vec::new();
+        let mut notes: Vec<String> = super::library::replaced().into_iter().collect();
         let done = conf.and_then(|conf| process::setup(&conf, &mut notes));
         // Also when it failed: that a damaged region was set aside is said once.
         NOTES.set(notes.iter().flat_map(|note| [note.as_str(), "\n"]).chain(["\0"]).collect());
