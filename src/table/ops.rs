@@ -23,13 +23,17 @@ pub enum Absent {
 }
 
 /// What is in the table as far as its users are concerned: no tombstones.
-fn visible(stored: Option<&Stored>) -> Option<&Stored> {
+fn visible(stored: Option<Stored>) -> Option<Stored> {
     stored.filter(|stored| !stored.flags.has(Flags::DELETED))
 }
 
-/// The flags of a version made at run time.
-fn touched(stored: Option<&Stored>) -> Flags {
-    stored.map_or(Flags::default(), |stored| stored.flags).with(Flags::TOUCHED).without(Flags::DELETED)
+fn flags(stored: Option<&Stored>) -> Flags {
+    stored.map_or(Flags::default(), |stored| stored.flags)
+}
+
+/// The flags of a version made at run time, after one with `flags`.
+fn touched(flags: Flags) -> Flags {
+    flags.with(Flags::TOUCHED).without(Flags::DELETED)
 }
 
 fn no_upstream(name: &str) -> Error {
@@ -47,7 +51,7 @@ fn position(upstream: &Upstream, address: &Address) -> Option<usize> {
 impl<R: Borrow<Region>> Table<R> {
     /// A copy of the upstream called `name`; [`Code::NotFound`] when there is none.
     pub fn upstream(&self, name: &str) -> Result<Stored> {
-        self.get(name)?.filter(|stored| visible(Some(stored)).is_some()).ok_or_else(|| no_upstream(name))
+        visible(self.get(name)?).ok_or_else(|| no_upstream(name))
     }
 
     /// [`Code::NotFound`] when there is no upstream called `name`.
@@ -61,46 +65,51 @@ impl<R: Borrow<Region>> Table<R> {
     /// Copies of all upstreams, ordered by name.
     pub fn upstreams(&self) -> Result<Vec<Stored>> {
         let mut all = self.all()?;
-        all.retain(|stored| visible(Some(stored)).is_some());
+        all.retain(|stored| !stored.flags.has(Flags::DELETED));
         Ok(all)
     }
 
     /// Changes the given fields of a peer, or makes the peer as `absent` says.
     pub fn put_peer(&self, name: &str, patch: &PeerPatch, absent: Absent, wait: Duration) -> Result<()> {
         self.edit(name, wait, |stored| {
-            let old = visible(stored);
-            let mut upstream = match (old, absent) {
-                (Some(old), _) => old.upstream.clone(),
-                (None, Absent::Make) => Upstream { name: name.to_owned(), ..Upstream::default() },
+            let flags = flags(stored.as_ref());
+            let (mut upstream, mut changed) = match (visible(stored), absent) {
+                (Some(old), _) => (old.upstream, flags != touched(flags)),
+                (None, Absent::Make) => (Upstream { name: name.to_owned(), ..Upstream::default() }, true),
                 (None, Absent::Refuse) => return Err(no_upstream(name)),
             };
             match (position(&upstream, &patch.address), absent) {
-                (Some(index), _) => patch.apply(&mut upstream.peers[index]),
+                (Some(index), _) => {
+                    let old = upstream.peers[index].clone();
+                    patch.apply(&mut upstream.peers[index]);
+                    changed |= upstream.peers[index] != old;
+                }
                 (None, Absent::Refuse) => return Err(no_peer(name, &patch.address)),
-                (None, Absent::Make) => push(&mut upstream, patch.clone().into_peer())?,
+                (None, Absent::Make) => {
+                    push(&mut upstream, patch.clone().into_peer())?;
+                    changed = true;
+                }
             }
-            Ok(match old {
-                // Nothing new to any reader; but from now on the operator's, not the file's.
-                Some(old) if old.upstream == upstream && old.flags == touched(stored) => Edit::Keep,
-                _ => Edit::Put(upstream, touched(stored)),
-            })
+            // Where nothing is new to any reader, it is still from now on the operator's, not the file's.
+            Ok(if changed { Edit::Put(upstream, touched(flags)) } else { Edit::Keep })
         })
     }
 
     /// Takes a peer out of its upstream.
     pub fn delete_peer(&self, name: &str, address: &Address, wait: Duration) -> Result<()> {
         self.edit(name, wait, |stored| {
-            let mut upstream = visible(stored).ok_or_else(|| no_upstream(name))?.upstream.clone();
+            let Stored { mut upstream, flags, .. } = visible(stored).ok_or_else(|| no_upstream(name))?;
             let index = position(&upstream, address).ok_or_else(|| no_peer(name, address))?;
             upstream.peers.remove(index);
-            Ok(Edit::Put(upstream, touched(stored)))
+            Ok(Edit::Put(upstream, touched(flags)))
         })
     }
 
     /// Replaces an upstream as a whole, or makes it.
     pub fn set_upstream(&self, upstream: &Upstream, wait: Duration) -> Result<()> {
         // Who picks by chash will ask for the ring again.
-        self.edit(&upstream.name, wait, |stored| Ok(Edit::Put(upstream.clone(), touched(stored).without(Flags::RING))))
+        let flags = |stored: Option<Stored>| touched(flags(stored.as_ref())).without(Flags::RING);
+        self.edit(&upstream.name, wait, |stored| Ok(Edit::Put(upstream.clone(), flags(stored))))
     }
 
     /// Deletes an upstream; one that has peers only with `force`.
@@ -128,7 +137,7 @@ impl<R: Borrow<Region>> Table<R> {
             let old = visible(stored).ok_or_else(|| no_upstream(name))?;
             Ok(match old.flags.has(Flags::RING) && old.has_ring {
                 true => Edit::Keep,
-                false => Edit::Ring(old.upstream.clone(), old.flags.with(Flags::RING)),
+                false => Edit::Ring(old.upstream, old.flags.with(Flags::RING)),
             })
         })
     }
@@ -137,7 +146,7 @@ impl<R: Borrow<Region>> Table<R> {
     /// With `overwrite`, what was touched too.
     pub fn load(&self, files: &[Upstream], overwrite: bool, wait: Duration) -> Result<()> {
         for upstream in files {
-            self.edit(&upstream.name, wait, |stored| Ok(follow(upstream, stored, overwrite)))
+            self.edit(&upstream.name, wait, |stored| Ok(follow(upstream, stored.as_ref(), overwrite)))
                 .map_err(|error| error.within(format!("upstream {}", upstream.name)))?;
         }
         let names: HashSet<&str> = files.iter().map(|upstream| upstream.name.as_str()).collect();
@@ -186,10 +195,10 @@ fn follow(file: &Upstream, stored: Option<&Stored>, overwrite: bool) -> Edit {
 }
 
 /// What becomes of an upstream that the files no longer have.
-fn forget(stored: Option<&Stored>, overwrite: bool) -> Edit {
+fn forget(stored: Option<Stored>, overwrite: bool) -> Edit {
     match stored {
         None => Edit::Keep,
         Some(old) if old.flags.has(Flags::DELETED) || !old.flags.has(Flags::TOUCHED) || overwrite => Edit::Remove,
-        Some(old) => Edit::Put(old.upstream.clone(), old.flags.without(Flags::IN_FILE)),
+        Some(old) => Edit::Put(old.upstream, old.flags.without(Flags::IN_FILE)),
     }
 }

@@ -203,25 +203,29 @@ fn joined(low: usize, high: usize) -> u64 {
 
 /// Lays out `upstream`. [`place`] completes the image when its record and its rings have their places.
 pub fn encode(upstream: &Upstream, flags: Flags) -> Vec<u64> {
-    let mut words = vec![0; HEADER];
-    words.extend(packed(upstream.name.as_bytes()));
-    let head = words.len();
+    let schedules = Group::ALL.map(|group| {
+        let weights: Vec<(u32, u16)> = group.members(upstream).map(|(index, peer)| (index, peer.weight)).collect();
+        rr::schedule(&weights)
+    });
+    let count = upstream.peers.len();
+    let entries: usize = schedules.iter().map(|schedule| schedule.len().div_ceil(entries_a_word(count))).sum();
+    let head = HEADER + upstream.name.len().div_ceil(WORD);
     let peers_at = head.next_multiple_of(PEER);
-    words.resize(peers_at, 0);
+    let long_at = peers_at + count * OURS.peer;
+    let mut words = Vec::with_capacity(long_at + entries);
+    words.resize(HEADER, 0);
+    words.extend(packed(upstream.name.as_bytes()));
     let mut long = Vec::new();
-    let long_at = peers_at + upstream.peers.len() * OURS.peer;
     words.resize(long_at, 0);
     for (peer, words) in upstream.peers.iter().zip(words[peers_at..].chunks_exact_mut(OURS.peer)) {
         encode_peer(peer, words, long_at, &mut long);
     }
     words.append(&mut long);
-    for group in Group::ALL {
-        let weights: Vec<(u32, u16)> = group.members(upstream).map(|(index, peer)| (index, peer.weight)).collect();
-        let schedule = rr::schedule(&weights);
-        words[2 + group as usize] = joined(words.len(), schedule.len());
-        append_schedule(&mut words, &schedule, upstream.peers.len());
+    for (schedule, place) in schedules.iter().zip(2..) {
+        words[place] = joined(words.len(), schedule.len());
+        append_schedule(&mut words, schedule, count);
     }
-    words[0] = joined(words.len(), upstream.peers.len());
+    words[0] = joined(words.len(), count);
     let method = upstream.method.map_or(0, |method| method as u64);
     words[1] =
         (upstream.name.len() as u64) << 32 | method << 40 | (upstream.hash_id as u64) << 48 | u64::from(flags.0) << 56;
@@ -274,10 +278,9 @@ fn encode_peer(peer: &Peer, words: &mut [u64], long_at: usize, long: &mut Vec<u6
 }
 
 fn append_schedule(words: &mut Vec<u64>, schedule: &[u32], peers: usize) {
-    if is_wide(peers) {
-        append_entries::<2>(words, schedule);
-    } else {
-        append_entries::<4>(words, schedule);
+    match entries_a_word(peers) {
+        NARROW => append_entries::<NARROW>(words, schedule),
+        _ => append_entries::<WIDE>(words, schedule),
     }
 }
 
@@ -287,6 +290,14 @@ fn append_entries<const N: usize>(words: &mut Vec<u64>, entries: &[u32]) {
     let (whole, rest) = entries.as_chunks::<N>();
     words.extend(whole.iter().map(|entries| word(entries)));
     words.extend((!rest.is_empty()).then(|| word(rest)));
+}
+
+/// Entries of a schedule in a word, by how many bits an index has.
+const NARROW: usize = 4;
+const WIDE: usize = 2;
+
+fn entries_a_word(peers: usize) -> usize {
+    if is_wide(peers) { WIDE } else { NARROW }
 }
 
 fn is_wide(peers: usize) -> bool {
@@ -352,7 +363,7 @@ impl View {
         }
         for group in Group::ALL {
             let (first, len) = halves(header[2 + group as usize]);
-            if !inside(first as usize, (len as usize).div_ceil(if wide { 2 } else { 4 })) {
+            if !inside(first as usize, (len as usize).div_ceil(entries_a_word(peers as usize))) {
                 return Err(Damaged);
             }
             let (block, points) = halves(header[4 + group as usize]);

@@ -122,7 +122,7 @@ impl<R: Borrow<Region>> Table<R> {
 
     /// Changes the upstream called `name` to what `change` makes of it, trying for at most `wait` to become the writer.
     /// `change` may be called twice: what it computes outside the lock is used only if nothing changed meanwhile.
-    pub fn edit(&self, name: &str, wait: Duration, change: impl Fn(Option<&Stored>) -> Result<Edit>) -> Result<()> {
+    pub fn edit(&self, name: &str, wait: Duration, change: impl Fn(Option<Stored>) -> Result<Edit>) -> Result<()> {
         if wait.is_zero() {
             // Nothing is computed for a caller who will be sent away.
             self.region().writer(wait)?;
@@ -163,9 +163,11 @@ impl<R: Borrow<Region>> Table<R> {
         Err(Unread::Changing.into())
     }
 
-    fn plan(&self, name: &str, change: &impl Fn(Option<&Stored>) -> Result<Edit>) -> Result<Plan> {
-        let (base, old) = self.read(name)?.map_or((Base(None), None), |(base, stored)| (base, Some(stored)));
-        let step = match change(old.as_ref())? {
+    fn plan(&self, name: &str, change: &impl Fn(Option<Stored>) -> Result<Edit>) -> Result<Plan> {
+        let (base, stored) = self.read(name)?.map_or((Base(None), None), |(base, stored)| (base, Some(stored)));
+        // Only a ring is made from an old one.
+        let old = stored.as_ref().filter(|stored| stored.has_ring).cloned();
+        let step = match change(stored)? {
             Edit::Keep => Step::Keep,
             Edit::Remove => Step::Remove,
             Edit::Put(upstream, flags) => {
