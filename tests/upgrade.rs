@@ -164,6 +164,81 @@ fn a_changed_old_table_is_taken_over_again_and_an_unchanged_one_is_not() {
 }
 
 #[test]
+fn an_old_region_that_was_made_anew_and_never_used_has_nothing_to_say() {
+    let scratch = Scratch::new();
+    let mut first = old(&scratch);
+    first.ok("set api 10.0.0.1:80");
+    let (mut new_one, _) = new(&scratch);
+    new_one.ok("set only-new 10.0.0.2:80");
+    first.kill();
+    // There is no way back any more, and then somebody starts the old one all the same.
+    std::fs::remove_file(file(&scratch, next::LAYOUT - 1)).expect("remove");
+    let mut again = process(&shipped::library());
+    let notes = again.ok(&setup(&scratch));
+    assert!(notes.contains("superseded by layout"), "{notes}");
+    again.finish();
+    new_one.kill();
+    let (mut new_one, notes) = new(&scratch);
+    assert_eq!((notes.as_str(), new_one.ok("list").as_str()), ("", "api only-new"));
+    new_one.finish();
+}
+
+#[test]
+fn whenever_the_last_of_the_new_ones_dies_while_another_comes_nothing_acknowledged_is_lost() {
+    let scratch = Scratch::new();
+    let mut old = old(&scratch);
+    let (mut acknowledged, mut refused) = (0, 0);
+    for nth in 1u32.. {
+        old.ok(&format!("set api 10.1.{}.{}:80", nth / 250, nth % 250));
+        let (mut last, _) = new(&scratch);
+        let (server, mut answer) = (format!("10.2.{}.{}:80", nth / 250, nth % 250), String::new());
+        let watched = trace::watched(process(next::library()), &setup(&scratch), |call| {
+            if call == nth {
+                last.kill();
+                answer = old.ask(&format!("try api {server}"));
+            }
+            true
+        });
+        let mut coming = watched.expect("it was not killed");
+        assert!(coming.answer().is_some_and(|answer| answer.starts_with("ok ")));
+        match answer.as_str() {
+            "" => {
+                coming.kill();
+                last.kill();
+                break;
+            }
+            "ok " => {
+                acknowledged += 1;
+                assert!(coming.ok("upstreams").contains(&server[..server.len() - 3]), "system call {nth}: {server}");
+            }
+            _ => refused += 1,
+        }
+        assert_superseded(&mut old);
+        coming.kill();
+    }
+    assert!(acknowledged > 5 && refused > 5, "{acknowledged} acknowledged, {refused} refused");
+    old.finish();
+}
+
+#[test]
+fn a_table_is_taken_over_even_where_somebody_says_that_the_new_layout_is_in_use() {
+    let scratch = Scratch::new();
+    let mut old = old(&scratch);
+    old.ok("set api 10.0.0.1:80");
+    // A worker gone bad can lock any byte.
+    old.ok(&format!(
+        "hold {} {}",
+        dyups::shm::lock::first_byte(next::LAYOUT) + 7,
+        scratch.file("region.lock").display()
+    ));
+    let (mut new, notes) = new(&scratch);
+    assert!(notes.starts_with(&taken_over(&scratch)), "{notes}");
+    assert_eq!(new.ok("list"), "api");
+    new.finish();
+    old.finish();
+}
+
+#[test]
 fn who_was_forked_after_the_setup_keeps_the_old_one_out() {
     let scratch = Scratch::new();
     let mut old = old(&scratch);
@@ -183,7 +258,7 @@ fn a_stopped_old_writer_is_named_and_nothing_is_superseded() {
     let scratch = Scratch::new();
     let (mut holder, mut other) = (old(&scratch), old(&scratch));
     other.ok("set api 10.0.0.1:80");
-    holder.ok(&format!("hold {}", scratch.file("region.lock").display()));
+    holder.ok(&format!("hold {} {}", dyups::shm::lock::WRITER, scratch.file("region.lock").display()));
     holder.stop();
     let mut new = process(next::library());
     let error = new.refused(&setup(&scratch));

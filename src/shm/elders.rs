@@ -62,16 +62,17 @@ impl<'a> Elders<'a> {
     fn changed_origin(&self, region: &Region, content: &impl Content) -> Result<Option<&Region>> {
         let origin = header::origin(region.mem())?;
         let from = self.regions.iter().find(|from| from.layout() == origin.layout && origin.layout < region.layout());
-        Ok(match from {
-            Some(from) if digest(from, content)? != origin.digest && !region.is_alive()? => Some(from),
-            _ => None,
-        })
+        let Some(from) = from else { return Ok(None) };
+        // One that was made anew and in which nothing ever happened has nothing to say.
+        let changed = digest(from, content)?.is_some_and(|digest| digest != origin.digest);
+        Ok((changed && !region.is_alive()?).then_some(from))
     }
 }
 
-/// What stands for the table of `region` as it is now, in this very file.
-pub fn digest(region: &Region, content: &impl Content) -> Result<u64> {
-    Ok(content.digest(region)? ^ u64::from(Checksum::of(&[region.inode()])))
+/// What stands for the table of `region` as it is now, in this very file; `None`: there was never anything in it.
+pub fn digest(region: &Region, content: &impl Content) -> Result<Option<u64>> {
+    let file = u64::from(Checksum::of(&[region.inode()]));
+    Ok(content.digest(region)?.map(|digest| digest ^ file))
 }
 
 /// Refuses to open a region where this very process has one of another layout open: another copy of this library, which a

@@ -246,9 +246,10 @@ impl LockFile {
         Ok(self.first(libc::F_OFD_GETLK, ALIVE, 1)?.map(|(_, holder)| holder))
     }
 
-    /// Who uses `layout`, if anybody does; one who can be named, if there is one.
+    /// Who else uses `layout`, if anybody does; one who can be named, if there is one.
     pub fn user_of(&self, layout: u32) -> Result<Option<Holder>> {
         Ok(match self.holder(first_byte(layout) + 1, BYTES - 1)? {
+            None if layout == LAYOUT => self.others_live()?,
             None => self.holder(first_byte(layout), 1)?,
             named => named,
         })

@@ -5,15 +5,17 @@
 //!
 //! Who finds no region of its own layout takes over the table of an older one, in this order:
 //!
-//! 1. It takes the writer locks of the older layouts ([`super::elders`]). What they have acknowledged is in their tables.
-//! 2. It says that its own layout is in use ([`LockFile::live`]). From here on an older writer that gets its lock is refused.
+//! 1. It says that its own layout is in use ([`LockFile::live`]). From here on an older writer that gets its lock is refused.
+//! 2. It takes the writer locks of the older layouts ([`super::elders`]): who was writing comes to an end first. What they
+//!    have acknowledged is in their tables.
 //! 3. It makes its region under a name of its own, fills it, and renames it.
 //! 4. It gives the writer locks back.
 //!
 //! So no change is acknowledged that the new table lacks. A process that dies before the rename leaves the older layout in
 //! charge. So does one that dies after it, or the last one of a generation that is rolled back: nobody says any more that the
 //! new layout is in use, and the older one writes on. Therefore a region remembers which one its table is from, and a digest of
-//! what was in there: whoever opens it, finds nobody else in it and another digest takes the table over again.
+//! what was in there: whoever opens it, finds nobody else in it and another digest takes the table over again. Where it does
+//! find somebody, that one has been there since before step 1 (there is one creation lock), and no older writer came between.
 
 use super::elders::{self, Elders};
 use super::file;
@@ -116,13 +118,14 @@ impl<C: Content> Opening<'_, C> {
     fn region(&mut self) -> Result<Region> {
         elders::refuse_company(self.base)?;
         let own = self.own()?;
-        let elders = match (&own, self.lock.user_of(LAYOUT)?) {
-            (Own::SetAside, _) | (_, Some(_)) => Elders::default(),
+        let alive = self.lock.live()?;
+        let elders = match &own {
+            Own::SetAside => Elders::default(),
+            Own::There(_) if self.lock.user_of(LAYOUT)?.is_some() => Elders::default(),
             _ => Elders::hold(self.base, self.lock, &mut self.notes)?,
         };
         let own = if let Own::There(own) = own { Some(own) } else { None };
         let elder = elders.heir_of(own.as_ref(), self.content)?;
-        let alive = self.lock.live()?;
         let mut region = match (elder, own) {
             (Some(elder), own) => self.inherit(elder, own.is_some())?,
             (None, Some(own)) => self.fit(own)?,
@@ -160,7 +163,7 @@ impl<C: Content> Opening<'_, C> {
     /// A new region with the table of one of an older layout; `again`: instead of a region that has it already.
     fn inherit(&mut self, elder: &Region, again: bool) -> Result<Region> {
         let (content, mut note) = (self.content, None);
-        let origin = Origin { layout: elder.layout(), digest: elders::digest(elder, content)? };
+        let origin = Origin { layout: elder.layout(), digest: elders::digest(elder, content)?.unwrap_or_default() };
         let old = elder.path().display();
         let region = self
             .make(origin, |new| {

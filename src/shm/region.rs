@@ -42,8 +42,8 @@ pub trait Content {
     /// Answers what an operator should read.
     fn copy(&self, old: &Region, new: &Region) -> Result<Option<String>>;
 
-    /// A number that is another one after any change of the table.
-    fn digest(&self, region: &Region) -> Result<u64>;
+    /// A number that is another one after any change of the table; `None` as long as there was none.
+    fn digest(&self, region: &Region) -> Result<Option<u64>>;
 }
 
 /// The file of the region of `layout`.
@@ -163,7 +163,7 @@ impl Region {
         })
     }
 
-    /// Whether anybody uses its layout.
+    /// Whether anybody else uses its layout.
     pub fn is_alive(&self) -> Result<bool> {
         Ok(self.lock.user_of(self.layout())?.is_some())
     }

@@ -200,14 +200,16 @@ impl<'a, M: Memory> Directory<'a, M> {
         }))
     }
 
-    /// A number that is another one after any change: it is made of all stamps, and no stamp comes twice.
-    pub fn digest(&self) -> Result<u64, Damaged> {
-        let mut digest = 0u64;
+    /// A number that is another one after any change: it is made of all stamps, which count the changes of their records.
+    /// `None` where there was none yet.
+    pub fn digest(&self) -> Result<Option<u64>, Damaged> {
+        let (mut digest, mut all) = (0u64, 0);
         for record in 0..self.geometry.records as u32 {
             let stamp = self.stamp(record)?;
+            all |= stamp.0;
             digest = (digest ^ stamp.0).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
         }
-        Ok(digest)
+        Ok((all != 0).then_some(digest))
     }
 }
 

@@ -46,7 +46,7 @@ impl Content for Upstreams {
         Ok((lost > 0).then(|| format!("{at} was damaged: {lost} of {count} upstreams are lost")))
     }
 
-    fn digest(&self, region: &Region) -> Result<u64> {
+    fn digest(&self, region: &Region) -> Result<Option<u64>> {
         Ok(Directory::new(region).digest()?)
     }
 }

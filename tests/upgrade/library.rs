@@ -137,8 +137,8 @@ pub fn shell(args: &[String]) {
                 continue;
             }
             ("orphan", []) => Ok(orphan().to_string()),
-            ("hold", [path]) => {
-                hold_writer(path);
+            ("hold", [byte, path]) => {
+                hold(path, byte.parse().expect("a number"));
                 Ok(String::new())
             }
             ("trace", []) => {
@@ -187,11 +187,10 @@ fn orphan() -> i32 {
     pid
 }
 
-/// Takes the lock of those who write layout 1, for the rest of this process's life.
-fn hold_writer(path: &str) {
+/// Locks a byte of the lock file for the rest of this process's life.
+fn hold(path: &str, byte: i64) {
     use std::os::fd::AsRawFd;
     let file = std::fs::File::options().read(true).write(true).open(path).expect("the lock file");
-    let byte = i64::from(dyups::shm::lock::WRITER);
     let lock = libc::flock {
         l_type: libc::F_WRLCK as i16,
         l_whence: libc::SEEK_SET as i16,
