@@ -22,8 +22,6 @@ use dyups::table::snapshot::{Flags, Group, build_ring, encode};
 use dyups::table::store::{Stored, Table};
 use dyups::table::{Status, Upstream};
 use std::cell::Cell;
-use std::ffi::CString;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -73,33 +71,14 @@ fn another(path: &Path, size: u64) -> (Helper, String) {
 /// Runs `body` where the scratch directory is a tmpfs of `size`, which it and its children alone see.
 fn on_a_tmpfs(test: &str, size: &str, body: impl FnOnce(&Scratch) + Send) {
     let scratch = Scratch::new();
-    let run = || match mount_for_this_thread(scratch.path(), size) {
-        Ok(()) => body(&scratch),
-        Err(error) => eprintln!("{test}: skipped: cannot mount a tmpfs: {error}"),
+    let run = || {
+        if mount_for_this_thread(test, scratch.path(), size) {
+            body(&scratch);
+        }
     };
     if let Err(panic) = std::thread::scope(|scope| scope.spawn(run).join()) {
         std::panic::resume_unwind(panic);
     }
-}
-
-/// Mounts a tmpfs that goes with the last process that sees it.
-fn mount_for_this_thread(path: &Path, size: &str) -> std::io::Result<()> {
-    let [path, options] =
-        [path.display().to_string(), format!("size={size},mode=700")].map(|text| CString::new(text).expect("no NUL"));
-    let (none, root, tmpfs) = (c"none".as_ptr(), c"/".as_ptr(), c"tmpfs".as_ptr());
-    // SAFETY: all pointers are to NUL-terminated strings that outlive the calls.
-    let done = unsafe {
-        libc::unshare(libc::CLONE_NEWNS) == 0
-            && libc::mount(none, root, std::ptr::null(), libc::MS_REC | libc::MS_PRIVATE, std::ptr::null()) == 0
-            && libc::mount(tmpfs, path.as_ptr(), tmpfs, 0, options.as_ptr().cast()) == 0
-    };
-    if done { Ok(()) } else { Err(std::io::Error::last_os_error()) }
-}
-
-/// Takes the last byte of a file system.
-fn take_all(path: &Path) {
-    let file = std::fs::OpenOptions::new().append(true).create(true).open(path).expect("open");
-    while file.write_at(&[0; 4096], file.metadata().expect("stat").len()).is_ok() {}
 }
 
 // ---- tables -----------------------------------------------------------------------------------------------------------

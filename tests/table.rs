@@ -10,12 +10,12 @@ use dyups::balance::pick::{Ask, Handle, Miss, Picked, Tried};
 use dyups::balance::{HashId, Method};
 use dyups::config::peer::PeerPatch;
 use dyups::error::Code;
-use dyups::shm::Memory;
-use dyups::shm::Stamp;
 use dyups::shm::layout::state;
 use dyups::shm::versioned::Unread;
+use dyups::shm::{GRANULE_WORDS, Memory, Stamp};
 use dyups::table::directory::{self, Directory, stamp_at};
 use dyups::table::ops::Absent;
+use dyups::table::snapshot::{View, seal_of_head};
 use dyups::table::store::{Edit, Table};
 use dyups::table::{Address, Peer, Status, Upstream};
 use proptest::prelude::*;
@@ -1098,4 +1098,41 @@ fn readers_beside_writers_get_what_was_there() {
     assert!(changing <= reads / 1000, "{changing} of {reads}");
     assert_no_leak(&table);
     assert_eq!(table.region().mem().load(state::REPAIRS), Ok(0));
+}
+
+/// Has `count` records lead to snapshots that each claim all of the heap behind them, under checksums that hold.
+fn forge(table: &Table, count: usize) {
+    let (mem, geometry) = (table.region().mem(), table.region().geometry());
+    for record in 0..count {
+        let block = geometry.spare_end() + 2 * record;
+        let at = block * GRANULE_WORDS;
+        let name = [u64::from(b'x')];
+        let mut head = [(mem.words() - at) as u64, record as u64 | 1 << 32, 0, 0, 0, 0, 16 << 32, 0];
+        head[7] = u64::from(seal_of_head(&head, &name, 1));
+        mem.store_all(at, &head).expect("inside");
+        mem.store_all(at + head.len(), &name).expect("inside");
+        let place = stamp_at(geometry, record as u32);
+        let stamp = Stamp::default().next(block as u32).expect("a stamp");
+        mem.store_all(place, &[stamp.0, 0, record as u64]).expect("inside");
+        mem.store(geometry.buckets_at + record, record as u64 + 1).expect("inside");
+        assert!(View::read(mem, geometry, place, stamp).is_ok(), "record {record}");
+    }
+}
+
+#[test]
+fn a_repair_reads_no_more_than_twice_the_region_whatever_records_claim() {
+    let (table, _scratch) = table(64 << 20);
+    let repair_with = |records| {
+        forge(&table, records);
+        let start = Instant::now();
+        let writer = table.writer(SOON).expect("free");
+        assert_eq!(table.repair(&writer).expect("repairable"), records as u64, "all of them are lost");
+        start.elapsed()
+    };
+    // Everybody's memory is there after the first.
+    repair_with(2);
+    let (two, many) = (repair_with(2), repair_with(5000));
+    assert!(many < 10 * two + SOON / 50, "{two:?} with 2, {many:?} with 5,000");
+    table.set_upstream(&upstream("api", &["10.0.0.1:80"]), SOON).expect("usable");
+    assert_no_leak(&table);
 }

@@ -40,6 +40,10 @@ impl Locks for Process<'_> {
         Ok(self.machine.kernel.locks(|locks| locks.insert(byte, *locks.get(&byte).unwrap_or(&self.pid)).is_none()))
     }
 
+    fn give_back(&self, byte: u32) {
+        self.machine.kernel.locks(|locks| locks.remove(&byte));
+    }
+
     fn holder(&self, byte: u32, count: u32) -> Result<Option<Holder>> {
         let other = |(_, &pid): (&u32, &u32)| (pid != self.pid).then_some(Holder::Pid(pid));
         Ok(self.machine.kernel.locks(|locks| locks.range(byte..byte + count).find_map(other)))

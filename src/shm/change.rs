@@ -40,22 +40,23 @@ impl<'a, M: Memory> Change<'a, M> {
 
     /// Says that a change is under way.
     pub fn begin(&self) -> Result<(), Damaged> {
-        self.reaches_all()?;
+        self.is_seen_by_all()?;
         self.mem.store(state::WRITING, u64::from(std::process::id()))?;
         // No store of the change may come before this one.
         self.mem.fence();
         Ok(())
     }
 
-    /// Says that the region is whole again.
+    /// Says that the region is whole again. Where it is not, since a page went under the change, the next writer repairs.
     pub fn end(&self) -> Result<(), Damaged> {
         self.mem.fence();
-        self.mem.store(state::WRITING, 0)?;
-        self.reaches_all()
+        self.is_seen_by_all()?;
+        self.mem.store(state::WRITING, 0)
     }
 
-    /// Nothing is acknowledged that others may not see.
-    fn reaches_all(&self) -> Result<(), Damaged> {
+    /// An error once something was stored, or may have been, that this process alone sees. To be asked before anything is
+    /// published: what leads to a block that others lack would be damage to them.
+    pub fn is_seen_by_all(&self) -> Result<(), Damaged> {
         if self.mem.is_torn() { Err(Damaged) } else { Ok(()) }
     }
 

@@ -108,6 +108,9 @@ pub trait Locks {
     /// Takes `byte` for the rest of the process's life if it is free.
     fn keep(&self, byte: u32) -> Result<bool>;
 
+    /// Frees a byte that was to be kept.
+    fn give_back(&self, byte: u32);
+
     /// Another process that holds one of `count` bytes from `byte` on, if there is one. Never this process itself.
     fn holder(&self, byte: u32, count: u32) -> Result<Option<Holder>>;
 }
@@ -115,6 +118,10 @@ pub trait Locks {
 impl Locks for LockFile {
     fn keep(&self, byte: u32) -> Result<bool> {
         Ok(self.try_lock(byte)?.map(std::mem::forget).is_ok())
+    }
+
+    fn give_back(&self, byte: u32) {
+        self.release(byte);
     }
 
     fn holder(&self, byte: u32, count: u32) -> Result<Option<Holder>> {
@@ -188,7 +195,12 @@ impl LockFile {
             match self.try_lock(byte)? {
                 Ok(guard) => return Ok(guard),
                 Err(holder) if Instant::now() >= deadline => {
-                    let holder = holder.map_or_else(|| "several processes in turn".into(), |holder| holder.to_string());
+                    let holder = match holder {
+                        // Only that a layout is in use is said in common.
+                        Some(Holder::Nameless) => "a foreign program".into(),
+                        Some(holder) => holder.to_string(),
+                        None => "several processes in turn".into(),
+                    };
                     return Err(Error::new(Code::Busy, format!("busy, held by {holder}")));
                 }
                 Err(_) => std::thread::sleep(PAUSE),

@@ -163,6 +163,8 @@ impl Memory for Mem {
 
 impl Drop for Mem {
     fn drop(&mut self) {
+        // Before another mapping can lie here.
+        self.watch.end();
         // SAFETY: mapped by `map` with this length; no reference outlives self.
         unsafe { libc::munmap(self.base.as_ptr().cast(), self.words * WORD) };
     }

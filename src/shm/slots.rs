@@ -38,10 +38,11 @@ pub fn claim(mem: &impl Memory, geometry: &Geometry, locks: &impl Locks, now: u6
     for slot in 0..geometry.slots {
         if locks.keep(FIRST_SLOT + slot)? {
             enter(mem, since_at(geometry, slot), now)?;
-            // Free: who had the slot before lost both bytes in one step.
+            // Free, as who had the slot before lost both bytes in one step; unless a foreign program holds it.
             if locks.keep(FIRST_LISTED + slot)? {
                 return Ok(slot);
             }
+            locks.give_back(FIRST_SLOT + slot);
         }
     }
     Err(Error::new(
@@ -102,7 +103,8 @@ fn seconds(word: u64) -> u64 {
 mod tests {
     use super::*;
     use crate::shm::mem::{Mem, tests::scratch};
-    use std::cell::Cell;
+    use std::cell::{Cell, RefCell};
+    use std::collections::BTreeSet;
 
     /// Locks that do as the test says.
     struct Scripted<K, H> {
@@ -110,9 +112,33 @@ mod tests {
         holder: H,
     }
 
+    /// A lock file in which somebody else holds some bytes.
+    struct Taken<'a> {
+        foreign: &'a [u32],
+        kept: RefCell<BTreeSet<u32>>,
+    }
+
+    impl Locks for Taken<'_> {
+        fn keep(&self, byte: u32) -> Result<bool> {
+            Ok(!self.foreign.contains(&byte) && self.kept.borrow_mut().insert(byte))
+        }
+
+        fn give_back(&self, byte: u32) {
+            assert!(self.kept.borrow_mut().remove(&byte), "byte {byte} was not held");
+        }
+
+        fn holder(&self, _: u32, _: u32) -> Result<Option<Holder>> {
+            Ok(None)
+        }
+    }
+
     impl<K: Fn(u32) -> bool, H: Fn(u32) -> Option<u32>> Locks for Scripted<K, H> {
         fn keep(&self, byte: u32) -> Result<bool> {
             Ok((self.keep)(byte))
+        }
+
+        fn give_back(&self, byte: u32) {
+            panic!("byte {byte} was to be kept");
         }
 
         fn holder(&self, byte: u32, _: u32) -> Result<Option<Holder>> {
@@ -134,6 +160,14 @@ mod tests {
             true
         };
         assert_eq!(claim(&mem, &geometry, &Scripted { keep, holder: |_| None }, 77), Ok(0));
+    }
+
+    #[test]
+    fn of_a_slot_that_cannot_be_had_whole_nothing_is_kept() {
+        let (mem, geometry) = region();
+        let locks = Taken { foreign: &[FIRST_LISTED, FIRST_LISTED + 1], kept: RefCell::default() };
+        assert_eq!(claim(&mem, &geometry, &locks, 77), Ok(2));
+        assert_eq!(locks.kept.into_inner(), BTreeSet::from([FIRST_SLOT + 2, FIRST_LISTED + 2]));
     }
 
     #[test]

@@ -2,8 +2,8 @@
 //! file system is full by then, the next touch of such a page is answered by SIGBUS, in every process, root's master too.
 //!
 //! Here that touch finds zeros instead: the handler puts an empty page in that place, of this process alone, and says that
-//! the mapping is torn. From then on this process refuses to change anything, and its reads find less than there was, never
-//! something else. All other SIGBUS go where they went before.
+//! the mapping is torn. From then on this process refuses to change anything, and reads what is left as it reads any spoiled
+//! region. All other SIGBUS go where they went before.
 
 use super::mem::PAGE;
 use std::cell::UnsafeCell;
@@ -64,9 +64,10 @@ impl Watch {
     }
 }
 
-impl Drop for Watch {
-    fn drop(&mut self) {
-        if let Some(watched) = self.0 {
+impl Watch {
+    /// Watches no more: to be said before the mapping goes.
+    pub fn end(&mut self) {
+        if let Some(watched) = self.0.take() {
             watched.bytes.store(0, Ordering::Relaxed);
             watched.base.store(0, Ordering::Release);
         }
@@ -84,27 +85,61 @@ fn install() {
     }
 }
 
-extern "C" fn on_bus(_: i32, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
+extern "C" fn on_bus(signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
     // SAFETY: the kernel hands a valid siginfo to a handler with SA_SIGINFO.
-    let address = unsafe { (*info).si_addr() } as usize;
+    let (code, address) = unsafe { ((*info).si_code, (*info).si_addr() as usize) };
     let inside = |watched: &&Watched| {
         let (base, bytes) = (watched.base.load(Ordering::Relaxed), watched.bytes.load(Ordering::Relaxed));
         base != 0 && address.wrapping_sub(base) < bytes
     };
-    if let Some(watched) = ALL.iter().find(inside)
+    // Only the kernel says this code; who sends a signal can make up an address.
+    if code == libc::BUS_ADRERR
+        && let Some(watched) = ALL.iter().find(inside)
         && replace(address / PAGE * PAGE)
     {
         watched.torn.store(true, Ordering::Relaxed);
         return;
     }
-    // Not ours: the touch happens again, and this time goes where it would have gone.
-    // SAFETY: written before this handler was installed.
-    unsafe { libc::sigaction(libc::SIGBUS, (*BEFORE.0.get()).as_ptr(), std::ptr::null_mut()) };
+    pass_on(signal, info, context);
+}
+
+/// Has SIGBUS do what it did before, and stays in place if the process lives on.
+fn pass_on(signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
+    type Handler = extern "C" fn(i32);
+    type InfoHandler = extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void);
+    // SAFETY: written before this handler was installed, and never again.
+    let before = unsafe { (*BEFORE.0.get()).assume_init_ref() };
+    // SAFETY: the kernel's siginfo, as above.
+    let sent = unsafe { (*info).si_code } <= 0;
+    match before.sa_sigaction {
+        libc::SIG_IGN if sent => {}
+        libc::SIG_DFL | libc::SIG_IGN => {
+            // The touch happens again and ends the process, as it would have; and so does the signal, sent once more.
+            // SAFETY: plain calls on live values, both async-signal-safe.
+            unsafe {
+                libc::sigaction(libc::SIGBUS, before, std::ptr::null_mut());
+                if sent {
+                    libc::raise(signal);
+                }
+            }
+        }
+        handler if before.sa_flags & libc::SA_SIGINFO != 0 => {
+            // SAFETY: whoever installed it with SA_SIGINFO says that it is such a function.
+            let handler: InfoHandler = unsafe { std::mem::transmute(handler) };
+            handler(signal, info, context);
+        }
+        handler => {
+            // SAFETY: whoever installed it without SA_SIGINFO says that it is such a function.
+            let handler: Handler = unsafe { std::mem::transmute(handler) };
+            handler(signal);
+        }
+    }
 }
 
 /// Puts an empty page of this process alone in the place of one of a watched mapping.
 fn replace(page: usize) -> bool {
-    // SAFETY: the page belongs to a mapping that is accessed by atomics only and never trusted; it stays mapped and readable.
+    // SAFETY: the page belongs to a watched mapping, which is unmapped only when it is watched no more; it is accessed by
+    // atomics only and never trusted, and stays mapped and readable.
     let new = unsafe {
         libc::mmap(
             page as *mut libc::c_void,

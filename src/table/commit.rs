@@ -8,7 +8,7 @@ use super::spare;
 use crate::balance::chash::Ring;
 use crate::error::{Code, Error, Result};
 use crate::shm::arena::{Marks, Room};
-use crate::shm::{Change, Damaged, Memory, Stamp};
+use crate::shm::{Change, Damaged, GRANULE_WORDS, Memory, Stamp};
 
 /// A version that lacks nothing but its places in the region.
 #[derive(Debug)]
@@ -107,6 +107,7 @@ pub(super) fn publish<M: Memory>(
     build: &Build,
     old: Option<&View>,
 ) -> Result<(), Damaged> {
+    change.is_seen_by_all()?;
     Directory::over(change.mem(), change.geometry()).publish(record, next)?;
     let kept = build.kept();
     old.map_or(Ok(()), |old| free_blocks(change, old, |ring| !kept.contains(&Some(*ring))))
@@ -129,9 +130,12 @@ pub fn repair<M: Memory>(change: &Change<'_, M>) -> Result<u64> {
     let (mem, geometry) = (change.mem(), change.geometry());
     change.begin()?;
     let (mut marks, mut in_spare) = (Marks::new(geometry), Vec::new());
+    // What is whole has its words to itself, so that all of it is read once. Without an end to it, records that each claim
+    // the whole heap would have us read that as often.
+    let mut left = 2 * mem.words();
     let lost = Directory::over(mem, geometry).rebuild(|record, hash, stamp| {
         let Ok(view) = View::read(mem, geometry, stamp_at(geometry, record), stamp) else { return false };
-        let whole = view.record == record && mark_whole(&mut marks, &view, mem, hash);
+        let whole = view.record == record && mark_whole(&mut marks, &mut left, &view, mem, hash);
         if whole && spare::holds_part_of(geometry, &view) {
             in_spare.push(view);
         }
@@ -143,15 +147,26 @@ pub fn repair<M: Memory>(change: &Change<'_, M>) -> Result<u64> {
     Ok(lost)
 }
 
-/// Marks a snapshot that makes sense. First the marking: what overlaps another is not worth reading, however long it claims
-/// to be.
-fn mark_whole(marks: &mut Marks, view: &View, mem: &impl Memory, hash: u32) -> bool {
-    let whole = mark(marks, view);
-    if whole && !is_whole(view, mem, hash) {
-        blocks_of(view).for_each(|(block, words)| marks.unmark(block, words));
+/// Marks a snapshot that makes sense; what is read for that is taken from the words that are `left`.
+fn mark_whole(marks: &mut Marks, left: &mut usize, view: &View, mem: &impl Memory, hash: u32) -> bool {
+    let words = blocks_of(view).map(|(_, words)| words).sum();
+    let Some(still_left) = left.checked_sub(words) else { return false };
+    // First the marking: what overlaps another is not read.
+    if !mark(marks, view) {
         return false;
     }
+    *left = still_left;
+    let whole = is_there(view, mem) && is_whole(view, mem, hash);
+    if !whole {
+        blocks_of(view).for_each(|(block, words)| marks.unmark(block, words));
+    }
     whole
+}
+
+/// Whether there is memory behind all of it. What nobody has written has none, and where there is no more to be had, so much
+/// as a look would tear the mapping.
+fn is_there(view: &View, mem: &impl Memory) -> bool {
+    blocks_of(view).all(|(block, words)| mem.reserve(block as usize * GRANULE_WORDS, words).is_ok())
 }
 
 /// Whether all of it is what was written, can be read, and is found by its name: else nobody could so much as delete it.

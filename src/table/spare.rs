@@ -21,6 +21,7 @@ pub fn replace<M: Memory>(change: &Change<'_, M>, record: u32, build: &mut Build
     }
     let Ok(there) = write(change, Room::Spare, build, record)? else { return Ok(false) };
     let (mem, geometry) = (change.mem(), change.geometry());
+    change.is_seen_by_all()?;
     Directory::over(mem, geometry).publish(record, there)?;
     let in_spare = View::read(mem, geometry, stamp_at(geometry, record), there)?;
     let home = write_over(change, record, build, old, there)?;

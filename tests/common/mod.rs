@@ -173,8 +173,14 @@ pub fn text(path: &Path) -> CString {
     CString::new(path.as_os_str().as_bytes()).expect("no NUL")
 }
 
-/// Mounts a tmpfs that only this thread sees, and that goes with it.
-pub fn mount_for_this_thread(path: &Path, size: &str) -> std::io::Result<()> {
+/// Mounts a tmpfs that only this thread sees, and that goes with it. False: only root can, and says so of `test` on stderr.
+pub fn mount_for_this_thread(test: &str, path: &Path, size: &str) -> bool {
+    let mounted = mount(path, size);
+    assert!(mounted.is_ok() || !is_root(test), "cannot mount a tmpfs: {mounted:?}");
+    mounted.is_ok()
+}
+
+fn mount(path: &Path, size: &str) -> std::io::Result<()> {
     let (path, options) = (text(path), CString::new(format!("size={size},mode=700")).expect("no NUL"));
     let (none, root, tmpfs) = (c"none".as_ptr(), c"/".as_ptr(), c"tmpfs".as_ptr());
     // SAFETY: all pointers are to NUL-terminated strings that outlive the calls.
@@ -187,7 +193,7 @@ pub fn mount_for_this_thread(path: &Path, size: &str) -> std::io::Result<()> {
 }
 
 /// Takes the last byte of a file system.
-pub fn fill(path: &Path) {
+pub fn take_all(path: &Path) {
     let file = std::fs::OpenOptions::new().append(true).create(true).open(path).expect("open");
     while (&file as &dyn FileExt).write_at(&[0; 4096], file.metadata().expect("stat").len()).is_ok() {}
 }
