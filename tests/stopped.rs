@@ -38,7 +38,7 @@ const SHORT: Duration = Duration::from_millis(20);
 /// How long one stands at a few of them, in milliseconds.
 const LONG: u64 = 10_000;
 /// What a call may take beyond the time that it may wait: machines sleep too. Who is held up takes twice as long.
-const SLACK: Duration = Duration::from_millis(LONG / 2);
+const SLACK: Duration = Duration::from_secs(2);
 
 /// A region with one upstream, and a process that can be stopped in it.
 struct Scene {
@@ -284,7 +284,11 @@ impl LongStop {
         let found = version_of(&text).unwrap_or_else(|| panic!("{what}: woke and found {text}"));
         assert!(found >= current, "{what}: woke at version {current} and found {found}");
         let during = self.others.end();
-        during.iter().for_each(|work| assert!(work.done > LONG / 2 && work.slowest < SLACK, "{what}: {work:?}"));
+        for work in &during {
+            // A thousand times a second, whatever that one does. Two who change are in each other's way now and then.
+            let rounds = work.done + work.busy;
+            assert!(rounds > (LONG + 1000) * 9 / 10 && work.done > LONG / 2 && work.slowest < SLACK, "{what}: {work:?}");
+        }
         self.assert_bounded(&during);
         println!("{what}: {} changes, {} picks beside it", during[0].done, during[2].done);
     }
@@ -345,8 +349,8 @@ fn stop_with_the_lock(part: u64) {
         assert_eq!((work.done, work.message.as_str()), (0, message.as_str()));
         assert!(work.busy > 0 && work.slowest >= wait && work.slowest < wait + SLACK, "{work:?}");
     }
-    assert!(updater.busy > LONG / 2, "{updater:?}");
-    assert!(reader.done > LONG / 2 && reader.slowest < SLACK, "{reader:?}");
+    assert!(updater.busy > LONG * 9 / 10, "{updater:?}");
+    assert!(reader.done > LONG * 9 / 10 && reader.slowest < SLACK, "{reader:?}");
     println!(
         "add_peer, stopped before store {nth} of {count}: {} and {} times busy, after at most {:?} and {:?}, {} picks beside it",
         updater.busy, patient.busy, updater.slowest, patient.slowest, reader.done

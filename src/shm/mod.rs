@@ -1,18 +1,32 @@
-//! Shared memory: bytes and offsets, and nothing about upstreams. This comment is the whole protocol.
+//! Shared memory: bytes and offsets, and nothing about upstreams. This comment is the whole protocol; each file tells its own
+//! part in full.
 //!
 //! # The region
 //!
 //! A file ([`region`]) that the master maps and every worker inherits. [`layout`] says where everything lies; it follows
-//! from the size, so no offset of an area is read from the file. The file is closed once it is mapped. What remains open
-//! is the lock file ([`lock`]). How the first process makes the file, or takes over the table of an older layout while that is
-//! still in use, is told in [`open`].
+//! from the size and the number of the layout, so no offset of an area is read from the file. The file is closed once it is
+//! mapped. What remains open is the lock file ([`lock`]), and whatever is exclusive is one of its bytes: the making of a region,
+//! the writer, the life of a worker. The kernel frees them when their process dies, in one step.
+//!
+//! Memory is of three kinds, and no word ever changes its kind:
+//!
+//! - what one writer at a time changes and readers follow: a *record* has a fixed place, and its *stamp* leads to a block of the
+//!   heap that is written before and never while it can be reached;
+//! - what the writer alone reads: the bitmaps and counters of the heap and of the records;
+//! - what readers write too: counters, each in a fixed place of a fixed type. A process that slept can add to one that means
+//!   something else by now, and no more than that.
 //!
 //! # Readers
 //!
-//! A reader announces nothing, takes no lock and makes no system call. It loads a *stamp* ([`versioned`]), a word that holds
+//! A reader announces nothing, takes no lock and makes no system call. It loads a stamp ([`versioned`]), a word that holds
 //! a block and a generation, reads what it leads to word by word ([`mem`]: bounds-checked relaxed atomics, so what it reads
 //! may be wrong but reading is always defined), copies out what it returns, fences, and loads the stamp again. If it changed,
 //! the copy is thrown away and all starts over, at most 16 times.
+//!
+//! From a name to its record leads a chain of records ([`crate::table::directory`]). The links need no versions of their own:
+//! a record is linked while its stamp leads nowhere and is emptied before it is unlinked, so the stamp alone decides; and
+//! beside the hash of each stands how often it was linked, odd while that is done, so a reader that stood on a record which went
+//! into another chain notices, and starts over.
 //!
 //! # Writers
 //!
@@ -20,37 +34,57 @@
 //!
 //! 1. says in the header that it is under way (`WRITING`),
 //! 2. takes blocks from the heap ([`arena`]) and fills them; nobody can see them yet,
-//! 3. publishes: **one** store of one word, after everything that it leads to and before everything that follows,
-//! 4. frees the blocks that the old word led to; they may be reused at once,
+//! 3. publishes: **one** store of one word, the stamp, after everything that it leads to and before everything that follows,
+//! 4. frees the blocks that the old stamp led to; they may be reused at once,
 //! 5. says that it has ended.
 //!
-//! Where the heap has no room, a version that is no larger than the old one takes steps 2 and 3 twice: in the spare, and then
-//! where the old one was.
+//! Where the heap has no room, a version that is no larger than the old one ([`crate::table::spare`]) takes steps 2 and 3 twice:
+//! it is written into the spare with which the heap begins, and published; then nothing leads to the old version any more, so it is
+//! written over that, published again, and the spare is free. Both are the same version: readers see the change happen once.
 //!
 //! # Death
 //!
 //! A process killed before step 3 leaves the old table, after it the new one, and in both cases a `WRITING` word that is not
-//! zero. The kernel frees its lock. The next writer finds the word and repairs: it walks from the root, marks what can be
-//! reached, and makes the heap's bitmap say just that. There is no log and nothing to undo, since nothing half built can be
-//! reached. Killed in the middle of that, it is done again: repair writes only what no reader looks at.
+//! zero. The kernel frees its lock. The next writer finds the word and repairs: it walks the chains, cuts off what no chain can
+//! have, marks the blocks that can be reached, and makes the bitmaps say just that. There is no log and nothing to undo, since
+//! nothing half built can be reached. Last, it brings home what was left in the spare, as a change does: by writing a block,
+//! publishing it, and freeing the other. Where all is in order, a repair stores nothing that a reader looks at; where a link or a
+//! record is damaged, each of its stores leaves a table that is whole for the others. Killed in the middle, it is done again:
+//! `WRITING` is what it ends with.
 //!
 //! A process that is stopped instead holds the lock; others answer "busy, held by pid N" after a bounded time, and readers
-//! do not notice.
+//! do not notice. When it wakes it goes on where it was: the lock was its own all the time.
+//!
+//! # Workers
+//!
+//! A worker has a slot as long as it holds the slot's byte ([`slots`]): no heartbeat, no look at /proc. It takes one byte, writes
+//! the slot's word, and takes a second byte by which it is listed; the word counts the slot's claims, so that who and since when
+//! are of one claim.
+//!
+//! # Layouts
+//!
+//! One library writes one layout, in a file that has its number in its name, and reads the older ones. One byte of each layout
+//! says that it is in use; it belongs to the open file, so that all whom a master forks hold it too. A writer that has its
+//! lock asks whether a newer layout is in use, and if so is refused: "superseded by layout N". Who opens a region of its own layout for
+//! the first time says that it is in use, takes the writer locks of the older ones, and copies the table ([`open`]); so
+//! nothing is acknowledged that the copy lacks. When the last of them is gone the older layout writes again. Hence a region
+//! remembers whose table it began with, and a digest of that: who comes later, is alone, and finds another digest, begins
+//! anew with the older table, which was in use last ([`elders`]).
 //!
 //! # Damage
 //!
-//! Nothing that is read is trusted: what leads out of the mapping is an error before it is followed. All that leads on from a
+//! Nothing that is read is trusted: what leads out of the mapping is an error before it is followed, and whatever is walked or copied has
+//! a bound, in steps or in words, that no content can raise. All that leads on from a
 //! block is in its head, and the head has a checksum ([`checksum`]) over itself and the generation of the stamp that led
 //! there: so a spoiled word neither frees nor shows what is somebody else's. What lies behind the head has one too, and a
 //! repair keeps only what its checksums vouch for. They are against chance: who means it can make them right again, and so
 //! spoil the table, but never more than the table.
 //!
-//! # Memory
+//! # Pages
 //!
-//! Pages are reserved before they are first written, so a full file system is an error message and never a SIGBUS; a page that
-//! somebody takes away later reads as zeros, and ends the changes of who noticed ([`torn`]). Memory
-//! that readers write (counters) has a fixed place and type: a process that slept can add to a counter that means something
-//! else by now, and no more than that.
+//! Pages are reserved before they are first written ([`reserve`]), so a full file system is an error message and never a SIGBUS. A page
+//! that somebody takes away later reads as zeros to whoever touches it ([`torn`]). What that process stores there nobody else
+//! sees: so it publishes nothing more, and a change that it was in the middle of is left for the next writer to repair.
 
 pub mod arena;
 pub mod change;

@@ -1,9 +1,9 @@
 //! Versioned reads: a reader that never waits, beside a writer that recycles memory at once.
 //!
 //! A [`Stamp`] is one word that names a block and the generation of what it leads to. It is stored when a new version is
-//! whole, and its generation is never used twice for one place. A reader loads it, reads what it leads to by relaxed
-//! loads, copies out what it returns, and looks at the word again. Unchanged: no byte that it read was recycled. Changed:
-//! what it read may be anything, and is thrown away.
+//! whole, and its generation counts the versions of its place; only an empty place that has had 2^38 of them begins again. A
+//! reader loads it, reads what it leads to by relaxed loads, copies out what it returns, and looks at the word again.
+//! Unchanged: no byte that it read was recycled. Changed: what it read may be anything, and is thrown away.
 //!
 //! Why that holds: the writer stores the new stamp, fences ([`Memory::publish`]), and only then frees and reuses the old
 //! block. A reader that saw one recycled byte has, after its own fence, to see the new stamp too. It is the seqlock of
