@@ -343,6 +343,22 @@ fn a_handle_follows_its_upstream_and_no_other() {
 }
 
 #[test]
+fn names_of_one_hash_are_two_upstreams() {
+    let [one, other] = ["plumless", "buckeroo"];
+    assert_eq!(directory::hash(one.as_bytes()), directory::hash(other.as_bytes()));
+    let (table, _scratch) = table(SMALL);
+    let mut handle = Handle::new(one.as_bytes());
+    set(&table, &upstream(other, &["10.0.0.2:80"]));
+    assert_eq!(rr(&table, &mut handle), Err(Miss::NotFound));
+    set(&table, &upstream(one, &["10.0.0.1:80"]));
+    assert_eq!(names(&table), [other, one]);
+    assert_eq!(rr(&table, &mut handle), Ok((0, "10.0.0.1:80".into())));
+    table.delete_upstream(one, true, SOON).expect("there");
+    assert_eq!(rr(&table, &mut handle), Err(Miss::NotFound));
+    assert_eq!(rr(&table, &mut Handle::new(other.as_bytes())), Ok((0, "10.0.0.2:80".into())));
+}
+
+#[test]
 fn the_text_is_that_of_the_index() {
     let (table, _scratch) = table(MIB);
     let servers = [

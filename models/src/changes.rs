@@ -5,7 +5,7 @@ use crate::memory::{Shared, Sheet, Words, geometry};
 use crate::table::{change, list, pick, pick_by, put, put_with_ring, version};
 use dyups::balance::pick::Handle;
 use dyups::shm::layout::Geometry;
-use dyups::shm::{Memory, Stamp, versioned};
+use dyups::shm::{GRANULE_WORDS, Memory, Stamp, versioned};
 use dyups::table::directory::stamp_at;
 use loom::thread;
 
@@ -65,6 +65,28 @@ fn a_pick_by_chash_beside_changes_is_of_one_version() {
     });
 }
 
+/// Where there is no room, a version goes through the spare, and over the old one in the same change.
+#[test]
+fn a_pick_beside_a_change_in_a_full_region_is_of_one_version() {
+    const GRANULES_A_VERSION: usize = TWO_VERSIONS / 2;
+    let geometry = geometry(0, 1, 64 * GRANULES_A_VERSION);
+    let sheet = Sheet::new(&geometry);
+    put(&sheet, &geometry, &version("a", 1));
+    // All behind it is taken.
+    let room = geometry.granules - geometry.spare_end() - GRANULES_A_VERSION;
+    let taken = change(&sheet, &geometry).allocate(&vec![0; room * GRANULE_WORDS]).expect("room");
+    assert!(change(&sheet, &geometry).allocate(&[0]).is_err(), "full");
+    let image = sheet.image();
+    let still = taken as usize * GRANULE_WORDS..geometry.granules * GRANULE_WORDS;
+    explore("pick, full region", 2, &["Some(1)", "Some(2)"], move |seen| {
+        let shared = Shared::holding_but(&image, still.clone());
+        let (reader, writer) = (shared.reader(), shared.writer());
+        let writer = thread::spawn(move || put(&writer, &geometry, &version("a", 2)));
+        seen.note(pick(&reader, &geometry, &mut Handle::new(b"a")));
+        writer.join().expect("content");
+    });
+}
+
 #[test]
 fn a_listing_beside_changes_is_of_one_version() {
     beside_changes("list", 2, &["1", "2", "3"], |mem, geometry, seen| {
@@ -74,7 +96,7 @@ fn a_listing_beside_changes_is_of_one_version() {
 }
 
 /// What a publish promises by itself: the block that the old stamp led to may be written again right away, in the same
-/// change. (The table frees a block in one change and takes it in the next.)
+/// change.
 #[test]
 fn a_block_recycled_within_one_change_is_read_as_one_version() {
     const WORDS: usize = 3;

@@ -5,6 +5,7 @@ use dyups::shm::layout::{Geometry, OURS, state};
 use dyups::shm::memory::Word;
 use dyups::shm::{Damaged, GRANULE_WORDS, Memory};
 use std::cell::Cell;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -17,9 +18,11 @@ pub fn geometry(slots: u32, records: usize, heap: usize) -> Geometry {
     let record_bits_at = buckets_at + records;
     let records_at = (record_bits_at + 1).next_multiple_of(GRANULE_WORDS);
     let granule_bits_at = records_at + records * OURS.record;
-    let heap_at = (granule_bits_at + 1).div_ceil(GRANULE_WORDS);
+    // As many bits as there may be granules before the heap, too.
+    let heap_at = (granule_bits_at + heap / 64 + 2).div_ceil(GRANULE_WORDS);
     let granules = heap_at + heap;
-    assert!(records <= 64 && granules <= 64, "one word of bits each");
+    assert!(granules.div_ceil(64) <= heap / 64 + 2, "room for the bits");
+    assert!(records <= 64, "one word of bits");
     let size = (granules * dyups::shm::GRANULE) as u64;
     Geometry {
         shape: OURS,
@@ -39,7 +42,8 @@ pub fn geometry(slots: u32, records: usize, heap: usize) -> Geometry {
 /// A word that loom watches.
 #[derive(Debug)]
 struct Watched {
-    atomic: loom::sync::atomic::AtomicU64,
+    /// None: nobody stores there.
+    atomic: Option<loom::sync::atomic::AtomicU64>,
     /// What was stored last.
     newest: AtomicU64,
 }
@@ -50,8 +54,16 @@ pub struct Shared(Arc<[Watched]>);
 
 impl Shared {
     pub fn holding(image: &[u64]) -> Shared {
-        let watched = |&value| Watched { atomic: loom::sync::atomic::AtomicU64::new(value), newest: value.into() };
-        Shared(image.iter().map(watched).collect())
+        Shared::holding_but(image, 0..0)
+    }
+
+    /// The same, but that the words of `still`, of which there are many, do not change.
+    pub fn holding_but(image: &[u64], still: Range<usize>) -> Shared {
+        let watched = |(index, &value): (usize, &u64)| {
+            let atomic = (!still.contains(&index)).then(|| loom::sync::atomic::AtomicU64::new(value));
+            Watched { atomic, newest: value.into() }
+        };
+        Shared(image.iter().enumerate().map(watched).collect())
     }
 
     /// The mapping of a process that reads.
@@ -101,6 +113,10 @@ impl Mapped {
         &self.shared.0[self.index]
     }
 
+    fn changing(&self) -> &loom::sync::atomic::AtomicU64 {
+        self.watched().atomic.as_ref().unwrap_or_else(|| panic!("word {} was to be still", self.index))
+    }
+
     fn storing(&self) {
         if let Some(left) = &self.stores_left {
             match left.get().checked_sub(1) {
@@ -118,21 +134,21 @@ impl Mapped {
 
 impl Word for Mapped {
     fn get(&self, order: Ordering) -> u64 {
-        match self.newest {
-            true => self.watched().newest.load(Ordering::Relaxed),
-            false => self.watched().atomic.load(order),
+        match &self.watched().atomic {
+            Some(atomic) if !self.newest => atomic.load(order),
+            _ => self.watched().newest.load(Ordering::Relaxed),
         }
     }
 
     fn put(&self, value: u64, order: Ordering) {
         self.storing();
-        self.watched().atomic.store(value, order);
+        self.changing().store(value, order);
         self.stored(value);
     }
 
     fn add(&self, value: u64, order: Ordering) -> u64 {
         self.storing();
-        let old = self.watched().atomic.fetch_add(value, order);
+        let old = self.changing().fetch_add(value, order);
         self.stored(old.wrapping_add(value));
         old
     }

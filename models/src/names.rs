@@ -79,6 +79,15 @@ fn an_upstream_whose_chain_gets_a_record_back_from_another_chain_is_always_found
     beside("stays, record there and back", 4, [&stays, &gone], &steps, &[&stays], &["[Some(1)]"]);
 }
 
+/// The same hash in the same record: all that differs is how often it was linked.
+#[test]
+fn an_upstream_whose_chain_gets_a_record_back_under_its_old_name_is_always_found() {
+    let [stays, gone] = names_in_bucket(0, RECORDS);
+    let [made] = names_in_bucket(1, RECORDS);
+    let steps = [End(gone.clone()), Make(made.clone()), End(made), Make(gone.clone())];
+    beside("stays, record back as it was", 4, [&stays, &gone], &steps, &[&stays], &["[Some(1)]"]);
+}
+
 #[test]
 fn a_reader_sees_the_new_name_only_after_the_old_one_is_gone() {
     let [stays, gone] = names_in_bucket(0, RECORDS);

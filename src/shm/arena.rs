@@ -177,6 +177,7 @@ mod tests {
     fn with_arena<T>(body: impl FnOnce(&Arena<'_, Mem>, &Mem, &Geometry) -> T) -> T {
         let geometry = Geometry::of(512 * 1024).expect("allowed");
         let mem = scratch(geometry.size as usize);
+        mem.store(state::LOWEST_FREE, geometry.spare_end() as u64).expect("inside");
         body(&Arena::new(&mem, &geometry), &mem, &geometry)
     }
 

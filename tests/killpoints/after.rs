@@ -14,11 +14,12 @@ use dyups::table::{Table, Upstream};
 /// Changes after each death.
 const CHANGES: usize = 100;
 
-/// A table as its users see it, whatever its stamps say; and what of the heap it takes, and how many records.
+/// A table as its users see it, whatever its stamps say; and what of the heap it takes, and how many records, each as it is
+/// counted and as the bits say.
 #[derive(PartialEq)]
 pub struct State {
     table: Vec<(Upstream, Flags)>,
-    used: (u64, u64),
+    used: [u64; 4],
 }
 
 /// The state of `table` now.
@@ -31,9 +32,27 @@ fn visible(table: &Table) -> Vec<(Upstream, Flags)> {
     all.into_iter().map(|Stored { upstream, flags, .. }| (upstream, flags)).collect()
 }
 
-fn used(table: &Table) -> (u64, u64) {
+fn used(table: &Table) -> [u64; 4] {
+    let geometry = table.region().geometry();
     let word = |index| table.region().mem().load(index).expect("inside");
-    (word(state::USED), word(state::RECORDS))
+    let bits =
+        |from: usize, count: usize| (from..from + count.div_ceil(64)).map(|at| u64::from(word(at).count_ones())).sum();
+    [
+        word(state::USED),
+        bits(geometry.granule_bits_at, geometry.granules),
+        word(state::RECORDS),
+        bits(geometry.record_bits_at, geometry.records),
+    ]
+}
+
+/// What an operation leaves that comes to its end: nothing that a repair would change.
+pub fn state_to_stay(table: &Table, what: &str) -> State {
+    let left = state(table);
+    let writer = table.writer(WAIT).expect("the lock");
+    table.repair(&writer).expect("sound");
+    let repaired = state(table);
+    assert!(left == repaired, "{what} leaves {:?} in use, not {:?}", left.used, repaired.used);
+    left
 }
 
 /// The two tables that a death may leave.

@@ -105,8 +105,8 @@ impl Arena {
         let old = after::state(&self.table);
         let stores = Stores::of(|| (operation.run)(&self.table, subject));
         tally.places.extend(stores.places());
-        let allowed = Allowed { old, new: after::state(&self.table), make_room: operation.make_room };
         let what = format!("{} of {} peers by {:?}", operation.name, subject.peers.len(), subject.method);
+        let allowed = Allowed { old, new: after::state_to_stay(&self.table, &what), make_room: operation.make_room };
         let mut outlines = HashSet::new();
         for nth in self.choice.of_operation(&stores) {
             let what = format!("{what}, store {nth} of {}", stores.count());

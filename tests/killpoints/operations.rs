@@ -13,8 +13,8 @@ use dyups::table::{Address, Status, Table, Upstream};
 
 /// The upstream that the operations are about.
 pub const SUBJECT: &str = "subject";
-/// A peer that none has.
-const NEW: usize = 900;
+/// A peer that none has, of however many.
+const NEW: usize = 1900;
 
 /// One operation.
 pub struct Operation {
@@ -203,6 +203,17 @@ pub const OPERATIONS: &[Operation] = &[
             let change = PeerPatch { weight: Some(3), ..patch(0) };
             table.put_peer(&subject.name, &change, Absent::Make, WAIT).expect("change");
         },
+        ..PLAIN
+    },
+    // Its rings stay as they are.
+    Operation {
+        name: "change a peer's max_fails",
+        calls: "put_peer",
+        run: |table, subject| {
+            let change = PeerPatch { max_fails: Some(7), ..patch(0) };
+            table.put_peer(&subject.name, &change, Absent::Make, WAIT).expect("change");
+        },
+        also_large: false,
         ..PLAIN
     },
     Operation {
