@@ -11,7 +11,7 @@ lib := $(target)/release/libdyups-$(VERSION).so
 # Tests of the code itself need no link-time optimisation; those of what ships load what `make build` made.
 quick := --profile quick --locked
 
-.PHONY: help build run test storm kill-release fuzz model memcheck bench lint install header clean
+.PHONY: help build run test storm kill-release fuzz model memcheck mutants bench lint install header clean
 .DEFAULT_GOAL := help
 
 help: ## list these targets
@@ -61,6 +61,10 @@ memcheck: ## run a C program with the library under valgrind, and tests of the c
 	DYUPS_TEST_RUNNER='valgrind -q --error-exitcode=1' $(CARGO) test $(quick) --test c_abi
 	RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address $(CARGO) test $(quick) --target-dir $(target)/asan \
 		--target x86_64-unknown-linux-gnu --lib --test table --test full
+
+mutants: ## break the code in each way that tests/mutants lists, and see the tests notice; ONLY="fence bound" for some
+	@tools/deps build test
+	@exec tools/mutants $(ONLY)
 
 bench: ## measure: needs a quiet machine; ONLY="find contended" for some of it
 	@tools/deps build bench
