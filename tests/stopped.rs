@@ -287,7 +287,10 @@ impl LongStop {
         for work in &during {
             // A thousand times a second, whatever that one does. Two who change are in each other's way now and then.
             let rounds = work.done + work.busy;
-            assert!(rounds > (LONG + 1000) * 9 / 10 && work.done > LONG / 2 && work.slowest < SLACK, "{what}: {work:?}");
+            assert!(
+                rounds > (LONG + 1000) * 9 / 10 && work.done > LONG / 2 && work.slowest < SLACK,
+                "{what}: {work:?}"
+            );
         }
         self.assert_bounded(&during);
         println!("{what}: {} changes, {} picks beside it", during[0].done, during[2].done);

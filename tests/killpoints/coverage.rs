@@ -24,7 +24,8 @@ pub fn check(places: &BTreeSet<(&'static str, u32)>) {
         }
         let operations = include_str!("operations.rs");
         for name in changes(&file, code) {
-            let called = operations.contains(&format!(".{name}(")) && OPERATIONS.iter().any(|known| known.calls == name);
+            let called =
+                operations.contains(&format!(".{name}(")) && OPERATIONS.iter().any(|known| known.calls == name);
             if !called {
                 missing.push(format!("{file}: no operation calls {name}"));
             }
