@@ -21,6 +21,11 @@ const CONNECTIONS: &str = "16";
 const SIZES: [(usize, Option<f64>); 3] = [(4, None), (1000, Some(0.8)), (10_000, Some(0.25))];
 const METHODS: [&str; 2] = ["rr", "chash"];
 
+/// What `balance` may cost of a request by nginx's own upstream with a zone, with few peers and with many.
+const MOST_OF_NGINX: f64 = 1.10;
+const MOST_OF_NGINX_MANY: f64 = 1.0;
+const PART_ROUNDS: usize = 15;
+
 pub fn measure(place: &Place) -> Vec<Line> {
     let backend = Backend::start(place);
     let worker = Worker::start(place, "worker", 0, "region", |conf| {
@@ -35,8 +40,14 @@ pub fn measure(place: &Place) -> Vec<Line> {
         }
         assert_eq!(answer(&worker, "dyups", "chash", size), answer(&worker, "nginx", "chash", size), "the key's peer");
     }
+    let peers = lua_peers(1, 1000, backend.port);
+    worker.order(&format!(
+        "require('dyups').set_upstream('least_conn-1000', {{ method = 'least_conn', peers = {peers} }})"
+    ));
     let mut lines = vec![beside_a_constant_peer(&worker)];
     lines.extend(beside_nginx(&worker));
+    lines.extend(parts(&worker));
+    lines.extend(balanced_among_many(&worker));
     lines
 }
 
@@ -57,8 +68,19 @@ fn upstreams(port: u16) -> String {
             text += &balancer(&format!("dyups-{name}"), &format!("require(\"dyups\").find(\"{name}\"{key})"));
         }
     }
+    let servers = servers(1, 1000, port);
+    writeln!(text, "upstream nginx-least_conn-1000 {{ zone least 32m; least_conn; {servers} keepalive 64; }}")
+        .expect("a String");
+    for (name, key) in BALANCED {
+        let call = format!("require(\"dyups\").balance(\"{name}\"{key})");
+        let body = format!("server 127.0.0.1:1; balancer_by_lua_block {{ {call} }} keepalive 64;");
+        writeln!(text, "upstream balance-{name} {{ {body} }}").expect("a String");
+    }
     text
 }
+
+/// What is balanced by `balance`, with the key.
+const BALANCED: [(&str, &str); 3] = [("rr-4", ""), ("chash-1000", ", \"one key\""), ("least_conn-1000", "")];
 
 fn balancer(name: &str, peer: &str) -> String {
     format!(
@@ -75,7 +97,43 @@ fn locations() -> String {
     for (size, _) in SIZES {
         names.extend(METHODS.iter().flat_map(|method| ["nginx", "dyups"].map(|by| format!("{by}-{method}-{size}"))));
     }
-    names.iter().map(|name| format!("location = /{name} {{ proxy_pass http://{name}; }}\n")).collect()
+    names.push("nginx-least_conn-1000".into());
+    let plain = names.iter().map(|name| format!("location = /{name} {{ proxy_pass http://{name}; }}\n"));
+    let log = "log_by_lua_block { require(\"dyups\").log() }";
+    let balanced =
+        BALANCED.map(|(name, _)| format!("location = /balance-{name} {{ proxy_pass http://balance-{name}; {log} }}\n"));
+    plain.chain(balanced).collect()
+}
+
+/// What each part adds to a request by nginx's own round robin among 4 peers in a zone.
+fn parts(worker: &Worker) -> Vec<Line> {
+    let run = |path: &'static str| -> Run<'_> { Box::new(move || request(worker, path, CLOSE_REQUESTS)) };
+    let [nginx, constant, find, balance] =
+        alternate(PART_ROUNDS, ["nginx-rr-4", "constant", "dyups-rr-4", "balance-rr-4"].map(run));
+    let beside = format!("nginx, its own round robin: {}", time(nginx.median()));
+    let line = |what: &str, figures: &Figures| {
+        let what = format!("request, 4 peers, {what}");
+        Line::new(what, time(figures.median()), beside.clone(), figures.of(&nginx))
+    };
+    let all = balance.of(&nginx);
+    vec![
+        line("a balancer in Lua that names a peer", &constant),
+        line("`find` in it", &find),
+        line("`balance` in it, and `log`", &balance).at_most(all, MOST_OF_NGINX, times),
+    ]
+}
+
+/// `balance` where nginx looks at each peer.
+fn balanced_among_many(worker: &Worker) -> Vec<Line> {
+    let run = |path: &'static str| -> Run<'_> { Box::new(move || request(worker, path, REQUESTS)) };
+    let paths = ["nginx-least_conn-1000", "balance-least_conn-1000", "nginx-chash-1000", "balance-chash-1000"];
+    let [least_nginx, least, hash_nginx, hash] = alternate(ROUNDS, paths.map(run));
+    let line = |what: &str, nginx: &Figures, figures: &Figures| {
+        let (what, ratio) = (format!("request, 1,000 peers, `balance` by {what}, and `log`"), figures.of(nginx));
+        let beside = format!("nginx, its own: {}", time(nginx.median()));
+        Line::new(what, time(figures.median()), beside, ratio).at_most(ratio, MOST_OF_NGINX_MANY, times)
+    };
+    vec![line("least_conn", &least_nginx, &least), line("chash of one key", &hash_nginx, &hash)]
 }
 
 fn beside_a_constant_peer(worker: &Worker) -> Line {

@@ -67,6 +67,36 @@ typedef struct {
   uint8_t text[120];
 } dyups_picked;
 
+// What a call of `dyups_balance` goes by. In milliseconds; 0: nginx.conf's own.
+typedef struct {
+  // Most tries of a request; 0: as many as there are peers.
+  uint32_t tries;
+  // Retries for a hundred requests.
+  uint32_t retry_percent;
+  // Retries that are always allowed, in ten seconds.
+  uint32_t retry_floor;
+  // For a connection to be there.
+  uint32_t connect_timeout;
+  // Between two writes.
+  uint32_t send_timeout;
+  // Between two reads.
+  uint32_t read_timeout;
+  // 1: connections are kept for the next request.
+  uint32_t keepalive;
+  // How long, unused.
+  uint32_t keepalive_timeout;
+  // For how many requests.
+  uint32_t keepalive_requests;
+} dyups_options;
+
+// What `dyups_balance` says beside the index.
+typedef struct {
+  // 1: if this try fails, the request may try once more.
+  int32_t again;
+  // As in `dyups_find_cached`.
+  dyups_picked picked;
+} dyups_given;
+
 // A text that belongs to the library: valid until the next call in this thread that returns one.
 typedef struct {
   // The bytes, not terminated; never NULL.
@@ -223,6 +253,48 @@ int32_t dyups_find_cached(dyups_handle *handle,
 //
 // `name` points to `len` bytes.
 int32_t dyups_build_ring(const char *name, size_t len, uint32_t wait_ms);
+
+// Reads the options of `dyups_balance`.
+//
+// Arguments: `json`, `len`: an object; `options`: where they go. Returns: 0.
+// Errors: `DYUPS_INVALID`; the message names the option, the value and what is allowed.
+//
+// # Safety
+//
+// `json` points to `len` bytes, `options` is valid.
+int32_t dyups_balance_options(const char *json, size_t len, dyups_options *options);
+
+// Picks a peer for a request of nginx, counts the connection, and ends the request's try before this one. Nothing needs to be
+// called when the request ends: the library asks nginx to be told.
+//
+// Arguments: `handle`, `key`, `key_len`, `method`: as `dyups_find`; `request`: nginx's request; `last`: 0 if nginx begins with
+// this upstream, 1 if the last try failed, 2 if the last peer's answer was to be asked of another one; `options`: from
+// `dyups_balance_options`; `given`: what there is to say beside the index.
+//
+// Returns: the index of the peer, as `dyups_find_cached`. Errors: as `dyups_find`; `DYUPS_NO_PEER` too when there were too many
+// retries already; `DYUPS_SYSTEM` when this is no nginx.
+//
+// # Safety
+//
+// As `dyups_find`; `request` is the request that this thread is balancing; `options` and `given` are valid.
+int32_t dyups_balance(dyups_handle *handle,
+                      void *request,
+                      const char *key,
+                      size_t key_len,
+                      uint32_t method,
+                      uint32_t last,
+                      const dyups_options *options,
+                      dyups_given *given);
+
+// How many requests of this worker hold something: 0 when none is balanced.
+//
+// Arguments: none. Returns: the number. Errors: none.
+int32_t dyups_balancing(void);
+
+// What is to be done once a second in some worker: takes back what dead workers have counted, and lets go of what is well again.
+//
+// Arguments: none. Returns: 0. Errors: `DYUPS_NOT_SET_UP`, `DYUPS_DAMAGED`.
+int32_t dyups_tick(void);
 
 // Adds a peer to an upstream, making the upstream if it is new. On a peer that is there the given fields change and the others
 // keep their values.

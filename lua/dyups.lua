@@ -17,7 +17,6 @@ local try = require("dyups.patience").try
 
 local C = library.C
 local ffi_string = ffi.string
-local istype = ffi.istype
 local type = type
 
 local _M = { _VERSION = library.version }
@@ -26,25 +25,23 @@ if not C then
     -- Without the library every function says so, instead of require throwing in the middle of a configuration.
     local function missing() return nil, library.why end
     for _, name in ipairs {
-        "setup", "start", "find", "tried", "add_peer", "set_peer", "delete_peer", "set_upstream", "delete_upstream",
-        "status",
+        "setup", "start", "find", "tried", "balance", "log", "add_peer", "set_peer", "delete_peer", "set_upstream",
+        "delete_upstream", "status",
     } do
         _M[name] = missing
     end
     return _M
 end
 
+local balancer = require "dyups.balancer"
+
 local NOT_FOUND = tonumber(ffi.cast("int", C.DYUPS_NOT_FOUND))
 local FULL = tonumber(ffi.cast("int", C.DYUPS_FULL))
 
 local has_cjson, cjson = pcall(require, "cjson.safe")
-local new_tab = require "table.new"
-local picked_t = ffi.typeof("dyups_picked")
-local tried_t = ffi.typeof("dyups_tried")
 local text_t = ffi.typeof("dyups_text")
 
 -- Written by the library and read at once: one for all calls of this VM.
-local picked = picked_t()
 local text = text_t()
 
 
@@ -120,6 +117,17 @@ local function look_after_the_file(premature)
 end
 
 
+-- What dead workers have counted is taken back, and upstreams that are well again are picked from without a look at
+-- each peer.
+local SECONDS_BETWEEN_TICKS = 1
+
+local function tick(premature)
+    if not premature then
+        C.dyups_tick()
+    end
+end
+
+
 -- Where all slots are taken, old workers that shut down leave theirs sooner or later. This one serves meanwhile.
 local SECONDS_BETWEEN_CLAIMS = 1
 local waits = false
@@ -156,8 +164,11 @@ function _M.start()
         end
         return nil, err
     end
-    if not started and ngx and ngx.worker.id() == 0 then
-        local ok, err = ngx.timer.every(SECONDS_BETWEEN_LOOKS, look_after_the_file)
+    if not started and ngx then
+        local ok, err = ngx.timer.every(SECONDS_BETWEEN_TICKS, tick)
+        if ok and ngx.worker.id() == 0 then
+            ok, err = ngx.timer.every(SECONDS_BETWEEN_LOOKS, look_after_the_file)
+        end
         if not ok then
             return nil, "dyups: cannot start a timer: " .. tostring(err)
         end
@@ -167,173 +178,12 @@ function _M.start()
 end
 
 
----- the request path --------------------------------------------------------------------------------------------------
+---- the request path: lua/dyups/balancer.lua --------------------------------------------------------------------------
 
--- A handle and the texts of its peers by index, for upstreams that were found. Names that are not there are not kept:
--- they come from clients.
-local MOST_ENTRIES = 16384
-local entries = {}
-local count = 0
-local methods = {}
-
-
-local function open(upstream)
-    local handle = C.dyups_open(upstream, #upstream)
-    if handle == nil then
-        return failure()
-    end
-    if count >= MOST_ENTRIES then
-        for name in next, entries do
-            entries[name] = nil
-        end
-        count = 0
-    end
-    local entry = { handle = ffi.gc(handle, C.dyups_close), peers = -1, texts = false }
-    entries[upstream] = entry
-    count = count + 1
-    return entry
-end
-
-
-local function forget(upstream)
-    entries[upstream] = nil
-    count = count - 1
-end
-
-
-local function number_of(method)
-    if type(method) ~= "string" then
-        return not_a_text("method", method)
-    end
-    local number = C.dyups_method(method, #method)
-    if number < 0 then
-        return failure()
-    end
-    methods[method] = number
-    return number
-end
-
-
--- Upstreams that a find by chash met without a ring, since they are not declared so. Making one is a change: a timer
--- does it, one for all of them, and no request waits.
-local wanted = {}
-local timer_runs = false
-
-local function build_rings(premature)
-    timer_runs = false
-    for upstream in next, wanted do
-        wanted[upstream] = nil
-        if not premature and C.dyups_build_ring(upstream, #upstream, 0) < 0 then
-            ngx.log(ngx.WARN, "dyups: upstream ", upstream, ": no ring for chash: ", ffi_string(C.dyups_error()))
-        end
-    end
-end
-
-
--- A region without room is asked once a second.
-local function want_ring(upstream, entry)
-    local now = os.time()
-    if now < (entry.again or 0) then
-        return
-    end
-    entry.again = now + 1
-    wanted[upstream] = true
-    if not timer_runs then
-        timer_runs = ngx and ngx.timer.at(0, build_rings) or false
-    end
-end
-
-
--- The text of a peer that was not picked since its upstream changed.
-local function keep(entry, upstream, index)
-    if picked.wants_ring ~= 0 then
-        want_ring(upstream, entry)
-    end
-    if entry.peers ~= picked.peers then
-        entry.peers = picked.peers
-        entry.texts = new_tab(picked.peers, 0)
-    end
-    local server = ffi_string(picked.text, picked.len)
-    entry.texts[index] = server
-    return server
-end
-
-
--- find(upstream[, key[, method[, tried]]]) -> "host:port" | nil, message
---
--- Picks a peer; for balancer, rewrite, access and content phases. No lock, no socket, and once a peer was picked since
--- its upstream changed, no allocation.
---
---   upstream  text
---   key       text that chash hashes
---   method    "rr" or "chash"; default: the upstream's own, else chash with a key and rr without
---   tried     from tried(): peers in it are passed over, the picked one is added
---
---     local peer, err = dyups.find("api", ngx.var.remote_addr, "chash")   -- "10.0.0.1:8080"
---     if not peer then
---         ngx.log(ngx.ERR, err)
---         return ngx.exit(-3)         -- NGX_BUSY: 502, no live upstreams
---     end
---     assert(require("ngx.balancer").set_current_peer(peer))
-function _M.find(upstream, key, method, tried)
-    local entry = entries[upstream]
-    if not entry then
-        if type(upstream) ~= "string" then
-            return not_a_text("upstream", upstream)
-        end
-        local err
-        entry, err = open(upstream)
-        if not entry then
-            return nil, err
-        end
-    end
-    local number = 0
-    if method ~= nil then
-        number = methods[method]
-        if not number then
-            local err
-            number, err = number_of(method)
-            if not number then
-                return nil, err
-            end
-        end
-    end
-    local key_len = 0
-    if key ~= nil then
-        if type(key) ~= "string" then
-            return not_a_text("key", key)
-        end
-        key_len = #key
-    end
-    if tried ~= nil and not istype(tried_t, tried) then
-        return nil, "tried: a " .. type(tried) .. ": allowed: what dyups.tried() returned"
-    end
-
-    local index = C.dyups_find_cached(entry.handle, key, key_len, number, tried, picked)
-    if index >= 0 then
-        if picked.fresh == 0 then
-            return entry.texts[index]
-        end
-        return keep(entry, upstream, index)
-    end
-    local _, err = failure()
-    if index == NOT_FOUND then
-        forget(upstream)
-    elseif picked.wants_ring ~= 0 then
-        want_ring(upstream, entry)
-    end
-    return nil, err
-end
-
-
--- tried() -> an empty set of tried peers, for one request and its retries; at most 64 of them.
---
---     local tried = dyups.tried()
---     local first = dyups.find("api", nil, "rr", tried)
---     local second = dyups.find("api", nil, "rr", tried)     -- another peer, as long as there is one
-function _M.tried()
-    return tried_t()
-end
+_M.find = balancer.find
+_M.tried = balancer.tried
+_M.balance = balancer.balance
+_M.log = balancer.log
 
 
 ---- changes -----------------------------------------------------------------------------------------------------------
@@ -379,12 +229,27 @@ function _M.set_peer(upstream, conf)
 end
 
 
--- delete_peer(upstream, peer) -> true | nil, message
+-- delete_peer(upstream, peer[, { drain = true }]) -> true | nil, message
 --
--- Takes a peer out, named by its host and port. nil, "not found" when it is not there. The upstream stays.
+-- Takes a peer out, named by its host and port. nil, "not found" when it is not there. The upstream stays. With drain
+-- it gets no new picks from now on, and is deleted about a second after its last connection has ended.
 --
 --     assert(dyups.delete_peer("api", { host = "10.0.0.1", port = 8080 }))
-function _M.delete_peer(upstream, conf)
+function _M.delete_peer(upstream, conf, options)
+    if options ~= nil then
+        if type(options) ~= "table" then
+            return nil, "options: a " .. type(options) .. ": allowed: a table"
+        elseif type(conf) == "table" then
+            local both = {}
+            for key, value in next, conf do
+                both[key] = value
+            end
+            for key, value in next, options do
+                both[key] = value
+            end
+            conf = both
+        end
+    end
     local code, err = change(C.dyups_delete_peer, upstream, conf)
     if code == NOT_FOUND then
         return nil, "not found"

@@ -8,6 +8,7 @@
 //! - [`admin`] and [`status`] are what operators talk to: requests as bytes in, answers as bytes out.
 //! - [`config`] reads what people and programs write, JSON and nginx's own syntax, by one table of fields.
 //! - [`balance`] picks a peer. [`balance::pick`] is the request path; [`balance::rr`] and [`balance::chash`] are pure algorithms.
+//! - [`health`] is what takes a peer out of the picking, and brings it back.
 //! - [`table`] is what upstreams and peers are, how a version of one is laid out, published and repaired.
 //! - [`shm`] is the memory below: bytes, offsets, locks and the protocol between readers and writers. Begin there if you are
 //!   here to check whether it is right.
@@ -21,6 +22,7 @@ pub mod config;
 pub mod error;
 #[allow(unsafe_code)]
 pub mod ffi;
+pub mod health;
 pub mod process;
 #[allow(unsafe_code)]
 pub mod shm;

@@ -5,18 +5,23 @@
 
 use crate::config::setup::Setup;
 use crate::error::{Code, Error, Result};
+use crate::health;
 use crate::shm::lock::LockFile;
 use crate::shm::region::lock_of;
 use crate::table::store::Table;
 use once_cell::sync::OnceCell;
 use parking_lot::Mutex;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
 static TABLE: OnceCell<Table> = OnceCell::new();
 
 /// The slot and the process that claimed it.
 static SLOT: Mutex<Option<(u32, u32)>> = Mutex::new(None);
+
+/// The slot again, for the request path: a worker has one from its start on, and is never forked from another that has. -1: none.
+static COUNTING: AtomicI32 = AtomicI32::new(-1);
 
 /// Why the last `setup` did not map a region.
 static FAILURE: Mutex<Option<String>> = Mutex::new(None);
@@ -88,14 +93,37 @@ pub fn start() -> Result<u32> {
     let table = table()?;
     let mut slot = SLOT.lock();
     let me = std::process::id();
-    match *slot {
-        Some((number, pid)) if pid == me => Ok(number),
+    let number = match *slot {
+        Some((number, pid)) if pid == me => number,
         _ => {
+            // Whose number it may be is whom this process was forked from.
+            COUNTING.store(-1, Ordering::Relaxed);
             let number = table.region().claim_slot()?;
             *slot = Some((number, me));
-            Ok(number)
+            number
         }
+    };
+    // Where there was no memory for it, it is tried again.
+    if counting_slot() != Some(number) {
+        table.region().count_for(number)?;
+        COUNTING.store(number as i32, Ordering::Relaxed);
+        table.region().reap(Some(number))?;
     }
+    Ok(number)
+}
+
+/// The slot in whose row this worker counts.
+#[inline(always)]
+pub fn counting_slot() -> Option<u32> {
+    u32::try_from(COUNTING.load(Ordering::Relaxed)).ok()
+}
+
+/// What is to be done once a second, by any worker: clears up behind the dead, and lets go of what is well again.
+pub fn tick() -> Result<()> {
+    let table = table()?;
+    table.region().reap(own_slot())?;
+    health::heal(table)?;
+    health::delete_idle(table)
 }
 
 /// The slot of this very process, not that of the one it was forked from.

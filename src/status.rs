@@ -2,6 +2,7 @@
 
 use crate::config::json;
 use crate::error::Result;
+use crate::health;
 use crate::process;
 use crate::shm::layout::{LAYOUT, state};
 use crate::shm::lock::Holder;
@@ -16,6 +17,8 @@ pub fn json(table: &Table, name: Option<&str>) -> Result<Vec<u8>> {
         Some(name) => vec![table.upstream(name)?],
         None => table.upstreams()?,
     };
+    // Connections of workers that are dead by now are nobody's.
+    table.region().reap(process::own_slot())?;
     let head = json!({"version": env!("CARGO_PKG_VERSION"), "region": region(table)?, "workers": workers(table)?});
     let mut out = head.to_string().into_bytes();
     out.pop();
@@ -26,7 +29,8 @@ pub fn json(table: &Table, name: Option<&str>) -> Result<Vec<u8>> {
         }
         out.extend_from_slice(Value::from(stored.upstream.name.as_str()).to_string().as_bytes());
         out.push(b':');
-        json::write_upstream(&mut out, &stored.upstream, &read_only(stored));
+        let states = health::states(table, stored)?;
+        json::write_upstream(&mut out, &stored.upstream, &states, &read_only(stored));
     }
     out.extend_from_slice(b"}}");
     Ok(out)

@@ -159,7 +159,7 @@ given: rr rr rr
     location = /t {
         content_by_lua_block {
             T.set("api", 1)
-            T.say(dyups.find("api", nil, "ip_hash"))
+            T.say(dyups.find("api", nil, "ip-hash"))
             T.say(dyups.find("api", nil, ""))
             T.say(dyups.find("api", nil, "RR"))
             T.say(dyups.find("api", nil, 1))
@@ -167,9 +167,9 @@ given: rr rr rr
         }
     }
 --- response_body
-nil method: "ip_hash": allowed: rr, chash
-nil method: "": allowed: rr, chash
-nil method: "RR": allowed: rr, chash
+nil method: "ip-hash": allowed: rr, chash, least_conn, random, random two, ip_hash
+nil method: "": allowed: rr, chash, least_conn, random, random two, ip_hash
+nil method: "RR": allowed: rr, chash, least_conn, random, random two, ip_hash
 nil method: 1: allowed: a string
 true
 

@@ -100,7 +100,7 @@ my %file = (
     'weight.conf'    => qq(upstream a {\n    server 10.0.0.1\n        weight=-1;\n}\n),
     'semicolon.conf' => qq(upstream a {\n    server 10.0.0.1\n}\n),
     'open.conf'      => qq(\nupstream a {\n    server 10.0.0.1;\n),
-    'method.conf'    => qq(upstream a {\n    least_conn;\n    server 10.0.0.1;\n}\n),
+    'method.conf'    => qq(upstream a {\n    least_time header;\n    server 10.0.0.1;\n}\n),
     'none.conf'      => qq(upstream a {\n}\n),
     'other.conf'     => qq(http {\n}\n),
     'again.conf'     => qq(upstream static { server 10.0.0.9; }\n),
@@ -138,7 +138,7 @@ Dyups::proxy(setup => qq(files = "$good"), init => qq{
 qr{^nil again\.conf: upstream static is in static\.conf already
 nil empty\.conf: empty: allowed: JSON, .*
 nil field\.json: upstreams\.a\.peers\[1\]\.weight: -1: allowed: an integer from 0 to 65535
-nil method\.conf:2: "least_conn": a method not in this version; known: rr \(no line\), chash \(hash KEY consistent\)
+nil method\.conf:2: "least_time": a method not in this version; known: rr \(no line\), chash \(hash KEY consistent\), least_conn, ip_hash, random, random two
 nil name\.json: upstream "a b": allowed: a name of 1 to 255 bytes .*
 nil none\.conf:1: no servers are inside upstream "a"
 nil not-json\.json: not JSON: .* at line 3 column 1
@@ -375,9 +375,11 @@ Dyups::http_config(init => q{
     }
 --- response_body
 add_peer: nil dyups: libdyups-V.so is not in lua_package_cpath; looked for no file '/nowhere/libdyups-V.so'
+balance: nil dyups: libdyups-V.so is not in lua_package_cpath; looked for no file '/nowhere/libdyups-V.so'
 delete_peer: nil dyups: libdyups-V.so is not in lua_package_cpath; looked for no file '/nowhere/libdyups-V.so'
 delete_upstream: nil dyups: libdyups-V.so is not in lua_package_cpath; looked for no file '/nowhere/libdyups-V.so'
 find: nil dyups: libdyups-V.so is not in lua_package_cpath; looked for no file '/nowhere/libdyups-V.so'
+log: nil dyups: libdyups-V.so is not in lua_package_cpath; looked for no file '/nowhere/libdyups-V.so'
 set_peer: nil dyups: libdyups-V.so is not in lua_package_cpath; looked for no file '/nowhere/libdyups-V.so'
 set_upstream: nil dyups: libdyups-V.so is not in lua_package_cpath; looked for no file '/nowhere/libdyups-V.so'
 setup: nil dyups: libdyups-V.so is not in lua_package_cpath; looked for no file '/nowhere/libdyups-V.so'

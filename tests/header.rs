@@ -26,6 +26,8 @@ fn generate() -> String {
         ("Code", "dyups_code"),
         ("Handle", "dyups_handle"),
         ("Picked", "dyups_picked"),
+        ("Given", "dyups_given"),
+        ("BalanceOptions", "dyups_options"),
         ("Reply", "dyups_reply"),
         ("Text", "dyups_text"),
         ("Tried", "dyups_tried"),
@@ -35,9 +37,17 @@ fn generate() -> String {
     config.export.include = vec!["Code".into()];
     config.enumeration.rename_variants = cbindgen::RenameRule::ScreamingSnakeCase;
     let mut builder = cbindgen::Builder::new().with_config(config);
-    for source in
-        ["error.rs", "balance/pick.rs", "ffi/edge.rs", "ffi/setup.rs", "ffi/find.rs", "ffi/change.rs", "ffi/show.rs"]
-    {
+    for source in [
+        "error.rs",
+        "balance/pick.rs",
+        "ffi/edge.rs",
+        "ffi/setup.rs",
+        "ffi/find.rs",
+        "ffi/request.rs",
+        "config/balance.rs",
+        "ffi/change.rs",
+        "ffi/show.rs",
+    ] {
         builder = builder.with_src(root.join("src").join(source));
     }
     let mut out = Vec::new();

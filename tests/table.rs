@@ -76,7 +76,11 @@ fn rr(table: &Table, handle: &mut Handle) -> Result<(u32, String), Miss> {
 }
 
 fn chash(table: &Table, handle: &mut Handle, key: &str) -> Result<(u32, String), Miss> {
-    pick_as(table, handle, Ask { key: Some(key.as_bytes()), method: Some(Method::Chash), tried: None })
+    pick_as(
+        table,
+        handle,
+        Ask { key: Some(key.as_bytes()), method: Some(Method::Chash), tried: None, ..Ask::default() },
+    )
 }
 
 /// As many picks of the upstream's own method, by index.
@@ -210,7 +214,8 @@ fn a_request_tries_every_peer_once_primaries_first() {
         for round in 0..20 {
             let (mut handle, mut tried, key) = (Handle::new(b"api"), Tried::default(), format!("key {round}"));
             let mut next = || {
-                let ask = Ask { key: Some(key.as_bytes()), method: Some(method), tried: Some(&mut tried) };
+                let ask =
+                    Ask { key: Some(key.as_bytes()), method: Some(method), tried: Some(&mut tried), ..Ask::default() };
                 pick_as(&table, &mut handle, ask).map(|(index, _)| index)
             };
             for backup in [false, true] {
@@ -609,7 +614,8 @@ proptest! {
         let writer = table.writer(SOON).expect("repairable");
         table.repair(&writer).expect("repairable");
         drop(writer);
-        assert_no_leak(&table);
+        // What was spoiled may have the numbers of any cells.
+        assert_no_leak_of_heap(&table);
         // What is left can be read and deleted, and then all is as new.
         for stored in content(&table).0.into_values() {
             table.edit(&stored.0.name, SOON, |_| Ok(Edit::Remove)).expect("sound");

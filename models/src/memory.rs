@@ -153,6 +153,15 @@ impl Word for Mapped {
         old
     }
 
+    fn replace(&self, old: u64, new: u64, order: Ordering) -> bool {
+        self.storing();
+        let done = self.changing().compare_exchange(old, new, order, Ordering::Relaxed).is_ok();
+        if done {
+            self.stored(new);
+        }
+        done
+    }
+
     fn fence(order: Ordering) {
         loom::sync::atomic::fence(order);
     }
@@ -183,6 +192,14 @@ impl Word for Private {
         let old = self.value.get();
         self.put(old.wrapping_add(value), order);
         old
+    }
+
+    fn replace(&self, old: u64, new: u64, order: Ordering) -> bool {
+        let done = self.value.get() == old;
+        if done {
+            self.put(new, order);
+        }
+        done
     }
 
     fn fence(_: Ordering) {}

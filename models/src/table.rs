@@ -2,8 +2,8 @@
 
 use dyups::balance::pick::{Ask, Handle, Miss, Picked};
 use dyups::shm::layout::Geometry;
-use dyups::shm::{Change, Memory};
-use dyups::table::commit::{self, Build, RingPlan};
+use dyups::shm::{Cells, Change, Memory};
+use dyups::table::commit::{self, Build, CellPlan, RingPlan};
 use dyups::table::directory::{self, Directory};
 use dyups::table::snapshot::{Flags, Group, build_ring, encode};
 use dyups::table::{Address, Peer, Upstream};
@@ -46,7 +46,12 @@ pub fn put_with_ring<M: Memory>(mem: &M, geometry: &Geometry, upstream: &Upstrea
 
 fn put_with<M: Memory>(mem: &M, geometry: &Geometry, upstream: &Upstream, ring: RingPlan) {
     let old = Directory::over(mem, geometry).find(upstream.name.as_bytes()).expect("readable");
-    let build = Build { image: encode(upstream, Flags::default()), rings: [ring, RingPlan::None], must: true };
+    let build = Build {
+        image: encode(upstream, Flags::default()),
+        rings: [ring, RingPlan::None],
+        must: true,
+        cells: CellPlan::default(),
+    };
     commit::put(&change(mem, geometry), &upstream.name, build, old).expect("room");
 }
 
@@ -65,7 +70,7 @@ pub fn pick<M: Memory>(mem: &M, geometry: &Geometry, handle: &mut Handle) -> Opt
 pub fn pick_by<M: Memory>(mem: &M, geometry: &Geometry, handle: &mut Handle, key: Option<&[u8]>) -> Option<u16> {
     let mut picked = Picked::default();
     let ask = Ask { key, ..Ask::default() };
-    let index = match handle.pick_in(mem, geometry, ask, false, &mut picked) {
+    let index = match handle.pick_in(mem, geometry, None::<Cells<'_, M>>, ask, false, &mut picked) {
         Ok(index) => index,
         Err(Miss::NotFound) => return None,
         Err(miss) => panic!("{miss:?}"),

@@ -1,7 +1,13 @@
 //! How a peer is picked: one file a method.
 
+pub mod budget;
+pub mod candidates;
 pub mod chash;
+pub mod ip_hash;
+pub mod least_conn;
 pub mod pick;
+pub mod random;
+pub mod request;
 pub mod rr;
 
 /// A method of picking. The numbers are part of the C ABI (`dyups_find`, 0 there means "the upstream's own").
@@ -12,11 +18,26 @@ pub enum Method {
     Rr = 1,
     /// nginx's consistent hash of a key.
     Chash = 2,
+    /// The fewest open connections for its weight, over all workers.
+    LeastConn = 3,
+    /// By chance and weight.
+    Random = 4,
+    /// The better of two by chance.
+    RandomTwo = 5,
+    /// By the address of the client.
+    IpHash = 6,
 }
 
 impl Method {
     /// All of them, by the name that files and calls use.
-    pub const NAMES: [(&'static str, Method); 2] = [("rr", Method::Rr), ("chash", Method::Chash)];
+    pub const NAMES: [(&'static str, Method); 6] = [
+        ("rr", Method::Rr),
+        ("chash", Method::Chash),
+        ("least_conn", Method::LeastConn),
+        ("random", Method::Random),
+        ("random two", Method::RandomTwo),
+        ("ip_hash", Method::IpHash),
+    ];
 
     /// The method with this number, `None` for 0 and for numbers that no method has.
     #[inline(always)]
@@ -24,11 +45,15 @@ impl Method {
         match number {
             1 => Some(Method::Rr),
             2 => Some(Method::Chash),
+            3 => Some(Method::LeastConn),
+            4 => Some(Method::Random),
+            5 => Some(Method::RandomTwo),
+            6 => Some(Method::IpHash),
             _ => None,
         }
     }
 
-    /// `"rr"` or `"chash"`.
+    /// Its name: `"rr"`, `"chash"`, ...
     pub fn name(self) -> &'static str {
         Self::NAMES[self as usize - 1].0
     }

@@ -3,20 +3,22 @@
 //! A [`Handle`] remembers where its upstream was found and what its header said, as of one stamp. As long as the stamp is the
 //! record's, a pick is: the stamp, the method's own few words, the stamp again.
 
-use super::Method;
+use super::candidates::Candidates;
 use super::chash::{self, Base, Pick};
+use super::random::Random;
+use super::{Method, ip_hash, least_conn, random};
+use crate::health::passive::{Fitness, Health, Limits, Tenths, tenths};
+use crate::shm::clock::now_ms;
 use crate::shm::layout::Geometry;
 use crate::shm::versioned::{TRIES, Unread};
-use crate::shm::{Damaged, Memory, Stamp};
-use crate::table::directory::{Directory, counter_at, stamp_at};
+use crate::shm::{Cells, Damaged, Memory, Stamp};
+use crate::table::directory::{Directory, ailing_at, budget_at, counter_at, stamp_at};
 use crate::table::snapshot::{Flags, Group, MAX_TEXT, RingWords, View};
 use crate::table::store::Table;
+use std::cell::Cell;
 
 /// Most peers that one request may try; then there is none left for it.
 pub(crate) const MAX_TRIED: usize = 64;
-
-/// How far a pick that must pass over tried peers follows the schedule or the ring, before it looks at every peer.
-const WALK: u32 = 128;
 
 /// Largest total weight whose keys are looked up without a ring: 160 steps a unit, some 4 ms in all.
 const MAX_WEIGHT_WITHOUT_RING: u64 = 20_000;
@@ -38,6 +40,7 @@ impl Default for Tried {
 }
 
 impl Tried {
+    /// Those that were tried.
     fn idents(&self) -> &[u64] {
         &self.idents[..(self.count as usize).min(MAX_TRIED)]
     }
@@ -46,7 +49,8 @@ impl Tried {
         self.idents().contains(&ident)
     }
 
-    fn push(&mut self, ident: u64) {
+    /// Adds one.
+    pub fn push(&mut self, ident: u64) {
         if let Some(free) = self.idents.get_mut(self.count as usize) {
             *free = ident;
             self.count += 1;
@@ -63,6 +67,8 @@ pub enum Miss {
     NoPeer,
     /// All that can be picked have been tried.
     AllTried,
+    /// All that can be picked have as many connections open as they may.
+    AllFull,
     /// chash would take too long without a ring, and there is none.
     NoRing,
     /// The table changed under the reader too often.
@@ -95,6 +101,29 @@ pub struct Ask<'a> {
     pub method: Option<Method>,
     /// Passed over, and added to.
     pub tried: Option<&'a mut Tried>,
+    /// What is needed to count with the peer is kept: [`Handle::account`].
+    pub counts: bool,
+}
+
+/// What is needed to count with a peer, as of the version that it was picked from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Account {
+    /// Its cell; 0: it has none.
+    pub cell: u32,
+    /// How it fared then. Another peer may have the cell by the time that this one is counted.
+    pub health: Health,
+    /// The identity of its address.
+    pub ident: u64,
+    /// Most connections that may be open to it; 0: any number.
+    pub max_conns: u32,
+    /// What takes it out.
+    pub limits: Limits,
+    /// How many peers its upstream has.
+    pub peers: u32,
+    /// The word that says that peers of its upstream have failed.
+    pub ailing_at: usize,
+    /// The first word of its upstream's [budget](super::budget).
+    pub budget_at: usize,
 }
 
 /// What a pick says beside the index.
@@ -127,7 +156,10 @@ pub struct Handle {
     name: Box<[u8]>,
     stamp_at: usize,
     counter_at: usize,
+    ailing_at: usize,
     view: View,
+    random: Random,
+    account: Account,
     /// One bit a peer: its text was given out since the stamp changed.
     given: Vec<u64>,
 }
@@ -136,7 +168,16 @@ impl Handle {
     /// A handle for `name`, whether or not there is such an upstream yet.
     pub fn new(name: &[u8]) -> Self {
         let nowhere = usize::MAX;
-        Handle { name: name.into(), stamp_at: nowhere, counter_at: nowhere, view: View::default(), given: Vec::new() }
+        Handle {
+            name: name.into(),
+            stamp_at: nowhere,
+            counter_at: nowhere,
+            ailing_at: nowhere,
+            view: View::default(),
+            account: Account::default(),
+            random: Random::new(now_ms() << 32 ^ u64::from(std::process::id())),
+            given: Vec::new(),
+        }
     }
 
     /// The name.
@@ -150,7 +191,13 @@ impl Handle {
     /// has not changed since: whoever keeps the texts by index need not make them again.
     #[inline(always)]
     pub fn pick(&mut self, table: &Table, ask: Ask<'_>, cached: bool, out: &mut Picked) -> Result<u32, Miss> {
-        self.pick_in(table.region().mem(), table.region().geometry(), ask, cached, out)
+        let region = table.region();
+        self.pick_in(region.mem(), region.geometry(), region.cells(), ask, cached, out)
+    }
+
+    /// Of the peer that was picked last, if [`Ask::counts`] said so.
+    pub fn account(&self) -> Account {
+        self.account
     }
 
     /// [`Handle::pick`] from the table in `mem`.
@@ -159,6 +206,7 @@ impl Handle {
         &mut self,
         mem: &impl Memory,
         geometry: &Geometry,
+        cells: Option<Cells<'_, impl Memory>>,
         mut ask: Ask<'_>,
         cached: bool,
         out: &mut Picked,
@@ -172,7 +220,7 @@ impl Handle {
                 self.find(mem, geometry)?;
                 continue;
             }
-            let picked = self.pick_once(mem, &ask, cached, out);
+            let picked = self.pick_once(mem, cells, &ask, cached, out);
             if crate::shm::versioned::holds(mem, self.stamp_at, stamp)? {
                 let index = picked?;
                 if out.fresh != 0 {
@@ -196,6 +244,7 @@ impl Handle {
         }
         self.stamp_at = stamp_at(geometry, record);
         self.counter_at = counter_at(geometry, record);
+        self.ailing_at = ailing_at(geometry, record);
         self.view = view;
         self.given.clear();
         self.given.resize((view.peers as usize).div_ceil(64), 0);
@@ -203,33 +252,45 @@ impl Handle {
     }
 
     #[inline(always)]
-    fn pick_once(&self, mem: &impl Memory, ask: &Ask<'_>, cached: bool, out: &mut Picked) -> Result<u32, Miss> {
-        let view = &self.view;
+    fn pick_once<C: Memory>(
+        &mut self,
+        mem: &impl Memory,
+        cells: Option<Cells<'_, C>>,
+        ask: &Ask<'_>,
+        cached: bool,
+        out: &mut Picked,
+    ) -> Result<u32, Miss> {
+        // Taken apart: the view is looked at where it lies while the others change.
+        let Handle { view, random, account, given, counter_at, ailing_at, .. } = self;
+        let (view, counter_at, ailing_at) = (&*view, *counter_at, *ailing_at);
         // As nginx: without a key, or with an empty one, there is nothing to hash.
         let key = ask.key.unwrap_or_default();
         let method = match ask.method.or(view.method) {
-            _ if key.is_empty() => Method::Rr,
+            Some(Method::Chash | Method::IpHash) | None if key.is_empty() => Method::Rr,
             Some(method) => method,
             None => Method::Chash,
         };
-        let one = One { mem, view, tried: ask.tried.as_deref() };
+        let tried = ask.tried.as_deref();
+        let careful = view.limited || tried.is_some() || mem.load(ailing_at)? != 0;
+        let one = One { mem, view, cells, tried, careful };
         let quick = match method {
-            Method::Rr => one.rr(self.counter_at)?,
+            Method::Rr => one.rr(counter_at)?,
             Method::Chash => one.chash(key)?,
+            other => Quick::Walk(Walk::Other(other, mem.add(counter_at, 1)?)),
         };
-        match quick {
-            Quick::Index(index) if cached && self.was_given(index) => {
-                out.fresh = 0;
-                Ok(index)
-            }
-            Quick::Index(index) => one.write_out(index, false, out),
-            Quick::Walk(walk) => one.slowly(walk, out),
+        let (index, wants_ring) = match quick {
+            Quick::Index(index) => (index, false),
+            Quick::Walk(walk) => one.slowly(walk, key, random)?,
+        };
+        if ask.counts {
+            *account = Account { ailing_at, budget_at: budget_at(counter_at), ..one.account(index)? };
         }
-    }
-
-    #[inline(always)]
-    fn was_given(&self, index: u32) -> bool {
-        self.given.get(index as usize / 64).is_some_and(|bits| bits >> (index % 64) & 1 == 1)
+        // Who keeps a set of the tried ones needs to know who this is.
+        if cached && !wants_ring && tried.is_none() && was_given(given, index) {
+            out.fresh = 0;
+            return Ok(index);
+        }
+        one.write_out(index, wants_ring, out)
     }
 
     fn given_out(&mut self, index: u32, cached: bool) {
@@ -239,11 +300,19 @@ impl Handle {
     }
 }
 
+#[inline(always)]
+fn was_given(given: &[u64], index: u32) -> bool {
+    given.get(index as usize / 64).is_some_and(|bits| bits >> (index % 64) & 1 == 1)
+}
+
 /// One try under one stamp.
-struct One<'a, M> {
+struct One<'a, M, C> {
     mem: &'a M,
     view: &'a View,
+    cells: Option<Cells<'a, C>>,
     tried: Option<&'a Tried>,
+    /// Some peer may have to be passed over.
+    careful: bool,
 }
 
 /// What the first look at the primaries gives.
@@ -258,14 +327,16 @@ enum Quick {
 enum Walk {
     Rr(u64),
     Chash(u32),
+    /// A method, and whose turn it is by round robin.
+    Other(Method, u64),
 }
 
-impl<M: Memory> One<'_, M> {
+impl<M: Memory, C: Memory> One<'_, M, C> {
     #[inline(always)]
     fn rr(&self, counter_at: usize) -> Result<Quick, Miss> {
         let count = self.mem.add(counter_at, 1)?;
         let schedule = &self.view.schedules[Group::Primary as usize];
-        if schedule.len == 0 || self.tried.is_some() {
+        if schedule.len == 0 || self.careful {
             return Ok(Quick::Walk(Walk::Rr(count)));
         }
         let position = (count % u64::from(schedule.len)) as u32;
@@ -276,7 +347,7 @@ impl<M: Memory> One<'_, M> {
     fn chash(&self, key: &[u8]) -> Result<Quick, Miss> {
         let hash = chash::key_hash(key);
         let ring = &self.view.rings[Group::Primary as usize];
-        if ring.block == 0 || self.tried.is_some() {
+        if ring.block == 0 || self.careful {
             return Ok(Quick::Walk(Walk::Chash(hash)));
         }
         let words = RingWords::new(self.mem, ring);
@@ -285,15 +356,34 @@ impl<M: Memory> One<'_, M> {
         Ok(Quick::Index(self.in_view(index)?))
     }
 
-    /// A pick with peers to pass over, without a ring, or among backups.
+    /// A pick with peers to pass over, without a ring, among backups, or by a method that looks at more than one.
     #[cold]
-    fn slowly(&self, walk: Walk, out: &mut Picked) -> Result<u32, Miss> {
+    fn slowly(&self, walk: Walk, key: &[u8], random: &mut Random) -> Result<(u32, bool), Miss> {
         let mut wants_ring = false;
-        let index = self.groups(|group| match walk {
-            Walk::Rr(count) => self.rr_in(group, count),
-            Walk::Chash(hash) => self.chash_in(group, hash, &mut wants_ring),
-        })?;
-        self.write_out(index, wants_ring, out)
+        let mut pick = |among: &InGroup<'_, M, C>| match walk {
+            Walk::Rr(count) => among.take_in_turn(count),
+            Walk::Chash(hash) => among.chash(hash, &mut wants_ring),
+            Walk::Other(Method::LeastConn, count) => least_conn::pick(among, count, random),
+            Walk::Other(Method::RandomTwo, count) => match random::two(among, random)? {
+                None => random::one(among, count, random),
+                some => Ok(some),
+            },
+            Walk::Other(Method::Random, count) => random::one(among, count, random),
+            Walk::Other(Method::IpHash, count) => ip_hash::pick(among, key, count),
+            Walk::Other(Method::Rr | Method::Chash, count) => among.take_in_turn(count),
+        };
+        let index = self.groups(&mut pick)?;
+        Ok((index, wants_ring))
+    }
+
+    fn account(&self, index: u32) -> Result<Account, Miss> {
+        let (max_conns, limits) = self.view.limits(self.mem, self.in_view(index)?)?;
+        let (cell, ident) = (self.view.cell(self.mem, index)?, self.view.ident(self.mem, index)?);
+        let health = match self.cells {
+            Some(cells) if cell != 0 => Health(cells.health(cell)?),
+            _ => Health::default(),
+        };
+        Ok(Account { cell, health, ident, max_conns, limits, peers: self.view.peers, ..Account::default() })
     }
 
     #[inline(never)]
@@ -306,95 +396,26 @@ impl<M: Memory> One<'_, M> {
         Ok(index)
     }
 
-    /// Asks the primaries, then the backups.
-    fn groups(&self, mut ask: impl FnMut(Group) -> Result<Option<u32>, Miss>) -> Result<u32, Miss> {
-        let mut some = false;
-        for group in Group::ALL {
-            if self.view.schedules[group as usize].len != 0 {
-                some = true;
-                if let Some(index) = ask(group)? {
-                    return Ok(index);
+    /// Asks the primaries, then the backups; and where all are out, all of them again: then nobody knows better.
+    fn groups(&self, pick: &mut impl FnMut(&InGroup<'_, M, C>) -> Result<Option<u32>, Miss>) -> Result<u32, Miss> {
+        let now = tenths(now_ms());
+        let (mut some, full) = (false, Cell::new(false));
+        for lenient in [false, true] {
+            for group in Group::ALL {
+                if self.view.schedules[group as usize].len != 0 {
+                    some = true;
+                    let among = InGroup { one: self, group, now, lenient, full: &full };
+                    if let Some(index) = pick(&among)? {
+                        return Ok(index);
+                    }
                 }
             }
         }
-        Err(if some { Miss::AllTried } else { Miss::NoPeer })
-    }
-
-    fn rr_in(&self, group: Group, count: u64) -> Result<Option<u32>, Miss> {
-        let schedule = &self.view.schedules[group as usize];
-        let len = u64::from(schedule.len);
-        for step in 0..len.min(u64::from(WALK)) {
-            let index = self.view.scheduled(self.mem, schedule, (count.wrapping_add(step) % len) as u32)?;
-            if self.untried(index)? {
-                return Ok(Some(index));
-            }
-        }
-        self.scan(group)
-    }
-
-    fn chash_in(&self, group: Group, hash: u32, wants_ring: &mut bool) -> Result<Option<u32>, Miss> {
-        let ring = &self.view.rings[group as usize];
-        if ring.block == 0 {
-            *wants_ring = true;
-            return self.without_ring(group, hash);
-        }
-        let mut damaged = false;
-        let untried = |index| {
-            self.untried(index).unwrap_or_else(|_| {
-                damaged = true;
-                false
-            })
-        };
-        let picked = chash::pick(&RingWords::new(self.mem, ring), ring.shape, hash, untried);
-        match picked {
-            _ if damaged => Err(Miss::Damaged),
-            Pick::Peer(index) => Ok(Some(index)),
-            Pick::Nobody => Ok(None),
-            Pick::TooFar => self.without_ring(group, hash),
-            Pick::Damaged => Err(Miss::Damaged),
-        }
-    }
-
-    /// The same answer from the peers alone: slow, exact, and without memory.
-    fn without_ring(&self, group: Group, hash: u32) -> Result<Option<u32>, Miss> {
-        let mut weight = 0;
-        for index in 0..self.view.peers {
-            if self.member(group, index)? {
-                weight += u64::from(self.view.bits(self.mem, index)?.weight());
-            }
-        }
-        if weight > MAX_WEIGHT_WITHOUT_RING {
-            return Err(Miss::NoRing);
-        }
-        let mut damage = None;
-        let members = (0..self.view.peers)
-            .map_while(|index| self.ring_member(group, index).map_err(|miss| damage = Some(miss)).ok());
-        let picked = chash::pick_without_ring(members, hash, |_| true);
-        damage.map_or(Ok(picked), Err)
-    }
-
-    /// A peer as the ring sees it: with weight 0 unless it can be picked now.
-    fn ring_member(&self, group: Group, index: u32) -> Result<(u32, Base, u16), Miss> {
-        if !self.member(group, index)? || !self.untried(index)? {
-            return Ok((index, Base(0), 0));
-        }
-        let address = self.view.address(self.mem, index)?;
-        Ok((index, Base::of(&address, self.view.hash_id), self.view.bits(self.mem, index)?.weight()))
-    }
-
-    /// The first untried member of the group: what remains when the tried ones are many in a row.
-    fn scan(&self, group: Group) -> Result<Option<u32>, Miss> {
-        for index in 0..self.view.peers {
-            if self.member(group, index)? && self.untried(index)? {
-                return Ok(Some(index));
-            }
-        }
-        Ok(None)
-    }
-
-    fn member(&self, group: Group, index: u32) -> Result<bool, Damaged> {
-        let bits = self.view.bits(self.mem, index)?;
-        Ok(bits.group() == group && bits.takes_traffic())
+        Err(match (some, full.get()) {
+            (false, _) => Miss::NoPeer,
+            (true, true) => Miss::AllFull,
+            (true, false) => Miss::AllTried,
+        })
     }
 
     fn untried(&self, index: u32) -> Result<bool, Miss> {
@@ -405,5 +426,143 @@ impl<M: Memory> One<'_, M> {
     #[inline(always)]
     fn in_view(&self, index: u32) -> Result<u32, Miss> {
         if index < self.view.peers { Ok(index) } else { Err(Miss::Damaged) }
+    }
+}
+
+/// One group of it.
+struct InGroup<'a, M, C> {
+    one: &'a One<'a, M, C>,
+    group: Group,
+    now: Tenths,
+    /// Those that are out may be picked.
+    lenient: bool,
+    /// Somebody was passed over who had too many connections.
+    full: &'a Cell<bool>,
+}
+
+impl<M: Memory, C: Memory> Candidates for InGroup<'_, M, C> {
+    fn len(&self) -> u32 {
+        self.one.view.schedules[self.group as usize].len
+    }
+
+    fn scheduled(&self, position: u32) -> Result<u32, Miss> {
+        let schedule = &self.one.view.schedules[self.group as usize];
+        Ok(self.one.view.scheduled(self.one.mem, schedule, position)?)
+    }
+
+    fn peers(&self) -> u32 {
+        self.one.view.peers
+    }
+
+    fn weight(&self, index: u32) -> Result<u16, Miss> {
+        let bits = self.one.view.bits(self.one.mem, self.one.in_view(index)?)?;
+        Ok(if bits.group() == self.group { bits.weight() } else { 0 })
+    }
+
+    fn fits(&self, index: u32) -> Result<bool, Miss> {
+        let (view, mem) = (self.one.view, self.one.mem);
+        let bits = view.bits(mem, self.one.in_view(index)?)?;
+        if bits.group() != self.group || !bits.takes_traffic() {
+            return Ok(false);
+        }
+        if !self.one.careful {
+            return Ok(true);
+        }
+        if !self.one.untried(index)? {
+            return Ok(false);
+        }
+        let Some((cells, cell)) = self.cell(index)? else { return Ok(true) };
+        let (max_conns, limits) = view.limits(mem, index)?;
+        if max_conns != 0 && cells.open(cell)? >= max_conns.into() {
+            self.full.set(true);
+            return Ok(false);
+        }
+        Ok(self.lenient || Health(cells.health(cell)?).fitness(limits, self.now) != Fitness::Out)
+    }
+
+    fn claim(&self, index: u32) -> Result<bool, Miss> {
+        if !self.one.careful || self.lenient {
+            return Ok(true);
+        }
+        let Some((cells, cell)) = self.cell(index)? else { return Ok(true) };
+        let (_, limits): (u32, Limits) = self.one.view.limits(self.one.mem, index)?;
+        let health = cells.health(cell)?;
+        match Health(health).fitness(limits, self.now) {
+            Fitness::Well => Ok(true),
+            Fitness::Out => Ok(false),
+            Fitness::Probe { claim, out } => Ok(cells.set_health(cell, health, claim.0)? || !out),
+        }
+    }
+
+    fn open(&self, index: u32) -> Result<u64, Miss> {
+        Ok(match self.cell(index)? {
+            Some((cells, cell)) => cells.open(cell)?,
+            None => 0,
+        })
+    }
+}
+
+impl<'a, M: Memory, C: Memory> InGroup<'a, M, C> {
+    fn cell(&self, index: u32) -> Result<Option<(Cells<'a, C>, u32)>, Miss> {
+        let Some(cells) = self.one.cells else { return Ok(None) };
+        let cell = self.one.view.cell(self.one.mem, index)?;
+        Ok((cell != 0).then_some((cells, cell)))
+    }
+
+    fn chash(&self, hash: u32, wants_ring: &mut bool) -> Result<Option<u32>, Miss> {
+        let ring = &self.one.view.rings[self.group as usize];
+        if ring.block == 0 {
+            *wants_ring = true;
+            return self.without_ring(hash);
+        }
+        let mut damaged = false;
+        let take = |index| {
+            self.take(index).unwrap_or_else(|_| {
+                damaged = true;
+                false
+            })
+        };
+        let picked = chash::pick(&RingWords::new(self.one.mem, ring), ring.shape, hash, take);
+        match picked {
+            _ if damaged => Err(Miss::Damaged),
+            Pick::Peer(index) => Ok(Some(index)),
+            Pick::Nobody => Ok(None),
+            Pick::TooFar => self.without_ring(hash),
+            Pick::Damaged => Err(Miss::Damaged),
+        }
+    }
+
+    /// The same answer from the peers alone: slow, exact, and without memory.
+    fn without_ring(&self, hash: u32) -> Result<Option<u32>, Miss> {
+        let mut weight = 0;
+        for index in 0..self.peers() {
+            if self.fits(index)? {
+                weight += u64::from(self.weight(index)?);
+            }
+        }
+        if weight > MAX_WEIGHT_WITHOUT_RING {
+            return Err(Miss::NoRing);
+        }
+        // Whoever has just become somebody else's probe is passed over the next time.
+        loop {
+            let mut damage = None;
+            let members =
+                (0..self.peers()).map_while(|index| self.ring_member(index).map_err(|miss| damage = Some(miss)).ok());
+            let picked = chash::pick_without_ring(members, hash, |_| true);
+            match (damage, picked) {
+                (Some(damage), _) => return Err(damage),
+                (None, Some(index)) if !self.claim(index)? => {}
+                (None, picked) => return Ok(picked),
+            }
+        }
+    }
+
+    /// A peer as the ring sees it: with weight 0 unless it can be picked now.
+    fn ring_member(&self, index: u32) -> Result<(u32, Base, u16), Miss> {
+        if !self.fits(index)? {
+            return Ok((index, Base(0), 0));
+        }
+        let address = self.one.view.address(self.one.mem, index)?;
+        Ok((index, Base::of(&address, self.one.view.hash_id), self.weight(index)?))
     }
 }

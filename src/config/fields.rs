@@ -104,6 +104,8 @@ const fn names<T: Copy, const N: usize>(pairs: &[(&'static str, T); N]) -> [&'st
 }
 
 const U32: Kind = Kind::Integer { min: 0, max: u32::MAX as i64 };
+/// Up to a day.
+const MILLISECONDS: Kind = Kind::Integer { min: 1, max: 86_400_000 };
 
 const fn field(name: &'static str, kind: Kind) -> Field {
     Field { name, kind }
@@ -127,6 +129,34 @@ pub const MAX_CONNS: Field = field("max_conns", U32);
 pub const MAX_FAILS: Field = field("max_fails", U32);
 /// Peer: the window of [`MAX_FAILS`], and how long the peer is out.
 pub const FAIL_TIMEOUT: Field = field("fail_timeout", Kind::Seconds);
+/// Peer: whether it is deleted once it is idle.
+pub const LEAVING: Field = field("leaving", Kind::ReadOnly);
+/// A peer to be deleted: whether it drains first.
+pub const DRAIN: Field = field("drain", Kind::Bool);
+/// What a peer that is to be deleted is known by, and how.
+pub const PEER_TO_DELETE: &[Field] = &[
+    HOST,
+    PORT,
+    SERVER,
+    WEIGHT,
+    STATUS,
+    BACKUP,
+    MAX_CONNS,
+    MAX_FAILS,
+    FAIL_TIMEOUT,
+    SLOW_START,
+    CONNS,
+    FAILS,
+    OUT,
+    LEAVING,
+    DRAIN,
+];
+/// Peer: the connections that are open to it, of all workers.
+pub const CONNS: Field = field("conns", Kind::ReadOnly);
+/// Peer: its failures that count.
+pub const FAILS: Field = field("fails", Kind::ReadOnly);
+/// Peer: whether they have taken it out.
+pub const OUT: Field = field("out", Kind::ReadOnly);
 /// Peer: how long it grows to its weight.
 pub const SLOW_START: Field = field("slow_start", Kind::Seconds);
 
@@ -137,12 +167,61 @@ pub const HASH_ID: Field = field("hash_id", Kind::Choice(&names(&HashId::NAMES))
 /// Upstream: its peers.
 pub const PEERS: Field = field("peers", Kind::List);
 
+/// Balancing: most tries of a request.
+pub const TRIES: Field = field("tries", Kind::Integer { min: 0, max: 64 });
+/// Balancing: retries for a hundred requests.
+pub const RETRY_PERCENT: Field = field("retry_percent", Kind::Integer { min: 0, max: 100 });
+/// Balancing: retries that are always allowed.
+pub const RETRY_FLOOR: Field = field("retry_floor", Kind::Integer { min: 0, max: 1_000_000 });
+/// Balancing: milliseconds until a connection is there.
+pub const CONNECT_TIMEOUT: Field = field("connect_timeout", MILLISECONDS);
+/// Balancing: milliseconds between two writes.
+pub const SEND_TIMEOUT: Field = field("send_timeout", MILLISECONDS);
+/// Balancing: milliseconds between two reads.
+pub const READ_TIMEOUT: Field = field("read_timeout", MILLISECONDS);
+/// Balancing: whether connections are kept for the next request.
+pub const KEEPALIVE: Field = field("keepalive", Kind::Bool);
+/// Balancing: milliseconds that they are kept unused.
+pub const KEEPALIVE_TIMEOUT: Field = field("keepalive_timeout", MILLISECONDS);
+/// Balancing: requests of one connection.
+pub const KEEPALIVE_REQUESTS: Field = field("keepalive_requests", Kind::Integer { min: 1, max: 1_000_000_000 });
+/// Balancing: the name that TLS asks for.
+pub const HOST_NAME: Field = field("host", Kind::Text("a host name"));
+
+/// What `balance` knows of options.
+pub const BALANCE: [Field; 10] = [
+    TRIES,
+    RETRY_PERCENT,
+    RETRY_FLOOR,
+    CONNECT_TIMEOUT,
+    SEND_TIMEOUT,
+    READ_TIMEOUT,
+    KEEPALIVE,
+    KEEPALIVE_TIMEOUT,
+    KEEPALIVE_REQUESTS,
+    HOST_NAME,
+];
+
 /// File: its upstreams, by name.
 pub const UPSTREAMS: Field = field("upstreams", Kind::Object);
 
 /// All that dyups knows of a peer.
-pub const PEER: &[Field] =
-    &[HOST, PORT, SERVER, WEIGHT, STATUS, BACKUP, MAX_CONNS, MAX_FAILS, FAIL_TIMEOUT, SLOW_START];
+pub const PEER: &[Field] = &[
+    HOST,
+    PORT,
+    SERVER,
+    WEIGHT,
+    STATUS,
+    BACKUP,
+    MAX_CONNS,
+    MAX_FAILS,
+    FAIL_TIMEOUT,
+    SLOW_START,
+    CONNS,
+    FAILS,
+    OUT,
+    LEAVING,
+];
 
 /// All that dyups knows of an upstream.
 pub const UPSTREAM: &[Field] =
@@ -158,9 +237,10 @@ pub const DELETE: &[Field] = &[FORCE];
 pub const FILE: &[Field] =
     &[UPSTREAMS, field("version", Kind::ReadOnly), field("region", Kind::ReadOnly), field("workers", Kind::ReadOnly)];
 
-/// The names of `fields`, for the message that refuses another one.
+/// The names of `fields`, for the message that refuses another one. What is only ever read is not worth naming.
 pub fn known(fields: &[Field]) -> String {
-    fields.iter().map(|field| field.name).collect::<Vec<_>>().join(", ")
+    let written = fields.iter().filter(|field| !matches!(field.kind, Kind::ReadOnly));
+    written.map(|field| field.name).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
@@ -169,7 +249,7 @@ mod tests {
 
     #[test]
     fn every_kind_says_what_is_allowed() {
-        assert_eq!(METHOD.kind.allowed(), r#""rr" or "chash""#);
+        assert_eq!(METHOD.kind.allowed(), r#""rr", "chash", "least_conn", "random", "random two" or "ip_hash""#);
         assert_eq!(HASH_ID.kind.allowed(), r#""nginx" or "host:port""#);
         assert_eq!(FAIL_TIMEOUT.kind.allowed(), "an integer from 0 to 4294967295 (seconds)");
         for field in [PEER, UPSTREAM, FILE].concat() {
@@ -194,6 +274,6 @@ mod tests {
 
     #[test]
     fn the_known_names_are_listed() {
-        assert_eq!(known(FILE), "upstreams, version, region, workers");
+        assert_eq!(known(FILE), "upstreams");
     }
 }

@@ -8,7 +8,8 @@ use super::show::path;
 use super::upstream::upstream;
 use super::value;
 use crate::error::Result;
-use crate::table::{Peer, Upstream};
+use crate::health::PeerState;
+use crate::table::{Peer, Status, Upstream};
 
 /// Reads an upstreams file, in its order. What `status` adds to one is ignored.
 ///
@@ -37,16 +38,22 @@ pub fn file(bytes: &[u8]) -> Result<Vec<Upstream>> {
 /// ```
 /// use dyups::{config::json, table::Upstream};
 /// let mut out = Vec::new();
-/// json::write_upstream(&mut out, &Upstream::default(), &[("generation", 7.into())]);
+/// json::write_upstream(&mut out, &Upstream::default(), &[], &[("generation", 7.into())]);
 /// assert_eq!(out, br#"{"hash_id":"nginx","peers":[],"generation":7}"#);
 /// ```
-pub fn write_upstream(out: &mut Vec<u8>, upstream: &Upstream, extra: &[(&str, serde_json::Value)]) {
-    serde_json::to_writer(out, &UpstreamObject { upstream, extra })
+pub fn write_upstream(
+    out: &mut Vec<u8>,
+    upstream: &Upstream,
+    states: &[PeerState],
+    extra: &[(&str, serde_json::Value)],
+) {
+    serde_json::to_writer(out, &UpstreamObject { upstream, states, extra })
         .expect("a Vec takes every write, and every key is a string");
 }
 
 struct UpstreamObject<'a> {
     upstream: &'a Upstream,
+    states: &'a [PeerState],
     extra: &'a [(&'a str, serde_json::Value)],
 }
 
@@ -57,7 +64,7 @@ impl Serialize for UpstreamObject<'_> {
             map.serialize_entry(fields::METHOD.name, method.name())?;
         }
         map.serialize_entry(fields::HASH_ID.name, self.upstream.hash_id.name())?;
-        map.serialize_entry(fields::PEERS.name, &PeerList(&self.upstream.peers))?;
+        map.serialize_entry(fields::PEERS.name, &PeerList(&self.upstream.peers, self.states))?;
         for (key, value) in self.extra {
             map.serialize_entry(key, value)?;
         }
@@ -65,23 +72,23 @@ impl Serialize for UpstreamObject<'_> {
     }
 }
 
-struct PeerList<'a>(&'a [Peer]);
+struct PeerList<'a>(&'a [Peer], &'a [PeerState]);
 
 impl Serialize for PeerList<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
         let mut list = serializer.serialize_seq(Some(self.0.len()))?;
-        for peer in self.0 {
-            list.serialize_element(&PeerObject(peer))?;
+        for (index, peer) in self.0.iter().enumerate() {
+            list.serialize_element(&PeerObject(peer, self.1.get(index)))?;
         }
         list.end()
     }
 }
 
-struct PeerObject<'a>(&'a Peer);
+struct PeerObject<'a>(&'a Peer, Option<&'a PeerState>);
 
 impl Serialize for PeerObject<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        let PeerObject(peer) = self;
+        let PeerObject(peer, state) = self;
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry(fields::HOST.name, peer.address.host())?;
         if let Some(port) = peer.address.port() {
@@ -97,6 +104,14 @@ impl Serialize for PeerObject<'_> {
         map.serialize_entry(fields::MAX_FAILS.name, &peer.max_fails)?;
         map.serialize_entry(fields::FAIL_TIMEOUT.name, &peer.fail_timeout)?;
         map.serialize_entry(fields::SLOW_START.name, &peer.slow_start)?;
+        if peer.status == Status::Leaving {
+            map.serialize_entry(fields::LEAVING.name, &true)?;
+        }
+        if let Some(state) = state {
+            map.serialize_entry(fields::CONNS.name, &state.conns)?;
+            map.serialize_entry(fields::FAILS.name, &state.fails)?;
+            map.serialize_entry(fields::OUT.name, &state.out)?;
+        }
         map.end()
     }
 }
@@ -105,7 +120,7 @@ impl Serialize for PeerObject<'_> {
 mod tests {
     use super::*;
     use crate::balance::{HashId, Method};
-    use crate::table::{Address, Status};
+    use crate::table::Address;
     use proptest::prelude::*;
 
     fn why(json: &str) -> String {
@@ -114,7 +129,7 @@ mod tests {
 
     fn written(upstream: &Upstream) -> String {
         let mut out = Vec::new();
-        write_upstream(&mut out, upstream, &[]);
+        write_upstream(&mut out, upstream, &[], &[]);
         String::from_utf8(out).unwrap()
     }
 
@@ -132,11 +147,11 @@ mod tests {
 
     #[test]
     fn what_this_version_does_not_know_is_refused_by_name() {
-        let known = "not known to this version; known: upstreams, version, region, workers";
+        let known = "not known to this version; known: upstreams";
         assert_eq!(why(r#"{"upstreams":{},"routes":{}}"#), format!("routes: {known}"));
         assert_eq!(
             why(r#"{"upstreams":{"api":{"peers":[],"healthcheck":{}}}}"#),
-            "upstreams.api.healthcheck: not known to this version; known: method, hash_id, peers, generation, origin"
+            "upstreams.api.healthcheck: not known to this version; known: method, hash_id, peers"
         );
     }
 

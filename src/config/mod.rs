@@ -11,6 +11,7 @@
 //! A message names the place, the value and what is allowed: `upstreams.api.peers[3].weight: -1: allowed: an integer
 //! from 0 to 65535`. Values come from outside, so they are shown through [`show`].
 
+pub mod balance;
 pub mod dyups;
 pub mod fields;
 pub mod json;

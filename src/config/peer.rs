@@ -102,8 +102,9 @@ pub fn peer_patch(value: &Value, at: &str) -> Result<PeerPatch> {
 /// # Errors
 ///
 /// As [`peer_patch`].
-pub fn peer_address(value: &Value, at: &str) -> Result<Address> {
-    address(&Object::new(value, at, fields::PEER)?)
+pub fn peer_to_delete(value: &Value, at: &str) -> Result<(Address, bool)> {
+    let object = Object::new(value, at, fields::PEER_TO_DELETE)?;
+    Ok((address(&object)?, object.boolean(&fields::DRAIN)?.unwrap_or(false)))
 }
 
 /// The address from `host` and `port`, from `server`, or from all of them, where `server` is how it was written.
@@ -230,7 +231,7 @@ mod tests {
 
     #[test]
     fn for_an_address_the_other_fields_are_not_looked_at() {
-        let address = |json: &str| peer_address(&parse(json.as_bytes()).unwrap(), "peer");
+        let address = |json: &str| peer_to_delete(&parse(json.as_bytes()).unwrap(), "peer").map(|(address, _)| address);
         assert_eq!(address(r#"{"host":"1.1.1.1","weight":"x"}"#), Address::from_server("1.1.1.1"));
         assert!(address(r#"{"host":"1.1.1.1","x":1}"#).unwrap_err().message.starts_with("peer.x: not known"));
     }

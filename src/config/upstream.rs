@@ -116,8 +116,8 @@ mod tests {
         let api = read(r#"{"method":"chash","hash_id":"host:port","peers":[]}"#).unwrap();
         assert_eq!((api.method, api.hash_id), (Some(Method::Chash), HashId::HostPort));
         assert_eq!(
-            why(r#"{"method":"ip_hash","peers":[]}"#),
-            r#"upstreams.api.method: "ip_hash": allowed: "rr" or "chash""#
+            why(r#"{"method":"ip-hash","peers":[]}"#),
+            r#"upstreams.api.method: "ip-hash": allowed: "rr", "chash", "least_conn", "random", "random two" or "ip_hash""#
         );
     }
 

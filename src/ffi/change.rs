@@ -104,8 +104,9 @@ pub unsafe extern "C" fn dyups_delete_peer(
 ) -> i32 {
     // SAFETY: the caller's contract is that of `change`.
     unsafe {
-        change(name, len, json, json_len, "peer", |table, name, value| {
-            table.delete_peer(name, &peer::peer_address(value, "peer")?, wait(wait_ms))
+        change(name, len, json, json_len, "peer", |table, name, value| match peer::peer_to_delete(value, "peer")? {
+            (address, false) => table.delete_peer(name, &address, wait(wait_ms)),
+            (address, true) => table.drain_peer(name, &address, wait(wait_ms)),
         })
     }
 }

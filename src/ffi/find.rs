@@ -143,7 +143,7 @@ unsafe fn find(
     let method = match (method, Method::numbered(method)) {
         (0, _) => None,
         (_, Some(method)) => Some(method),
-        (_, None) => return failed(&refused("method", &method.to_string(), "0 to 2")),
+        (_, None) => return failed(&refused("method", &method.to_string(), "0 to 6")),
     };
     let key = match key.is_null() {
         true => None,
@@ -153,7 +153,7 @@ unsafe fn find(
             Err(error) => return failed(&error),
         },
     };
-    match handle.pick(table, Ask { key, method, tried }, cached, picked) {
+    match handle.pick(table, Ask { key, method, tried, counts: false }, cached, picked) {
         Ok(index) => index as i32,
         Err(miss) => {
             picked.wants_ring = i32::from(miss == Miss::NoRing);
@@ -163,13 +163,13 @@ unsafe fn find(
 }
 
 #[cold]
-fn unusable() -> i32 {
+pub(super) fn unusable() -> i32 {
     failed(&process::table().err().unwrap_or_else(|| refused("handle or picked", "NULL", "a pointer")))
 }
 
 /// Puts a miss into words without an allocation: a flood of requests for what is not there must not cost more than others.
 #[cold]
-fn missed(name: &[u8], miss: Miss) -> i32 {
+pub(super) fn missed(name: &[u8], miss: Miss) -> i32 {
     struct Missed<'a>(&'a str, Miss);
     impl fmt::Display for Missed<'_> {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -177,6 +177,7 @@ fn missed(name: &[u8], miss: Miss) -> i32 {
                 Miss::NotFound => "not found",
                 Miss::NoPeer => "no live upstreams: none of its peers is up with a weight",
                 Miss::AllTried => "no live upstreams: all of its peers were tried",
+                Miss::AllFull => "no live upstreams: all of its peers have max_conns connections open",
                 Miss::NoRing => {
                     "chash: it has no ring yet, and too much weight to do without: declare method = \"chash\""
                 }
@@ -189,7 +190,7 @@ fn missed(name: &[u8], miss: Miss) -> i32 {
     remember(&Missed(std::str::from_utf8(name).unwrap_or("?"), miss));
     let code = match miss {
         Miss::NotFound => Code::NotFound,
-        Miss::NoPeer | Miss::AllTried => Code::NoPeer,
+        Miss::NoPeer | Miss::AllTried | Miss::AllFull => Code::NoPeer,
         Miss::NoRing => Code::NoPeer,
         Miss::Changing => Code::Changing,
         Miss::Damaged => Code::Damaged,

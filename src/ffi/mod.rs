@@ -13,5 +13,7 @@ pub mod change;
 pub mod edge;
 pub mod find;
 mod library;
+mod nginx;
+pub mod request;
 pub mod setup;
 pub mod show;

@@ -1,6 +1,7 @@
 //! The steps of one change, for whoever holds the writer lock.
 
 use super::arena::{Arena, Marks, Room, granules_of};
+use super::cells::Cells;
 use super::file;
 use super::layout::{Geometry, state};
 use super::mem::WORD;
@@ -15,12 +16,38 @@ pub struct Change<'a, M> {
     mem: &'a M,
     geometry: &'a Geometry,
     path: &'a Path,
+    cells: Option<Cells<'a, M>>,
 }
 
 impl<'a, M: Memory> Change<'a, M> {
     /// A change of the region in `mem`, which messages call `path`. The caller holds the writer lock.
     pub fn new(mem: &'a M, geometry: &'a Geometry, path: &'a Path) -> Self {
-        Change { mem, geometry, path }
+        Change { mem, geometry, path, cells: None }
+    }
+
+    /// The same, of a table whose peers have cells.
+    pub fn with_cells(self, cells: Option<Cells<'a, M>>) -> Self {
+        Change { cells, ..self }
+    }
+
+    /// The cells of the peers; none where only tables are read and written, in models.
+    pub fn cells(&self) -> Option<Cells<'a, M>> {
+        self.cells
+    }
+
+    /// Takes cells for so many new peers; zeros where peers have none.
+    pub fn take_cells(&self, count: usize, begin: impl Fn(u64) -> u64) -> Result<Vec<u32>> {
+        let Some(cells) = self.cells else { return Ok(vec![0; count]) };
+        match cells.take(count, begin) {
+            Ok(Some(taken)) => Ok(taken),
+            Ok(None) => Err(no_cell(cells.count())),
+            Err(error) => Err(file::full(self.path, &error, file::FEWER)),
+        }
+    }
+
+    /// Gives the cells of peers back that are no more.
+    pub fn free_cells(&self, freed: &[u32]) -> Result<(), Damaged> {
+        self.cells.map_or(Ok(()), |cells| cells.give_back(freed))
     }
 
     /// The memory that it changes.
@@ -104,6 +131,16 @@ impl<'a, M: Memory> Change<'a, M> {
     pub fn rebuild(&self, marks: &Marks) -> Result<(), Damaged> {
         Arena::new(self.mem, self.geometry).rebuild(marks)
     }
+}
+
+fn no_cell(count: usize) -> Error {
+    Error::new(
+        Code::Full,
+        format!(
+            "the region is full: it counts for at most {} peers: delete some, or set a larger shm_size and restart nginx",
+            count - 1
+        ),
+    )
 }
 
 /// What to say when the heap has no block of `words` words.

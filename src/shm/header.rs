@@ -75,6 +75,15 @@ pub fn examine(file: &File, size: u64, shape: Shape) -> Header {
     Header::Sound
 }
 
+/// Whether a file of `size` bytes begins with `title`, and has this size.
+pub fn has_title(file: &File, size: u64, title: &[u64; super::cells::TITLE_WORDS]) -> bool {
+    let mut bytes = [0; super::cells::TITLE_WORDS * WORD];
+    let read = file.read_exact_at(&mut bytes, 0).is_ok();
+    let words = bytes.as_chunks::<WORD>().0;
+    read && file.metadata().is_ok_and(|meta| meta.len() == size)
+        && words.iter().zip(title).all(|(bytes, &word)| u64::from_ne_bytes(*bytes) == word)
+}
+
 /// Writes the header of a region that is being made. `lock`: inode of its lock file.
 pub fn write(mem: &impl Memory, geometry: &Geometry, lock: u64, origin: Origin) -> Result<(), Damaged> {
     let [boot_high, boot_low] = boot_id();
@@ -103,7 +112,7 @@ fn checksum(header: &[u64]) -> u64 {
 }
 
 /// The kernel's name for this boot, as two words; zeros where it has none.
-fn boot_id() -> [u64; 2] {
+pub fn boot_id() -> [u64; 2] {
     let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
     let number = u128::from_str_radix(&digits, 16).unwrap_or(0);

@@ -4,7 +4,7 @@
 //! access outside is [`Damaged`], and a store is a whole word: that is all that the rest of the crate has to trust.
 
 use super::memory::{Damaged, Memory, Word};
-use super::reserve::Reserved;
+use super::reserve::{self, Reserved};
 use super::torn::Watch;
 use std::io;
 use std::ptr::NonNull;
@@ -45,6 +45,14 @@ impl Word for Shared {
     }
 
     #[inline(always)]
+    #[cfg_attr(feature = "killpoints", track_caller)]
+    fn replace(&self, old: u64, new: u64, order: Ordering) -> bool {
+        #[cfg(feature = "killpoints")]
+        super::kill::storing();
+        self.0.compare_exchange(old, new, order, Ordering::Relaxed).is_ok()
+    }
+
+    #[inline(always)]
     fn fence(order: Ordering) {
         fence(order);
     }
@@ -67,6 +75,11 @@ unsafe impl Sync for Mem {}
 impl Mem {
     /// Maps the first `bytes` (a multiple of [`PAGE`]) of `file`, shared and writable. The file may be closed afterwards.
     pub fn map(file: &std::fs::File, bytes: usize) -> io::Result<Self> {
+        Mem::map_by_chunks(file, bytes, reserve::CHUNK)
+    }
+
+    /// The same; `chunk` words of it are reserved at a time.
+    pub fn map_by_chunks(file: &std::fs::File, bytes: usize, chunk: usize) -> io::Result<Self> {
         use std::os::fd::AsRawFd;
         assert!(bytes > 0 && bytes.is_multiple_of(PAGE));
         // SAFETY: a fresh mapping at an address of the kernel's choice; it aliases no Rust object.
@@ -86,7 +99,7 @@ impl Mem {
         let base = NonNull::new(base.cast()).ok_or_else(|| io::Error::other("mapped at address 0"))?;
         let words = bytes / WORD;
         let watch = Watch::over(base.as_ptr() as usize, bytes);
-        Ok(Mem { base, words, reserved: Reserved::none(words), watch })
+        Ok(Mem { base, words, reserved: Reserved::none(words, chunk), watch })
     }
 
     /// All pages are backed with memory already: the file was allocated as a whole.

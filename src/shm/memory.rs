@@ -21,6 +21,10 @@ pub trait Word {
     #[cfg_attr(feature = "killpoints", track_caller)]
     fn add(&self, value: u64, order: Ordering) -> u64;
 
+    /// Stores `new` where `old` is; whether it was.
+    #[cfg_attr(feature = "killpoints", track_caller)]
+    fn replace(&self, old: u64, new: u64, order: Ordering) -> bool;
+
     /// A fence between accesses to words of this kind.
     fn fence(order: Ordering);
 }
@@ -82,6 +86,13 @@ pub trait Memory {
     #[cfg_attr(feature = "killpoints", track_caller)]
     fn add(&self, index: usize, value: u64) -> Result<u64, Damaged> {
         Ok(self.word(index)?.add(value, Ordering::Relaxed))
+    }
+
+    /// Stores `new` where `old` is, in one step; whether it was. For words that many processes change.
+    #[inline(always)]
+    #[cfg_attr(feature = "killpoints", track_caller)]
+    fn replace(&self, index: usize, old: u64, new: u64) -> Result<bool, Damaged> {
+        Ok(self.word(index)?.replace(old, new, Ordering::AcqRel))
     }
 
     /// Reads words from `index` on into `values`, each by a relaxed load: as a whole they may be a mixture of versions.

@@ -13,8 +13,8 @@
 //! - what one writer at a time changes and readers follow: a *record* has a fixed place, and its *stamp* leads to a block of the
 //!   heap that is written before and never while it can be reached;
 //! - what the writer alone reads: the bitmaps and counters of the heap and of the records;
-//! - what readers write too: counters, each in a fixed place of a fixed type. A process that slept can add to one that means
-//!   something else by now, and no more than that.
+//! - what readers write too: counters and *cells* ([`cells`]), each in a fixed place of a fixed type. A process that slept can add to
+//!   a counter that means something else by now, and no more than that.
 //!
 //! # Readers
 //!
@@ -61,6 +61,14 @@
 //! the slot's word, and takes a second byte by which it is listed; the word counts the slot's claims, so that who and since when
 //! are of one claim.
 //!
+//! # Cells
+//!
+//! Beside the region lies a file with a cell for each peer, which a writer takes and gives back as it takes blocks, so that a
+//! death in between is repaired with them: the snapshot says which cells are taken. What requests write there needs no
+//! protocol: a word of health that is changed by compare-and-swap and counts the owners of its cell, and for each slot a row of
+//! numbers that only the worker in it writes. A row counts as long as its slot is active; whoever takes the byte of a slot
+//! that nobody holds may say that it is not.
+//!
 //! # Layouts
 //!
 //! One library writes one layout, in a file that has its number in its name, and reads the older ones. One byte of each layout
@@ -87,8 +95,10 @@
 //! sees: so it publishes nothing more, and a change that it was in the middle of is left for the next writer to repair.
 
 pub mod arena;
+pub mod cells;
 pub mod change;
 pub mod checksum;
+pub mod clock;
 pub mod elders;
 pub mod file;
 pub mod header;
@@ -106,6 +116,7 @@ pub mod slots;
 pub mod torn;
 pub mod versioned;
 
+pub use cells::Cells;
 pub use change::Change;
 pub use mem::{Mem, WORD};
 pub use memory::{Damaged, Memory};

@@ -17,14 +17,15 @@
 //! what was in there: whoever opens it, finds nobody else in it and another digest takes the table over again. Where it does
 //! find somebody, that one has been there since before step 1 (there is one creation lock), and no older writer came between.
 
+use super::cells::{self, Cells, Plan};
 use super::elders::{self, Elders};
 use super::file;
 use super::header::{self, Header, Origin};
 use super::layout::{Geometry, LAYOUT, OURS, Shape, fixed, state};
-use super::lock::{CREATION, LockFile};
+use super::lock::{CREATION, LockFile, WRITER};
 use super::mem::Mem;
 use super::memory::Memory;
-use super::region::{Content, Region, file_of, lock_of, now, with_suffix};
+use super::region::{Content, Region, cells_of, file_of, lock_of, now, with_suffix};
 use crate::error::{Code, Error, Result};
 use std::fs::File;
 use std::io;
@@ -131,6 +132,9 @@ impl<C: Content> Opening<'_, C> {
             (None, Some(own)) => self.fit(own)?,
             (None, None) => self.make(Origin::default(), |_| Ok(()))?,
         };
+        if region.cells().is_none() {
+            self.find_cells(&mut region)?;
+        }
         region.lives(alive);
         Ok(region)
     }
@@ -249,11 +253,62 @@ impl<C: Content> Opening<'_, C> {
     fn make_at(&self, unborn: &Path, path: PathBuf, origin: Origin) -> Result<Region> {
         let file = file::create_new(unborn)?;
         file.set_len(self.geometry.size).map_err(|error| file::full(&path, &error, file::ELSEWHERE))?;
-        let region = map(&file, self.base, path, self.geometry, self.lock)?;
+        let mut region = map(&file, self.base, path, self.geometry, self.lock)?;
         header::write(region.mem(), &self.geometry, self.lock.inode(), origin)?;
         region.mem().store(state::LOWEST_FREE, self.geometry.spare_end() as u64)?;
+        self.make_cells(&mut region)?;
         Ok(region)
     }
+
+    /// The cells beside a region that was found. Where they are not its own, or lost, there are new ones, and who writes next
+    /// hands them out again.
+    fn find_cells(&self, region: &mut Region) -> Result<()> {
+        let plan = Plan::of(region.geometry().size);
+        let path = cells_of(self.base, region.layout());
+        if let Some(file) = file::open_existing(&path)? {
+            file::check_owned(&file, &path)?;
+            if header::has_title(&file, plan.bytes() as u64, &cells::title(&plan, region.inode(), header::boot_id())) {
+                region.counts_in(map_cells(&file, &path, &plan)?, plan);
+                return Ok(());
+            }
+        }
+        let _writer = self.lock.lock(WRITER, CREATION_WAIT).map_err(|error| error.within(self.base.display()))?;
+        region.mem().store(state::WRITING, u64::from(std::process::id()))?;
+        self.make_cells(region)
+    }
+
+    fn make_cells(&self, region: &mut Region) -> Result<()> {
+        let plan = Plan::of(region.geometry().size);
+        let path = cells_of(self.base, region.layout());
+        let unborn = with_suffix(&path, ".new");
+        let _ = std::fs::remove_file(&unborn);
+        let made = self.make_cells_at(&unborn, &path, region, &plan);
+        if made.is_err() {
+            let _ = std::fs::remove_file(&unborn);
+        }
+        region.counts_in(made?, plan);
+        Ok(())
+    }
+
+    fn make_cells_at(&self, unborn: &Path, path: &Path, region: &Region, plan: &Plan) -> Result<Mem> {
+        let file = file::create_new(unborn)?;
+        file.set_len(plan.bytes() as u64).map_err(|error| file::full(path, &error, file::ELSEWHERE))?;
+        let mem = map_cells(&file, path, plan)?;
+        Cells::new(&mem, plan).write_header(&cells::title(plan, region.inode(), header::boot_id()))?;
+        std::fs::rename(unborn, path).map_err(|error| file::explain(path, &error))?;
+        Ok(mem)
+    }
+}
+
+/// Maps cells, and reserves what must be there whatever comes.
+fn map_cells(file: &File, path: &Path, plan: &Plan) -> Result<Mem> {
+    let mem = Mem::map_by_chunks(file, plan.bytes(), cells::CHUNK).map_err(|error| file::explain(path, &error))?;
+    match mem.reserve(0, plan.words_in_advance()) {
+        // Before Linux 5.14 it could only be all of it, most of which is never used: what is touched is what there is.
+        Err(error) if error.kind() == io::ErrorKind::Unsupported => mem.all_reserved(),
+        done => done.map_err(|error| file::full(path, &error, file::ELSEWHERE))?,
+    }
+    Ok(mem)
 }
 
 fn set_aside(path: &Path) -> Result<PathBuf> {

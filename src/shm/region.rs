@@ -1,5 +1,6 @@
 //! The region: a named file that outlives every process, mapped. How a process comes by it is told in [`super::open`].
 
+use super::cells::{Cells, Plan};
 use super::change::Change;
 use super::file;
 use super::layout::{Geometry, LAYOUT};
@@ -17,6 +18,8 @@ use std::time::Duration;
 pub struct Region {
     mem: Mem,
     geometry: Geometry,
+    /// Beside it; none as long as it is only read from.
+    cells: Option<(Mem, Plan)>,
     lock: Arc<LockFile>,
     /// What its users call it: the path without the layout.
     base: PathBuf,
@@ -51,6 +54,11 @@ pub fn file_of(base: &Path, layout: u32) -> PathBuf {
     with_suffix(base, &format!(".v{layout}"))
 }
 
+/// The cells beside the region of `layout`.
+pub fn cells_of(base: &Path, layout: u32) -> PathBuf {
+    with_suffix(&file_of(base, layout), ".cells")
+}
+
 /// The lock file: one for all layouts.
 pub fn lock_of(base: &Path) -> PathBuf {
     with_suffix(base, ".lock")
@@ -66,7 +74,18 @@ impl Region {
         path: PathBuf,
         identity: (u64, u64),
     ) -> Self {
-        Region { mem, geometry, lock, base, path, identity, alive: None }
+        Region { mem, geometry, cells: None, lock, base, path, identity, alive: None }
+    }
+
+    /// Keeps the cells of its peers.
+    pub(super) fn counts_in(&mut self, cells: Mem, plan: Plan) {
+        self.cells = Some((cells, plan));
+    }
+
+    /// The cells of its peers.
+    #[inline(always)]
+    pub fn cells(&self) -> Option<Cells<'_, Mem>> {
+        self.cells.as_ref().map(|(mem, plan)| Cells::new(mem, plan))
     }
 
     /// Keeps what says that its layout is in use.
@@ -150,6 +169,26 @@ impl Region {
         slots::claim(&self.mem, &self.geometry, &*self.lock, now())
     }
 
+    /// Counts for the worker in `slot`, which is this process.
+    pub fn count_for(&self, slot: u32) -> Result<()> {
+        let Some(cells) = self.cells() else { return Ok(()) };
+        Ok(cells.activate(slot)?)
+    }
+
+    /// Takes back what dead workers have counted; `own` is the slot of this process.
+    pub fn reap(&self, own: Option<u32>) -> Result<()> {
+        let Some(cells) = self.cells() else { return Ok(()) };
+        for slot in cells.active()?.into_iter().filter(|&slot| own != Some(slot)) {
+            // Free, and nobody else's while we do it.
+            if slots::take_if_dead(&*self.lock, slot)? {
+                let done = cells.deactivate(slot);
+                slots::give_back(&*self.lock, slot);
+                done?;
+            }
+        }
+        Ok(())
+    }
+
     /// All live workers; `own` is the slot of this process.
     pub fn workers(&self, own: Option<u32>) -> Result<Vec<Worker>> {
         slots::live(&self.mem, &self.geometry, &*self.lock, own)
@@ -176,7 +215,7 @@ impl Region {
         if let Some((newer, holder)) = self.lock.newer_than(LAYOUT)? {
             return Err(superseded(newer, holder));
         }
-        let change = Change::new(&self.mem, &self.geometry, &self.path);
+        let change = Change::new(&self.mem, &self.geometry, &self.path).with_cells(self.cells());
         Ok(Writer { change, _guard: guard })
     }
 }

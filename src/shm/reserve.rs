@@ -7,22 +7,27 @@ use super::mem::WORD;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Words that are reserved at once when one of them is first written (256 KiB).
-const CHUNK: usize = 256 * 1024 / WORD;
+/// Words that are reserved at once when one of them is first written (256 KiB), where nobody says otherwise.
+pub const CHUNK: usize = 256 * 1024 / WORD;
 
 /// One bit for each chunk of a mapping: it is reserved.
 #[derive(Debug)]
-pub struct Reserved(Box<[AtomicU64]>);
+pub struct Reserved {
+    bits: Box<[AtomicU64]>,
+    /// Words of a chunk.
+    chunk: usize,
+}
 
 impl Reserved {
-    /// Nothing of a mapping of `words` words is reserved yet.
-    pub fn none(words: usize) -> Self {
-        Reserved((0..words.div_ceil(CHUNK).div_ceil(64)).map(|_| AtomicU64::new(0)).collect())
+    /// Nothing of a mapping of `words` words is reserved yet; it will be by chunks of `chunk` words.
+    pub fn none(words: usize, chunk: usize) -> Self {
+        let bits = (0..words.div_ceil(chunk).div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
+        Reserved { bits, chunk }
     }
 
     /// All is: the file was allocated as a whole, as this kernel cannot do it by parts.
     pub fn all(&self) {
-        self.0.iter().for_each(|bits| bits.store(u64::MAX, Ordering::Relaxed));
+        self.bits.iter().for_each(|bits| bits.store(u64::MAX, Ordering::Relaxed));
     }
 
     /// Has `populate` (first word, words) back the chunks that `words` words from `at` on touch, unless they are.
@@ -32,11 +37,13 @@ impl Reserved {
         words: usize,
         populate: impl Fn(usize, usize) -> io::Result<()>,
     ) -> io::Result<()> {
-        for chunk in at / CHUNK..(at + words).div_ceil(CHUNK) {
-            let Some(bits) = self.0.get(chunk / 64) else { return Err(io::Error::from(io::ErrorKind::InvalidInput)) };
+        for chunk in at / self.chunk..(at + words).div_ceil(self.chunk) {
+            let Some(bits) = self.bits.get(chunk / 64) else {
+                return Err(io::Error::from(io::ErrorKind::InvalidInput));
+            };
             let bit = 1 << (chunk % 64);
             if bits.load(Ordering::Relaxed) & bit == 0 {
-                populate(chunk * CHUNK, CHUNK)?;
+                populate(chunk * self.chunk, self.chunk)?;
                 bits.fetch_or(bit, Ordering::Relaxed);
             }
         }
@@ -51,7 +58,7 @@ mod tests {
 
     #[test]
     fn each_chunk_is_populated_once() {
-        let reserved = Reserved::none(8 * CHUNK);
+        let reserved = Reserved::none(8 * CHUNK, CHUNK);
         let populated = RefCell::new(Vec::new());
         let reserve = |at, words| {
             reserved.reserve(at, words, |first, words| {
@@ -67,7 +74,7 @@ mod tests {
 
     #[test]
     fn what_could_not_be_populated_is_asked_for_again() {
-        let reserved = Reserved::none(CHUNK);
+        let reserved = Reserved::none(CHUNK, CHUNK);
         assert!(reserved.reserve(0, 1, |_, _| Err(io::Error::from(io::ErrorKind::StorageFull))).is_err());
         assert!(reserved.reserve(0, 1, |_, _| Ok(())).is_ok());
     }

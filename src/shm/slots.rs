@@ -59,6 +59,16 @@ fn enter(mem: &impl Memory, at: usize, now: u64) -> Result<(), Damaged> {
     mem.store(at, claims << SINCE_BITS | seconds(now))
 }
 
+/// Takes a slot that nobody lives in, to clear up behind who did. Whether it was so.
+pub fn take_if_dead(locks: &impl Locks, slot: u32) -> Result<bool> {
+    Ok(locks.holder(FIRST_SLOT + slot, 1)?.is_none() && locks.keep(FIRST_SLOT + slot)?)
+}
+
+/// Gives back what [`take_if_dead`] took.
+pub fn give_back(locks: &impl Locks, slot: u32) {
+    locks.give_back(FIRST_SLOT + slot);
+}
+
 /// Whether another process than this one lives in any slot.
 pub fn others_live(geometry: &Geometry, locks: &impl Locks) -> Result<Option<Holder>> {
     locks.holder(FIRST_SLOT, geometry.slots)

@@ -3,11 +3,13 @@
 
 use super::directory::{self, Directory, stamp_at};
 use super::name;
-use super::snapshot::{RingPlace, View, place};
+use super::snapshot::{ImagePeers, RingPlace, View, place};
 use super::spare;
 use crate::balance::chash::Ring;
 use crate::error::{Code, Error, Result};
+use crate::health::passive;
 use crate::shm::arena::{Marks, Room};
+use crate::shm::cells::CellMarks;
 use crate::shm::{Change, Damaged, GRANULE_WORDS, Memory, Stamp};
 
 /// A version that lacks nothing but its places in the region.
@@ -19,6 +21,17 @@ pub struct Build {
     pub rings: [RingPlan; 2],
     /// It is an error if there is no room for the rings.
     pub must: bool,
+    /// What becomes of the cells.
+    pub cells: CellPlan,
+}
+
+/// Which peers keep their cells is in the image; and beside that:
+#[derive(Debug, Default)]
+pub struct CellPlan {
+    /// Indexes of peers that get one.
+    pub new: Vec<u32>,
+    /// Cells of peers that are no more.
+    pub freed: Vec<u32>,
 }
 
 /// Where a ring comes from.
@@ -53,6 +66,13 @@ pub fn put<M: Memory>(change: &Change<'_, M>, name: &str, mut build: Build, old:
         None => directory.free_record()?.ok_or_else(|| too_many(change))?,
     };
     change.begin()?;
+    let taken = match take_cells(change, &mut build) {
+        Ok(taken) => taken,
+        Err(error) => {
+            change.end()?;
+            return Err(error);
+        }
+    };
     loop {
         let error = match write(change, Room::Home, &mut build, record)? {
             Ok(next) => {
@@ -71,10 +91,23 @@ pub fn put<M: Memory>(change: &Change<'_, M>, name: &str, mut build: Build, old:
         };
         // Once more without what is only a help.
         if done || !full || !build.leave_out_new_rings() {
+            if !done {
+                change.free_cells(&taken)?;
+            }
             change.end()?;
             return if done { Ok(()) } else { Err(error) };
         }
     }
+}
+
+/// Takes a cell for each peer that is new, or none.
+fn take_cells<M: Memory>(change: &Change<'_, M>, build: &mut Build) -> Result<Vec<u32>> {
+    let taken = change.take_cells(build.cells.new.len(), passive::begin)?;
+    let mut peers = ImagePeers::of(&mut build.image);
+    for (&index, &cell) in build.cells.new.iter().zip(&taken) {
+        peers.set_cell(index as usize, cell);
+    }
+    Ok(taken)
 }
 
 /// Writes a version where nobody looks. An error inside says that there is no room for it, and that nothing is changed.
@@ -110,6 +143,7 @@ pub(super) fn publish<M: Memory>(
     change.is_seen_by_all()?;
     Directory::over(change.mem(), change.geometry()).publish(record, next)?;
     let kept = build.kept();
+    change.free_cells(&build.cells.freed)?;
     old.map_or(Ok(()), |old| free_blocks(change, old, |ring| !kept.contains(&Some(*ring))))
 }
 
@@ -117,9 +151,13 @@ pub(super) fn publish<M: Memory>(
 pub fn remove<M: Memory>(change: &Change<'_, M>, record: u32, old: &View) -> Result<()> {
     let directory = Directory::over(change.mem(), change.geometry());
     let next = old.stamp.next(0).unwrap_or_default();
+    let mut cells = (0..old.peers).map(|index| old.cell(change.mem(), index)).collect::<Result<Vec<_>, _>>()?;
+    cells.retain(|&cell| cell != 0);
+    cells.sort_unstable();
     change.begin()?;
     directory.publish(record, next)?;
     directory.unlink(record)?;
+    change.free_cells(&cells)?;
     free_blocks(change, old, |_| true)?;
     Ok(change.end()?)
 }
@@ -133,15 +171,22 @@ pub fn repair<M: Memory>(change: &Change<'_, M>) -> Result<u64> {
     // What is whole has its words to itself, so that all of it is read once. Without an end to it, records that each claim
     // the whole heap would have us read that as often.
     let mut left = 2 * mem.words();
+    let mut cells = change.cells().map(|cells| CellMarks::new(cells.plan()));
     let lost = Directory::over(mem, geometry).rebuild(|record, hash, stamp| {
         let Ok(view) = View::read(mem, geometry, stamp_at(geometry, record), stamp) else { return false };
         let whole = view.record == record && mark_whole(&mut marks, &mut left, &view, mem, hash);
+        if let (true, Some(cells)) = (whole, &mut cells) {
+            (0..view.peers).filter_map(|index| view.cell(mem, index).ok()).for_each(|cell| cells.mark(cell));
+        }
         if whole && spare::holds_part_of(geometry, &view) {
             in_spare.push(view);
         }
         whole
     })?;
     change.rebuild(&marks)?;
+    if let (Some(cells), Some(marks)) = (change.cells(), &cells) {
+        cells.rebuild(marks)?;
+    }
     in_spare.iter().try_for_each(|view| spare::clear_of(change, view))?;
     change.end()?;
     Ok(lost)

@@ -21,8 +21,12 @@ mod word {
     pub const NEXT: usize = 1;
     /// Hash of its name : 32 | how often it was linked, twice : 32 (low half first).
     pub const HASH: usize = 2;
+    /// How often one of its peers failed since they were all well; 0: they are.
+    pub const AILING: usize = 3;
     /// Round robin's counter, on a cache line of its own: every pick of every worker adds to it.
     pub const COUNTER: usize = 8;
+    /// [`crate::balance::budget::WORDS`] words, behind the counter.
+    pub const BUDGET: usize = 10;
 }
 
 /// The hash that chooses a name's bucket.
@@ -36,10 +40,22 @@ pub fn stamp_at(geometry: &Geometry, record: u32) -> usize {
     geometry.record(record) + word::STAMP
 }
 
+/// The word that says that peers of a record's upstream have failed.
+#[inline(always)]
+pub fn ailing_at(geometry: &Geometry, record: u32) -> usize {
+    geometry.record(record) + word::AILING
+}
+
 /// The word that holds a record's round robin counter.
 #[inline(always)]
 pub fn counter_at(geometry: &Geometry, record: u32) -> usize {
     geometry.record(record) + word::COUNTER
+}
+
+/// The first word of the budget of the record whose counter this is.
+#[inline(always)]
+pub fn budget_at(counter_at: usize) -> usize {
+    counter_at.wrapping_add(word::BUDGET - word::COUNTER)
 }
 
 /// The directory of a region.
@@ -200,6 +216,25 @@ impl<'a, M: Memory> Directory<'a, M> {
         }))
     }
 
+    /// The records that are taken.
+    pub fn taken(&self) -> Result<Vec<u32>, Damaged> {
+        let mut taken = Vec::new();
+        for index in 0..self.geometry.records.div_ceil(64) {
+            let mut bits = self.mem.load(self.geometry.record_bits_at + index)?;
+            while bits != 0 {
+                let record = index as u32 * 64 + bits.trailing_zeros();
+                taken.extend(((record as usize) < self.geometry.records).then_some(record));
+                bits &= bits - 1;
+            }
+        }
+        Ok(taken)
+    }
+
+    /// What `read` makes of the upstream in `record`, if there is one.
+    pub fn look<T>(&self, record: u32, read: impl Fn(&View) -> Result<T, Damaged>) -> Result<Option<T>, Unread> {
+        self.copy(record, &mut usize::MAX.clone(), read)
+    }
+
     /// A number that is another one after any change: it is made of all stamps, which count the changes of their records.
     /// `None` where there was none yet.
     pub fn digest(&self) -> Result<Option<u64>, Damaged> {
@@ -236,6 +271,7 @@ impl<M: Memory> Directory<'_, M> {
         self.mem.store(state::RECORDS, self.mem.load(state::RECORDS)?.saturating_add(1))?;
         let hash = hash(name);
         self.mem.store(at + word::COUNTER, 0)?;
+        self.mem.amend(at + word::AILING, 0)?;
         // Odd, whatever was there.
         let linking = (self.mem.load(at + word::HASH)? >> 32).wrapping_add(1) | 1;
         self.mem.publish(at + word::HASH, u64::from(hash) | linking << 32)?;

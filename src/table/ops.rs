@@ -2,7 +2,7 @@
 
 use super::address::Address;
 use super::directory::Directory;
-use super::peer::Peer;
+use super::peer::{Peer, Status};
 use super::snapshot::Flags;
 use super::store::{Edit, Stored, Table};
 use super::upstream::{MAX_PEERS, Upstream};
@@ -102,6 +102,26 @@ impl<R: Borrow<Region>> Table<R> {
             let index = position(&upstream, address).ok_or_else(|| no_peer(name, address))?;
             upstream.peers.remove(index);
             Ok(Edit::Put(upstream, touched(flags)))
+        })
+    }
+
+    /// Drains a peer, which is deleted once it is idle, see [`crate::health::delete_idle`].
+    pub fn drain_peer(&self, name: &str, address: &Address, wait: Duration) -> Result<()> {
+        self.edit(name, wait, |stored| {
+            let Stored { mut upstream, flags, .. } = visible(stored).ok_or_else(|| no_upstream(name))?;
+            let index = position(&upstream, address).ok_or_else(|| no_peer(name, address))?;
+            upstream.peers[index].status = Status::Leaving;
+            Ok(Edit::Put(upstream, touched(flags)))
+        })
+    }
+
+    /// Takes those of `idle` out of their upstream that are to be deleted when they are idle, and were not made to stay.
+    pub fn delete_idle(&self, name: &str, idle: &[u64], wait: Duration) -> Result<()> {
+        self.edit(name, wait, |stored| {
+            let Some(Stored { mut upstream, flags, .. }) = visible(stored) else { return Ok(Edit::Keep) };
+            let before = upstream.peers.len();
+            upstream.peers.retain(|peer| peer.status != Status::Leaving || !idle.contains(&peer.address.ident()));
+            Ok(if upstream.peers.len() == before { Edit::Keep } else { Edit::Put(upstream, touched(flags)) })
         })
     }
 

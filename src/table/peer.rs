@@ -13,6 +13,8 @@ pub enum Status {
     Down = 1,
     /// No new picks; what runs may finish.
     Drain = 2,
+    /// The same, and then it is deleted. Files and calls cannot say so, and are told that it drains.
+    Leaving = 3,
 }
 
 impl Status {
@@ -20,9 +22,17 @@ impl Status {
     pub const NAMES: [(&'static str, Status); 3] =
         [("up", Status::Up), ("down", Status::Down), ("drain", Status::Drain)];
 
+    /// The one with this number.
+    pub fn numbered(number: u64) -> Option<Status> {
+        [Status::Up, Status::Down, Status::Drain, Status::Leaving].into_iter().find(|&status| status as u64 == number)
+    }
+
     /// `"up"`, `"down"` or `"drain"`.
     pub fn name(self) -> &'static str {
-        Self::NAMES[self as usize].0
+        match self {
+            Status::Leaving => Status::Drain.name(),
+            status => Self::NAMES[status as usize].0,
+        }
     }
 }
 

@@ -18,13 +18,15 @@
 //! The head is all that leads anywhere: whoever reads it checks it, so that one spoiled word never frees or shows what is
 //! another upstream's. What is behind it, and the rings, a repair checks.
 //!
-//! A peer: its identity; one word of what a pick looks at; two of numbers; the place of a long text; 24 bytes of text.
+//! A peer: its identity; one word of what a pick looks at; two of numbers; the place of a long text : 32 | its cell : 32; 24
+//! bytes of text.
 
 use super::address::Address;
 use super::peer::{Peer, Status};
 use super::upstream::{MAX_PEERS, Upstream};
 use crate::balance::chash::{self, Ring, RingShape};
 use crate::balance::{HashId, Method, rr};
+use crate::health::passive::Limits;
 use crate::shm::checksum::Checksum;
 use crate::shm::layout::{Geometry, OURS};
 use crate::shm::{Damaged, Mem, Memory, Stamp, WORD, versioned};
@@ -32,6 +34,10 @@ use crate::shm::{Damaged, Mem, Memory, Stamp, WORD, versioned};
 /// Words before the name, and which of them has the checksums.
 const HEADER: usize = 8;
 const SEALS: usize = 7;
+/// Bit of the word with the places: some peer has a `max_conns`.
+const LIMITED: u32 = 16;
+/// And: some peer is deleted once it is idle.
+const LEAVING: u32 = 17;
 /// Most words of a name.
 const NAME: usize = super::name::MAX_NAME_BYTES.div_ceil(WORD);
 /// Words of a peer that all layouts have. Those that follow them in some are nothing yet.
@@ -138,6 +144,10 @@ pub struct View {
     pub schedules: [Schedule; 2],
     /// By [`Group`].
     pub rings: [RingPlace; 2],
+    /// Some peer has a `max_conns`.
+    pub limited: bool,
+    /// Some peer is deleted once it is idle.
+    pub leaving: bool,
     name_len: usize,
     peers_at: usize,
     /// Words of a peer.
@@ -184,7 +194,12 @@ impl PeerBits {
     }
 
     fn status(self) -> Result<Status, Damaged> {
-        Status::NAMES.get((self.0 >> 48 & 3) as usize).map(|&(_, status)| status).ok_or(Damaged)
+        Status::numbered(self.0 >> 48 & 3).ok_or(Damaged)
+    }
+
+    /// Whether it is deleted once it is idle.
+    pub fn is_leaving(self) -> bool {
+        self.0 >> 48 & 3 == Status::Leaving as u64
     }
 
     /// Whether configuration lets it be picked.
@@ -229,12 +244,45 @@ pub fn encode(upstream: &Upstream, flags: Flags) -> Vec<u64> {
     let method = upstream.method.map_or(0, |method| method as u64);
     words[1] =
         (upstream.name.len() as u64) << 32 | method << 40 | (upstream.hash_id as u64) << 48 | u64::from(flags.0) << 56;
-    words[6] = (peers_at as u64) << 32;
-    words[SEALS] = u64::from(Checksum::of(&words[head..])) << 32;
+    let limited = upstream.peers.iter().any(|peer| peer.max_conns != 0);
+    let leaving = upstream.peers.iter().any(|peer| peer.status == Status::Leaving);
+    words[6] = (peers_at as u64) << 32 | u64::from(limited) << LIMITED | u64::from(leaving) << LEAVING;
     words
 }
 
-/// Writes into an image where it will be reached from, by a stamp of which generation, and where its rings are.
+/// The peers of an image, by index.
+#[derive(Debug)]
+pub struct ImagePeers<'a>(&'a mut [u64]);
+
+impl<'a> ImagePeers<'a> {
+    /// Those of an image that [`encode`] has laid out.
+    pub fn of(image: &'a mut [u64]) -> Self {
+        ImagePeers(image)
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        halves(self.0[0]).1 as usize
+    }
+
+    fn at(&self, index: usize) -> usize {
+        (self.0[6] >> 32) as usize + index * OURS.peer
+    }
+
+    /// The identity of a peer's address.
+    pub fn ident(&self, index: usize) -> u64 {
+        self.0[self.at(index)]
+    }
+
+    /// Gives a peer its cell.
+    pub fn set_cell(&mut self, index: usize, cell: u32) {
+        let at = self.at(index) + 4;
+        self.0[at] = joined(self.0[at] as u32 as usize, cell as usize);
+    }
+}
+
+/// Writes into an image where it will be reached from, by a stamp of which generation, and where its rings are. Then all of it
+/// is there, and gets its checksums.
 pub fn place(image: &mut [u64], record: u32, generation: u64, rings: [RingPlace; 2]) {
     image[1] = joined(record as usize, halves(image[1]).1 as usize);
     let [primary, backup] = rings.map(|ring| u64::from(ring.shape.bits));
@@ -243,9 +291,9 @@ pub fn place(image: &mut [u64], record: u32, generation: u64, rings: [RingPlace;
         image[4 + group] = joined(ring.block as usize, ring.shape.points as usize);
     }
     let (header, rest) = image.split_at_mut(HEADER);
-    let name = name_len(header[1]).div_ceil(WORD);
-    let seal = seal_of_head(header, &rest[..name], generation);
-    header[SEALS] = joined(seal as usize, halves(header[SEALS]).1 as usize);
+    let (name, body) = rest.split_at(name_len(header[1]).div_ceil(WORD));
+    header[SEALS] = u64::from(Checksum::of(body)) << 32;
+    header[SEALS] |= u64::from(seal_of_head(header, name, generation));
 }
 
 /// The low half of the word with the checksums.
@@ -347,6 +395,8 @@ impl View {
             hash_id: HashId::NAMES.get((identity >> 48) as u8 as usize).ok_or(Damaged)?.1,
             flags: Flags((identity >> 56) as u8),
             peers_at: (places >> 32) as usize,
+            limited: places >> LIMITED & 1 == 1,
+            leaving: places >> LEAVING & 1 == 1,
             peer: geometry.shape.peer,
             wide,
             ..View::default()
@@ -389,7 +439,7 @@ impl View {
         Ok(rings_hold && sealed == self.seal_of_body(mem)?)
     }
 
-    /// The high half of the word with the checksums.
+    /// What the high half of the word with the checksums has to be.
     pub fn seal_of_body(&self, mem: &impl Memory) -> Result<u32, Damaged> {
         let head = HEADER + self.name_len.div_ceil(WORD);
         let first = self.stamp.word() + head;
@@ -424,6 +474,20 @@ impl View {
     #[inline(always)]
     pub fn ident(&self, mem: &impl Memory, index: u32) -> Result<u64, Damaged> {
         mem.load(self.peer_word(index))
+    }
+
+    /// The cell of a peer, 0 for none.
+    #[inline(always)]
+    pub fn cell(&self, mem: &impl Memory, index: u32) -> Result<u32, Damaged> {
+        mem.load(self.peer_word(index) + 4).map(|word| halves(word).1)
+    }
+
+    /// Most connections that may be open to a peer (0: any number), and what takes it out.
+    pub fn limits(&self, mem: &impl Memory, index: u32) -> Result<(u32, Limits), Damaged> {
+        let at = self.peer_word(index);
+        let (max_conns, max_fails) = halves(mem.load(at + 2)?);
+        let (fail_timeout, _) = halves(mem.load(at + 3)?);
+        Ok((max_conns, Limits { max_fails, fail_timeout }))
     }
 
     /// What a pick looks at.

@@ -5,7 +5,7 @@
 //! the new one is written once more, over it, and published again; the spare is free for the next one. Each of these
 //! versions is whole, so a death at any point leaves one of them; a repair brings home what it left in the spare.
 
-use super::commit::{Build, RingPlan, publish, write};
+use super::commit::{Build, CellPlan, RingPlan, publish, write};
 use super::directory::{Directory, stamp_at};
 use super::snapshot::{RingPlace, View, place};
 use crate::balance::chash::Ring;
@@ -87,7 +87,7 @@ pub fn clear_of<M: Memory>(change: &Change<'_, M>, view: &View) -> Result<(), Da
         change.mem().load_all(at, &mut words).map(|()| words)
     };
     let image = words(view.stamp.word(), view.words)?;
-    let mut build = Build { image, rings: [RingPlan::None, RingPlan::None], must: true };
+    let mut build = Build { image, rings: [RingPlan::None, RingPlan::None], must: true, cells: CellPlan::default() };
     for (plan, ring) in build.rings.iter_mut().zip(&view.rings).filter(|(_, ring)| ring.block != 0) {
         *plan = match is_spare(change.geometry(), ring.block) {
             false => RingPlan::Keep(*ring),

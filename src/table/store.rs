@@ -1,9 +1,9 @@
 //! The table: reading it whole, and changing one upstream at a time. What a change comes to is computed outside the lock;
 //! [`super::commit`] writes it.
 
-use super::commit::{self, Build, RingPlan};
+use super::commit::{self, Build, CellPlan, RingPlan};
 use super::directory::Directory;
-use super::snapshot::{Flags, Group, View, build_ring, encode, merge_ring, ring_words};
+use super::snapshot::{Flags, Group, ImagePeers, View, build_ring, encode, merge_ring, ring_words};
 use super::upstream::Upstream;
 use crate::balance::Method;
 use crate::error::{Code, Error, Result};
@@ -12,6 +12,7 @@ use crate::shm::layout::state;
 use crate::shm::versioned::Unread;
 use crate::shm::{Damaged, Mem, Memory, Region, WORD, Writer};
 use std::borrow::Borrow;
+use std::collections::HashMap;
 use std::time::Duration;
 
 /// The table: a region whose content are upstreams.
@@ -238,7 +239,80 @@ fn build(
             }
         }
     }
-    Ok(Build { image: encode(upstream, flags), rings, must })
+    let mut image = encode(upstream, flags);
+    let cells = carry_cells(region, base.0.as_ref().map(|(_, view)| view), &mut image)?;
+    Ok(Build { image, rings, must, cells })
+}
+
+/// Gives the peers of an image the cells that they have in the old version.
+///
+/// What is read of that may be of any version by now: then another one is there, and the plan will be made again.
+fn carry_cells(region: &Region, old: Option<&View>, image: &mut [u64]) -> Result<CellPlan> {
+    let (mem, most) = (region.mem(), region.cells().map_or(0, |cells| cells.count()));
+    let (mut plan, mut peers) = (CellPlan::default(), ImagePeers::of(image));
+    let Some(old) = old else {
+        plan.new.extend(0..peers.count() as u32);
+        return Ok(plan);
+    };
+    let mut left = Left { mem, old, most, at: 0, passed: HashMap::new() };
+    for index in 0..peers.count() {
+        let cell = left.take(peers.ident(index))?;
+        match cell {
+            Some(cell) if cell != 0 => peers.set_cell(index, cell),
+            _ => plan.new.push(index as u32),
+        }
+    }
+    left.pass(old.peers)?;
+    plan.freed = left.passed.into_values().filter(|&cell| cell != 0).collect();
+    plan.freed.sort_unstable();
+    Ok(plan)
+}
+
+/// The peers of an old version that were not met yet in the new one. Mostly both have the same in the same order.
+struct Left<'a> {
+    mem: &'a Mem,
+    old: &'a View,
+    /// How many cells there are.
+    most: usize,
+    /// Those before it were met or passed.
+    at: u32,
+    /// By identity: the cells of those that were passed.
+    passed: HashMap<u64, u32>,
+}
+
+impl Left<'_> {
+    /// The cell of the peer with this identity, if it is among them.
+    fn take(&mut self, ident: u64) -> Result<Option<u32>, Damaged> {
+        if let Some(cell) = self.passed.remove(&ident) {
+            return Ok(Some(cell));
+        }
+        // One that is gone is followed by one that is there.
+        for at in self.at..self.old.peers.min(self.at + 2) {
+            if self.old.ident(self.mem, at)? == ident {
+                self.pass(at)?;
+                self.at += 1;
+                return self.cell(at).map(Some);
+            }
+        }
+        // Another order: from here on all are looked up.
+        self.pass(self.old.peers)?;
+        Ok(self.passed.remove(&ident))
+    }
+
+    /// Passes those before `end`.
+    fn pass(&mut self, end: u32) -> Result<(), Damaged> {
+        for at in self.at..end {
+            self.passed.insert(self.old.ident(self.mem, at)?, self.cell(at)?);
+        }
+        self.at = self.at.max(end);
+        Ok(())
+    }
+
+    /// The cell of a peer; one that there is not is none, so that a spoiled number ends with its version.
+    fn cell(&self, at: u32) -> Result<u32, Damaged> {
+        let cell = self.old.cell(self.mem, at)?;
+        Ok(if (cell as usize) < self.most { cell } else { 0 })
+    }
 }
 
 /// Keeps the ring that is there when it would come out the same, else makes the new one from it where that is faster.

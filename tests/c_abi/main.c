@@ -352,7 +352,7 @@ static void null_and_too_long_are_refused(void)
     CHECK(dyups_find(NULL, NULL, 0, 0, NULL, NULL) == DYUPS_INVALID);
     CHECK(dyups_find_cached(NULL, NULL, 0, 0, &tried, NULL) == DYUPS_INVALID);
     CHECK(dyups_find(handle, NULL, 7, 2, NULL, &picked) >= 0);
-    CHECK(dyups_find(handle, NULL, 0, 3, NULL, &picked) == DYUPS_INVALID && says("method: 3: allowed: 0 to 2"));
+    CHECK(dyups_find(handle, NULL, 0, 7, NULL, &picked) == DYUPS_INVALID && says("method: 7: allowed: 0 to 6"));
     CHECK(dyups_find(handle, NULL, 0, UINT32_MAX, NULL, &picked) == DYUPS_INVALID && says("method: 4294967295"));
     CHECK(dyups_status(NULL, 0, NULL) == DYUPS_INVALID && says("text: NULL"));
     CHECK(dyups_status(NULL, 99, &text) == 0 && has(text, "\"api\""));

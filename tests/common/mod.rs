@@ -13,9 +13,10 @@ use dyups::config::peer::PeerPatch;
 use dyups::error::{Error, Result};
 use dyups::shm::layout::{LAYOUT, state};
 use dyups::shm::{Memory, Region};
-use dyups::table::directory;
+use dyups::table::directory::{self, Directory};
 use dyups::table::store::Table;
 use dyups::table::{Address, Peer, Upstream};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::CString;
 use std::io::{BufRead, BufReader, Write};
 use std::os::fd::AsRawFd;
@@ -127,9 +128,37 @@ pub fn used<R: std::borrow::Borrow<Region>>(table: &Table<R>) -> u64 {
     table.region().mem().load(state::USED).expect("inside")
 }
 
-/// Asserts that a repair would find just what the region says is in use: nothing leaked, nothing is used twice. And that
-/// the spare is free.
+/// The cells of an upstream's peers, by server.
+pub fn cells_of<R: std::borrow::Borrow<Region>>(table: &Table<R>, name: &str) -> BTreeMap<String, u32> {
+    let mem = table.region().mem();
+    let (_, view) = Directory::new(table.region()).find(name.as_bytes()).expect("readable").expect("there");
+    let of = |index| {
+        let address = view.address(mem, index).expect("inside");
+        (address.server().to_owned(), view.cell(mem, index).expect("inside"))
+    };
+    (0..view.peers).map(of).collect()
+}
+
+/// How many cells are taken.
+pub fn used_cells<R: std::borrow::Borrow<Region>>(table: &Table<R>) -> u64 {
+    table.region().cells().expect("it has some").used().expect("inside")
+}
+
+/// Asserts that a repair would find just what the region says is in use: nothing leaked, nothing is used twice, neither of the
+/// heap nor of the cells. And that the spare is free.
 pub fn assert_no_leak<R: std::borrow::Borrow<Region>>(table: &Table<R>) {
+    let cells: Vec<u32> = names(table).iter().flat_map(|name| cells_of(table, name).into_values()).collect();
+    let distinct: BTreeSet<u32> = cells.iter().copied().collect();
+    assert!(!distinct.contains(&0), "a peer has no cell");
+    assert_eq!(distinct.len(), cells.len(), "two peers have one cell");
+    let before = used_cells(table);
+    assert_eq!(before, cells.len() as u64, "cells that are taken");
+    assert_no_leak_of_heap(table);
+    assert_eq!(used_cells(table), before, "after a repair");
+}
+
+/// The same of the heap alone: where a test has written versions by itself, whose peers have no cells or any.
+pub fn assert_no_leak_of_heap<R: std::borrow::Borrow<Region>>(table: &Table<R>) {
     let counted = |word| table.region().mem().load(word).expect("inside");
     let geometry = table.region().geometry();
     let taken = |granule: &usize| counted(geometry.granule_bits_at + granule / 64) >> (granule % 64) & 1 == 1;

@@ -326,7 +326,7 @@ pub fn holes_are_errors_or_nothing_and_a_repair_makes_a_table_of_them() {
             table.set_upstream(&upstream(name, &["10.0.0.3:80"]), SOON).expect("usable");
         }
         master.all_goes_on(&mut other);
-        crate::common::assert_no_leak(&master.table);
+        crate::common::assert_no_leak_of_heap(&master.table);
     }
 }
 

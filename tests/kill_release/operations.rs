@@ -6,8 +6,24 @@ use super::operation::{Operation, PATH, image_after};
 use std::path::{Path, PathBuf};
 
 /// Functions that store nothing in a region.
-pub const READ_ONLY: [&str; 10] =
-    ["abi", "cdef", "close", "error", "lost", "method", "notes", "open", "status", "version"];
+pub const READ_ONLY: [&str; 12] = [
+    "abi",
+    "balance_options",
+    "balancing",
+    "cdef",
+    "close",
+    "error",
+    "lost",
+    "method",
+    "notes",
+    "open",
+    "status",
+    "version",
+];
+
+/// Functions that are not stepped: what a request counts needs nginx, and what a worker does each second needs what requests have
+/// left. The kill points have all their stores.
+pub const NOT_STEPPED: [&str; 2] = ["balance", "tick"];
 
 const ONE: &str = r#"{"server": "10.0.0.1:80"}"#;
 const TWO: &str = r#"{"server": "[::1]:8080", "weight": 2}"#;

@@ -14,12 +14,12 @@ use dyups::table::{Table, Upstream};
 /// Changes after each death.
 const CHANGES: usize = 100;
 
-/// A table as its users see it, whatever its stamps say; and what of the heap it takes, and how many records, each as it is
-/// counted and as the bits say.
+/// A table as its users see it, whatever its stamps say; and what of the heap it takes, how many records, and how many cells,
+/// each as it is counted and as the bits say.
 #[derive(PartialEq)]
 pub struct State {
     table: Vec<(Upstream, Flags)>,
-    used: [u64; 4],
+    used: [u64; 5],
 }
 
 /// The state of `table` now.
@@ -32,8 +32,8 @@ fn visible(table: &Table) -> Vec<(Upstream, Flags)> {
     all.into_iter().map(|Stored { upstream, flags, .. }| (upstream, flags)).collect()
 }
 
-fn used(table: &Table) -> [u64; 4] {
-    let geometry = table.region().geometry();
+fn used(table: &Table) -> [u64; 5] {
+    let (geometry, cells) = (table.region().geometry(), table.region().cells().expect("they are there"));
     let word = |index| table.region().mem().load(index).expect("inside");
     let bits =
         |from: usize, count: usize| (from..from + count.div_ceil(64)).map(|at| u64::from(word(at).count_ones())).sum();
@@ -42,6 +42,7 @@ fn used(table: &Table) -> [u64; 4] {
         bits(geometry.granule_bits_at, geometry.granules),
         word(state::RECORDS),
         bits(geometry.record_bits_at, geometry.records),
+        cells.used().expect("inside"),
     ]
 }
 
@@ -111,7 +112,7 @@ fn every_pick_is_a_peer(table: &Table, found: &[(Upstream, Flags)], what: &str) 
         let mut picked = Picked::default();
         for key in ["a key", "another", "a third", "one more"] {
             let method = Some(upstream.method.unwrap_or(Method::Rr));
-            let ask = Ask { key: Some(key.as_bytes()), method, tried: None };
+            let ask = Ask { key: Some(key.as_bytes()), method, tried: None, ..Ask::default() };
             match handle.pick(table, ask, false, &mut picked) {
                 Ok(index) => {
                     let text = std::str::from_utf8(&picked.text[..picked.len as usize]).expect("UTF-8");

@@ -48,7 +48,7 @@ fn sources(dir: &Path) -> Vec<PathBuf> {
     found
 }
 
-const CALLS: [&str; 5] = ["store(", "publish(", "store_all(", "amend(", "add("];
+const CALLS: [&str; 6] = ["store(", "publish(", "store_all(", "amend(", "add(", "replace("];
 
 fn stores(line: &str) -> bool {
     CALLS.iter().any(|call| line.contains(&format!("mem.{call}")) || line.contains(&format!("mem().{call}")))

@@ -1,36 +1,58 @@
 //! Deaths while a region is made, and while one is made in place of another.
 
 use crate::death::{Stores, dies_at};
+use crate::image::cells_of;
 use crate::operations::{bystanders, patch, subject};
 use crate::{SMALL, Tally, WAIT, after, open};
 use dyups::balance::Method;
 use dyups::table::ops::Absent;
 use std::path::Path;
 
-/// Kills both at each store.
-pub fn kill(dir: &Path, tally: &mut Tally) {
-    for resized in [false, true] {
-        let prepare = |path: &Path| {
-            if resized {
-                let table = open(path, SMALL);
-                bystanders(&table);
-                table.set_upstream(&subject(3, Method::Chash), WAIT).expect("set");
+/// How a region is come by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Made,
+    Resized,
+    /// It is there, and its cells are not.
+    WithoutCells,
+}
+
+impl Way {
+    fn prepare(self, path: &Path) {
+        if self != Way::Made {
+            let table = open(path, SMALL);
+            bystanders(&table);
+            table.set_upstream(&subject(3, Method::Chash), WAIT).expect("set");
+            if self == Way::WithoutCells {
+                std::fs::remove_file(cells_of(table.region().path())).expect("remove");
             }
-        };
-        let size = if resized { 2 * SMALL } else { SMALL };
-        let counted = dir.join(format!("counted-{resized}"));
-        prepare(&counted);
-        let stores = Stores::of(|| drop(open(&counted, size)));
+        }
+    }
+
+    fn size(self) -> u64 {
+        if self == Way::Resized { 2 * SMALL } else { SMALL }
+    }
+}
+
+/// Kills all of them at each store.
+pub fn kill(dir: &Path, tally: &mut Tally) {
+    for way in [Way::Made, Way::Resized, Way::WithoutCells] {
+        let size = way.size();
+        let counted = dir.join(format!("counted-{way:?}"));
+        way.prepare(&counted);
+        let come = |path: &Path| drop(open(path, size).writer(WAIT).expect("the lock"));
+        let stores = Stores::of(|| come(&counted));
         tally.places.extend(stores.places());
         let whole = after::state(&open(&counted, size));
         for nth in stores.all() {
-            let what = format!("resized: {resized}, store {nth} of {}", stores.count());
-            let path = dir.join(format!("made-{resized}-{nth}"));
-            prepare(&path);
-            assert!(dies_at(nth, || drop(open(&path, size))), "{what}: survived");
+            let what = format!("{way:?}, store {nth} of {}", stores.count());
+            let path = dir.join(format!("{way:?}-{nth}"));
+            way.prepare(&path);
+            assert!(dies_at(nth, || come(&path)), "{what}: survived");
             tally.points += 1;
             let table = open(&path, size);
             assert_eq!(table.region().geometry().size, size, "{what}");
+            drop(table.writer(WAIT).expect("the lock"));
             assert!(after::state(&table) == whole, "{what}: {:?}", table.all());
             table.put_peer("next", &patch(0), Absent::Make, WAIT).unwrap_or_else(|error| panic!("{what}: {error}"));
             std::fs::remove_file(table.region().path()).expect("remove");

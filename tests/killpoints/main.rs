@@ -89,9 +89,9 @@ impl Choice {
 }
 
 impl Arena {
-    fn new(path: &Path, size: u64, choice: Choice) -> Self {
+    fn new(path: &Path, size: u64, peers: usize, choice: Choice) -> Self {
         let table = open(path, size);
-        let bytes = Bytes::of(table.region().path());
+        let bytes = Bytes::of(table.region(), peers);
         let empty = bytes.image();
         Arena { table, bytes, empty, choice }
     }
@@ -147,7 +147,7 @@ fn main() {
     let operations = || OPERATIONS.iter().filter(|operation| wanted(operation.name));
     let mut progress = Progress::default();
 
-    let mut small = Arena::new(&scratch.0.join("small"), SMALL, Choice::All);
+    let mut small = Arena::new(&scratch.0.join("small"), SMALL, 256, Choice::All);
     for operation in operations() {
         for subject in operations::subjects() {
             small.kill_operation(operation, &subject, &mut tally);
@@ -155,7 +155,7 @@ fn main() {
         progress.say(operation.name, &tally);
     }
     // Not before: a process with a large image to copy forks slowly.
-    let mut large = Arena::new(&scratch.0.join("large"), LARGE, Choice::Some);
+    let mut large = Arena::new(&scratch.0.join("large"), LARGE, 4096, Choice::Some);
     for operation in operations().filter(|operation| operation.also_large) {
         for method in [Method::Rr, Method::Chash] {
             large.kill_operation(operation, &operations::subject(1000, method), &mut tally);

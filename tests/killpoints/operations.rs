@@ -2,11 +2,14 @@
 
 use crate::WAIT;
 use dyups::balance::Method;
+use dyups::balance::budget::Allowance;
 use dyups::balance::pick::{Ask, Handle, Picked};
+use dyups::balance::request::{Outcome, Requests, Tries, Wanted, Why};
 use dyups::config::peer::PeerPatch;
+use dyups::health;
 use dyups::shm::layout::state;
 use dyups::shm::{GRANULE, Memory};
-use dyups::table::directory::{self, Directory, stamp_at};
+use dyups::table::directory::{self, Directory, ailing_at, stamp_at};
 use dyups::table::ops::Absent;
 use dyups::table::snapshot::{Flags, encode};
 use dyups::table::{Address, Status, Table, Upstream};
@@ -112,6 +115,27 @@ fn fill_but(table: &Table, room: u64) {
     table.set_upstream(&most, WAIT).expect("set");
 }
 
+/// Says that a peer of the upstream has failed.
+fn ails(table: &Table, subject: &Upstream) {
+    let (record, _) = Directory::new(table.region()).find(subject.name.as_bytes()).expect("sound").expect("there");
+    table.region().mem().store(ailing_at(table.region().geometry(), record), 1).expect("inside");
+}
+
+/// Two requests: a try that fails and one that does not.
+fn balance(table: &Table, subject: &Upstream) {
+    let (mut requests, mut handle) = (Requests::default(), Handle::new(subject.name.as_bytes()));
+    for request in [1, 2] {
+        for why in [Why::First, Why::Failed] {
+            let allowance = Allowance { percent: 20, floor: 10 };
+            let tries = Tries { most: 0, allowance };
+            let method = if request == 1 { Method::Rr } else { Method::LeastConn };
+            let wanted = Wanted { request, key: None, method: Some(method), why, tries };
+            let _ = requests.next(table, Some(3), &mut handle, &wanted, || Outcome::Unknown, &mut Picked::default());
+        }
+        requests.end(table, request, || Outcome::Success);
+    }
+}
+
 /// What the subject's rings take.
 fn ring_granules(table: &Table, subject: &Upstream) -> u64 {
     let before = used(table);
@@ -154,7 +178,7 @@ fn delete_filler(table: &Table) {
 }
 
 fn pick(table: &Table, subject: &Upstream) {
-    let ask = Ask { key: None, method: Some(Method::Rr), tried: None };
+    let ask = Ask { key: None, method: Some(Method::Rr), tried: None, ..Ask::default() };
     let picked = Handle::new(subject.name.as_bytes()).pick(table, ask, false, &mut Picked::default());
     assert_eq!(picked.is_ok(), !subject.peers.is_empty());
 }
@@ -232,6 +256,65 @@ pub const OPERATIONS: &[Operation] = &[
             let deleted = table.delete_peer(&subject.name, &patch(subject.peers.len() / 2).address, WAIT);
             assert_eq!(deleted.is_ok(), !subject.peers.is_empty());
         },
+        ..PLAIN
+    },
+    Operation {
+        name: "drain a peer to delete it",
+        calls: "drain_peer",
+        run: |table, subject| {
+            let drained = table.drain_peer(&subject.name, &patch(0).address, WAIT);
+            assert_eq!(drained.is_ok(), !subject.peers.is_empty());
+        },
+        also_large: false,
+        ..PLAIN
+    },
+    Operation {
+        name: "delete a peer that is idle",
+        calls: "delete_idle",
+        prepare: |table, subject| {
+            made(table, subject);
+            let _ = table.drain_peer(&subject.name, &patch(0).address, WAIT);
+        },
+        run: |table, subject| {
+            let idle = [patch(0).address.ident()];
+            table.delete_idle(&subject.name, &idle, WAIT).expect("done");
+        },
+        also_large: false,
+        ..PLAIN
+    },
+    Operation {
+        name: "create where one was ailing",
+        calls: "set_upstream",
+        prepare: |table, subject| {
+            made(table, subject);
+            ails(table, subject);
+            table.delete_upstream(&subject.name, true, WAIT).expect("delete");
+        },
+        run: |table, subject| table.set_upstream(subject, WAIT).expect("set"),
+        also_large: false,
+        ..PLAIN
+    },
+    Operation { name: "balance", calls: "pick", run: balance, also_large: false, ..PLAIN },
+    Operation {
+        name: "find that all are well",
+        calls: "pick",
+        prepare: |table, subject| {
+            made(table, subject);
+            ails(table, subject);
+        },
+        run: |table, _| health::heal(table).expect("sound"),
+        also_large: false,
+        ..PLAIN
+    },
+    Operation {
+        name: "count for a worker, and no more",
+        calls: "pick",
+        run: |table, _| {
+            table.region().cells().expect("they are there").count_in(7, 1, true).expect("inside");
+            table.region().count_for(7).expect("sound");
+            table.region().reap(None).expect("sound");
+        },
+        also_large: false,
         ..PLAIN
     },
     Operation {

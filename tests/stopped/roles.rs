@@ -42,7 +42,12 @@ pub fn start(role: &str, path: &Path, size: u64) -> Helper {
 /// The text of the peer that a handle picks.
 pub fn pick(table: &Table, handle: &mut Handle, method: Method) -> std::result::Result<String, Miss> {
     let mut picked = Picked::default();
-    handle.pick(table, Ask { key: Some(b"key"), method: Some(method), tried: None }, false, &mut picked)?;
+    handle.pick(
+        table,
+        Ask { key: Some(b"key"), method: Some(method), tried: None, ..Ask::default() },
+        false,
+        &mut picked,
+    )?;
     Ok(String::from_utf8_lossy(&picked.text[..picked.len as usize]).into_owned())
 }
 

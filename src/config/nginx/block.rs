@@ -60,8 +60,9 @@ impl<'a> Block<'a> {
         match word.as_slice() {
             b"server" => self.server(directive),
             b"hash" => self.hash(directive),
-            b"least_conn" | b"least_time" | b"ip_hash" | b"random" => {
-                let known = "rr (no line), chash (hash KEY consistent)";
+            b"least_conn" | b"ip_hash" | b"random" => self.method(directive),
+            b"least_time" => {
+                let known = "rr (no line), chash (hash KEY consistent), least_conn, ip_hash, random, random two";
                 Err(self.error(directive, format!("{}: a method not in this version; known: {known}", quote(word))))
             }
             name if LINES.iter().any(|line| line.as_bytes() == name) => {
@@ -81,6 +82,24 @@ impl<'a> Block<'a> {
         }
         self.upstream.peers.push(server::peer(directive, self.source)?);
         self.lines.push(directive.line);
+        Ok(())
+    }
+
+    /// A method that has no key of its own.
+    fn method(&mut self, directive: &Directive) -> Result<()> {
+        let words: Vec<_> = directive.words.iter().map(|word| word.text.as_slice()).collect();
+        self.upstream.method = Some(match words.as_slice() {
+            [b"least_conn"] => Method::LeastConn,
+            [b"ip_hash"] => Method::IpHash,
+            [b"random"] => Method::Random,
+            [b"random", b"two"] | [b"random", b"two", b"least_conn"] => Method::RandomTwo,
+            [name, ..] => {
+                let name = String::from_utf8_lossy(name);
+                let allowed = if name == "random" { "random, random two, random two least_conn" } else { &*name };
+                return Err(self.error(directive, format!("{name}: allowed: {allowed}")));
+            }
+            [] => return Ok(()),
+        });
         Ok(())
     }
 
@@ -152,13 +171,25 @@ mod tests {
 
     #[test]
     fn methods_of_nginx_that_are_not_there_are_refused() {
-        for line in ["least_conn", "ip_hash", "random", "random two least_conn"] {
-            let name = line.split(' ').next().unwrap();
-            let known = "rr (no line), chash (hash KEY consistent)";
-            assert_eq!(
-                why(&format!("{line};")),
-                format!("body:1: \"{name}\": a method not in this version; known: {known}")
-            );
+        let known = "rr (no line), chash (hash KEY consistent), least_conn, ip_hash, random, random two";
+        assert_eq!(
+            why("least_time header;"),
+            format!("body:1: \"least_time\": a method not in this version; known: {known}")
+        );
+        assert_eq!(why("least_conn 5;"), "body:1: least_conn: allowed: least_conn");
+        assert_eq!(why("random two least_time;"), "body:1: random: allowed: random, random two, random two least_conn");
+    }
+
+    #[test]
+    fn methods_without_a_key_are_read() {
+        for (line, method) in [
+            ("least_conn", Method::LeastConn),
+            ("ip_hash", Method::IpHash),
+            ("random", Method::Random),
+            ("random two", Method::RandomTwo),
+            ("random two least_conn", Method::RandomTwo),
+        ] {
+            assert_eq!(read(&format!("{line}; server 1.1.1.1;")).unwrap().0.method, Some(method), "{line}");
         }
     }
 

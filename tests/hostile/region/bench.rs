@@ -8,7 +8,7 @@ use super::starts::STARTS;
 use super::truth::Truth;
 use super::{accesses, guard, memory, seals};
 use crate::common::model::{Model, Op, apply, content};
-use crate::common::{Random, SMALL, SOON, Scratch, assert_no_leak, open, patch, region_file, used};
+use crate::common::{Random, SMALL, SOON, Scratch, assert_no_leak_of_heap, open, patch, region_file, used};
 use dyups::balance::Method;
 use dyups::balance::pick::{Ask, Handle, Picked, Tried};
 use dyups::error::Code;
@@ -250,6 +250,7 @@ impl<'a> Run<'a> {
                 key: Some(key.as_bytes()),
                 method: matches!(how, How::Rr).then_some(Method::Rr),
                 tried: matches!(how, How::Tried(_)).then_some(&mut tried),
+                counts: false,
             };
             let answer = call(&how, || handle.pick(table, ask, cached, &mut picked));
             self.judge(name).pick(&key, &before, answer, &picked);
@@ -331,7 +332,7 @@ impl<'a> Run<'a> {
                 assert_eq!(found.0.get(&name), self.truth.model.0.get(&name), "{name}, attached: {notes:?}");
             }
         }
-        assert_no_leak(&table);
+        assert_no_leak_of_heap(&table);
         assert_eq!(table.region().workers(Some(0)).map(|workers| workers.len()), Ok(1), "itself");
         let new = patch("10.1.1.1:1", 1);
         let made = table.put_peer("attached", &new, Absent::Make, SOON).map_err(|error| error.code);
@@ -359,7 +360,7 @@ impl<'a> Run<'a> {
         // What was forged to perfection may still be nonsense to pick from; but it can be replaced.
         self.truth.spoiled = forged;
         self.truth.doubt(names.iter().filter(|name| doubtful(name, &before)).cloned());
-        assert_no_leak(self.table());
+        assert_no_leak_of_heap(self.table());
         for name in &names {
             for how in [How::Rr, How::Cached, How::Chash(1), How::Tried(None)] {
                 self.find(name, how);

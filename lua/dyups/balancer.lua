@@ -1,0 +1,393 @@
+-- The request path: find, and balance for balancer_by_lua. Picking, counting and judging are the library's; here are
+-- handles and texts that are kept from one request to the next, and the calls into ngx.balancer.
+
+local ffi = require "ffi"
+local encode = require "dyups.encode"
+local library = require "dyups.library"
+
+local C = library.C
+local ffi_string = ffi.string
+local istype = ffi.istype
+local type = type
+
+local _M = {}
+
+local NOT_FOUND = tonumber(ffi.cast("int", C.DYUPS_NOT_FOUND))
+
+local new_tab = require "table.new"
+local picked_t = ffi.typeof("dyups_picked")
+local tried_t = ffi.typeof("dyups_tried")
+
+-- Written by the library and read at once: one for all calls of this VM.
+local picked = picked_t()
+
+
+local function failure()
+    return nil, ffi_string(C.dyups_error())
+end
+
+
+-- A name goes to the library as it is; what is no text cannot.
+local function not_a_text(what, value)
+    local shown = type(value) == "number" and tostring(value) or "a " .. type(value)
+    return nil, what .. ": " .. shown .. ": allowed: a string"
+end
+
+
+-- A handle and the texts of its peers by index, for upstreams that were found. Names that are not there are not kept:
+-- they come from clients.
+local MOST_ENTRIES = 16384
+local entries = {}
+local count = 0
+local methods = {}
+
+
+local function open(upstream)
+    local handle = C.dyups_open(upstream, #upstream)
+    if handle == nil then
+        return failure()
+    end
+    if count >= MOST_ENTRIES then
+        for name in next, entries do
+            entries[name] = nil
+        end
+        count = 0
+    end
+    local entry = { handle = ffi.gc(handle, C.dyups_close), peers = -1, texts = false }
+    entries[upstream] = entry
+    count = count + 1
+    return entry
+end
+
+
+local function forget(upstream)
+    entries[upstream] = nil
+    count = count - 1
+end
+
+
+local function number_of(method)
+    if type(method) ~= "string" then
+        return not_a_text("method", method)
+    end
+    local number = C.dyups_method(method, #method)
+    if number < 0 then
+        return failure()
+    end
+    methods[method] = number
+    return number
+end
+
+
+-- Upstreams that a find by chash met without a ring, since they are not declared so. Making one is a change: a timer
+-- does it, one for all of them, and no request waits.
+local wanted = {}
+local timer_runs = false
+
+local function build_rings(premature)
+    timer_runs = false
+    for upstream in next, wanted do
+        wanted[upstream] = nil
+        if not premature and C.dyups_build_ring(upstream, #upstream, 0) < 0 then
+            ngx.log(ngx.WARN, "dyups: upstream ", upstream, ": no ring for chash: ", ffi_string(C.dyups_error()))
+        end
+    end
+end
+
+
+-- A region without room is asked once a second.
+local function want_ring(upstream, entry)
+    local now = os.time()
+    if now < (entry.again or 0) then
+        return
+    end
+    entry.again = now + 1
+    wanted[upstream] = true
+    if not timer_runs then
+        timer_runs = ngx and ngx.timer.at(0, build_rings) or false
+    end
+end
+
+
+-- The text of a peer that was not picked since its upstream changed.
+local function keep(entry, upstream, index, from)
+    if from.wants_ring ~= 0 then
+        want_ring(upstream, entry)
+    end
+    if entry.peers ~= from.peers then
+        entry.peers = from.peers
+        entry.texts = new_tab(from.peers, 0)
+    end
+    local server = ffi_string(from.text, from.len)
+    entry.texts[index] = server
+    return server
+end
+
+
+-- find(upstream[, key[, method[, tried]]]) -> "host:port" | nil, message
+--
+-- Picks a peer; for balancer, rewrite, access and content phases. No lock, no socket, and once a peer was picked since
+-- its upstream changed, no allocation.
+--
+--   upstream  text
+--   key       text that chash hashes
+--   method    "rr", "chash", "least_conn", "random", "random two" or "ip_hash" (the key is the client's address);
+--             default: the upstream's own, else chash with a key and rr without
+--   tried     from tried(): peers in it are passed over, the picked one is added
+--
+--     local peer, err = dyups.find("api", ngx.var.remote_addr, "chash")   -- "10.0.0.1:8080"
+--     if not peer then
+--         ngx.log(ngx.ERR, err)
+--         return ngx.exit(-3)         -- NGX_BUSY: 502, no live upstreams
+--     end
+--     assert(require("ngx.balancer").set_current_peer(peer))
+function _M.find(upstream, key, method, tried)
+    local entry = entries[upstream]
+    if not entry then
+        if type(upstream) ~= "string" then
+            return not_a_text("upstream", upstream)
+        end
+        local err
+        entry, err = open(upstream)
+        if not entry then
+            return nil, err
+        end
+    end
+    local number = 0
+    if method ~= nil then
+        number = methods[method]
+        if not number then
+            local err
+            number, err = number_of(method)
+            if not number then
+                return nil, err
+            end
+        end
+    end
+    local key_len = 0
+    if key ~= nil then
+        if type(key) ~= "string" then
+            return not_a_text("key", key)
+        end
+        key_len = #key
+    end
+    if tried ~= nil and not istype(tried_t, tried) then
+        return nil, "tried: a " .. type(tried) .. ": allowed: what dyups.tried() returned"
+    end
+
+    local index = C.dyups_find_cached(entry.handle, key, key_len, number, tried, picked)
+    if index >= 0 then
+        if picked.fresh == 0 then
+            return entry.texts[index]
+        end
+        return keep(entry, upstream, index, picked)
+    end
+    local _, err = failure()
+    if index == NOT_FOUND then
+        forget(upstream)
+    elseif picked.wants_ring ~= 0 then
+        want_ring(upstream, entry)
+    end
+    return nil, err
+end
+
+
+-- tried() -> an empty set of tried peers, for one request and its retries; at most 64 of them.
+--
+--     local tried = dyups.tried()
+--     local first = dyups.find("api", nil, "rr", tried)
+--     local second = dyups.find("api", nil, "rr", tried)     -- another peer, as long as there is one
+function _M.tried()
+    return tried_t()
+end
+
+
+---- balance -----------------------------------------------------------------------------------------------------------
+
+-- What this ngx_lua has. ngx.balancer is there in nginx alone.
+local has_balancer, balancer = pcall(require, "ngx.balancer")
+local has_base, base = pcall(require, "resty.core.base")
+local get_request = has_base and base.get_request
+local set_current_peer = has_balancer and balancer.set_current_peer
+local set_more_tries = has_balancer and balancer.set_more_tries
+local set_timeouts = has_balancer and balancer.set_timeouts
+local get_last_failure = has_balancer and balancer.get_last_failure
+local enable_keepalive = has_balancer and balancer.enable_keepalive
+
+local given_t = ffi.typeof("dyups_given")
+local options_t = ffi.typeof("dyups_options")
+local given = given_t()
+
+-- What options a call goes by, by the table that it gave: one that is written down in nginx.conf is read once.
+local known_options = setmetatable({}, { __mode = "k" })
+local defaults
+
+
+local function read_options(opts)
+    local options = options_t()
+    local json = encode(opts)
+    if C.dyups_balance_options(json, #json, options) < 0 then
+        return failure()
+    end
+    local function seconds(milliseconds)
+        return milliseconds ~= 0 and milliseconds / 1000 or nil
+    end
+    local known = {
+        struct = options,
+        timeouts = options.connect_timeout + options.send_timeout + options.read_timeout ~= 0,
+        connect_timeout = seconds(options.connect_timeout),
+        send_timeout = seconds(options.send_timeout),
+        read_timeout = seconds(options.read_timeout),
+        keepalive = options.keepalive == 1 and enable_keepalive and true or false,
+        keepalive_timeout = options.keepalive_timeout / 1000,
+        keepalive_requests = options.keepalive_requests,
+        host = opts.host,
+    }
+    known_options[opts] = known
+    return known
+end
+
+
+local NGX_BUSY = -3
+
+-- Ends the request with 502, and never goes to the placeholder; nil, message where there is no balancer to say it to.
+local function busy(level, err)
+    if not ngx or ngx.get_phase() ~= "balancer" then
+        return nil, err
+    end
+    ngx.log(level, "dyups: ", err)
+    return ngx.exit(NGX_BUSY)
+end
+
+
+-- nginx says "no live upstreams" in its log.
+local function nobody(err)
+    return busy(ngx and ngx.INFO, err)
+end
+
+
+local function misused(err)
+    return busy(ngx and ngx.ERR, "balance: " .. err)
+end
+
+
+-- balance(upstream[, key[, method[, opts]]]) -> true | nil, message (in another phase)
+--
+-- For balancer_by_lua: gives the request a peer, and another one when that fails. The connection is counted, in all
+-- workers, from here until the request is over or tries another peer; a failure counts towards the peer's max_fails.
+-- Where there is no peer, the request ends with 502 and nginx's line "no live upstreams"; why, is in the log at level
+-- info. Bad arguments end it the same way, with their message at level error.
+--
+--   upstream, key, method   as in find(); for "ip_hash" the key is the client's address if none is given
+--   opts                    a table, best made once, outside of the request:
+--     tries                 most tries of a request, 0 to 64; default 0: as many as there are peers.
+--                           proxy_next_upstream says what is tried again, and proxy_next_upstream_tries how often
+--     retry_percent         retries for a hundred requests of the last ten seconds, of all workers; default 20
+--     retry_floor           retries in ten seconds that are always allowed; default 10
+--     connect_timeout, send_timeout, read_timeout     milliseconds, of each try; default: those of nginx.conf
+--     keepalive             boolean: connections are kept, where ngx_lua can (0.10.22 of OpenResty and newer);
+--     keepalive_timeout     milliseconds unused, default 60000;  keepalive_requests  default 1000
+--     host                  the name for TLS, where ngx_lua takes one
+--
+--     upstream api { server 127.0.0.1:1; balancer_by_lua_block { require("dyups").balance("api") } }
+function _M.balance(upstream, key, method, opts)
+    local entry = entries[upstream]
+    if not entry then
+        local _, err
+        if type(upstream) ~= "string" then
+            _, err = not_a_text("upstream", upstream)
+            return misused(err)
+        end
+        entry, err = open(upstream)
+        if not entry then
+            return nobody(err)
+        end
+    end
+    local number, err = 0, nil
+    if method ~= nil then
+        number = methods[method]
+        if not number then
+            number, err = number_of(method)
+        end
+    end
+    if key == nil and method == "ip_hash" and ngx then
+        key = ngx.var.binary_remote_addr
+    end
+    if key ~= nil and type(key) ~= "string" then
+        number, err = not_a_text("key", key)
+    end
+    local options = opts == nil and defaults or known_options[opts]
+    if not options and not err then
+        if opts == nil then
+            opts = {}
+        end
+        if type(opts) ~= "table" then
+            err = "opts: a " .. type(opts) .. ": allowed: a table"
+        else
+            options, err = read_options(opts)
+            if options and not defaults and next(opts) == nil then
+                defaults = options
+            end
+        end
+    end
+    if err then
+        return misused(err)
+    end
+
+    local request = get_request and get_request()
+    if not request or not has_balancer then
+        return nil, "balance: called where there is no request: allowed: balancer_by_lua"
+    end
+    local failed, _, why = get_last_failure()
+    if why then
+        return nil, "balance: " .. why .. ": allowed: balancer_by_lua"
+    end
+    local last = 0
+    if failed then
+        last = failed == "next" and 2 or 1
+    end
+    local key_len = key and #key or 0
+    local index = C.dyups_balance(entry.handle, request, key, key_len, number, last, options.struct, given)
+    if index < 0 then
+        why = ffi_string(C.dyups_error())
+        if index == NOT_FOUND then
+            forget(upstream)
+        elseif given.picked.wants_ring ~= 0 then
+            want_ring(upstream, entry)
+        end
+        return nobody(why)
+    end
+    local server
+    if given.picked.fresh == 0 then
+        server = entry.texts[index]
+    else
+        server = keep(entry, upstream, index, given.picked)
+    end
+    local ok
+    ok, err = set_current_peer(server, nil, options.host)
+    if ok and given.again ~= 0 then
+        ok, err = set_more_tries(1)
+    end
+    if ok and options.timeouts then
+        ok, err = set_timeouts(options.connect_timeout, options.send_timeout, options.read_timeout)
+    end
+    if ok and options.keepalive then
+        ok, err = enable_keepalive(options.keepalive_timeout, options.keepalive_requests)
+    end
+    if not ok then
+        return misused("upstream " .. upstream .. ": peer " .. server .. ": " .. tostring(err))
+    end
+    return true
+end
+
+
+-- log() -> true
+--
+-- For log_by_lua. What balance() has to learn of a request it learns when nginx ends it, in every case and at less
+-- cost, so there is nothing left to be done here; it is there for configurations that call it.
+function _M.log()
+    return true
+end
+
+
+return _M

@@ -1,0 +1,371 @@
+//! What a request holds while it is balanced: the connection that is counted for it, and whom it has tried.
+//!
+//! Known by the address of nginx's request, which is nobody else's until nginx's own cleanup of it has run; and that is what
+//! ends it, whatever way the request took. So nothing depends on phases that are skipped or contexts that are lost.
+
+use super::Method;
+use super::budget::{Allowance, Budget};
+use super::pick::{Account, Ask, Handle, Miss, Picked, Tried};
+use crate::health::passive::{Health, tenths};
+use crate::shm::clock::now_ms;
+use crate::shm::versioned::TRIES;
+use crate::shm::{Cells, Damaged, Mem, Memory};
+use crate::table::store::Table;
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+
+/// How a try ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The peer answered.
+    Success,
+    /// It did not.
+    Failure,
+    /// It was not the peer's doing: the client went, or the worker ends.
+    Unknown,
+}
+
+/// Why a peer is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// nginx begins with an upstream: for the first time, or after a redirect inside of nginx.
+    First,
+    /// The last try failed.
+    Failed,
+    /// The last peer answered what another one is to be asked about.
+    Declined,
+}
+
+/// How often a request may try, and what all of them may.
+#[derive(Clone, Copy, Debug)]
+pub struct Tries {
+    /// Most tries of a request; 0: as many as there are peers.
+    pub most: u32,
+    /// The upstream's.
+    pub allowance: Allowance,
+}
+
+/// What is asked for a request.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    /// Address of nginx's request.
+    pub request: usize,
+    /// As in [`Ask`].
+    pub key: Option<&'a [u8]>,
+    /// As in [`Ask`].
+    pub method: Option<Method>,
+    /// Why.
+    pub why: Why,
+    /// How often.
+    pub tries: Tries,
+}
+
+/// A peer for a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Given {
+    /// The index of the peer.
+    pub index: u32,
+    /// Nobody has said yet that the end of the request is to be told.
+    pub is_new: bool,
+    /// It may try once more if this fails.
+    pub again: bool,
+}
+
+/// Why there is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// There is no peer.
+    Miss(Miss),
+    /// Too many retries already.
+    Budget,
+}
+
+impl From<Miss> for Refused {
+    fn from(miss: Miss) -> Self {
+        Refused::Miss(miss)
+    }
+}
+
+impl From<Damaged> for Refused {
+    fn from(Damaged: Damaged) -> Self {
+        Refused::Miss(Miss::Damaged)
+    }
+}
+
+/// One request.
+#[derive(Debug, Default)]
+struct Held {
+    /// The peer of the try that is under way.
+    trying: Option<Trying>,
+    tries: u32,
+    /// It was told that it may try once more.
+    again: bool,
+    /// From the second try on.
+    tried: Option<Box<Tried>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Trying {
+    account: Account,
+    /// The slot in whose row it is counted.
+    counted: Option<u32>,
+}
+
+/// An address is as good as a hash once its low bits, which are alike, have met the others.
+#[derive(Debug, Default)]
+pub struct AddressHasher(u64);
+
+impl Hasher for AddressHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|&byte| self.write_usize(byte.into()));
+    }
+
+    fn write_usize(&mut self, value: usize) {
+        self.0 = (self.0 ^ value as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0.rotate_left(26)
+    }
+}
+
+/// All requests of a worker that hold something.
+#[derive(Debug, Default)]
+pub struct Requests {
+    held: HashMap<usize, Held, BuildHasherDefault<AddressHasher>>,
+}
+
+impl Requests {
+    /// Ends the try that is under way, which `last` says the outcome of, and picks a peer for the next one. `slot` is that of
+    /// this worker, if it has one: without, nothing is counted.
+    pub fn next(
+        &mut self,
+        table: &Table,
+        slot: Option<u32>,
+        handle: &mut Handle,
+        wanted: &Wanted<'_>,
+        last: impl FnOnce() -> Outcome,
+        out: &mut Picked,
+    ) -> Result<Given, Refused> {
+        let is_new = !self.held.contains_key(&wanted.request);
+        let held = self.held.entry(wanted.request).or_default();
+        let place = Place { mem: table.region().mem(), cells: table.region().cells(), now_ms: now_ms() };
+        // Nobody allowed this try, so it is one that nginx adds, and that for one reason alone: a connection that was kept was
+        // dead. It says nothing of the peer, and is no retry.
+        let was_dead = wanted.why == Why::Failed && held.trying.is_some() && !held.again;
+        if let Some(trying) = held.trying.take() {
+            let last = match wanted.why {
+                Why::First => last(),
+                Why::Failed if was_dead => Outcome::Unknown,
+                Why::Failed => Outcome::Failure,
+                Why::Declined => Outcome::Success,
+            };
+            place.end(&trying, last)?;
+            if wanted.why != Why::First && !was_dead {
+                held.tried.get_or_insert_default().push(trying.account.ident);
+            }
+        }
+        if wanted.why == Why::First {
+            (held.tries, held.tried) = (0, None);
+        }
+        let (index, trying) = held.pick(table, &place, slot, handle, wanted, out)?;
+        let budget = Budget::new(place.mem, trying.account.budget_at, place.now_ms);
+        held.trying = Some(trying);
+        if held.tries == 0 {
+            budget.request()?;
+        } else if !was_dead && !budget.retry(wanted.tries.allowance)? {
+            place.end(&trying, Outcome::Unknown)?;
+            held.trying = None;
+            return Err(Refused::Budget);
+        }
+        held.tries += u32::from(!was_dead);
+        let most = if wanted.tries.most == 0 { trying.account.peers } else { wanted.tries.most };
+        held.again = held.tries < most.min(trying.account.peers) && budget.allows(wanted.tries.allowance)?;
+        Ok(Given { index, is_new, again: held.again })
+    }
+
+    /// Ends the request: `outcome` is that of its last try.
+    pub fn end(&mut self, table: &Table, request: usize, outcome: impl FnOnce() -> Outcome) {
+        if let Some(Held { trying: Some(trying), .. }) = self.held.remove(&request) {
+            let place = Place { mem: table.region().mem(), cells: table.region().cells(), now_ms: now_ms() };
+            // What is damaged is found by who picks next.
+            let _ = place.end(&trying, outcome());
+        }
+    }
+
+    /// How many requests hold something.
+    pub fn len(&self) -> usize {
+        self.held.len()
+    }
+
+    /// Whether none does.
+    pub fn is_empty(&self) -> bool {
+        self.held.is_empty()
+    }
+}
+
+impl Held {
+    /// Picks a peer and counts the connection. With a `max_conns`, others may have done so at the same time: each of them
+    /// looks again once it is counted, and goes elsewhere if there are too many, so that there never are.
+    fn pick(
+        &mut self,
+        table: &Table,
+        place: &Place<'_>,
+        slot: Option<u32>,
+        handle: &mut Handle,
+        wanted: &Wanted<'_>,
+        out: &mut Picked,
+    ) -> Result<(u32, Trying), Refused> {
+        let mut crowded: Option<Tried> = None;
+        let mut late = 0;
+        loop {
+            let mut tried = crowded.clone().or_else(|| self.tried.as_deref().cloned());
+            let ask = Ask { key: wanted.key, method: wanted.method, tried: tried.as_mut(), counts: true };
+            let index = handle.pick(table, ask, true, out).map_err(|miss| match (miss, &crowded) {
+                (Miss::AllTried, Some(_)) => Miss::AllFull,
+                (miss, _) => miss,
+            })?;
+            let Some(trying) = place.begin(handle.account(), slot)? else {
+                late += 1;
+                if late == TRIES {
+                    return Err(Refused::Miss(Miss::Changing));
+                }
+                continue;
+            };
+            if !place.is_crowded(&trying)? {
+                return Ok((index, trying));
+            }
+            place.end(&trying, Outcome::Unknown)?;
+            crowded = tried.or_else(|| {
+                let mut first = Tried::default();
+                first.push(trying.account.ident);
+                Some(first)
+            });
+        }
+    }
+}
+
+/// Where peers are counted.
+struct Place<'a> {
+    mem: &'a Mem,
+    cells: Option<Cells<'a, Mem>>,
+    now_ms: u64,
+}
+
+impl Place<'_> {
+    /// Counts a connection to a peer that was picked. `None`: it was deleted since then, and somebody else has its cell.
+    fn begin(&self, account: Account, slot: Option<u32>) -> Result<Option<Trying>, Damaged> {
+        let mut trying = Trying { account, counted: None };
+        let Some(cells) = self.cells.filter(|_| account.cell != 0) else { return Ok(Some(trying)) };
+        if let Some(slot) = slot {
+            cells.count_in(slot, account.cell, true)?;
+            trying.counted = Some(slot);
+        }
+        // Between the pick and here, this worker may have slept for any time. A writer says that a cell begins anew, and then looks
+        // whether anybody counts: either it sees that we do, or we see that.
+        self.mem.fence();
+        if Health(cells.health(account.cell)?).generation() != account.health.generation() {
+            self.end(&trying, Outcome::Unknown)?;
+            return Ok(None);
+        }
+        Ok(Some(trying))
+    }
+
+    fn is_crowded(&self, trying: &Trying) -> Result<bool, Damaged> {
+        let Account { cell, max_conns, .. } = trying.account;
+        match self.cells {
+            Some(cells) if max_conns != 0 && trying.counted.is_some() => {
+                // Counted before others are looked at: of two who do so, one at least sees the other.
+                self.mem.fence();
+                Ok(cells.open(cell)? > max_conns.into())
+            }
+            _ => Ok(false),
+        }
+    }
+
+    fn end(&self, trying: &Trying, outcome: Outcome) -> Result<(), Damaged> {
+        let Some(cells) = self.cells.filter(|_| trying.account.cell != 0) else { return Ok(()) };
+        if let Some(slot) = trying.counted {
+            cells.count_in(slot, trying.account.cell, false)?;
+        }
+        match outcome {
+            Outcome::Unknown => Ok(()),
+            Outcome::Success => self.succeeded(&cells, trying),
+            Outcome::Failure => self.failed(&cells, trying),
+        }
+    }
+
+    fn succeeded(&self, cells: &Cells<'_, Mem>, trying: &Trying) -> Result<(), Damaged> {
+        let word = cells.health(trying.account.cell)?;
+        match Health(word).succeeded(trying.account.health) {
+            // Who changes it at the same time knows better.
+            Some(well) => cells.set_health(trying.account.cell, word, well.0).map(|_| ()),
+            None => Ok(()),
+        }
+    }
+
+    fn failed(&self, cells: &Cells<'_, Mem>, trying: &Trying) -> Result<(), Damaged> {
+        let Account { cell, limits, ailing_at, .. } = trying.account;
+        if limits.max_fails == 0 {
+            return Ok(());
+        }
+        let tell = || self.mem.add(ailing_at, 1);
+        // Before, in case that this worker dies between the two; and after, so that whoever has just found the upstream well
+        // lets it be: it looked at this number first.
+        tell()?;
+        loop {
+            let word = cells.health(cell)?;
+            if Health(word).generation() != trying.account.health.generation() {
+                return Ok(());
+            }
+            if cells.set_health(cell, word, Health(word).failed(tenths(self.now_ms)).0)? {
+                break;
+            }
+        }
+        self.mem.fence();
+        tell().map(|_| ())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::table::{Address, Peer, Upstream};
+    use std::time::Duration;
+
+    #[test]
+    fn who_sleeps_between_the_pick_and_the_count_counts_with_nobody_else() {
+        let dir = std::env::temp_dir().join(format!("dyups-request-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).expect("room");
+        let (table, _) = Table::open(&dir.join("region"), 256 << 10).expect("room");
+        let set = |servers: &[&str]| {
+            let peers = servers.iter().map(|server| Peer::new(Address::from_server(server).expect("one"))).collect();
+            table.set_upstream(&Upstream { name: "api".into(), peers, ..Upstream::default() }, Duration::from_secs(1))
+        };
+        set(&["10.0.0.1:80"]).expect("room");
+        let cells = table.region().cells();
+        cells.expect("some").activate(3).expect("room");
+        let (mut handle, mut picked) = (Handle::new(b"api"), Picked::default());
+        handle.pick(&table, Ask { counts: true, ..Ask::default() }, true, &mut picked).expect("one");
+        let account = handle.account();
+        let place = Place { mem: table.region().mem(), cells, now_ms: 5000 };
+        for slot in [None, Some(3)] {
+            assert!(
+                place
+                    .begin(account, slot)
+                    .is_ok_and(|trying| trying.is_some_and(|trying| place.end(&trying, Outcome::Failure).is_ok()))
+            );
+        }
+        set(&[]).expect("room");
+        set(&["10.0.0.2:80"]).expect("room");
+        for slot in [None, Some(3)] {
+            assert!(place.begin(account, slot).is_ok_and(|trying| trying.is_none()));
+        }
+        let cells = cells.expect("some");
+        assert_eq!(
+            (cells.open(account.cell), cells.health(account.cell).map(|word| Health(word).fails())),
+            (Ok(0), Ok(0))
+        );
+        std::fs::remove_dir_all(&dir).expect("ours");
+    }
+}

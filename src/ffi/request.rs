@@ -1,0 +1,203 @@
+//! A request from its first try to its end.
+
+use super::edge::{bytes, failed, guard, guard_code, out, refused, remember};
+use super::find::{missed, unusable};
+use super::nginx;
+use crate::balance::Method;
+use crate::balance::budget::Allowance;
+use crate::balance::pick::{Handle, Picked};
+use crate::balance::request::{Outcome, Refused, Requests, Tries, Wanted, Why};
+use crate::config::balance::BalanceOptions;
+use crate::error::Code;
+use crate::process;
+use std::cell::RefCell;
+use std::ffi::{c_char, c_void};
+
+thread_local! {
+    /// What the requests of this worker hold.
+    static REQUESTS: RefCell<Requests> = RefCell::default();
+}
+
+/// What `dyups_balance` says beside the index.
+#[derive(Debug, Default)]
+#[repr(C)]
+pub struct Given {
+    /// 1: if this try fails, the request may try once more.
+    pub again: i32,
+    /// As in `dyups_find_cached`.
+    pub picked: Picked,
+}
+
+/// Reads the options of `dyups_balance`.
+///
+/// Arguments: `json`, `len`: an object; `options`: where they go. Returns: 0.
+/// Errors: `DYUPS_INVALID`; the message names the option, the value and what is allowed.
+///
+/// # Safety
+///
+/// `json` points to `len` bytes, `options` is valid.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyups_balance_options(json: *const c_char, len: usize, options: *mut BalanceOptions) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's contract.
+        let (json, options) = unsafe { (bytes(json, len, "options")?, out(options, "options")?) };
+        *options = BalanceOptions::read(json)?;
+        Ok(0)
+    })
+}
+
+/// Picks a peer for a request of nginx, counts the connection, and ends the request's try before this one. Nothing needs to be
+/// called when the request ends: the library asks nginx to be told.
+///
+/// Arguments: `handle`, `key`, `key_len`, `method`: as `dyups_find`; `request`: nginx's request; `last`: 0 if nginx begins with
+/// this upstream, 1 if the last try failed, 2 if the last peer's answer was to be asked of another one; `options`: from
+/// `dyups_balance_options`; `given`: what there is to say beside the index.
+///
+/// Returns: the index of the peer, as `dyups_find_cached`. Errors: as `dyups_find`; `DYUPS_NO_PEER` too when there were too many
+/// retries already; `DYUPS_SYSTEM` when this is no nginx.
+///
+/// # Safety
+///
+/// As `dyups_find`; `request` is the request that this thread is balancing; `options` and `given` are valid.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyups_balance(
+    handle: *mut Handle,
+    request: *mut c_void,
+    key: *const c_char,
+    key_len: usize,
+    method: u32,
+    last: u32,
+    options: *const BalanceOptions,
+    given: *mut Given,
+) -> i32 {
+    guard_code(|| {
+        // SAFETY: the caller's contract: each is NULL or valid, and nobody else uses it meanwhile.
+        let (handle, options, given) = unsafe { (handle.as_mut(), options.as_ref(), given.as_mut()) };
+        let (Some(handle), Some(options), Some(given), Some(table)) = (handle, options, given, process::attached())
+        else {
+            return unusable();
+        };
+        let method = match (method, Method::numbered(method)) {
+            (0, _) => None,
+            (_, Some(method)) => Some(method),
+            (_, None) => return failed(&refused("method", &method.to_string(), "0 to 6")),
+        };
+        // SAFETY: the caller's contract.
+        let key = match unsafe { bytes(key, key_len, "key") } {
+            Ok(key) => Some(key),
+            Err(error) => return failed(&error),
+        };
+        let why = match last {
+            0 => Why::First,
+            1 => Why::Failed,
+            _ => Why::Declined,
+        };
+        let allowance = Allowance { percent: options.retry_percent, floor: options.retry_floor };
+        let tries = Tries { most: options.tries, allowance };
+        let wanted = Wanted { request: request as usize, key, method, why, tries };
+        // SAFETY: the caller's contract.
+        let before = || unsafe { outcome_before(request) };
+        let slot = process::counting_slot();
+        let next =
+            REQUESTS.with_borrow_mut(|requests| requests.next(table, slot, handle, &wanted, before, &mut given.picked));
+        match next {
+            // SAFETY: the caller's contract.
+            Ok(next) if next.is_new && !unsafe { nginx::at_the_end(request, ended) } => {
+                REQUESTS.with_borrow_mut(|requests| requests.end(table, request as usize, || Outcome::Unknown));
+                not_in_nginx()
+            }
+            Ok(next) => {
+                given.again = next.again.into();
+                next.index as i32
+            }
+            Err(refused) => {
+                // It holds what it has tried, until it ends.
+                // SAFETY: the caller's contract.
+                if why == Why::First && !unsafe { nginx::at_the_end(request, ended) } {
+                    REQUESTS.with_borrow_mut(|requests| requests.end(table, request as usize, || Outcome::Unknown));
+                }
+                match refused {
+                    Refused::Miss(miss) => {
+                        given.picked.wants_ring = i32::from(miss == crate::balance::pick::Miss::NoRing);
+                        missed(handle.name(), miss)
+                    }
+                    Refused::Budget => over_budget(handle.name()),
+                }
+            }
+        }
+    })
+}
+
+#[cold]
+fn not_in_nginx() -> i32 {
+    failed(&crate::error::Error::new(Code::System, "balance: this is no nginx with ngx_lua, or it has no memory left"))
+}
+
+#[cold]
+fn over_budget(name: &[u8]) -> i32 {
+    let name = std::str::from_utf8(name).unwrap_or("?");
+    remember(&format_args!("upstream {name}: no live upstreams: too many retries in the last ten seconds"));
+    Code::NoPeer as i32
+}
+
+/// How many requests of this worker hold something: 0 when none is balanced.
+///
+/// Arguments: none. Returns: the number. Errors: none.
+#[unsafe(no_mangle)]
+pub extern "C" fn dyups_balancing() -> i32 {
+    guard_code(|| REQUESTS.with_borrow(|requests| i32::try_from(requests.len()).unwrap_or(i32::MAX)))
+}
+
+/// nginx ends a request.
+extern "C" fn ended(request: *mut c_void) {
+    guard_code(|| {
+        if let Some(table) = process::attached() {
+            // SAFETY: nginx is about to free it, and has not yet.
+            let outcome = || unsafe { outcome(request, |values| values) };
+            REQUESTS.with_borrow_mut(|requests| requests.end(table, request as usize, outcome));
+        }
+        0
+    });
+}
+
+/// How the last try of an upstream ended from which nginx has gone on to another one: after a redirect inside of it.
+///
+/// # Safety
+///
+/// As [`nginx::variable`].
+unsafe fn outcome_before(request: *mut c_void) -> Outcome {
+    // nginx puts " : " between upstreams; the one that it begins with is there already.
+    let before = |values: &[u8]| -> usize { values.windows(3).rposition(|three| three == b" : ").unwrap_or(0) };
+    // SAFETY: the caller's contract.
+    unsafe { outcome(request, |values| &values[..before(values)]) }
+}
+
+/// How the last try ended of those whose times and statuses `of` gives. A peer that has answered has a time at which its header
+/// was there. One that failed has none, but the status that nginx put in its place: not that of the response, which
+/// configuration may change. A try that ended for the client's sake has neither.
+///
+/// # Safety
+///
+/// As [`nginx::variable`].
+unsafe fn outcome(request: *mut c_void, of: impl Fn(&[u8]) -> &[u8]) -> Outcome {
+    // SAFETY: the caller's contract.
+    let has = |name| unsafe { nginx::variable(request, name, |values| has_last(of(values))) }.flatten();
+    match has("upstream_header_time") {
+        Some(true) => Outcome::Success,
+        Some(false) if has("upstream_status") == Some(true) => Outcome::Failure,
+        _ => Outcome::Unknown,
+    }
+}
+
+/// Whether the last try has a value. `None`: there was no try.
+fn has_last(values: &[u8]) -> Option<bool> {
+    values.last().map(|&last| last != b'-')
+}
+
+/// What is to be done once a second in some worker: takes back what dead workers have counted, and lets go of what is well again.
+///
+/// Arguments: none. Returns: 0. Errors: `DYUPS_NOT_SET_UP`, `DYUPS_DAMAGED`.
+#[unsafe(no_mangle)]
+pub extern "C" fn dyups_tick() -> i32 {
+    guard(|| process::tick().map(|()| 0))
+}

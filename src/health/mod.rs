@@ -1,0 +1,102 @@
+//! How peers fare: what takes one out of the picking for a while, and what brings it back.
+
+pub mod passive;
+
+use crate::error::{Code, Result};
+use crate::shm::{Damaged, Memory};
+use crate::table::Peer;
+use crate::table::directory::{Directory, ailing_at};
+use crate::table::snapshot::View;
+use crate::table::store::{Stored, Table};
+use passive::{Health, Limits};
+use std::collections::HashMap;
+use std::time::Duration;
+
+/// How a peer fares, as `status` shows it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PeerState {
+    /// Connections that all workers have open to it.
+    pub conns: u64,
+    /// Failures that count.
+    pub fails: u32,
+    /// They have taken it out.
+    pub out: bool,
+}
+
+/// How the peers of an upstream fare, by index. Of one that has changed since, those that are still there.
+pub fn states(table: &Table, stored: &Stored) -> Result<Vec<PeerState>> {
+    let mem = table.region().mem();
+    let Some(cells) = table.region().cells() else { return Ok(Vec::new()) };
+    let found = Directory::new(table.region()).find(stored.upstream.name.as_bytes())?;
+    let Some((record, _)) = found else { return Ok(Vec::new()) };
+    let read =
+        |view: &View| (0..view.peers).map(|index| Ok((view.ident(mem, index)?, view.cell(mem, index)?))).collect();
+    let of_ident: HashMap<u64, u32> = Directory::new(table.region()).look(record, read)?.unwrap_or_default();
+    let state = |peer: &Peer| {
+        let Some(&cell) = of_ident.get(&peer.address.ident()).filter(|&&cell| cell != 0) else {
+            return Ok(PeerState::default());
+        };
+        let health = Health(cells.health(cell)?);
+        let limits = Limits { max_fails: peer.max_fails, fail_timeout: peer.fail_timeout };
+        Ok(PeerState { conns: cells.open(cell)?, fails: health.fails(), out: health.is_out(limits) })
+    };
+    stored.upstream.peers.iter().map(state).collect()
+}
+
+/// Deletes the peers that were to be deleted once they are idle, and are. Nobody waits for a writer: there is a next time.
+pub fn delete_idle(table: &Table) -> Result<()> {
+    let (mem, directory) = (table.region().mem(), Directory::new(table.region()));
+    let Some(cells) = table.region().cells() else { return Ok(()) };
+    for record in directory.taken()? {
+        let idle = |view: &View| {
+            let mut idle = Vec::new();
+            for index in 0..if view.leaving { view.peers } else { 0 } {
+                let cell = view.cell(mem, index)?;
+                if view.bits(mem, index)?.is_leaving() && (cell == 0 || cells.open(cell)? == 0) {
+                    idle.push(view.ident(mem, index)?);
+                }
+            }
+            Ok::<_, Damaged>(if idle.is_empty() { None } else { Some((view.name(mem)?, idle)) })
+        };
+        if let Some(Some((name, idle))) = directory.look(record, idle)? {
+            match table.delete_idle(&name, &idle, Duration::ZERO) {
+                Err(error) if matches!(error.code, Code::Busy | Code::Superseded) => {}
+                done => done?,
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Lets picks no longer look at peers whose upstream is well again.
+pub fn heal(table: &Table) -> Result<()> {
+    let region = table.region();
+    let (mem, geometry) = (region.mem(), region.geometry());
+    let directory = Directory::new(region);
+    for record in directory.taken()? {
+        let at = ailing_at(geometry, record);
+        let ailing = mem.load(at)?;
+        mem.fence();
+        if ailing != 0 && all_well(table, &directory, record)? {
+            // Where another peer has failed meanwhile, it is another number.
+            mem.replace(at, ailing, 0)?;
+        }
+    }
+    Ok(())
+}
+
+fn all_well(table: &Table, directory: &Directory<'_>, record: u32) -> Result<bool> {
+    let (mem, cells) = (table.region().mem(), table.region().cells());
+    let well = |view: &View| {
+        for index in 0..view.peers {
+            let cell = view.cell(mem, index)?;
+            if let (Some(cells), true) = (cells, cell != 0)
+                && !Health(cells.health(cell)?).is_well()
+            {
+                return Ok(false);
+            }
+        }
+        Ok::<_, Damaged>(true)
+    };
+    Ok(directory.look(record, well)?.unwrap_or(true))
+}

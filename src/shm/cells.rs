@@ -1,0 +1,713 @@
+//! Cells: what all processes write of one peer, beside the region in a mapping of its own.
+//!
+//! A *cell* has a fixed place and type. A writer takes one for each new peer, under the writer lock, and the peer keeps it through
+//! all versions of its upstream; it is found by its number, which stands in the snapshot. Its first word is the peer's health,
+//! which any process changes by compare-and-swap. The word counts how often the cell was taken, so whoever held on to a peer
+//! that is no more changes nothing of the one that came after it.
+//!
+//! Open connections are counted by *rows*: each worker slot has a row with a number for each cell, and only the worker in that
+//! slot writes there. What a peer has is the sum over the slots that are active; what a dead worker had goes with its slot. So no
+//! count can drift: it is what living processes say. A cell that was given back is not taken again before its sum is 0.
+//!
+//! Nothing here needs to survive: a file that is lost or spoiled is made anew, with every count at 0 and every peer well.
+
+use super::layout::{LAYOUT, SLOTS};
+use super::mem::{PAGE, WORD};
+use super::memory::{Damaged, Memory};
+use std::io;
+use std::ops::Range;
+
+/// First word of the file.
+const MAGIC: u64 = u64::from_le_bytes(*b"dyups\0ce");
+
+/// Words that are reserved at a time: four pages.
+pub const CHUNK: usize = 4 * PAGE / WORD;
+
+/// Words of the header.
+mod word {
+    use super::SLOTS;
+
+    /// Words that say whose cells these are, see [`super::title`].
+    pub const TITLE: usize = 0;
+    /// Number of cells that were ever taken, and 1: no row has anything behind it.
+    pub const HIGH: usize = 8;
+    /// Where the search for a free cell begins: mostly, no cell before this one is free.
+    pub const LOWEST_FREE: usize = 9;
+    /// One bit a slot: its row counts.
+    pub const ACTIVE: usize = 16;
+    /// All of them.
+    pub const HEADER: usize = ACTIVE + SLOTS / 64;
+}
+
+/// Words of a cell.
+mod cell {
+    /// How its peer fares: see [`crate::health`].
+    pub const HEALTH: usize = 0;
+}
+
+/// Words of a cell: a cache line.
+const CELL: usize = 8;
+/// Numbers of a row in a word.
+const ROW_NUMBERS: usize = 2;
+
+/// Free cells with open connections that a writer looks at again and again. Where there are more, those before are found when
+/// there is no other cell any more.
+const MOST_BUSY: usize = 64;
+
+/// Words of [`title`].
+pub const TITLE_WORDS: usize = 6;
+
+/// Where everything lies: it follows from the size of the region.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// Cells, the first of which is nobody's.
+    pub count: usize,
+    bits_at: usize,
+    cells_at: usize,
+    rows_at: usize,
+    row: usize,
+}
+
+impl Plan {
+    /// For a region of `size` bytes: as many cells as its heap could hold peers, but not more than 262,144, or two a KiB.
+    pub fn of(size: u64) -> Plan {
+        let size = size as usize;
+        Plan::for_cells((size / 64).min((1 << 18).max(size / 512)))
+    }
+
+    /// For so many cells.
+    pub fn for_cells(count: usize) -> Plan {
+        let page = PAGE / WORD;
+        let bits_at = word::HEADER;
+        let cells_at = (bits_at + count.div_ceil(64)).next_multiple_of(page);
+        let rows_at = (cells_at + count * CELL).next_multiple_of(page);
+        Plan { count, bits_at, cells_at, rows_at, row: count.div_ceil(ROW_NUMBERS).next_multiple_of(page) }
+    }
+
+    /// Bytes of the file. Hardly any of it is ever written to, and only that takes memory.
+    pub fn bytes(&self) -> usize {
+        (self.rows_at + SLOTS * self.row) * WORD
+    }
+
+    /// Words up to cell number `cell`: what writers change for peers whose cells are before it.
+    pub fn words_until(&self, cell: usize) -> usize {
+        self.cells_at + cell * CELL
+    }
+
+    /// Words that must be there whatever comes.
+    pub fn words_in_advance(&self) -> usize {
+        self.cells_at
+    }
+}
+
+/// The words that say whose cells these are: of which layout, how many, beside the region with which inode, in which boot.
+pub fn title(plan: &Plan, region: u64, boot: [u64; 2]) -> [u64; TITLE_WORDS] {
+    [MAGIC, u64::from(LAYOUT), plan.count as u64, region, boot[0], boot[1]]
+}
+
+/// What a search has met.
+#[derive(Default)]
+struct Search {
+    /// Free cells with open connections.
+    busy: usize,
+    /// The first of them.
+    lowest: Option<u32>,
+    /// The cell behind the last that was looked at.
+    next: u32,
+}
+
+/// The cells in a memory.
+#[derive(Debug)]
+pub struct Cells<'a, M> {
+    mem: &'a M,
+    plan: &'a Plan,
+}
+
+impl<M> Clone for Cells<'_, M> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<M> Copy for Cells<'_, M> {}
+
+impl<'a, M: Memory> Cells<'a, M> {
+    /// Those in `mem`.
+    #[inline(always)]
+    pub fn new(mem: &'a M, plan: &'a Plan) -> Self {
+        Cells { mem, plan }
+    }
+
+    /// How many there are, with the one that is nobody's.
+    pub fn count(&self) -> usize {
+        self.plan.count
+    }
+
+    /// Where they lie.
+    pub fn plan(&self) -> &'a Plan {
+        self.plan
+    }
+
+    /// Writes the header of new ones; all else is 0.
+    pub fn write_header(&self, title: &[u64]) -> Result<(), Damaged> {
+        self.mem.store_all(word::TITLE, title)?;
+        self.mem.store(word::LOWEST_FREE, 1)?;
+        self.mem.store(word::HIGH, 1)
+    }
+
+    /// The word of a cell's health. 0 is no cell.
+    #[inline(always)]
+    fn health_at(&self, cell: u32) -> Result<usize, Damaged> {
+        if cell == 0 || cell as usize >= self.plan.count {
+            return Err(Damaged);
+        }
+        Ok(self.plan.cells_at + cell as usize * CELL + cell::HEALTH)
+    }
+
+    /// How the peer with this cell fares.
+    #[inline(always)]
+    pub fn health(&self, cell: u32) -> Result<u64, Damaged> {
+        self.mem.load(self.health_at(cell)?)
+    }
+
+    /// Stores `new` where `old` is; whether it was.
+    pub fn set_health(&self, cell: u32, old: u64, new: u64) -> Result<bool, Damaged> {
+        self.mem.replace(self.health_at(cell)?, old, new)
+    }
+}
+
+/// What a writer does, under the writer lock.
+impl<M: Memory> Cells<'_, M> {
+    /// Takes `count` cells for so many peers, or none: `None` says that there are not so many.
+    pub fn take(&self, count: usize, begin: impl Fn(u64) -> u64) -> io::Result<Option<Vec<u32>>> {
+        loop {
+            let Some((cells, lowest)) = self.find_free(count).map_err(damaged)? else { return Ok(None) };
+            for &cell in &cells {
+                self.mem.reserve(self.plan.cells_at + cell as usize * CELL, CELL)?;
+            }
+            if self.begin(&cells, &begin).map_err(damaged)? {
+                self.occupy(&cells).map_err(damaged)?;
+                self.mem.amend(word::LOWEST_FREE, lowest.into()).map_err(damaged)?;
+                return Ok(Some(cells));
+            }
+        }
+    }
+
+    /// Has the health of free cells begin anew. Whoever slept since it picked one of their last peers has counted by now, or
+    /// sees that the cell is another's ([`crate::balance::request`]). False: one has counted, and that cell waits.
+    fn begin(&self, cells: &[u32], begin: impl Fn(u64) -> u64) -> Result<bool, Damaged> {
+        for &cell in cells {
+            let at = self.health_at(cell)?;
+            self.mem.store(at, begin(self.mem.load(at)?))?;
+        }
+        self.mem.fence();
+        for &cell in cells {
+            if self.open(cell)? != 0 {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Cells that are free and have no connections open; and where the next search begins.
+    fn find_free(&self, count: usize) -> Result<Option<(Vec<u32>, u32)>, Damaged> {
+        let from = (self.mem.load(word::LOWEST_FREE)?.max(1) as usize).min(self.plan.count);
+        let (mut found, mut search) = (Vec::with_capacity(count.min(self.plan.count)), Search::default());
+        self.find_free_in(from..self.plan.count, count, &mut found, &mut search)?;
+        if found.len() < count {
+            // Those that were passed over earlier.
+            self.find_free_in(1..from, count, &mut found, &mut search)?;
+        }
+        let next = search.lowest.filter(|_| search.busy <= MOST_BUSY).unwrap_or(search.next);
+        Ok((found.len() == count).then_some((found, next)))
+    }
+
+    fn find_free_in(
+        &self,
+        cells: Range<usize>,
+        count: usize,
+        found: &mut Vec<u32>,
+        search: &mut Search,
+    ) -> Result<(), Damaged> {
+        let mut cell = cells.start;
+        while cell < cells.end && found.len() < count {
+            let bits = self.mem.load(self.plan.bits_at + cell / 64)? >> (cell % 64);
+            if bits & 1 == 1 {
+                cell += bits.trailing_ones() as usize;
+                continue;
+            }
+            if self.open(cell as u32)? == 0 {
+                found.push(cell as u32);
+            } else {
+                search.busy += 1;
+                search.lowest = search.lowest.or(Some(cell as u32));
+            }
+            cell += 1;
+        }
+        search.next = cell as u32;
+        Ok(())
+    }
+
+    fn occupy(&self, cells: &[u32]) -> Result<(), Damaged> {
+        self.set_bits(cells, true)?;
+        let end = cells.iter().max().map_or(0, |&last| u64::from(last) + 1);
+        self.mem.amend(word::HIGH, self.mem.load(word::HIGH)?.max(end))
+    }
+
+    /// Gives cells back. Connections that are still open to their peers are counted until they end.
+    pub fn give_back(&self, cells: &[u32]) -> Result<(), Damaged> {
+        let Some(&lowest) = cells.iter().min() else { return Ok(()) };
+        cells.iter().try_for_each(|&cell| self.health_at(cell).map(|_| ()))?;
+        self.set_bits(cells, false)?;
+        let lowest = self.mem.load(word::LOWEST_FREE)?.min(u64::from(lowest));
+        self.mem.amend(word::LOWEST_FREE, lowest)
+    }
+
+    /// Sets or clears the bits of cells: one store for those that are neighbours.
+    fn set_bits(&self, cells: &[u32], taken: bool) -> Result<(), Damaged> {
+        for cells in cells.chunk_by(|one, next| one / 64 == next / 64) {
+            let mask = cells.iter().fold(0, |mask, cell| mask | 1 << (cell % 64));
+            let place = self.plan.bits_at + cells[0] as usize / 64;
+            let bits = self.mem.load(place)?;
+            self.mem.store(place, if taken { bits | mask } else { bits & !mask })?;
+        }
+        Ok(())
+    }
+
+    /// Makes the bitmap say what `marks` says: the end of a repair.
+    pub fn rebuild(&self, marks: &CellMarks) -> Result<(), Damaged> {
+        for (index, &bits) in marks.bits.iter().enumerate() {
+            self.mem.amend(self.plan.bits_at + index, bits)?;
+        }
+        let high = marks.high.max(self.mem.load(word::HIGH)?.min(self.plan.count as u64));
+        self.mem.amend(word::HIGH, high)?;
+        self.mem.amend(word::LOWEST_FREE, 1)
+    }
+
+    /// How many cells are taken.
+    pub fn used(&self) -> Result<u64, Damaged> {
+        let words = 0..self.plan.count.div_ceil(64);
+        words.map(|index| Ok(u64::from(self.mem.load(self.plan.bits_at + index)?.count_ones()))).sum()
+    }
+}
+
+/// Counting.
+impl<M: Memory> Cells<'_, M> {
+    /// The word of a row with the number of a cell, and by how many bits the number is shifted.
+    fn number_at(&self, slot: u32, cell: u32) -> Result<(usize, u32), Damaged> {
+        if cell as usize >= self.plan.count || slot as usize >= SLOTS {
+            return Err(Damaged);
+        }
+        let at = self.plan.rows_at + slot as usize * self.plan.row + cell as usize / ROW_NUMBERS;
+        // As every page that is touched: it may be one that nobody has written to.
+        self.mem.reserve(at, 1).map_err(|_| Damaged)?;
+        Ok((at, cell % ROW_NUMBERS as u32 * 32))
+    }
+
+    /// How many connections the worker in `slot` has open to a peer.
+    pub fn open_of(&self, slot: u32, cell: u32) -> Result<u32, Damaged> {
+        let (at, shift) = self.number_at(slot, cell)?;
+        Ok((self.mem.load(at)? >> shift) as u32)
+    }
+
+    /// Counts a connection more, or one less, in the row of the worker in `slot`: nobody else writes there.
+    pub fn count_in(&self, slot: u32, cell: u32, more: bool) -> Result<(), Damaged> {
+        let (at, shift) = self.number_at(slot, cell)?;
+        let word = self.mem.load(at)?;
+        let number = (word >> shift) as u32;
+        let number = if more { number.saturating_add(1) } else { number.saturating_sub(1) };
+        self.mem.store(at, word & !(u64::from(u32::MAX) << shift) | u64::from(number) << shift)
+    }
+
+    /// How many connections all workers have open to a peer.
+    pub fn open(&self, cell: u32) -> Result<u64, Damaged> {
+        let mut sum = 0;
+        for index in 0..SLOTS / 64 {
+            let mut slots = self.mem.load(word::ACTIVE + index)?;
+            while slots != 0 {
+                let slot = index as u32 * 64 + slots.trailing_zeros();
+                sum += u64::from(self.open_of(slot, cell)?);
+                slots &= slots - 1;
+            }
+        }
+        Ok(sum)
+    }
+
+    /// The slots whose rows count.
+    pub fn active(&self) -> Result<Vec<u32>, Damaged> {
+        let mut slots = Vec::new();
+        for index in 0..SLOTS / 64 {
+            let bits = self.mem.load(word::ACTIVE + index)?;
+            slots.extend((0..64).filter(|bit| bits >> bit & 1 == 1).map(|bit| index as u32 * 64 + bit));
+        }
+        Ok(slots)
+    }
+
+    /// Begins the row of `slot` at 0, and has it count. Whoever calls this holds the slot.
+    pub fn activate(&self, slot: u32) -> Result<(), Damaged> {
+        self.deactivate(slot)?;
+        let high = (self.mem.load(word::HIGH)? as usize).min(self.plan.count);
+        for cell in (0..high).step_by(ROW_NUMBERS) {
+            let (at, _) = self.number_at(slot, cell as u32)?;
+            self.mem.amend(at, 0)?;
+        }
+        self.set_active(slot, true)
+    }
+
+    /// The row of `slot` counts no more. Whoever calls this holds the slot.
+    pub fn deactivate(&self, slot: u32) -> Result<(), Damaged> {
+        self.set_active(slot, false)
+    }
+
+    fn set_active(&self, slot: u32, active: bool) -> Result<(), Damaged> {
+        let (at, bit) = (word::ACTIVE + slot as usize / 64, 1u64 << (slot % 64));
+        loop {
+            let old = self.mem.load(at)?;
+            let new = if active { old | bit } else { old & !bit };
+            if old == new || self.mem.replace(at, old, new)? {
+                return Ok(());
+            }
+        }
+    }
+}
+
+fn damaged(Damaged: Damaged) -> io::Error {
+    io::Error::from(io::ErrorKind::InvalidData)
+}
+
+/// The cells that a repair found in use.
+#[derive(Debug)]
+pub struct CellMarks {
+    count: usize,
+    bits: Vec<u64>,
+    high: u64,
+}
+
+impl CellMarks {
+    /// None are.
+    pub fn new(plan: &Plan) -> Self {
+        CellMarks { count: plan.count, bits: vec![0; plan.count.div_ceil(64)], high: 1 }
+    }
+
+    /// This one is; what is no cell is passed over.
+    pub fn mark(&mut self, cell: u32) {
+        if cell != 0 && (cell as usize) < self.count {
+            self.bits[cell as usize / 64] |= 1 << (cell % 64);
+            self.high = self.high.max(u64::from(cell) + 1);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::mem::Mem;
+    use super::super::mem::tests::scratch;
+    use super::*;
+    use crate::health::passive::{Health, begin};
+    use proptest::prelude::*;
+    use std::collections::{BTreeMap, BTreeSet};
+
+    fn made(plan: &Plan) -> Mem {
+        let mem = scratch(plan.bytes());
+        Cells::new(&mem, plan).write_header(&title(plan, 7, [1, 2])).expect("inside");
+        mem
+    }
+
+    fn take(cells: &Cells<'_, Mem>) -> Option<u32> {
+        cells.take(1, begin).expect("sound").map(|taken| taken[0])
+    }
+
+    /// Connections more, or fewer.
+    fn count(cells: &Cells<'_, Mem>, slot: u32, cell: u32, change: i32) {
+        (0..change.abs()).for_each(|_| cells.count_in(slot, cell, change > 0).expect("inside"));
+    }
+
+    #[test]
+    fn each_cell_is_taken_once_and_the_first_is_nobody_s() {
+        let plan = Plan::for_cells(130);
+        let mem = made(&plan);
+        let cells = Cells::new(&mem, &plan);
+        assert_eq!((1..130).map(|_| take(&cells)).collect::<Vec<_>>(), (1..130).map(Some).collect::<Vec<_>>());
+        assert_eq!((take(&cells), cells.used()), (None, Ok(129)));
+        cells.give_back(&[64]).expect("inside");
+        cells.give_back(&[127]).expect("inside");
+        assert_eq!((cells.used(), take(&cells), take(&cells), take(&cells)), (Ok(127), Some(64), Some(127), None));
+    }
+
+    #[test]
+    fn a_cell_that_is_taken_again_begins_anew_and_keeps_count_of_it() {
+        let plan = Plan::for_cells(8);
+        let mem = made(&plan);
+        let cells = Cells::new(&mem, &plan);
+        let health = || Health(cells.health(1).expect("a cell"));
+        assert_eq!(take(&cells), Some(1));
+        assert_eq!((health().generation(), health().fails()), (1, 0));
+        assert_eq!(cells.set_health(1, health().0, health().failed(5).0), Ok(true));
+        let late = health().0;
+        cells.give_back(&[1]).expect("inside");
+        assert_eq!(take(&cells), Some(1));
+        assert_eq!((health().generation(), health().fails()), (2, 0));
+        assert_eq!(cells.set_health(1, late, 0), Ok(false), "who held on to the one before changes nothing");
+    }
+
+    #[test]
+    fn a_cell_with_open_connections_is_not_taken_and_is_found_again() {
+        let plan = Plan::for_cells(8);
+        let mem = made(&plan);
+        let cells = Cells::new(&mem, &plan);
+        cells.activate(3).expect("inside");
+        assert_eq!([(); 2].map(|()| take(&cells)), [Some(1), Some(2)]);
+        count(&cells, 3, 1, 1);
+        cells.give_back(&[1]).expect("inside");
+        assert_eq!(take(&cells), Some(3), "not 1");
+        assert_eq!(take(&cells), Some(4), "nor now");
+        count(&cells, 3, 1, -1);
+        assert_eq!(take(&cells), Some(1), "it has ended");
+        count(&cells, 3, 2, 5);
+        cells.give_back(&[2]).expect("inside");
+        cells.deactivate(3).expect("inside");
+        assert_eq!(take(&cells), Some(2), "the worker has ended");
+    }
+
+    #[test]
+    fn however_many_wait_for_their_connections_none_is_lost() {
+        let plan = Plan::for_cells(1000);
+        let mem = made(&plan);
+        let cells = Cells::new(&mem, &plan);
+        cells.activate(0).expect("inside");
+        let first: Vec<u32> = (0..300).filter_map(|_| take(&cells)).collect();
+        for &cell in &first {
+            count(&cells, 0, cell, 1);
+            cells.give_back(&[cell]).expect("inside");
+        }
+        let more: Vec<u32> = (0..300).filter_map(|_| take(&cells)).collect();
+        assert!(more.iter().eq((301..601).collect::<Vec<_>>().iter()), "{more:?}");
+        first.iter().for_each(|&cell| count(&cells, 0, cell, -1));
+        assert_eq!((0..1000).filter_map(|_| take(&cells)).count(), 699);
+        assert_eq!(cells.used(), Ok(999));
+    }
+
+    #[test]
+    fn changes_beside_connections_that_end_take_no_more_and_more_cells() {
+        let plan = Plan::for_cells(10_000);
+        let mem = made(&plan);
+        let cells = Cells::new(&mem, &plan);
+        cells.activate(0).expect("inside");
+        let mut now = take(&cells).expect("free");
+        for _ in 0..5000 {
+            // One takes the place of another, whose last request is over when the next change comes.
+            count(&cells, 0, now, 1);
+            let next = take(&cells).expect("free");
+            cells.give_back(&[now]).expect("inside");
+            let last = std::mem::replace(&mut now, take(&cells).expect("free"));
+            cells.give_back(&[next]).expect("inside");
+            count(&cells, 0, last, -1);
+        }
+        assert!(mem.load(word::HIGH).expect("inside") < 10, "{:?}", mem.load(word::HIGH));
+    }
+
+    #[test]
+    fn a_sum_is_that_of_the_active_slots_and_a_row_begins_at_0() {
+        let plan = Plan::for_cells(2000);
+        let mem = made(&plan);
+        let cells = Cells::new(&mem, &plan);
+        (0..1999).for_each(|_| assert!(take(&cells).is_some()));
+        let last = SLOTS as u32 - 1;
+        for slot in [0, 63, 64, last] {
+            cells.activate(slot).expect("inside");
+            count(&cells, slot, 1999, 2);
+            count(&cells, slot, 1998, 1);
+        }
+        assert_eq!((cells.active(), cells.open(1999), cells.open(1998)), (Ok(vec![0, 63, 64, last]), Ok(8), Ok(4)));
+        count(&cells, 5, 1999, 9);
+        cells.deactivate(64).expect("inside");
+        assert_eq!(
+            (cells.open(1999), cells.open_of(64, 1999)),
+            (Ok(6), Ok(2)),
+            "neither before nor after it is active"
+        );
+        cells.activate(64).expect("inside");
+        assert_eq!((cells.open(1999), cells.open_of(64, 1999)), (Ok(6), Ok(0)));
+        assert_eq!((cells.open(1997), cells.open(2)), (Ok(0), Ok(0)));
+        count(&cells, 0, 1997, -1);
+        assert_eq!(cells.open(1997), Ok(0), "there is no less than none");
+    }
+
+    #[test]
+    fn what_is_outside_is_damage() {
+        let plan = Plan::for_cells(100);
+        let mem = made(&plan);
+        let cells = Cells::new(&mem, &plan);
+        for cell in [0, 100, 101, u32::MAX] {
+            assert_eq!(cells.health(cell), Err(Damaged), "{cell}");
+            assert_eq!(cells.set_health(cell, 0, 1), Err(Damaged));
+            assert_eq!(cells.give_back(&[cell]), Err(Damaged));
+        }
+        for (slot, cell) in [(0, 100), (0, u32::MAX), (SLOTS as u32, 1), (u32::MAX, 1)] {
+            assert_eq!(cells.count_in(slot, cell, true), Err(Damaged), "{slot} {cell}");
+            assert_eq!(cells.open_of(slot, cell), Err(Damaged));
+        }
+        assert_eq!((cells.open(99), cells.used()), (Ok(0), Ok(0)));
+        let mut marks = CellMarks::new(&plan);
+        [0, 7, 7, 99, 100, 127, 128, u32::MAX].iter().for_each(|&cell| marks.mark(cell));
+        cells.rebuild(&marks).expect("inside");
+        assert_eq!((cells.used(), mem.load(word::HIGH)), (Ok(2), Ok(100)));
+    }
+
+    #[test]
+    fn a_repair_that_finds_all_in_order_changes_nothing_but_where_the_search_begins() {
+        let plan = Plan::for_cells(300);
+        let mem = made(&plan);
+        let cells = Cells::new(&mem, &plan);
+        let mut marks = CellMarks::new(&plan);
+        (0..200).filter_map(|_| take(&cells)).for_each(|cell| marks.mark(cell));
+        let words =
+            || (0..plan.rows_at).filter(|&at| at != word::LOWEST_FREE).map(|at| mem.load(at)).collect::<Vec<_>>();
+        let before = words();
+        cells.rebuild(&marks).expect("inside");
+        assert!(before == words());
+        assert_eq!(take(&cells), Some(201));
+    }
+
+    #[test]
+    fn the_plan_has_room_for_what_it_says() {
+        for size in [256 << 10, 1 << 20, 128 << 20, 4u64 << 30] {
+            let plan = Plan::of(size);
+            assert!(plan.bits_at + plan.count.div_ceil(64) <= plan.cells_at, "{plan:?}");
+            assert!(
+                plan.cells_at + plan.count * CELL <= plan.rows_at && plan.row * ROW_NUMBERS >= plan.count,
+                "{plan:?}"
+            );
+            assert!(plan.bytes().is_multiple_of(PAGE) && plan.rows_at.is_multiple_of(PAGE / WORD), "{plan:?}");
+        }
+    }
+
+    #[derive(Clone, Copy, Debug)]
+    enum Op {
+        Take,
+        GiveBack(usize),
+        Open(u32, usize),
+        Close(usize),
+        Activate(u32),
+        Deactivate(u32),
+        Rebuild,
+    }
+
+    fn ops() -> impl Strategy<Value = Vec<Op>> {
+        let slot = || prop_oneof![Just(0), Just(1), Just(64), Just(SLOTS as u32 - 1)];
+        prop::collection::vec(
+            prop_oneof![
+                5 => Just(Op::Take),
+                4 => any::<usize>().prop_map(Op::GiveBack),
+                5 => (slot(), any::<usize>()).prop_map(|(slot, at)| Op::Open(slot, at)),
+                4 => any::<usize>().prop_map(Op::Close),
+                1 => slot().prop_map(Op::Activate),
+                1 => slot().prop_map(Op::Deactivate),
+                1 => Just(Op::Rebuild),
+            ],
+            0..150,
+        )
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(100))]
+
+        #[test]
+        fn is_its_model(size in 2usize..80, ops in ops()) {
+            let plan = Plan::for_cells(size);
+            let mem = made(&plan);
+            let cells = Cells::new(&mem, &plan);
+            let mut taken = BTreeSet::new();
+            let mut open: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+            let sum = |open: &BTreeMap<u32, Vec<u32>>, cell| open.values().flatten().filter(|&&other| other == cell).count() as u64;
+            for op in ops {
+                match op {
+                    Op::Take => {
+                        let free = (1..size as u32).any(|cell| !taken.contains(&cell) && sum(&open, cell) == 0);
+                        let cell = take(&cells);
+                        prop_assert_eq!(cell.is_some(), free);
+                        if let Some(cell) = cell {
+                            prop_assert!((1..size as u32).contains(&cell) && sum(&open, cell) == 0);
+                            prop_assert!(taken.insert(cell), "{} twice", cell);
+                        }
+                    }
+                    Op::GiveBack(at) if !taken.is_empty() => {
+                        let cell = *taken.iter().nth(at % taken.len()).expect("below");
+                        taken.remove(&cell);
+                        cells.give_back(&[cell]).expect("inside");
+                    }
+                    Op::Open(slot, at) if open.contains_key(&slot) && !taken.is_empty() => {
+                        let cell = *taken.iter().nth(at % taken.len()).expect("below");
+                        open.get_mut(&slot).expect("active").push(cell);
+                        count(&cells, slot, cell, 1);
+                    }
+                    Op::Close(at) => {
+                        let some: Vec<u32> = open.iter().filter(|(_, cells)| !cells.is_empty()).map(|(&slot, _)| slot).collect();
+                        if !some.is_empty() {
+                            let slot = some[at % some.len()];
+                            let held = open.get_mut(&slot).expect("active");
+                            count(&cells, slot, held.swap_remove(at % held.len()), -1);
+                        }
+                    }
+                    Op::Activate(slot) => {
+                        open.insert(slot, Vec::new());
+                        cells.activate(slot).expect("inside");
+                    }
+                    Op::Deactivate(slot) => {
+                        open.remove(&slot);
+                        cells.deactivate(slot).expect("inside");
+                    }
+                    Op::Rebuild => {
+                        let mut marks = CellMarks::new(&plan);
+                        taken.iter().for_each(|&cell| marks.mark(cell));
+                        cells.rebuild(&marks).expect("inside");
+                    }
+                    _ => {}
+                }
+                prop_assert_eq!(cells.used(), Ok(taken.len() as u64));
+                prop_assert_eq!(cells.active(), Ok(open.keys().copied().collect()));
+                for cell in 1..size as u32 {
+                    prop_assert_eq!(cells.open(cell), Ok(sum(&open, cell)));
+                }
+            }
+        }
+
+        #[test]
+        fn whatever_was_spoiled_there_is_an_answer(
+            size in 2usize..200,
+            spoiled in prop::collection::vec((any::<prop::sample::Index>(), prop_oneof![any::<u64>(), Just(u64::MAX), Just(0), 0u64..300]), 1..20),
+            header in prop::collection::vec((0..word::HEADER + 4, prop_oneof![any::<u64>(), Just(u64::MAX), 0u64..300]), 0..8),
+        ) {
+            let plan = Plan::for_cells(size);
+            let mem = made(&plan);
+            let cells = Cells::new(&mem, &plan);
+            [0, 1, SLOTS as u32 - 1].iter().for_each(|&slot| cells.activate(slot).expect("inside"));
+            let held: Vec<u32> = (0..size / 2).filter_map(|_| take(&cells)).collect();
+            for (at, value) in spoiled {
+                mem.store(at.index(plan.rows_at + plan.row), value).expect("inside");
+            }
+            for (at, value) in header {
+                mem.store(at, value).expect("inside");
+            }
+            for cell in 0..size as u32 + 2 {
+                let inside = (1..size as u32).contains(&cell);
+                prop_assert_eq!(cells.health(cell).is_ok(), inside);
+                prop_assert_eq!(cells.open(cell).is_ok(), (cell as usize) < size || cells.active() == Ok(vec![]));
+                prop_assert_eq!(cells.count_in(1, cell, true).is_ok(), (cell as usize) < size);
+            }
+            for _ in 0..10 {
+                if let Ok(Some(cell)) = cells.take(1, begin) {
+                    prop_assert!((1..size as u32).contains(&cell[0]));
+                }
+            }
+            held.iter().for_each(|&cell| cells.give_back(&[cell]).expect("inside"));
+            cells.activate(5).expect("inside");
+            let (_, _) = (cells.used(), cells.active());
+            let mut marks = CellMarks::new(&plan);
+            marks.mark(1);
+            cells.rebuild(&marks).expect("inside");
+            prop_assert_eq!(cells.used(), Ok(1));
+            prop_assert!(mem.load(word::HIGH).is_ok_and(|high| high >= 2 && high <= size as u64));
+        }
+    }
+}
