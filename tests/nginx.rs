@@ -13,6 +13,10 @@ mod backends;
 mod changers;
 #[path = "nginx/client.rs"]
 mod client;
+#[path = "nginx/counted.rs"]
+mod counted;
+#[path = "nginx/gated.rs"]
+mod gated;
 #[path = "nginx/generations.rs"]
 mod generations;
 #[path = "nginx/holder.rs"]
@@ -42,12 +46,16 @@ mod test_demo;
 mod test_docs;
 #[path = "nginx/test_environment.rs"]
 mod test_environment;
+#[path = "nginx/test_failures.rs"]
+mod test_failures;
 #[path = "nginx/test_full.rs"]
 mod test_full;
 #[path = "nginx/test_lua.rs"]
 mod test_lua;
 #[path = "nginx/test_order.rs"]
 mod test_order;
+#[path = "nginx/test_requests.rs"]
+mod test_requests;
 #[path = "nginx/test_states.rs"]
 mod test_states;
 #[path = "nginx/test_stopped.rs"]

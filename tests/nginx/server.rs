@@ -28,6 +28,8 @@ pub struct Conf {
     pub locations: String,
     /// More of the http block.
     pub http: String,
+    /// More outside of all blocks.
+    pub main: String,
     /// User of the workers, when the master is root.
     pub user: &'static str,
     /// The size of a /dev/shm that this nginx alone sees.
@@ -48,6 +50,7 @@ impl Conf {
             cpath: format!("{}/?.so;;", lib.display()),
             locations: String::new(),
             http: String::new(),
+            main: String::new(),
             user: if is_root() { worker_user().0 } else { "" },
             dev_shm: None,
         }
@@ -81,6 +84,7 @@ impl Conf {
         if is_root() {
             main += &format!("user {};\n", self.user);
         }
+        main += &self.main;
         let init = self.init.clone().unwrap_or_else(|| self.usual_init());
         include_str!("proxy.conf")
             .replace("@main@", &main)
@@ -188,6 +192,11 @@ impl Nginx {
         signal(-group, libc::SIGKILL);
         let _ = self.child.wait();
         assert!(wait_until(Duration::from_secs(10), || !group_lives(group)), "a process outlived SIGKILL");
+    }
+
+    /// Waits for the end of a master that was told to end.
+    pub fn wait_until_gone(&mut self) {
+        wait_for("nginx ends", || self.child.try_wait().expect("wait").is_some());
     }
 
     /// Starts it again after it was killed.

@@ -13,13 +13,32 @@ pub struct Served {
     pub requests: u64,
     /// Answers that were neither 2xx nor 3xx.
     pub bad: u64,
+    /// Connections that were refused, broke, or had no answer in time.
+    pub broken: u64,
 }
 
 impl Wrk {
     /// GETs for `host` on a few connections, until it is stopped.
     pub fn start(address: SocketAddr, host: &str) -> Wrk {
+        Wrk::over(16, address, host)
+    }
+
+    /// The same on so many connections.
+    pub fn over(connections: usize, address: SocketAddr, host: &str) -> Wrk {
         let mut command = Command::new("wrk");
-        command.args(["-t", "1", "-c", "16", "-d", "3600", "--timeout", "15", "-H", &format!("Host: {host}"), "-s"]);
+        command.args([
+            "-t",
+            "1",
+            "-c",
+            &connections.to_string(),
+            "-d",
+            "3600",
+            "--timeout",
+            "15",
+            "-H",
+            &format!("Host: {host}"),
+            "-s",
+        ]);
         let scripts = place::scripts();
         command.arg(scripts.join("wrk.lua")).arg(format!("http://{address}/"));
         command.env("LUA_PATH", format!("{}/?.lua;;", scripts.display()));
@@ -36,7 +55,9 @@ impl Wrk {
             words?.split_whitespace().find_map(|word| word.parse().ok())
         };
         let requests = number(" requests in", true).unwrap_or_else(|| panic!("what wrk said:\n{said}"));
-        Served { requests, bad: number("Non-2xx or 3xx responses:", false).unwrap_or(0) }
+        let errors = said.lines().find(|line| line.contains("Socket errors:")).unwrap_or_default();
+        let broken = errors.split([' ', ',']).filter_map(|word| word.parse::<u64>().ok()).sum();
+        Served { requests, bad: number("Non-2xx or 3xx responses:", false).unwrap_or(0), broken }
     }
 }
 

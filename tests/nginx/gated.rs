@@ -1,0 +1,214 @@
+//! Backends of this very process: each answers as the path of a request says, holds what is to be held until a gate opens,
+//! and counts what arrives.
+
+use super::place;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// How late "late" is: later than the timeouts of these tests.
+const LATE: Duration = Duration::from_millis(200);
+
+/// Long enough for others to arrive meanwhile.
+const SOON: Duration = Duration::from_millis(1);
+
+/// What held requests wait for; closed at first.
+#[derive(Clone, Default)]
+pub struct Gate(Arc<(Mutex<bool>, Condvar)>);
+
+impl Gate {
+    pub fn open(&self) {
+        self.set(true);
+    }
+
+    pub fn close(&self) {
+        self.set(false);
+    }
+
+    fn set(&self, open: bool) {
+        *self.0.0.lock().expect("no panic") = open;
+        self.0.1.notify_all();
+    }
+
+    fn pass(&self) {
+        let open = self.0.0.lock().expect("no panic");
+        drop(self.0.1.wait_while(open, |open| !*open).expect("no panic"));
+    }
+}
+
+#[derive(Default)]
+struct Counts {
+    accepted: AtomicU64,
+    connections: AtomicU64,
+    requests: AtomicU64,
+    at_once: AtomicU64,
+    most: AtomicU64,
+    stopped: AtomicBool,
+}
+
+/// One backend.
+pub struct Gated {
+    /// Where it listens; an answer says so.
+    pub name: String,
+    address: SocketAddr,
+    counts: Arc<Counts>,
+    gate: Gate,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Gated {
+    pub fn start(gate: &Gate) -> Gated {
+        Gated::at(place::free_address(), gate, serve)
+    }
+
+    /// One that reads nothing, and closes.
+    pub fn closing_at(address: SocketAddr) -> Gated {
+        Gated::at(address, &Gate::default(), |_, _, _, _| Some(()))
+    }
+
+    fn at(address: SocketAddr, gate: &Gate, serve: fn(TcpStream, &str, &Counts, &Gate) -> Option<()>) -> Gated {
+        let listener = TcpListener::bind(address).expect("a free port");
+        let (counts, name) = (Arc::new(Counts::default()), address.to_string());
+        let thread = {
+            let (counts, gate, name) = (counts.clone(), gate.clone(), name.clone());
+            std::thread::spawn(move || {
+                for stream in listener.incoming().map(|stream| stream.expect("accept")) {
+                    if counts.stopped.load(Ordering::SeqCst) {
+                        break;
+                    }
+                    counts.accepted.fetch_add(1, Ordering::SeqCst);
+                    let (counts, gate, name) = (counts.clone(), gate.clone(), name.clone());
+                    std::thread::spawn(move || {
+                        counts.connections.fetch_add(1, Ordering::SeqCst);
+                        serve(stream, &name, &counts, &gate);
+                        counts.connections.fetch_sub(1, Ordering::SeqCst);
+                    });
+                }
+            })
+        };
+        Gated { name, address, counts, gate: gate.clone(), thread: Some(thread) }
+    }
+
+    /// Connections that were made to it.
+    pub fn accepted(&self) -> u64 {
+        self.counts.accepted.load(Ordering::SeqCst)
+    }
+
+    /// Those that are open.
+    pub fn connections(&self) -> u64 {
+        self.counts.connections.load(Ordering::SeqCst)
+    }
+
+    /// Requests that came whole.
+    pub fn requests(&self) -> u64 {
+        self.counts.requests.load(Ordering::SeqCst)
+    }
+
+    /// Those that wait for their answer.
+    pub fn at_once(&self) -> u64 {
+        self.counts.at_once.load(Ordering::SeqCst)
+    }
+
+    /// The most that ever did at one time.
+    pub fn most_at_once(&self) -> u64 {
+        self.counts.most.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Gated {
+    fn drop(&mut self) {
+        self.counts.stopped.store(true, Ordering::SeqCst);
+        self.gate.open();
+        if TcpStream::connect(self.address).is_ok() {
+            let _ = self.thread.take().map(JoinHandle::join);
+        }
+    }
+}
+
+/// Requests of one connection, until it ends.
+fn serve(stream: TcpStream, name: &str, counts: &Counts, gate: &Gate) -> Option<()> {
+    stream.set_nodelay(true).ok()?;
+    let mut stream = BufReader::new(stream);
+    let mut once = false;
+    loop {
+        let path = read_request(&mut stream)?;
+        counts.requests.fetch_add(1, Ordering::SeqCst);
+        let now = counts.at_once.fetch_add(1, Ordering::SeqCst) + 1;
+        counts.most.fetch_max(now, Ordering::SeqCst);
+        let action = path.rsplit('/').next().unwrap_or_default();
+        let action = if once { "close" } else { action };
+        once = action == "once";
+        match action {
+            "hold" => gate.pass(),
+            "late" => std::thread::sleep(LATE),
+            "soon" => std::thread::sleep(SOON),
+            _ => {}
+        }
+        counts.at_once.fetch_sub(1, Ordering::SeqCst);
+        answer(&mut stream, action, name, gate)?;
+    }
+}
+
+/// The path of a request that was read to its end.
+fn read_request(stream: &mut BufReader<TcpStream>) -> Option<String> {
+    let (mut path, mut length) = (None, 0);
+    loop {
+        let mut line = String::new();
+        if stream.read_line(&mut line).ok()? == 0 {
+            return None;
+        }
+        let line = line.trim_end();
+        if line.is_empty() {
+            break;
+        }
+        if path.is_none() {
+            path = line.split(' ').nth(1).map(|path| path.split('?').next().unwrap_or_default().to_owned());
+        } else if let Some((key, value)) = line.split_once(':')
+            && key.eq_ignore_ascii_case("content-length")
+        {
+            length = value.trim().parse().ok()?;
+        }
+    }
+    std::io::copy(&mut stream.by_ref().take(length), &mut std::io::sink()).ok()?;
+    path
+}
+
+/// `None`: the connection is over.
+fn answer(stream: &mut BufReader<TcpStream>, action: &str, name: &str, gate: &Gate) -> Option<()> {
+    let mut say = |status: &str, headers: &str, body: &str| {
+        let head = format!("HTTP/1.1 {status}\r\n{headers}Content-Length: {}\r\n\r\n{body}", body.len());
+        stream.get_mut().write_all(head.as_bytes()).ok()
+    };
+    match action {
+        "500" => say("500 Broken", "", "broken"),
+        "accel" => say("200 OK", "X-Accel-Redirect: /pass/hold\r\n", ""),
+        "half" => {
+            stream.get_mut().write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n12345").ok()?;
+            gate.pass();
+            stream.get_mut().write_all(b"67890").ok()
+        }
+        "upgrade" => {
+            let head = b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
+            stream.get_mut().write_all(head).ok()?;
+            let mut echo = stream.get_ref().try_clone().ok()?;
+            std::io::copy(stream, &mut echo).ok()?;
+            None
+        }
+        "close" => stream.get_ref().shutdown(Shutdown::Both).ok().and(None),
+        "reset" => {
+            let now = libc::linger { l_onoff: 1, l_linger: 0 };
+            let size = size_of::<libc::linger>() as libc::socklen_t;
+            let fd = stream.get_ref().as_raw_fd();
+            // SAFETY: a live descriptor, and a live struct of that size.
+            let done =
+                unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_LINGER, (&raw const now).cast(), size) };
+            assert_eq!(done, 0, "SO_LINGER");
+            None
+        }
+        _ => say("200 OK", "", name),
+    }
+}

@@ -1,0 +1,539 @@
+//! Requests from their first try to their end, over a real table: counts, failures, retries. Without nginx: its calls are made
+//! here, a worker is a slot and what it holds.
+
+#![allow(unsafe_code)]
+
+mod common;
+
+use common::*;
+use dyups::balance::Method;
+use dyups::balance::budget::Allowance;
+use dyups::balance::pick::{Handle, Miss, Picked};
+use dyups::balance::request::{Given, Outcome, Refused, Requests, Tries, Wanted, Why};
+use dyups::health::passive::begin;
+use dyups::health::{self, PeerState};
+use dyups::shm::{Mem, Memory};
+use dyups::table::store::Table;
+use dyups::table::{Peer, Upstream};
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+use std::fs::OpenOptions;
+use std::path::Path;
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+const PLENTY: Tries = Tries { most: 0, allowance: Allowance { percent: 100, floor: 1000 } };
+/// Connections that the peers of a race may have.
+const MAX_CONNS: u64 = 3;
+
+/// Plays its part for a test in another process; nothing when it runs as a test.
+#[test]
+fn helper_process() {
+    let Some((role, args)) = role() else { return };
+    assert_eq!(role, "racer");
+    let (table, _) = open(Path::new(&args[0]), SMALL).expect("the test made it");
+    let slot = table.region().claim_slot().expect("free");
+    table.region().count_for(slot).expect("room");
+    race(&table, slot, &board(Path::new(&args[0])), args[1].parse().expect("a number"));
+}
+
+/// A worker: what it holds, its slot, and its handle.
+struct Worker<'a> {
+    table: &'a Table,
+    requests: Requests,
+    slot: Option<u32>,
+    handle: Handle,
+    tries: Tries,
+    method: Option<Method>,
+    picked: Picked,
+}
+
+impl<'a> Worker<'a> {
+    /// Counts in this slot.
+    fn new(table: &'a Table, slot: u32) -> Self {
+        table.region().count_for(slot).expect("room");
+        Worker { slot: Some(slot), ..Worker::without_slot(table) }
+    }
+
+    fn without_slot(table: &'a Table) -> Self {
+        let (requests, handle) = (Requests::default(), Handle::new(b"api"));
+        Worker { table, requests, slot: None, handle, tries: PLENTY, method: None, picked: Picked::default() }
+    }
+
+    fn given(&mut self, request: usize, why: Why, last: Outcome) -> Result<Given, Refused> {
+        let wanted = Wanted { request, key: Some(b"10.1.2.3"), method: self.method, why, tries: self.tries };
+        self.requests.next(self.table, self.slot, &mut self.handle, &wanted, || last, &mut self.picked)
+    }
+
+    fn next(&mut self, request: usize, why: Why) -> Result<u32, Refused> {
+        self.given(request, why, Outcome::Unknown).map(|given| given.index)
+    }
+
+    fn first(&mut self, request: usize) -> u32 {
+        self.next(request, Why::First).expect("somebody")
+    }
+
+    fn end(&mut self, request: usize, outcome: Outcome) {
+        self.requests.end(self.table, request, || outcome);
+    }
+
+    /// Where requests that succeed go to, each with a new connection.
+    fn goes(&mut self, count: usize) -> Vec<u32> {
+        let once = |_| {
+            let index = self.first(1 << 40);
+            self.end(1 << 40, Outcome::Success);
+            index
+        };
+        (0..count).map(once).collect()
+    }
+
+    /// Lets a request to this peer fail, and ends where that leads.
+    fn fail(&mut self, index: u32) {
+        let request = 1 << 41;
+        while self.first(request) != index {
+            self.end(request, Outcome::Success);
+        }
+        self.end(request, Outcome::Failure);
+    }
+}
+
+/// Peers with these limits; picked in turn.
+fn limited(count: u8, max_fails: u32, fail_timeout: u32) -> Upstream {
+    let peer = |i| Peer { max_fails, fail_timeout, ..peer(&format!("10.0.0.{i}:80"), 1) };
+    Upstream {
+        name: "api".into(),
+        peers: (1..=count).map(peer).collect(),
+        method: Some(Method::Rr),
+        ..Upstream::default()
+    }
+}
+
+fn table_with(upstream: &Upstream) -> (Table, Scratch) {
+    let (table, scratch) = table(SMALL);
+    table.set_upstream(upstream, SOON).expect("room");
+    (table, scratch)
+}
+
+fn states(table: &Table) -> Vec<PeerState> {
+    health::states(table, &table.upstream("api").expect("there")).expect("sound")
+}
+
+fn open_to_all(table: &Table) -> Vec<u64> {
+    states(table).iter().map(|state| state.conns).collect()
+}
+
+// ---- failures ---------------------------------------------------------------------------------------------------------
+
+#[test]
+fn what_has_failed_max_fails_times_is_out_for_every_worker_at_once() {
+    let (table, _scratch) = table_with(&limited(3, 2, 60));
+    let (mut one, mut two) = (Worker::new(&table, 0), Worker::new(&table, 1));
+    assert_eq!(two.goes(3), [0, 1, 2]);
+    one.fail(1);
+    assert!(two.goes(6).contains(&1), "once is not twice");
+    two.fail(1);
+    assert!(!one.goes(100).contains(&1) && !two.goes(100).contains(&1));
+    assert_eq!(states(&table)[1], PeerState { conns: 0, fails: 2, out: true });
+    health::heal(&table).expect("sound");
+    assert!(!one.goes(100).contains(&1), "it is not well");
+    for method in [Method::Chash, Method::LeastConn, Method::Random, Method::RandomTwo, Method::IpHash] {
+        one.method = Some(method);
+        assert!(!one.goes(200).contains(&1), "{method:?}");
+    }
+}
+
+#[test]
+fn what_was_not_the_peer_s_doing_takes_nobody_out() {
+    let (table, _scratch) = table_with(&limited(2, 1, 60));
+    let mut worker = Worker::new(&table, 0);
+    for request in 0..10 {
+        worker.first(request);
+        worker.end(request, Outcome::Unknown);
+        worker.first(request);
+        // Its answer was one to ask another about: as nginx has it for 403 and 404.
+        worker.next(request, Why::Declined).expect("the other");
+        worker.end(request, Outcome::Success);
+    }
+    assert_eq!(states(&table), [PeerState::default(); 2]);
+}
+
+#[test]
+fn without_max_fails_nobody_is_out() {
+    let (table, _scratch) = table_with(&limited(2, 0, 60));
+    let mut worker = Worker::new(&table, 0);
+    (0..20).for_each(|_| worker.fail(0));
+    assert_eq!(worker.goes(4).iter().filter(|&&index| index == 0).count(), 2);
+}
+
+#[test]
+fn after_fail_timeout_one_of_many_tries_it_and_its_success_makes_it_well() {
+    let (table, _scratch) = table_with(&limited(4, 1, 1));
+    let mut worker = Worker::new(&table, 100);
+    worker.fail(2);
+    assert!(!worker.goes(50).contains(&2));
+    std::thread::sleep(Duration::from_millis(1350));
+    let barrier = Barrier::new(8);
+    let probes = || -> usize {
+        std::thread::scope(|scope| {
+            let many = |slot| {
+                let (table, barrier) = (&table, &barrier);
+                scope.spawn(move || {
+                    let mut worker = Worker::new(table, slot);
+                    worker.method =
+                        [Method::Rr, Method::LeastConn, Method::Random, Method::Chash].get(slot as usize % 4).copied();
+                    barrier.wait();
+                    (0..200).filter(|&request| worker.first(request) == 2).count()
+                })
+            };
+            let threads: Vec<_> = (0..8).map(many).collect();
+            threads.into_iter().map(|thread| thread.join().expect("no panic")).sum()
+        })
+    };
+    assert_eq!(probes(), 1);
+    // Nobody says how that ended: after the same time there is another one.
+    assert!(!worker.goes(50).contains(&2));
+    std::thread::sleep(Duration::from_millis(1350));
+    let mut two = Worker::new(&table, 101);
+    let request = (0..50).find(|&request| two.first(request) == 2).expect("the probe");
+    assert!(!worker.goes(50).contains(&2), "there is one already");
+    two.end(request, Outcome::Success);
+    assert_eq!(worker.goes(40).iter().filter(|&&index| index == 2).count(), 10);
+    assert_eq!(states(&table)[2].fails, 0);
+}
+
+#[test]
+fn a_probe_that_fails_takes_it_out_again() {
+    let (table, _scratch) = table_with(&limited(2, 3, 1));
+    let mut worker = Worker::new(&table, 0);
+    (0..3).for_each(|_| worker.fail(0));
+    std::thread::sleep(Duration::from_millis(1350));
+    worker.fail(0);
+    assert_eq!(worker.goes(20), [1; 20], "one failure is enough now");
+}
+
+#[test]
+fn where_all_are_out_all_are_picked() {
+    let (table, _scratch) = table_with(&limited(3, 1, 60));
+    let mut worker = Worker::new(&table, 0);
+    (0..3).for_each(|index| worker.fail(index));
+    assert!(states(&table).iter().all(|state| state.out));
+    let mut went = worker.goes(30);
+    went.sort_unstable();
+    assert_eq!(went, [[0; 10], [1; 10], [2; 10]].concat());
+    // And one request goes to each of them, once.
+    let tried =
+        [Why::First, Why::Failed, Why::Failed].map(|why| worker.given(1, why, Outcome::Unknown).expect("another"));
+    assert_eq!(tried.iter().map(|given| given.index).sum::<u32>(), 3);
+    assert_eq!(tried.map(|given| given.again), [true, true, false]);
+}
+
+#[test]
+fn a_late_failure_does_no_harm_to_whoever_has_the_cell_now() {
+    for counted in [false, true] {
+        let (table, _scratch) = table_with(&limited(1, 1, 60));
+        let mut worker = if counted { Worker::new(&table, 7) } else { Worker::without_slot(&table) };
+        worker.first(1);
+        let cell = cells_of(&table, "api")["10.0.0.1:80"];
+        table.delete_upstream("api", true, SOON).expect("there");
+        // It is taken for dead: else nobody would have its cells.
+        table.region().cells().expect("some").deactivate(7).expect("inside");
+        let peers = vec![Peer { max_fails: 1, ..peer("10.0.0.99:80", 1) }];
+        table.set_upstream(&Upstream { peers, ..limited(1, 1, 60) }, SOON).expect("room");
+        assert_eq!(cells_of(&table, "api")["10.0.0.99:80"], cell);
+        assert_eq!(worker.next(1, Why::Failed), Ok(0), "the new one");
+        assert_eq!(states(&table), [PeerState::default()], "{counted}");
+        worker.end(1, Outcome::Failure);
+        assert_eq!(states(&table)[0].fails, 1, "its own it has");
+    }
+}
+
+#[test]
+fn a_late_success_makes_nobody_well_who_has_the_cell_now() {
+    let (table, _scratch) = table_with(&limited(1, 1, 60));
+    let mut worker = Worker::without_slot(&table);
+    worker.first(1);
+    table.delete_upstream("api", true, SOON).expect("there");
+    table.set_upstream(&Upstream { peers: vec![peer("10.0.0.99:80", 1)], ..limited(1, 1, 60) }, SOON).expect("room");
+    worker.fail(0);
+    worker.end(1, Outcome::Success);
+    assert_eq!(states(&table)[0].fails, 1);
+}
+
+#[test]
+fn a_failure_is_not_overlooked_by_who_finds_all_well_at_the_same_time() {
+    let (table, _scratch) = table_with(&limited(2, 1, 60));
+    let cell = cells_of(&table, "api")["10.0.0.1:80"];
+    let cells = table.region().cells().expect("some");
+    let (mut worker, done) = (Worker::new(&table, 0), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                health::heal(&table).expect("sound");
+            }
+        });
+        let overlooked = (0..500_000).filter(|_| {
+            worker.fail(0);
+            let overlooked = worker.goes(2).contains(&0);
+            // As a probe that succeeds.
+            let word = cells.health(cell).expect("a cell");
+            assert_eq!(cells.set_health(cell, word, begin(word)), Ok(true));
+            overlooked
+        });
+        let overlooked = overlooked.count();
+        done.store(true, Ordering::Relaxed);
+        assert_eq!(overlooked, 0);
+    });
+}
+
+#[test]
+fn failures_go_with_the_peer_through_changes() {
+    let (table, _scratch) = table_with(&limited(2, 1, 60));
+    let mut worker = Worker::new(&table, 0);
+    worker.fail(0);
+    let mut turned = limited(3, 1, 60);
+    turned.peers.reverse();
+    table.set_upstream(&turned, SOON).expect("room");
+    assert!(!worker.goes(30).contains(&2), "it is the last one now");
+}
+
+// ---- retries ----------------------------------------------------------------------------------------------------------
+
+#[test]
+fn a_request_tries_as_often_as_it_may() {
+    let (table, _scratch) = table_with(&limited(3, 0, 60));
+    let mut worker = Worker::new(&table, 0);
+    let again = |worker: &mut Worker<'_>, why| worker.given(1, why, Outcome::Unknown).map(|given| given.again);
+    assert_eq!(
+        [Why::First, Why::Failed, Why::Failed].map(|why| again(&mut worker, why)),
+        [Ok(true), Ok(true), Ok(false)]
+    );
+    assert_eq!(again(&mut worker, Why::Failed), Ok(false), "nginx adds a try where a connection was dead");
+    assert_eq!(open_to_all(&table).iter().sum::<u64>(), 1);
+    worker.end(1, Outcome::Unknown);
+    worker.tries.most = 2;
+    assert_eq!([Why::First, Why::Failed].map(|why| again(&mut worker, why)), [Ok(true), Ok(false)]);
+    worker.tries.most = 64;
+    assert_eq!(
+        [Why::First, Why::Failed, Why::Failed].map(|why| again(&mut worker, why)),
+        [Ok(true), Ok(true), Ok(false)]
+    );
+}
+
+#[test]
+fn retries_are_a_share_of_all_workers_requests() {
+    let (table, _scratch) = table_with(&limited(4, 0, 60));
+    let (mut one, mut two) = (Worker::new(&table, 0), Worker::new(&table, 1));
+    let allowance = Allowance { percent: 20, floor: 5 };
+    (one.tries, two.tries) = (Tries { most: 0, allowance }, Tries { most: 0, allowance });
+    let retried = |worker: &mut Worker<'_>, request| {
+        let may = worker.given(request, Why::First, Outcome::Unknown).expect("there").again;
+        if !may {
+            // Then nginx does not ask.
+            worker.end(request, Outcome::Failure);
+            return false;
+        }
+        let retry = worker.next(request, Why::Failed);
+        assert!(retry.is_ok() || retry == Err(Refused::Budget), "{retry:?}");
+        assert!(retry.is_ok() || open_to_all(&table).iter().sum::<u64>() == 0, "what was refused is counted");
+        worker.end(request, Outcome::Failure);
+        retry.is_ok()
+    };
+    assert_eq!((0..20).filter(|&request| retried(&mut one, request)).count(), 5, "the floor");
+    assert!(!retried(&mut two, 1));
+    one.goes(100);
+    let more = (0..100).filter(|&request| retried(&mut two, request)).count();
+    // 221 requests in the end, each of them 1/5 of a retry; the last ones of them came too late.
+    assert!((30..=39).contains(&more), "{more}");
+    assert_eq!(open_to_all(&table), [0; 4]);
+}
+
+#[test]
+fn after_a_redirect_within_nginx_a_request_begins_anew() {
+    let (table, _scratch) = table_with(&limited(2, 2, 60));
+    let mut worker = Worker::new(&table, 0);
+    let first = worker.given(1, Why::First, Outcome::Unknown).expect("there");
+    let (index, again) = (first.index, worker.given(1, Why::First, Outcome::Failure).expect("there"));
+    assert_eq!((first.is_new, again.is_new, worker.requests.len()), (true, false, 1));
+    assert_eq!(states(&table)[index as usize].fails, 1, "the one before it failed");
+    assert_eq!(open_to_all(&table).iter().sum::<u64>(), 1);
+    assert!(worker.next(1, Why::Failed).is_ok(), "it has tried none of the two");
+    worker.end(1, Outcome::Success);
+    assert!(worker.requests.is_empty());
+    assert_eq!(open_to_all(&table), [0, 0]);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    #[test]
+    fn a_retry_goes_to_nobody_it_has_tried(
+        weights in prop::collection::vec(1u16..5, 1..90), method in 0usize..6, fails in prop::collection::vec(any::<bool>(), 90),
+        limits in prop::collection::vec(prop_oneof![3 => Just(0u32), 1 => Just(1)], 90), backups in 0usize..4,
+    ) {
+        let mut upstream = limited(weights.len() as u8, 1, 60);
+        for (at, peer) in upstream.peers.iter_mut().enumerate() {
+            (peer.weight, peer.max_conns, peer.backup) = (weights[at], limits[at], at % 7 < backups && at > 0);
+        }
+        let (table, _scratch) = table_with(&upstream);
+        let (mut worker, mut full) = (Worker::new(&table, 0), Worker::new(&table, 1));
+        worker.method = Some(Method::NAMES[method].1);
+        // Some are full, and some are out.
+        let mut request = 0;
+        let filled = loop {
+            request += 1;
+            let index = full.first(request) as usize;
+            if request > 20 {
+                break request;
+            }
+            if fails[index] {
+                full.end(request, Outcome::Failure);
+            }
+        };
+        let (mut tried, mut why) = (Vec::new(), Why::First);
+        let last = loop {
+            match worker.given(1, why, Outcome::Unknown) {
+                Ok(given) => tried.push(given.index),
+                Err(refused) => break Some(refused),
+            }
+            if tried.len() == weights.len() {
+                break None;
+            }
+            why = if fails[tried.len() % 90] { Why::Failed } else { Why::Declined };
+        };
+        let mut distinct = tried.clone();
+        distinct.sort_unstable();
+        distinct.dedup();
+        prop_assert_eq!(distinct.len(), tried.len(), "{:?}", tried);
+        let is_full = |index: usize| limits[index] != 0 && open_to_all(&table)[index] >= 1;
+        let untried = (0..weights.len()).filter(|&index| !tried.contains(&(index as u32)) && !is_full(index)).count();
+        prop_assert!(tried.len() == 64 || untried == 0, "{} were left: {:?}", untried, last);
+        prop_assert!(matches!(last, None | Some(Refused::Miss(Miss::AllTried | Miss::AllFull))), "{:?}", last);
+        worker.end(1, Outcome::Unknown);
+        (0..=filled).for_each(|request| full.end(request, Outcome::Unknown));
+        prop_assert_eq!(open_to_all(&table).iter().sum::<u64>(), 0);
+    }
+
+    #[test]
+    fn counts_are_what_is_held(steps in prop::collection::vec((0usize..2, 1usize..6, 0u8..7), 1..120), method in 0usize..6) {
+        let mut upstream = limited(4, 3, 60);
+        (upstream.peers[1].max_conns, upstream.peers[3].max_conns) = (2, 1);
+        let (table, _scratch) = table_with(&upstream);
+        let mut workers = [0, 1].map(|slot| Worker::new(&table, slot));
+        workers.iter_mut().for_each(|worker| worker.method = Some(Method::NAMES[method].1));
+        let mut held: BTreeMap<(usize, usize), u32> = BTreeMap::new();
+        for (at, request, what) in steps {
+            let key = (at, request);
+            let (why, outcome) = match what {
+                0 | 1 => (Some(Why::First), Outcome::Failure),
+                2 if held.contains_key(&key) => (Some(Why::Failed), Outcome::Unknown),
+                3 if held.contains_key(&key) => (Some(Why::Declined), Outcome::Unknown),
+                4 => (None, Outcome::Failure),
+                5 => (None, Outcome::Success),
+                _ => (None, Outcome::Unknown),
+            };
+            held.remove(&key);
+            match why.map(|why| workers[at].given(request, why, outcome)) {
+                Some(Ok(given)) => drop(held.insert(key, given.index)),
+                Some(Err(refused)) => prop_assert!(!matches!(refused, Refused::Miss(Miss::Damaged | Miss::Changing)), "{refused:?}"),
+                None => workers[at].end(request, outcome),
+            }
+            let counts = [0, 1, 2, 3].map(|index| held.values().filter(|&&other| other == index).count() as u64);
+            prop_assert_eq!(&open_to_all(&table), &counts);
+            prop_assert!(counts[1] <= 2 && counts[3] <= 1);
+        }
+        for (at, request) in held.into_keys() {
+            workers[at].end(request, Outcome::Success);
+        }
+        prop_assert_eq!(open_to_all(&table), [0; 4]);
+    }
+}
+
+// ---- max_conns --------------------------------------------------------------------------------------------------------
+
+#[test]
+fn who_is_full_is_passed_over_by_every_method_and_when_all_are_it_is_said() {
+    for (_, method) in Method::NAMES {
+        let mut upstream = limited(3, 1, 60);
+        upstream.peers.iter_mut().for_each(|peer| peer.max_conns = 2);
+        let (table, _scratch) = table_with(&upstream);
+        let (mut one, mut two) = (Worker::new(&table, 0), Worker::new(&table, 1));
+        (one.method, two.method) = (Some(method), Some(method));
+        for request in 0..3 {
+            one.first(request);
+            two.first(request);
+        }
+        assert_eq!(open_to_all(&table), [2; 3], "{method:?}");
+        assert_eq!(one.next(9, Why::First), Err(Refused::Miss(Miss::AllFull)), "{method:?}");
+        two.end(1, Outcome::Success);
+        one.first(9);
+        assert_eq!(open_to_all(&table), [2; 3], "{method:?}");
+    }
+}
+
+/// Shared counters beside the region: by peer, how many racers hold it; behind them how often one had too many, and how often one had any.
+fn board(path: &Path) -> Mem {
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path.with_extension("board"))
+        .expect("open");
+    file.set_len(4096).expect("room");
+    let mem = Mem::map(&file, 4096).expect("room");
+    mem.reserve(0, 512).expect("room");
+    mem
+}
+
+/// Holds up to three requests at a time, and says so on the board while it does.
+fn race(table: &Table, slot: u32, board: &Mem, rounds: usize) {
+    let mut worker = Worker::new(table, slot);
+    let mut held = std::collections::VecDeque::new();
+    say("ready");
+    orders().next();
+    for request in 0..rounds {
+        worker.method = Some(Method::NAMES[request % 6].1);
+        match worker.next(request, Why::First) {
+            Ok(index) => {
+                let before = board.add(index as usize, 1).expect("inside");
+                board.add(if before >= MAX_CONNS { 100 } else { 101 }, 1).expect("inside");
+                held.push_back((request, index));
+            }
+            Err(Refused::Miss(Miss::AllFull)) => worker.end(request, Outcome::Unknown),
+            Err(other) => panic!("{other:?}"),
+        }
+        if held.len() == 3 || (request % 5 == 0 && !held.is_empty()) {
+            let (request, index) = held.pop_front().expect("some");
+            board.add(index as usize, u64::MAX).expect("inside");
+            worker.end(request, Outcome::Success);
+        }
+    }
+    for (request, index) in held {
+        board.add(index as usize, u64::MAX).expect("inside");
+        worker.end(request, Outcome::Success);
+    }
+    say("done");
+    orders().for_each(drop);
+}
+
+#[test]
+fn processes_that_race_never_have_more_than_max_conns() {
+    let mut upstream = limited(2, 1, 60);
+    upstream.peers.iter_mut().for_each(|peer| peer.max_conns = MAX_CONNS as u32);
+    let (table, scratch) = table_with(&upstream);
+    let path = scratch.file("region");
+    let board = board(&path);
+    let start = |_| Helper::start("racer", &[&path.display().to_string(), "40000"]);
+    let mut racers: Vec<Helper> = (0..4).map(start).collect();
+    racers.iter_mut().for_each(|racer| assert_eq!(racer.answer().as_deref(), Some("ready")));
+    racers.iter_mut().for_each(|racer| racer.send("go"));
+    racers.iter_mut().for_each(|racer| assert_eq!(racer.answer().as_deref(), Some("done")));
+    let (too_many, given) = (board.load(100).expect("inside"), board.load(101).expect("inside"));
+    tell(format_args!(
+        "4 processes, 160,000 requests for 2 peers of {MAX_CONNS} connections: {given} had one, {too_many} one too many"
+    ));
+    assert_eq!(too_many, 0);
+    assert!(given > 20_000, "{given}");
+    assert_eq!(open_to_all(&table), [0, 0]);
+}
