@@ -232,8 +232,12 @@ pub fn encode(upstream: &Upstream, flags: Flags) -> Vec<u64> {
     words.extend(packed(upstream.name.as_bytes()));
     let mut long = Vec::new();
     words.resize(long_at, 0);
+    // In one pass over the peers: there are many of them.
+    let (mut limited, mut leaving) = (false, false);
     for (peer, words) in upstream.peers.iter().zip(words[peers_at..].chunks_exact_mut(OURS.peer)) {
         encode_peer(peer, words, long_at, &mut long);
+        limited |= peer.max_conns != 0;
+        leaving |= peer.status == Status::Leaving;
     }
     words.append(&mut long);
     for (schedule, place) in schedules.iter().zip(2..) {
@@ -244,8 +248,6 @@ pub fn encode(upstream: &Upstream, flags: Flags) -> Vec<u64> {
     let method = upstream.method.map_or(0, |method| method as u64);
     words[1] =
         (upstream.name.len() as u64) << 32 | method << 40 | (upstream.hash_id as u64) << 48 | u64::from(flags.0) << 56;
-    let limited = upstream.peers.iter().any(|peer| peer.max_conns != 0);
-    let leaving = upstream.peers.iter().any(|peer| peer.status == Status::Leaving);
     words[6] = (peers_at as u64) << 32 | u64::from(limited) << LIMITED | u64::from(leaving) << LEAVING;
     words
 }
@@ -488,6 +490,14 @@ impl View {
         let (max_conns, max_fails) = halves(mem.load(at + 2)?);
         let (fail_timeout, _) = halves(mem.load(at + 3)?);
         Ok((max_conns, Limits { max_fails, fail_timeout }))
+    }
+
+    /// The identity of a peer's address, and its cell.
+    #[inline(always)]
+    pub fn ident_and_cell(&self, mem: &impl Memory, index: u32) -> Result<(u64, u32), Damaged> {
+        let mut words = [0; 5];
+        mem.load_all(self.peer_word(index), &mut words)?;
+        Ok((words[0], halves(words[4]).1))
     }
 
     /// What a pick looks at.

@@ -283,15 +283,19 @@ struct Left<'a> {
 impl Left<'_> {
     /// The cell of the peer with this identity, if it is among them.
     fn take(&mut self, ident: u64) -> Result<Option<u32>, Damaged> {
-        if let Some(cell) = self.passed.remove(&ident) {
+        // Asked first, since a map that is empty hashes what it is asked for all the same.
+        if !self.passed.is_empty()
+            && let Some(cell) = self.passed.remove(&ident)
+        {
             return Ok(Some(cell));
         }
         // One that is gone is followed by one that is there.
         for at in self.at..self.old.peers.min(self.at + 2) {
-            if self.old.ident(self.mem, at)? == ident {
+            let (other, cell) = self.old.ident_and_cell(self.mem, at)?;
+            if other == ident {
                 self.pass(at)?;
                 self.at += 1;
-                return self.cell(at).map(Some);
+                return Ok(Some(self.sound(cell)));
             }
         }
         // Another order: from here on all are looked up.
@@ -302,16 +306,16 @@ impl Left<'_> {
     /// Passes those before `end`.
     fn pass(&mut self, end: u32) -> Result<(), Damaged> {
         for at in self.at..end {
-            self.passed.insert(self.old.ident(self.mem, at)?, self.cell(at)?);
+            let (ident, cell) = self.old.ident_and_cell(self.mem, at)?;
+            self.passed.insert(ident, self.sound(cell));
         }
         self.at = self.at.max(end);
         Ok(())
     }
 
-    /// The cell of a peer; one that there is not is none, so that a spoiled number ends with its version.
-    fn cell(&self, at: u32) -> Result<u32, Damaged> {
-        let cell = self.old.cell(self.mem, at)?;
-        Ok(if (cell as usize) < self.most { cell } else { 0 })
+    /// A cell that there is not is none, so that a spoiled number ends with its version.
+    fn sound(&self, cell: u32) -> u32 {
+        if (cell as usize) < self.most { cell } else { 0 }
     }
 }
 
