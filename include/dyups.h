@@ -291,6 +291,12 @@ int32_t dyups_balance(dyups_handle *handle,
 // Arguments: none. Returns: the number. Errors: none.
 int32_t dyups_balancing(void);
 
+// Ends the tries that nginx is over with, though their requests go on. To be called ten times a second in each worker: where
+// `max_conns` or `least_conn` count, they are behind by no more than that.
+//
+// Arguments: none. Returns: 0. Errors: none.
+int32_t dyups_sweep(void);
+
 // What is to be done once a second in some worker: takes back what dead workers have counted, and lets go of what is well again.
 //
 // Arguments: none. Returns: 0. Errors: `DYUPS_NOT_SET_UP`, `DYUPS_DAMAGED`.

@@ -128,6 +128,16 @@ local function tick(premature)
 end
 
 
+-- nginx gives a connection back and tells nobody, while the request goes on for a slow client.
+local SECONDS_BETWEEN_SWEEPS = 0.1
+
+local function sweep(premature)
+    if not premature then
+        C.dyups_sweep()
+    end
+end
+
+
 -- Where all slots are taken, old workers that shut down leave theirs sooner or later. This one serves meanwhile.
 local SECONDS_BETWEEN_CLAIMS = 1
 local waits = false
@@ -166,6 +176,9 @@ function _M.start()
     end
     if not started and ngx then
         local ok, err = ngx.timer.every(SECONDS_BETWEEN_TICKS, tick)
+        if ok then
+            ok, err = ngx.timer.every(SECONDS_BETWEEN_SWEEPS, sweep)
+        end
         if ok and ngx.worker.id() == 0 then
             ok, err = ngx.timer.every(SECONDS_BETWEEN_LOOKS, look_after_the_file)
         end

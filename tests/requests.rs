@@ -8,8 +8,9 @@ mod common;
 use common::*;
 use dyups::balance::Method;
 use dyups::balance::budget::Allowance;
+use dyups::balance::outcome::Outcome;
 use dyups::balance::pick::{Handle, Miss, Picked};
-use dyups::balance::request::{Given, Outcome, Refused, Requests, Tries, Wanted, Why};
+use dyups::balance::request::{Given, Refused, Requests, Tries, Wanted, Why};
 use dyups::health::passive::begin;
 use dyups::health::{self, PeerState};
 use dyups::shm::{Mem, Memory};
@@ -41,7 +42,8 @@ fn helper_process() {
 /// A worker: what it holds, its slot, and its handle.
 struct Worker<'a> {
     table: &'a Table,
-    requests: Requests,
+    /// A request is watched by its own number.
+    requests: Requests<usize>,
     slot: Option<u32>,
     handle: Handle,
     tries: Tries,
@@ -62,8 +64,9 @@ impl<'a> Worker<'a> {
     }
 
     fn given(&mut self, request: usize, why: Why, last: Outcome) -> Result<Given, Refused> {
-        let wanted = Wanted { request, key: Some(b"10.1.2.3"), method: self.method, why, tries: self.tries };
-        self.requests.next(self.table, self.slot, &mut self.handle, &wanted, || last, &mut self.picked)
+        let wanted =
+            Wanted { request, key: Some(b"10.1.2.3"), method: self.method, why, tries: self.tries, watch: request };
+        self.requests.next(self.table, self.slot, &mut self.handle, &wanted, |_| last, &mut self.picked)
     }
 
     fn next(&mut self, request: usize, why: Why) -> Result<u32, Refused> {
@@ -75,7 +78,7 @@ impl<'a> Worker<'a> {
     }
 
     fn end(&mut self, request: usize, outcome: Outcome) {
-        self.requests.end(self.table, request, || outcome);
+        self.requests.end(self.table, request, |_| outcome);
     }
 
     /// Where requests that succeed go to, each with a new connection.
@@ -117,6 +120,10 @@ fn table_with(upstream: &Upstream) -> (Table, Scratch) {
 
 fn states(table: &Table) -> Vec<PeerState> {
     health::states(table, &table.upstream("api").expect("there")).expect("sound")
+}
+
+fn idents(table: &Table) -> Vec<u64> {
+    table.upstream("api").expect("there").upstream.peers.iter().map(|peer| peer.address.ident()).collect()
 }
 
 fn open_to_all(table: &Table) -> Vec<u64> {
@@ -349,13 +356,50 @@ fn retries_are_a_share_of_all_workers_requests() {
 }
 
 #[test]
+fn a_retry_that_is_refused_takes_no_probe_from_others() {
+    let (table, _scratch) = table_with(&limited(2, 1, 1));
+    let mut worker = Worker::new(&table, 0);
+    worker.tries.allowance = Allowance { percent: 0, floor: 1 };
+    worker.fail(0);
+    assert_eq!([1, 2].map(|request| worker.first(request)), [1, 1]);
+    assert_eq!(worker.next(2, Why::Declined), Ok(0), "the only retry; where all are out or tried, all are asked");
+    std::thread::sleep(Duration::from_millis(1350));
+    assert_eq!(worker.next(1, Why::Declined), Err(Refused::Budget));
+    assert!(worker.goes(2).contains(&0), "the probe");
+}
+
+#[test]
+fn what_nginx_is_over_with_is_open_no_more_though_the_request_goes_on() {
+    let (table, _scratch) = table_with(&limited(2, 9, 60));
+    let mut worker = Worker::new(&table, 0);
+    let index = worker.first(1) as usize;
+    worker.first(2);
+    let ident = idents(&table)[index];
+    let mut sweep = |over: usize, outcome| {
+        let of = |request, of_ident| {
+            assert_eq!((request, of_ident), (1, ident));
+            outcome
+        };
+        (worker.requests.sweep(&table, true, |watch| watch == over, of), open_to_all(&table).iter().sum::<u64>())
+    };
+    assert_eq!(sweep(3, Outcome::Failure), (false, 2));
+    assert_eq!(sweep(1, Outcome::Failure), (true, 1));
+    assert_eq!(sweep(1, Outcome::Failure), (false, 1), "once");
+    assert_eq!((states(&table)[index].fails, worker.requests.len()), (1, 2));
+    worker.end(1, Outcome::Failure);
+    worker.end(2, Outcome::Success);
+    assert_eq!((open_to_all(&table), states(&table)[index].fails), (vec![0, 0], 1));
+    assert!(worker.requests.is_empty());
+}
+
+#[test]
 fn after_a_redirect_within_nginx_a_request_begins_anew() {
     let (table, _scratch) = table_with(&limited(2, 2, 60));
     let mut worker = Worker::new(&table, 0);
     let first = worker.given(1, Why::First, Outcome::Unknown).expect("there");
-    let (index, again) = (first.index, worker.given(1, Why::First, Outcome::Failure).expect("there"));
-    assert_eq!((first.is_new, again.is_new, worker.requests.len()), (true, false, 1));
-    assert_eq!(states(&table)[index as usize].fails, 1, "the one before it failed");
+    worker.given(1, Why::First, Outcome::Failure).expect("there");
+    assert_eq!(worker.requests.len(), 1);
+    assert_eq!(states(&table)[first.index as usize].fails, 1, "the one before it failed");
     assert_eq!(open_to_all(&table).iter().sum::<u64>(), 1);
     assert!(worker.next(1, Why::Failed).is_ok(), "it has tried none of the two");
     worker.end(1, Outcome::Success);
@@ -382,11 +426,11 @@ proptest! {
         let mut request = 0;
         let filled = loop {
             request += 1;
-            let index = full.first(request) as usize;
+            let Ok(index) = full.next(request, Why::First) else { break request };
             if request > 20 {
                 break request;
             }
-            if fails[index] {
+            if fails[index as usize] {
                 full.end(request, Outcome::Failure);
             }
         };

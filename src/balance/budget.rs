@@ -58,13 +58,9 @@ impl<'a, M: Memory> Budget<'a, M> {
         Ok(retries < share.max(allowance.floor.into()))
     }
 
-    /// Takes a retry out of the budget. Workers who do so at once may go beyond it by one each.
-    pub fn retry(&self, allowance: Allowance) -> Result<bool, Damaged> {
-        if !self.allows(allowance)? {
-            return Ok(false);
-        }
-        self.count(1, |_, retries| retries < MOST_RETRIES)?;
-        Ok(true)
+    /// Counts a retry. It was allowed: workers who ask at once may go beyond the budget by one each.
+    pub fn retry(&self) -> Result<(), Damaged> {
+        self.count(1, |_, retries| retries < MOST_RETRIES)
     }
 
     fn place(&self, interval: u64) -> usize {
@@ -108,7 +104,10 @@ mod tests {
     fn a_share_of_the_requests_of_the_last_ten_seconds_and_never_less_than_the_floor() {
         let mem = scratch(4096);
         let at = |seconds: u64| Budget::new(&mem, 8, 1_000_000 + seconds * 1000);
-        let retries = |seconds| (0..1000).take_while(|_| at(seconds).retry(SHARE) == Ok(true)).count();
+        let retries = |seconds| {
+            let allowed = |_: &u32| at(seconds).allows(SHARE) == Ok(true) && at(seconds).retry() == Ok(());
+            (0..1000).take_while(allowed).count()
+        };
         assert_eq!(retries(0), 3, "the floor");
         (0..100).for_each(|_| at(1).request().expect("inside"));
         assert_eq!(retries(1), 17);

@@ -5,6 +5,7 @@ pub mod candidates;
 pub mod chash;
 pub mod ip_hash;
 pub mod least_conn;
+pub mod outcome;
 pub mod pick;
 pub mod random;
 pub mod request;

@@ -118,6 +118,8 @@ pub struct Account {
     pub max_conns: u32,
     /// What takes it out.
     pub limits: Limits,
+    /// This is the one probe of a peer that is out.
+    pub probes: bool,
     /// How many peers its upstream has.
     pub peers: u32,
     /// The word that says that peers of its upstream have failed.
@@ -272,7 +274,7 @@ impl Handle {
         };
         let tried = ask.tried.as_deref();
         let careful = view.limited || tried.is_some() || mem.load(ailing_at)? != 0;
-        let one = One { mem, view, cells, tried, careful };
+        let one = One { mem, view, cells, tried, careful, probes: Cell::new(false) };
         let quick = match method {
             Method::Rr => one.rr(counter_at)?,
             Method::Chash => one.chash(key)?,
@@ -280,7 +282,10 @@ impl Handle {
         };
         let (index, wants_ring) = match quick {
             Quick::Index(index) => (index, false),
-            Quick::Walk(walk) => one.slowly(walk, key, random)?,
+            Quick::Walk(walk) => {
+                let picked = one.slowly(walk, key, random)?;
+                picked
+            }
         };
         if ask.counts {
             *account = Account { ailing_at, budget_at: budget_at(counter_at), ..one.account(index)? };
@@ -313,6 +318,8 @@ struct One<'a, M, C> {
     tried: Option<&'a Tried>,
     /// Some peer may have to be passed over.
     careful: bool,
+    /// Who was claimed last is out, and this its probe.
+    probes: Cell<bool>,
 }
 
 /// What the first look at the primaries gives.
@@ -383,7 +390,8 @@ impl<M: Memory, C: Memory> One<'_, M, C> {
             Some(cells) if cell != 0 => Health(cells.health(cell)?),
             _ => Health::default(),
         };
-        Ok(Account { cell, health, ident, max_conns, limits, peers: self.view.peers, ..Account::default() })
+        let (probes, peers) = (self.probes.get(), self.view.peers);
+        Ok(Account { cell, health, ident, max_conns, limits, probes, peers, ..Account::default() })
     }
 
     #[inline(never)]
@@ -490,7 +498,11 @@ impl<M: Memory, C: Memory> Candidates for InGroup<'_, M, C> {
         match Health(health).fitness(limits, self.now) {
             Fitness::Well => Ok(true),
             Fitness::Out => Ok(false),
-            Fitness::Probe { claim, out } => Ok(cells.set_health(cell, health, claim.0)? || !out),
+            Fitness::Probe { claim, out } => {
+                let first = cells.set_health(cell, health, claim.0)?;
+                self.one.probes.set(out && first);
+                Ok(first || !out)
+            }
         }
     }
 

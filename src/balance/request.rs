@@ -2,9 +2,14 @@
 //!
 //! Known by the address of nginx's request, which is nobody else's until nginx's own cleanup of it has run; and that is what
 //! ends it, whatever way the request took. So nothing depends on phases that are skipped or contexts that are lost.
+//!
+//! nginx may be over with the upstream long before: it sends what it has read to a slow client, or the request was a part of another
+//! one. It tells nobody so, but it can be seen (`Watch`): that is looked for ten times a second, and before a request
+//! is refused as all peers are full.
 
 use super::Method;
 use super::budget::{Allowance, Budget};
+use super::outcome::Outcome;
 use super::pick::{Account, Ask, Handle, Miss, Picked, Tried};
 use crate::health::passive::{Health, tenths};
 use crate::shm::clock::now_ms;
@@ -13,17 +18,6 @@ use crate::shm::{Cells, Damaged, Mem, Memory};
 use crate::table::store::Table;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
-
-/// How a try ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// The peer answered.
-    Success,
-    /// It did not.
-    Failure,
-    /// It was not the peer's doing: the client went, or the worker ends.
-    Unknown,
-}
 
 /// Why a peer is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +41,7 @@ pub struct Tries {
 
 /// What is asked for a request.
 #[derive(Clone, Copy, Debug)]
-pub struct Wanted<'a> {
+pub struct Wanted<'a, W> {
     /// Address of nginx's request.
     pub request: usize,
     /// As in [`Ask`].
@@ -58,6 +52,8 @@ pub struct Wanted<'a> {
     pub why: Why,
     /// How often.
     pub tries: Tries,
+    /// How to know that nginx is over with the upstream; only where it begins with one.
+    pub watch: W,
 }
 
 /// A peer for a request.
@@ -65,8 +61,6 @@ pub struct Wanted<'a> {
 pub struct Given {
     /// The index of the peer.
     pub index: u32,
-    /// Nobody has said yet that the end of the request is to be told.
-    pub is_new: bool,
     /// It may try once more if this fails.
     pub again: bool,
 }
@@ -94,10 +88,14 @@ impl From<Damaged> for Refused {
 
 /// One request.
 #[derive(Debug, Default)]
-struct Held {
+struct Held<W> {
+    /// How to know that nginx is over with the upstream of `trying`.
+    watch: W,
     /// The peer of the try that is under way.
     trying: Option<Trying>,
     tries: u32,
+    /// That of the upstream, once there was a try.
+    budget_at: usize,
     /// It was told that it may try once more.
     again: bool,
     /// From the second try on.
@@ -129,25 +127,29 @@ impl Hasher for AddressHasher {
     }
 }
 
-/// All requests of a worker that hold something.
+/// Requests that are looked through at any time; more of them once a millisecond at most.
+const FEW: usize = 256;
+
+/// All requests of a worker that hold something. `W` is how to know that nginx is over with an upstream.
 #[derive(Debug, Default)]
-pub struct Requests {
-    held: HashMap<usize, Held, BuildHasherDefault<AddressHasher>>,
+pub struct Requests<W> {
+    held: HashMap<usize, Held<W>, BuildHasherDefault<AddressHasher>>,
+    /// When they were last looked through.
+    swept_ms: u64,
 }
 
-impl Requests {
-    /// Ends the try that is under way, which `last` says the outcome of, and picks a peer for the next one. `slot` is that of
+impl<W: Copy + Default> Requests<W> {
+    /// Ends the try that is under way, which `last` says the outcome of, given the identity of its peer, and picks a peer for the next one. `slot` is that of
     /// this worker, if it has one: without, nothing is counted.
     pub fn next(
         &mut self,
         table: &Table,
         slot: Option<u32>,
         handle: &mut Handle,
-        wanted: &Wanted<'_>,
-        last: impl FnOnce() -> Outcome,
+        wanted: &Wanted<'_, W>,
+        last: impl FnOnce(u64) -> Outcome,
         out: &mut Picked,
     ) -> Result<Given, Refused> {
-        let is_new = !self.held.contains_key(&wanted.request);
         let held = self.held.entry(wanted.request).or_default();
         let place = Place { mem: table.region().mem(), cells: table.region().cells(), now_ms: now_ms() };
         // Nobody allowed this try, so it is one that nginx adds, and that for one reason alone: a connection that was kept was
@@ -155,7 +157,7 @@ impl Requests {
         let was_dead = wanted.why == Why::Failed && held.trying.is_some() && !held.again;
         if let Some(trying) = held.trying.take() {
             let last = match wanted.why {
-                Why::First => last(),
+                Why::First => last(trying.account.ident),
                 Why::Failed if was_dead => Outcome::Unknown,
                 Why::Failed => Outcome::Failure,
                 Why::Declined => Outcome::Success,
@@ -166,30 +168,59 @@ impl Requests {
             }
         }
         if wanted.why == Why::First {
-            (held.tries, held.tried) = (0, None);
+            *held = Held { watch: wanted.watch, ..Held::default() };
+        }
+        let is_retry = held.tries != 0 && !was_dead;
+        // Asked before the pick: it may make this request the one probe of a peer.
+        if is_retry && !held.budget(&place).allows(wanted.tries.allowance)? {
+            return Err(Refused::Budget);
         }
         let (index, trying) = held.pick(table, &place, slot, handle, wanted, out)?;
-        let budget = Budget::new(place.mem, trying.account.budget_at, place.now_ms);
         held.trying = Some(trying);
+        held.budget_at = trying.account.budget_at;
+        let budget = held.budget(&place);
         if held.tries == 0 {
             budget.request()?;
-        } else if !was_dead && !budget.retry(wanted.tries.allowance)? {
-            place.end(&trying, Outcome::Unknown)?;
-            held.trying = None;
-            return Err(Refused::Budget);
+        } else if is_retry {
+            budget.retry()?;
         }
         held.tries += u32::from(!was_dead);
         let most = if wanted.tries.most == 0 { trying.account.peers } else { wanted.tries.most };
         held.again = held.tries < most.min(trying.account.peers) && budget.allows(wanted.tries.allowance)?;
-        Ok(Given { index, is_new, again: held.again })
+        Ok(Given { index, again: held.again })
     }
 
-    /// Ends the request: `outcome` is that of its last try.
-    pub fn end(&mut self, table: &Table, request: usize, outcome: impl FnOnce() -> Outcome) {
+    /// Ends the tries that nginx is over with. Before a request is refused too, as `urgently` says: then a look at many
+    /// requests is taken once a millisecond only. Whether there was one.
+    pub fn sweep(
+        &mut self,
+        table: &Table,
+        urgently: bool,
+        is_over: impl Fn(W) -> bool,
+        outcome: impl Fn(usize, u64) -> Outcome,
+    ) -> bool {
+        let place = Place { mem: table.region().mem(), cells: table.region().cells(), now_ms: now_ms() };
+        if urgently && self.held.len() > FEW && place.now_ms == self.swept_ms {
+            return false;
+        }
+        self.swept_ms = place.now_ms;
+        let mut ended = false;
+        for (&request, held) in &mut self.held {
+            if let Some(trying) = held.trying.take_if(|_| is_over(held.watch)) {
+                ended = true;
+                // What is damaged is found by who picks next.
+                let _ = place.end(&trying, outcome(request, trying.account.ident));
+            }
+        }
+        ended
+    }
+
+    /// Ends the request: `outcome` is that of its last try, of the peer with this identity.
+    pub fn end(&mut self, table: &Table, request: usize, outcome: impl FnOnce(u64) -> Outcome) {
         if let Some(Held { trying: Some(trying), .. }) = self.held.remove(&request) {
             let place = Place { mem: table.region().mem(), cells: table.region().cells(), now_ms: now_ms() };
             // What is damaged is found by who picks next.
-            let _ = place.end(&trying, outcome());
+            let _ = place.end(&trying, outcome(trying.account.ident));
         }
     }
 
@@ -204,7 +235,12 @@ impl Requests {
     }
 }
 
-impl Held {
+impl<W: Copy> Held<W> {
+    /// The budget of the upstream that was picked from last.
+    fn budget<'a>(&self, place: &Place<'a>) -> Budget<'a, Mem> {
+        Budget::new(place.mem, self.budget_at, place.now_ms)
+    }
+
     /// Picks a peer and counts the connection. With a `max_conns`, others may have done so at the same time: each of them
     /// looks again once it is counted, and goes elsewhere if there are too many, so that there never are.
     fn pick(
@@ -213,7 +249,7 @@ impl Held {
         place: &Place<'_>,
         slot: Option<u32>,
         handle: &mut Handle,
-        wanted: &Wanted<'_>,
+        wanted: &Wanted<'_, W>,
         out: &mut Picked,
     ) -> Result<(u32, Trying), Refused> {
         let mut crowded: Option<Tried> = None;
@@ -236,6 +272,7 @@ impl Held {
                 return Ok((index, trying));
             }
             place.end(&trying, Outcome::Unknown)?;
+            place.give_back_probe(&trying)?;
             crowded = tried.or_else(|| {
                 let mut first = Tried::default();
                 first.push(trying.account.ident);
@@ -292,6 +329,16 @@ impl Place<'_> {
             Outcome::Unknown => Ok(()),
             Outcome::Success => self.succeeded(&cells, trying),
             Outcome::Failure => self.failed(&cells, trying),
+        }
+    }
+
+    /// Lets somebody else be the one probe that this try was to be, and will not.
+    fn give_back_probe(&self, trying: &Trying) -> Result<(), Damaged> {
+        let Account { cell, health, limits, probes, .. } = trying.account;
+        match self.cells.filter(|_| probes) {
+            // Who changes it at the same time knows better.
+            Some(cells) => cells.set_health(cell, health.0, health.given_back(limits).0).map(|_| ()),
+            None => Ok(()),
         }
     }
 

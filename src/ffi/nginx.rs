@@ -53,34 +53,66 @@ fn symbol(name: &CStr) -> Option<*mut c_void> {
     (!found.is_null()).then_some(found)
 }
 
-/// Has `handler` called with `request` when that ends, whatever way it does. False: nginx has no memory for that, or is not here.
+/// The word by which nginx says that its upstream is over with a request; none in a version that does not say it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Watch(usize);
+
+/// Cleanups that are looked at for nginx's own: it is the last that was there, unless others have been added since the upstream
+/// began, and that is a few lines of nginx ago.
+const MOST_BETWEEN: usize = 8;
+
+/// Has `handler` called with `request` when that ends, whatever way it does. To be called when nginx begins with an upstream: it
+/// answers how to know that it is over with it. `None`: nginx has no memory for that, or is not here.
 ///
 /// # Safety
 ///
 /// `request` is a request of nginx that is being processed by this thread.
-pub unsafe fn at_the_end(request: *mut c_void, handler: extern "C" fn(*mut c_void)) -> bool {
-    let Some(nginx) = &*NGINX else { return false };
+pub unsafe fn at_the_end(request: *mut c_void, handler: extern "C" fn(*mut c_void)) -> Option<Watch> {
+    let nginx = NGINX.as_ref()?;
     // SAFETY: the caller's contract.
-    let Some(cleanup) = (unsafe { (nginx.add_cleanup)(request, 0).as_mut() }) else { return false };
+    let cleanup = unsafe { (nginx.add_cleanup)(request, 0).as_mut() }?;
     cleanup.handler = Some(handler);
     cleanup.data = request;
-    true
+    let mut next = cleanup.next;
+    for _ in 0..MOST_BETWEEN {
+        // SAFETY: nginx's list of cleanups of one request, which lives as long as that.
+        let Some(other) = (unsafe { next.as_ref() }) else { break };
+        if other.data == request && other.handler.is_some_and(|other| other as usize != handler as usize) {
+            return Some(Watch(next as usize));
+        }
+        next = other.next;
+    }
+    Some(Watch::default())
 }
 
-/// Has `read` look at the value of a variable; `None`: there is none.
+impl Watch {
+    /// Whether nginx is over with the upstream: it has given the connection back by then, and only that matters to a peer. The request
+    /// may go on for long, for a slow client, or as a part of another one.
+    ///
+    /// # Safety
+    ///
+    /// The request has not ended yet.
+    pub unsafe fn is_over(self) -> bool {
+        // SAFETY: the caller's contract: the cleanup lies in the request's pool.
+        let cleanup = unsafe { (self.0 as *const Cleanup).as_ref() };
+        // ngx_http_upstream_finalize_request takes its cleanup back, before anything else.
+        cleanup.is_some_and(|cleanup| cleanup.handler.is_none())
+    }
+}
+
+/// Has `read` look at the value of a variable, if it has one.
 ///
 /// # Safety
 ///
 /// As [`at_the_end`]; also while it ends.
-pub unsafe fn variable<T>(request: *mut c_void, name: &'static str, read: impl FnOnce(&[u8]) -> T) -> Option<T> {
-    let nginx = NGINX.as_ref()?;
+pub unsafe fn variable(request: *mut c_void, name: &'static str, read: &mut dyn FnMut(&[u8])) {
+    let Some(nginx) = &*NGINX else { return };
     let key = name.bytes().fold(0usize, |key, byte| key.wrapping_mul(31).wrapping_add(byte.into()));
     let name = Str { len: name.len(), data: name.as_ptr() };
     // SAFETY: the caller's contract; the name outlives the call, and the value lies in the request's pool.
-    let value = unsafe { (nginx.get_variable)(request, &raw const name, key).as_ref() }?;
-    if value.bits & NOT_FOUND != 0 || value.data.is_null() {
-        return None;
+    let value = unsafe { (nginx.get_variable)(request, &raw const name, key).as_ref() };
+    if let Some(value) = value.filter(|value| value.bits & NOT_FOUND == 0 && !value.data.is_null()) {
+        // SAFETY: nginx says so.
+        read(unsafe { std::slice::from_raw_parts(value.data, (value.bits & LEN) as usize) });
     }
-    // SAFETY: nginx says so.
-    Some(read(unsafe { std::slice::from_raw_parts(value.data, (value.bits & LEN) as usize) }))
 }

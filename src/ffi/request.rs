@@ -5,17 +5,19 @@ use super::find::{missed, unusable};
 use super::nginx;
 use crate::balance::Method;
 use crate::balance::budget::Allowance;
-use crate::balance::pick::{Handle, Picked};
-use crate::balance::request::{Outcome, Refused, Requests, Tries, Wanted, Why};
+use crate::balance::outcome::Outcome;
+use crate::balance::pick::{Handle, Miss, Picked};
+use crate::balance::request::{Refused, Requests, Tries, Wanted, Why};
 use crate::config::balance::BalanceOptions;
 use crate::error::Code;
 use crate::process;
+use crate::table::store::Table;
 use std::cell::RefCell;
 use std::ffi::{c_char, c_void};
 
 thread_local! {
     /// What the requests of this worker hold.
-    static REQUESTS: RefCell<Requests> = RefCell::default();
+    static REQUESTS: RefCell<Requests<nginx::Watch>> = RefCell::default();
 }
 
 /// What `dyups_balance` says beside the index.
@@ -94,35 +96,34 @@ pub unsafe extern "C" fn dyups_balance(
         };
         let allowance = Allowance { percent: options.retry_percent, floor: options.retry_floor };
         let tries = Tries { most: options.tries, allowance };
-        let wanted = Wanted { request: request as usize, key, method, why, tries };
-        // SAFETY: the caller's contract.
-        let before = || unsafe { outcome_before(request) };
-        let slot = process::counting_slot();
-        let next =
-            REQUESTS.with_borrow_mut(|requests| requests.next(table, slot, handle, &wanted, before, &mut given.picked));
-        match next {
+        let watch = match why {
             // SAFETY: the caller's contract.
-            Ok(next) if next.is_new && !unsafe { nginx::at_the_end(request, ended) } => {
-                REQUESTS.with_borrow_mut(|requests| requests.end(table, request as usize, || Outcome::Unknown));
-                not_in_nginx()
-            }
+            Why::First => match unsafe { nginx::at_the_end(request, ended) } {
+                Some(watch) => watch,
+                None => return not_in_nginx(),
+            },
+            _ => nginx::Watch::default(),
+        };
+        let wanted = Wanted { request: request as usize, key, method, why, tries, watch };
+        let slot = process::counting_slot();
+        let mut next = || {
+            // SAFETY: the caller's contract.
+            let last = |ident| unsafe { outcome(request, ident) };
+            REQUESTS.with_borrow_mut(|requests| requests.next(table, slot, handle, &wanted, last, &mut given.picked))
+        };
+        let next = match next() {
+            Err(Refused::Miss(Miss::AllFull)) if sweep(table, true) => next(),
+            next => next,
+        };
+        match next {
             Ok(next) => {
                 given.again = next.again.into();
                 next.index as i32
             }
-            Err(refused) => {
-                // It holds what it has tried, until it ends.
-                // SAFETY: the caller's contract.
-                if why == Why::First && !unsafe { nginx::at_the_end(request, ended) } {
-                    REQUESTS.with_borrow_mut(|requests| requests.end(table, request as usize, || Outcome::Unknown));
-                }
-                match refused {
-                    Refused::Miss(miss) => {
-                        given.picked.wants_ring = i32::from(miss == crate::balance::pick::Miss::NoRing);
-                        missed(handle.name(), miss)
-                    }
-                    Refused::Budget => over_budget(handle.name()),
-                }
+            Err(Refused::Budget) => over_budget(handle.name()),
+            Err(Refused::Miss(miss)) => {
+                given.picked.wants_ring = i32::from(miss == Miss::NoRing);
+                missed(handle.name(), miss)
             }
         }
     })
@@ -153,45 +154,44 @@ extern "C" fn ended(request: *mut c_void) {
     guard_code(|| {
         if let Some(table) = process::attached() {
             // SAFETY: nginx is about to free it, and has not yet.
-            let outcome = || unsafe { outcome(request, |values| values) };
+            let outcome = |ident| unsafe { outcome(request, ident) };
             REQUESTS.with_borrow_mut(|requests| requests.end(table, request as usize, outcome));
         }
         0
     });
 }
 
-/// How the last try of an upstream ended from which nginx has gone on to another one: after a redirect inside of it.
+/// Ends the tries that nginx is over with, though their requests go on. To be called ten times a second in each worker: where
+/// `max_conns` or `least_conn` count, they are behind by no more than that.
+///
+/// Arguments: none. Returns: 0. Errors: none.
+#[unsafe(no_mangle)]
+pub extern "C" fn dyups_sweep() -> i32 {
+    guard_code(|| {
+        if let Some(table) = process::attached() {
+            sweep(table, false);
+        }
+        0
+    })
+}
+
+/// Whether a try has ended.
+fn sweep(table: &Table, urgently: bool) -> bool {
+    // SAFETY: a request that is held has not ended: `ended` is told when it does.
+    let is_over = |watch: nginx::Watch| unsafe { watch.is_over() };
+    // SAFETY: as before.
+    let outcome = |request, ident| unsafe { outcome(request as *mut c_void, ident) };
+    REQUESTS.with_borrow_mut(|requests| requests.sweep(table, urgently, is_over, outcome))
+}
+
+/// [`Outcome::of`] what nginx says of a request.
 ///
 /// # Safety
 ///
 /// As [`nginx::variable`].
-unsafe fn outcome_before(request: *mut c_void) -> Outcome {
-    // nginx puts " : " between upstreams; the one that it begins with is there already.
-    let before = |values: &[u8]| -> usize { values.windows(3).rposition(|three| three == b" : ").unwrap_or(0) };
+unsafe fn outcome(request: *mut c_void, ident: u64) -> Outcome {
     // SAFETY: the caller's contract.
-    unsafe { outcome(request, |values| &values[..before(values)]) }
-}
-
-/// How the last try ended of those whose times and statuses `of` gives. A peer that has answered has a time at which its header
-/// was there. One that failed has none, but the status that nginx put in its place: not that of the response, which
-/// configuration may change. A try that ended for the client's sake has neither.
-///
-/// # Safety
-///
-/// As [`nginx::variable`].
-unsafe fn outcome(request: *mut c_void, of: impl Fn(&[u8]) -> &[u8]) -> Outcome {
-    // SAFETY: the caller's contract.
-    let has = |name| unsafe { nginx::variable(request, name, |values| has_last(of(values))) }.flatten();
-    match has("upstream_header_time") {
-        Some(true) => Outcome::Success,
-        Some(false) if has("upstream_status") == Some(true) => Outcome::Failure,
-        _ => Outcome::Unknown,
-    }
-}
-
-/// Whether the last try has a value. `None`: there was no try.
-fn has_last(values: &[u8]) -> Option<bool> {
-    values.last().map(|&last| last != b'-')
+    Outcome::of(ident, |name, read| unsafe { nginx::variable(request, name, read) })
 }
 
 /// What is to be done once a second in some worker: takes back what dead workers have counted, and lets go of what is well again.

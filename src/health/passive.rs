@@ -108,6 +108,12 @@ impl Health {
         self.with(self.fails() + 1, now, false)
     }
 
+    /// After a probe that was claimed and not made: the next one may begin at once.
+    pub fn given_back(self, limits: Limits) -> Health {
+        let before = limits.fail_timeout.saturating_mul(10).saturating_add(1);
+        self.with(self.fails(), self.checked().wrapping_sub(before), false)
+    }
+
     /// After the success of a try, when which began this was `began`; `None`: it changes nothing, as it began before the probe, or
     /// the peer has failed since.
     pub fn succeeded(self, began: Health) -> Option<Health> {
@@ -134,6 +140,7 @@ mod tests {
         let Fitness::Probe { claim, out: true } = twice.fitness(LIMITS, 1111) else { panic!("it is over") };
         assert_eq!(claim.fitness(LIMITS, 1211), Fitness::Out);
         assert!(matches!(claim.fitness(LIMITS, 1212), Fitness::Probe { out: true, .. }));
+        assert!(matches!(claim.given_back(LIMITS).fitness(LIMITS, 1111), Fitness::Probe { out: true, .. }));
         assert_eq!(claim.succeeded(claim).map(|word| word.fitness(LIMITS, 1112)), Some(Fitness::Well));
         assert_eq!(claim.succeeded(twice), None, "it was under way before");
         let failed = claim.failed(1115);

@@ -3,8 +3,9 @@
 use crate::WAIT;
 use dyups::balance::Method;
 use dyups::balance::budget::Allowance;
+use dyups::balance::outcome::Outcome;
 use dyups::balance::pick::{Ask, Handle, Picked};
-use dyups::balance::request::{Outcome, Requests, Tries, Wanted, Why};
+use dyups::balance::request::{Requests, Tries, Wanted, Why};
 use dyups::config::peer::PeerPatch;
 use dyups::health;
 use dyups::shm::layout::state;
@@ -129,10 +130,10 @@ fn balance(table: &Table, subject: &Upstream) {
             let allowance = Allowance { percent: 20, floor: 10 };
             let tries = Tries { most: 0, allowance };
             let method = if request == 1 { Method::Rr } else { Method::LeastConn };
-            let wanted = Wanted { request, key: None, method: Some(method), why, tries };
-            let _ = requests.next(table, Some(3), &mut handle, &wanted, || Outcome::Unknown, &mut Picked::default());
+            let wanted = Wanted { request, key: None, method: Some(method), why, tries, watch: request };
+            let _ = requests.next(table, Some(3), &mut handle, &wanted, |_| Outcome::Unknown, &mut Picked::default());
         }
-        requests.end(table, request, || Outcome::Success);
+        requests.end(table, request, |_| Outcome::Success);
     }
 }
 

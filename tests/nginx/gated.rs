@@ -16,6 +16,9 @@ const LATE: Duration = Duration::from_millis(200);
 /// Long enough for others to arrive meanwhile.
 const SOON: Duration = Duration::from_millis(1);
 
+/// More than the buffers of all sockets on its way.
+pub const LONG: usize = 32 << 20;
+
 /// What held requests wait for; closed at first.
 #[derive(Clone, Default)]
 pub struct Gate(Arc<(Mutex<bool>, Condvar)>);
@@ -185,6 +188,7 @@ fn answer(stream: &mut BufReader<TcpStream>, action: &str, name: &str, gate: &Ga
     };
     match action {
         "500" => say("500 Broken", "", "broken"),
+        "long" => say("200 OK", "", &"x".repeat(LONG)),
         "accel" => say("200 OK", "X-Accel-Redirect: /pass/hold\r\n", ""),
         "half" => {
             stream.get_mut().write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n12345").ok()?;

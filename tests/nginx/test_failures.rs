@@ -199,6 +199,19 @@ fn a_deleted_peer_gets_no_request_over_a_connection_that_was_kept() {
 }
 
 #[test]
+fn a_failure_counts_though_another_upstream_answers_in_the_end() {
+    let place = Place::new("covered");
+    let counted = Counted::start(&place, 1, "", "");
+    for (protocol, fails) in PROTOCOLS.into_iter().zip(1..) {
+        counted.nginx.post(NAME, "server 127.0.0.1:1 max_fails=9;");
+        assert_eq!(counted.curl(protocol, "/covered/refused", &[]).status(), 200);
+        wait_for("it has failed", || counted.of_peers("fails") == [fails]);
+    }
+    counted.assert_none_open("an error page of another upstream");
+    counted.nginx.assert_calm();
+}
+
+#[test]
 fn a_failure_counts_whatever_status_the_client_is_shown() {
     let place = Place::new("masked");
     let counted = Counted::start(&place, 1, "", "");

@@ -1,6 +1,7 @@
 //! What balance() counts as open is open: while a request is under way, and never after, whatever way it took.
 
 use super::counted::{Counted, NAME, PROTOCOLS, Protocol, read_until};
+use super::gated::LONG;
 use super::place::Place;
 use super::system::{signal, wait_for};
 use std::io::{Read, Write};
@@ -8,7 +9,7 @@ use std::io::{Read, Write};
 /// A request that is held at a backend in the end.
 struct Way {
     path: &'static str,
-    /// Connections that are counted while it is held: with finished subrequests, which are counted until their request ends.
+    /// Connections that are open while it is held: those of subrequests that are over are not.
     meanwhile: u64,
 }
 
@@ -17,11 +18,11 @@ const WAYS: [Way; 9] = [
     Way { path: "/by-uri/500", meanwhile: 1 },
     Way { path: "/by-name/500", meanwhile: 1 },
     Way { path: "/pass/accel", meanwhile: 1 },
-    Way { path: "/exec", meanwhile: 2 },
-    Way { path: "/auth/hold", meanwhile: 2 },
+    Way { path: "/exec", meanwhile: 1 },
+    Way { path: "/auth/hold", meanwhile: 1 },
     Way { path: "/auth-held/ok", meanwhile: 1 },
     Way { path: "/mirrored/hold", meanwhile: 2 },
-    Way { path: "/ssi", meanwhile: 2 },
+    Way { path: "/ssi", meanwhile: 1 },
 ];
 
 /// `what` for each protocol and each way, held.
@@ -30,6 +31,8 @@ fn each_way(counted: &Counted, what: impl Fn(Protocol, &Way)) {
         for way in &WAYS {
             counted.gate.close();
             what(protocol, way);
+            counted.gate.open();
+            counted.wait_for_held(0, "the next one begins");
             counted.assert_none_open(&format!("{protocol:?} {}", way.path));
         }
     }
@@ -42,7 +45,7 @@ fn a_request_is_counted_while_it_is_under_way_and_not_after_its_success_by_any_w
     counted.post("", false);
     each_way(&counted, |protocol, way| {
         let curl = counted.curl(protocol, way.path, &[]);
-        counted.wait_for_open(way.meanwhile, &format!("{protocol:?} {}", way.path));
+        counted.wait_for_held(way.meanwhile, &format!("{protocol:?} {}", way.path));
         counted.gate.open();
         assert_eq!(curl.status(), 200, "{protocol:?} {}", way.path);
     });
@@ -56,7 +59,7 @@ fn a_request_whose_client_goes_is_counted_no_more_though_its_backend_goes_on() {
     counted.post("", false);
     each_way(&counted, |protocol, way| {
         let curl = counted.curl(protocol, way.path, &[]);
-        counted.wait_for_open(way.meanwhile, &format!("{protocol:?} {}", way.path));
+        counted.wait_for_held(way.meanwhile, &format!("{protocol:?} {}", way.path));
         curl.kill();
         // nginx does not tell a mirror's client, whose request goes on.
         if way.path.starts_with("/mirrored") {
@@ -73,7 +76,7 @@ fn a_request_whose_client_goes_is_counted_no_more_though_its_backend_goes_on() {
     }
     // ngx_lua captures in HTTP/1.1 alone.
     let curl = counted.curl(Protocol::Http1, "/capture", &[]);
-    counted.wait_for_open(2, "a capture that is held, and one that has ended");
+    counted.wait_for_held(1, "a capture that is held, and not the one that has ended");
     curl.kill();
     counted.gate.open();
     counted.assert_none_open("captures whose client went");
@@ -83,6 +86,38 @@ fn a_request_whose_client_goes_is_counted_no_more_though_its_backend_goes_on() {
     drop(upload);
     counted.assert_none_open("a client that went in the middle of its upload");
     assert!(counted.of_peers("fails").iter().all(|fails| fails == 0), "no peer failed");
+    counted.nginx.assert_calm();
+}
+
+#[test]
+fn a_response_that_was_read_is_not_open_though_its_client_is_slow() {
+    let place = Place::new("slow-client");
+    let counted = Counted::start(&place, 1, "", "");
+    counted.post("", false);
+    let mut slow = counted.connect();
+    write!(slow, "GET /pass/long HTTP/1.1\r\nHost: {NAME}\r\nConnection: close\r\n\r\n").expect("sent");
+    wait_for("its request is read", || counted.backends[0].requests() == 1);
+    counted.wait_for_open(0, "a response that nginx keeps for its client");
+    let mut response = Vec::new();
+    slow.read_to_end(&mut response).expect("a response");
+    assert!(response.len() > LONG, "it had not been sent");
+    counted.assert_none_open("a slow client");
+    counted.nginx.assert_calm();
+}
+
+#[test]
+fn a_peer_that_takes_one_connection_takes_a_request_after_its_own_subrequest() {
+    let place = Place::new("subrequest-first");
+    let counted = Counted::start(&place, 1, "", "");
+    counted.post("max_conns=1", false);
+    counted.gate.open();
+    for protocol in PROTOCOLS {
+        for path in ["/auth/ok", "/exec", "/by-uri/500", "/by-name/500", "/pass/accel"].repeat(20) {
+            assert_eq!(counted.curl(protocol, path, &[]).status(), 200, "{protocol:?} {path}");
+        }
+    }
+    assert_eq!(counted.backends[0].most_at_once(), 1);
+    counted.assert_none_open("subrequests");
     counted.nginx.assert_calm();
 }
 
