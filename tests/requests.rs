@@ -496,6 +496,20 @@ proptest! {
 // ---- max_conns --------------------------------------------------------------------------------------------------------
 
 #[test]
+fn those_with_the_least_take_turns_over_all_workers() {
+    let (table, _scratch) = table_with(&limited(4, 1, 60));
+    let (mut one, mut two) = (Worker::new(&table, 0), Worker::new(&table, 1));
+    (one.method, two.method) = (Some(Method::LeastConn), Some(Method::LeastConn));
+    let busy = one.first(1);
+    let mut went: Vec<u32> = (0..6).flat_map(|_| [one.goes(1), two.goes(1)].concat()).collect();
+    let turn = went[..3].to_vec();
+    assert!(went.chunks(3).all(|next| next == turn), "{went:?}");
+    went.sort_unstable();
+    went.dedup();
+    assert!(went.len() == 3 && !went.contains(&busy), "{went:?}");
+}
+
+#[test]
 fn who_is_full_is_passed_over_by_every_method_and_when_all_are_it_is_said() {
     for (_, method) in Method::NAMES {
         let mut upstream = limited(3, 1, 60);

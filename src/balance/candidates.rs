@@ -24,6 +24,15 @@ pub trait Candidates {
     /// Whether a peer takes traffic, was not tried, is well, and is not full.
     fn fits(&self, index: u32) -> Result<bool, Miss>;
 
+    /// Whether a peer of the group takes traffic, as far as configuration goes.
+    fn takes_traffic(&self, index: u32) -> Result<bool, Miss>;
+
+    /// For how many turns `least_conn` has not taken a peer, at turn `count`.
+    fn waited(&self, index: u32, count: u64) -> Result<u64, Miss>;
+
+    /// `least_conn` takes a peer at turn `count`.
+    fn took(&self, index: u32, count: u64) -> Result<(), Miss>;
+
     /// Takes a peer that fits. False: another worker has just become its one probe.
     fn claim(&self, index: u32) -> Result<bool, Miss>;
 
@@ -71,6 +80,8 @@ pub(super) mod tests {
         pub weight: u16,
         pub open: Cell<u64>,
         pub fits: Cell<bool>,
+        /// The turn at which it was taken.
+        pub taken: Cell<u64>,
         /// Another worker becomes its probe when it is claimed: then it fits no more.
         pub is_lost: bool,
     }
@@ -92,7 +103,14 @@ pub(super) mod tests {
 
         /// Peers that are well, with these weights.
         pub fn of_weights(weights: impl IntoIterator<Item = u16>) -> Fake {
-            let member = |weight| Member { weight, open: Cell::new(0), fits: Cell::new(true), is_lost: false };
+            let [open, taken] = [(); 2].map(|()| Cell::new(0));
+            let member = |weight| Member {
+                weight,
+                open: open.clone(),
+                fits: Cell::new(true),
+                taken: taken.clone(),
+                is_lost: false,
+            };
             Fake::new(weights.into_iter().map(member).collect())
         }
 
@@ -135,6 +153,19 @@ pub(super) mod tests {
 
         fn fits(&self, index: u32) -> Result<bool, Miss> {
             Ok(self.member(index)?.fits.get())
+        }
+
+        fn takes_traffic(&self, index: u32) -> Result<bool, Miss> {
+            Ok(self.member(index)?.weight > 0)
+        }
+
+        fn waited(&self, index: u32, count: u64) -> Result<u64, Miss> {
+            Ok(count.wrapping_sub(self.member(index)?.taken.get()))
+        }
+
+        fn took(&self, index: u32, count: u64) -> Result<(), Miss> {
+            self.member(index)?.taken.set(count);
+            Ok(())
         }
 
         fn claim(&self, index: u32) -> Result<bool, Miss> {
@@ -291,7 +322,13 @@ pub(super) mod tests {
     pub fn fakes() -> impl Strategy<Value = Fake> {
         let weight = prop_oneof![3 => Just(1u16), 2 => 1u16..6, 1 => Just(100u16)];
         let member = (weight, 0u64..4, prop::bool::weighted(0.7), prop::bool::weighted(0.1)).prop_map(
-            |(weight, open, fits, is_lost)| Member { weight, open: Cell::new(open), fits: Cell::new(fits), is_lost },
+            |(weight, open, fits, is_lost)| Member {
+                weight,
+                open: Cell::new(open),
+                fits: Cell::new(fits),
+                taken: Cell::new(0),
+                is_lost,
+            },
         );
         prop::collection::vec(member, 1..12).prop_map(Fake::new)
     }

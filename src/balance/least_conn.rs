@@ -2,8 +2,9 @@
 //! (src/http/modules/ngx_http_upstream_least_conn_module.c).
 //!
 //! nginx counts what one worker, or with `zone` all of them, have open; here it is always all. Among equals nginx runs a smooth
-//! round robin over just these; here the turn is that of the whole group, which is the same as long as all of it are equal. Where
-//! a part is, the turns of the others fall to whoever comes next in the order.
+//! round robin over just these. So does this as long as all of the group are equal: then the order is that of its schedule. Where a
+//! part is, it is the turn of whoever has waited longest for its weight, which is round robin too, though for different weights
+//! not in nginx's order.
 //!
 //! Looking at every peer takes as long as there are peers. Above [`EXACT`] two are drawn by weight and the better one is taken:
 //! "the power of two choices" (Mitzenmacher, 2001), whose longest queue is longer by a term of log log n. Of 1,000 equal peers
@@ -18,10 +19,6 @@ use super::random::{self, Random};
 /// Peers of an upstream up to which every one is looked at.
 pub const EXACT: u32 = 128;
 
-/// Entries of the schedule that are asked whose turn it is. A longer one, of peers with very different weights, may show nobody
-/// of those who are equal: then the first of them is taken.
-const WALK: u64 = 1024;
-
 /// Picks for turn `count` of the round robin.
 pub fn pick(among: &impl Candidates, count: u64, random: &mut Random) -> Result<Option<u32>, Miss> {
     if among.peers() > EXACT
@@ -30,13 +27,11 @@ pub fn pick(among: &impl Candidates, count: u64, random: &mut Random) -> Result<
         return Ok(Some(index));
     }
     for _ in 0..TRIES {
-        let Some(least) = least(among)? else { return Ok(None) };
-        let picked = if least.many { in_turn(among, least, count)? } else { None };
-        if picked.is_some() {
-            return Ok(picked);
-        }
-        if among.claim(least.first)? {
-            return Ok(Some(least.first));
+        let Some(least) = least(among, count)? else { return Ok(None) };
+        let index = least.in_turn(among, count)?;
+        if among.claim(index)? {
+            among.took(index, count)?;
+            return Ok(Some(index));
         }
     }
     among.take_in_turn(count)
@@ -67,48 +62,54 @@ impl Load {
         let (own, others) = self.cross(other);
         own < others
     }
-
-    fn is_most(self, other: Load) -> bool {
-        let (own, others) = self.cross(other);
-        own <= others
-    }
 }
 
 /// The least load of any that fits.
 #[derive(Clone, Copy)]
 struct Least {
     load: Load,
-    /// The first who has it.
-    first: u32,
-    /// Others have no more.
-    many: bool,
+    /// Who of those that have it has waited longest for its weight.
+    next: u32,
+    waited: u64,
+    /// Everybody in the group has it.
+    all: bool,
 }
 
-fn least(among: &impl Candidates) -> Result<Option<Least>, Miss> {
-    let mut least: Option<Least> = None;
+impl Least {
+    /// Whose turn it is.
+    fn in_turn(&self, among: &impl Candidates, count: u64) -> Result<u32, Miss> {
+        match u64::from(among.len()) {
+            len if self.all && len > 0 => among.scheduled((count % len) as u32),
+            _ => Ok(self.next),
+        }
+    }
+}
+
+fn least(among: &impl Candidates, count: u64) -> Result<Option<Least>, Miss> {
+    let (mut least, mut all): (Option<Least>, bool) = (None, true);
     for index in 0..among.peers() {
-        if among.weight(index)? > 0 && among.fits(index)? {
-            let load = Load::of(among, index)?;
-            match &mut least {
-                Some(least) if least.load.is_less(load) => {}
-                Some(least) if !load.is_less(least.load) => least.many = true,
-                _ => least = Some(Least { load, first: index, many: false }),
+        if among.weight(index)? == 0 || !among.takes_traffic(index)? {
+            continue;
+        }
+        if !among.fits(index)? {
+            all = false;
+            continue;
+        }
+        let load = Load::of(among, index)?;
+        if least.is_some_and(|least| least.load.is_less(load)) {
+            all = false;
+            continue;
+        }
+        let waited = among.waited(index, count)?.saturating_mul(load.weight.into());
+        match &least {
+            Some(least) if !load.is_less(least.load) && waited <= least.waited => {}
+            other => {
+                all &= other.is_none_or(|other| !load.is_less(other.load));
+                least = Some(Least { load, next: index, waited, all: true });
             }
         }
     }
-    Ok(least)
-}
-
-/// Whose turn it is among those with no more than `least`.
-fn in_turn(among: &impl Candidates, least: Least, count: u64) -> Result<Option<u32>, Miss> {
-    let len = u64::from(among.len());
-    for step in 0..len.min(WALK) {
-        let index = among.scheduled((count.wrapping_add(step) % len) as u32)?;
-        if among.fits(index)? && Load::of(among, index)?.is_most(least.load) && among.claim(index)? {
-            return Ok(Some(index));
-        }
-    }
-    Ok(None)
+    Ok(least.map(|least| Least { all, ..least }))
 }
 
 #[cfg(test)]
@@ -173,19 +174,39 @@ mod tests {
     }
 
     #[test]
-    fn among_a_part_of_the_group_the_turns_of_the_others_are_the_next_one_s() {
-        // The first has a connection that stays. nginx takes turns among the other two.
+    fn a_part_of_the_group_takes_turns_as_in_nginx() {
+        // The first has a connection that stays.
         let fake = Fake::of_weights([1, 1, 1]).with_open(&[1, 0, 0]);
         let mut nginx = Nginx::of(&fake);
         assert_eq!([(); 6].map(|()| nginx.least_conn().expect("somebody")), [1, 2, 1, 2, 1, 2]);
-        assert_eq!([0, 1, 2, 3, 4, 5].map(|count| picked(&fake, count)), [1, 1, 2, 1, 1, 2]);
+        assert_eq!([1, 2, 3, 4, 5, 6].map(|count| picked(&fake, count)), [1, 2, 1, 2, 1, 2]);
+        // For different weights in another order.
+        let fake = Fake::of_weights([1, 3, 1]).with_open(&[1, 0, 0]);
+        let went: Vec<u32> = (1..41).map(|count| picked(&fake, count)).collect();
+        assert_eq!(went.iter().filter(|&&index| index == 1).count(), 30, "{went:?}");
+        assert!(went[4..].windows(4).all(|four| four.contains(&2)), "{went:?}");
+    }
+
+    #[test]
+    fn nobody_starves_beside_peers_that_are_busy_in_turn() {
+        // Each request ends when the next one has begun.
+        let fake = Fake::of_weights([1; 3]);
+        let (mut before, mut went) = (None, [0; 3]);
+        for count in 0..300 {
+            let index = picked(&fake, count);
+            fake.opens(index);
+            went[index as usize] += 1;
+            if let Some(before) = before.replace(index) {
+                fake.closes(before);
+            }
+        }
+        assert!(went.iter().all(|&count| (99..=101).contains(&count)), "{went:?}");
     }
 
     #[test]
     fn weights_that_make_a_long_schedule_are_no_reason_to_look_at_two_only() {
         let fake = Fake::of_weights([1000, 999, 1]).with_open(&[2000, 1998, 1]);
         assert!((0..100).all(|count| picked(&fake, count) == 2));
-        // Nobody who is due soon has the least: the first who does has it.
         let fake = Fake::of_weights([65_535, 1, 1]).with_open(&[65_535, 0, 0]);
         assert_eq!(picked(&fake, 0), 1);
     }
@@ -233,8 +254,9 @@ mod tests {
     fn two_choices_are_nearly_as_good_as_the_least() {
         let random = std::cell::RefCell::new(Random::new(42));
         let exactly = |fake: &Fake, count| {
-            let least = least(fake).expect("sound").expect("all fit");
-            if least.many { in_turn(fake, least, count).expect("sound").expect("all fit") } else { least.first }
+            let index = least(fake, count).expect("sound").expect("all fit").in_turn(fake, count).expect("sound");
+            fake.took(index, count).expect("inside");
+            index
         };
         let sampled =
             |fake: &Fake, count| pick(fake, count, &mut random.borrow_mut()).expect("sound").expect("all fit");

@@ -8,6 +8,7 @@ use super::chash::{self, Base, Pick};
 use super::random::Random;
 use super::{Method, ip_hash, least_conn, random};
 use crate::health::passive::{Fitness, Health, Limits, Tenths, tenths};
+use crate::shm::cells::Turn;
 use crate::shm::clock::now_ms;
 use crate::shm::layout::Geometry;
 use crate::shm::versioned::{TRIES, Unread};
@@ -162,6 +163,8 @@ pub struct Handle {
     view: View,
     random: Random,
     account: Account,
+    /// As [`One::took`].
+    took: Option<(Turn, u64)>,
     /// One bit a peer: its text was given out since the stamp changed.
     given: Vec<u64>,
 }
@@ -177,6 +180,7 @@ impl Handle {
             ailing_at: nowhere,
             view: View::default(),
             account: Account::default(),
+            took: None,
             random: Random::new(now_ms() << 32 ^ u64::from(std::process::id())),
             given: Vec::new(),
         }
@@ -225,6 +229,10 @@ impl Handle {
             let picked = self.pick_once(mem, cells, &ask, cached, out);
             if crate::shm::versioned::holds(mem, self.stamp_at, stamp)? {
                 let index = picked?;
+                // Only now: whoever slept until here may have read of another peer's.
+                if let (Some((turn, count)), Some(cells)) = (self.took.take(), cells) {
+                    cells.take_turn(turn, count)?;
+                }
                 if out.fresh != 0 {
                     self.given_out(index, cached);
                 }
@@ -263,7 +271,7 @@ impl Handle {
         out: &mut Picked,
     ) -> Result<u32, Miss> {
         // Taken apart: the view is looked at where it lies while the others change.
-        let Handle { view, random, account, given, counter_at, ailing_at, .. } = self;
+        let Handle { view, random, account, given, counter_at, ailing_at, took, .. } = self;
         let (view, counter_at, ailing_at) = (&*view, *counter_at, *ailing_at);
         // As nginx: without a key, or with an empty one, there is nothing to hash.
         let key = ask.key.unwrap_or_default();
@@ -274,7 +282,7 @@ impl Handle {
         };
         let tried = ask.tried.as_deref();
         let careful = view.limited || tried.is_some() || mem.load(ailing_at)? != 0;
-        let one = One { mem, view, cells, tried, careful, probes: Cell::new(false) };
+        let one = One { mem, view, cells, tried, careful, probes: Cell::new(false), took: Cell::new(None) };
         let quick = match method {
             Method::Rr => one.rr(counter_at)?,
             Method::Chash => one.chash(key)?,
@@ -284,6 +292,7 @@ impl Handle {
             Quick::Index(index) => (index, false),
             Quick::Walk(walk) => {
                 let picked = one.slowly(walk, key, random)?;
+                *took = one.took.get();
                 picked
             }
         };
@@ -320,6 +329,8 @@ struct One<'a, M, C> {
     careful: bool,
     /// Who was claimed last is out, and this its probe.
     probes: Cell<bool>,
+    /// Who was taken among equals, and at which turn.
+    took: Cell<Option<(Turn, u64)>>,
 }
 
 /// What the first look at the primaries gives.
@@ -486,6 +497,24 @@ impl<M: Memory, C: Memory> Candidates for InGroup<'_, M, C> {
             return Ok(false);
         }
         Ok(self.lenient || Health(cells.health(cell)?).fitness(limits, self.now) != Fitness::Out)
+    }
+
+    fn takes_traffic(&self, index: u32) -> Result<bool, Miss> {
+        Ok(self.one.view.bits(self.one.mem, self.one.in_view(index)?)?.takes_traffic())
+    }
+
+    fn waited(&self, index: u32, count: u64) -> Result<u64, Miss> {
+        Ok(match self.cell(index)? {
+            Some((cells, cell)) => cells.turn(cell)?.waited(count),
+            None => 0,
+        })
+    }
+
+    fn took(&self, index: u32, count: u64) -> Result<(), Miss> {
+        if let Some((cells, cell)) = self.cell(index)? {
+            self.one.took.set(Some((cells.turn(cell)?, count)));
+        }
+        Ok(())
     }
 
     fn claim(&self, index: u32) -> Result<bool, Miss> {

@@ -43,6 +43,8 @@ mod word {
 mod cell {
     /// How its peer fares: see [`crate::health`].
     pub const HEALTH: usize = 0;
+    /// Whose turn it is among equals: see [`crate::balance::least_conn`].
+    pub const TURN: usize = 1;
 }
 
 /// Words of a cell: a cache line.
@@ -97,6 +99,22 @@ impl Plan {
     /// Words that must be there whatever comes.
     pub fn words_in_advance(&self) -> usize {
         self.cells_at
+    }
+}
+
+/// The turn of a peer: how often its cell was taken : 16 | a clock : 48 (high part first).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Turn {
+    cell: u32,
+    word: u64,
+}
+
+impl Turn {
+    const CLOCK: u64 = (1 << 48) - 1;
+
+    /// How long it has waited until `now`.
+    pub fn waited(self, now: u64) -> u64 {
+        now.wrapping_sub(self.word) & Turn::CLOCK
     }
 }
 
@@ -155,13 +173,18 @@ impl<'a, M: Memory> Cells<'a, M> {
         self.mem.store(word::HIGH, 1)
     }
 
-    /// The word of a cell's health. 0 is no cell.
+    /// A word of a cell. 0 is no cell.
     #[inline(always)]
-    fn health_at(&self, cell: u32) -> Result<usize, Damaged> {
+    fn word_at(&self, cell: u32, word: usize) -> Result<usize, Damaged> {
         if cell == 0 || cell as usize >= self.plan.count {
             return Err(Damaged);
         }
-        Ok(self.plan.cells_at + cell as usize * CELL + cell::HEALTH)
+        Ok(self.plan.cells_at + cell as usize * CELL + word)
+    }
+
+    #[inline(always)]
+    fn health_at(&self, cell: u32) -> Result<usize, Damaged> {
+        self.word_at(cell, cell::HEALTH)
     }
 
     /// How the peer with this cell fares.
@@ -173,6 +196,17 @@ impl<'a, M: Memory> Cells<'a, M> {
     /// Stores `new` where `old` is; whether it was.
     pub fn set_health(&self, cell: u32, old: u64, new: u64) -> Result<bool, Damaged> {
         self.mem.replace(self.health_at(cell)?, old, new)
+    }
+
+    /// When the peer with this cell was last taken among equals, by a clock of its upstream's.
+    pub fn turn(&self, cell: u32) -> Result<Turn, Damaged> {
+        Ok(Turn { cell, word: self.mem.load(self.word_at(cell, cell::TURN)?)? })
+    }
+
+    /// It is taken now; nothing if the cell is another's by now, or if somebody else has just taken it too.
+    pub fn take_turn(&self, since: Turn, now: u64) -> Result<(), Damaged> {
+        let new = since.word & !Turn::CLOCK | now & Turn::CLOCK;
+        self.mem.replace(self.word_at(since.cell, cell::TURN)?, since.word, new).map(|_| ())
     }
 }
 
@@ -198,7 +232,9 @@ impl<M: Memory> Cells<'_, M> {
     fn begin(&self, cells: &[u32], begin: impl Fn(u64) -> u64) -> Result<bool, Damaged> {
         for &cell in cells {
             let at = self.health_at(cell)?;
-            self.mem.store(at, begin(self.mem.load(at)?))?;
+            let begun = begin(self.mem.load(at)?);
+            self.mem.store(at, begun)?;
+            self.mem.store(self.word_at(cell, cell::TURN)?, begun & !Turn::CLOCK)?;
         }
         self.mem.fence();
         for &cell in cells {
