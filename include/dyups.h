@@ -268,8 +268,8 @@ int32_t dyups_balance_options(const char *json, size_t len, dyups_options *optio
 // called when the request ends: the library asks nginx to be told.
 //
 // Arguments: `handle`, `key`, `key_len`, `method`: as `dyups_find`; `request`: nginx's request; `last`: 0 if nginx begins with
-// this upstream, 1 if the last try failed, 2 if the last peer's answer was to be asked of another one; `options`: from
-// `dyups_balance_options`; `given`: what there is to say beside the index.
+// this upstream, 1 if the last try failed, 2 if it did not and another peer is to be asked; `status`: of the last try, as ngx_lua
+// says it; `options`: from `dyups_balance_options`; `given`: what there is to say beside the index.
 //
 // Returns: the index of the peer, as `dyups_find_cached`. Errors: as `dyups_find`; `DYUPS_NO_PEER` too when there were too many
 // retries already; `DYUPS_SYSTEM` when this is no nginx.
@@ -283,6 +283,7 @@ int32_t dyups_balance(dyups_handle *handle,
                       size_t key_len,
                       uint32_t method,
                       uint32_t last,
+                      uint32_t status,
                       const dyups_options *options,
                       dyups_given *given);
 

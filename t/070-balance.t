@@ -189,22 +189,22 @@ main::balance(init => q{
         retry_floor = "an integer from 0 to 1000000", keepalive_requests = "an integer from 1 to 1000000000",
         connect_timeout = time, send_timeout = time, read_timeout = time, keepalive_timeout = time,
     }
-    -- name, value, how it is shown, what is allowed; or the whole message
+    -- name, value, how it is shown, what is allowed, what is wrong with it
     rows = {
-        { "keepalive", "yes", '"yes"', "true or false" }, { "keepalive", 1, "1", "true or false" },
-        { "host", 7, "7", "a host name" }, { "host", true, "true", "a host name" },
+        { "keepalive", "yes", '"yes"', "true or false", "type" }, { "keepalive", 1, "1", "true or false", "type" },
+        { "host", 7, "7", "a host name", "type" }, { "host", true, "true", "a host name", "type" },
     }
     for name, allowed in pairs(number) do
         local min, max = allowed:match("from (%d+) to (%d+)")
         local below, above = tonumber(min) - 1, tonumber(max) + 1
-        local function add(value, shown)
-            rows[#rows + 1] = { name, value, shown, allowed }
+        local function add(value, shown, class)
+            rows[#rows + 1] = { name, value, shown, allowed, class }
         end
-        add("much", '"much"')
-        add(true, "true")
-        add(below, ("%.0f"):format(below))
-        add(above, ("%.0f"):format(above))
-        add(1.5, "1.5")
+        add("much", '"much"', "type")
+        add(true, "true", "type")
+        add(below, ("%.0f"):format(below), "below")
+        add(above, ("%.0f"):format(above), "above")
+        add(1.5, "1.5", "type")
     end
     for i, row in ipairs(rows) do
         options["row" .. i] = { [row[1]] = row[2] }
@@ -234,7 +234,7 @@ main::balance(init => q{
             end
             local seen = {}
             for i, row in ipairs(rows) do
-                seen[row[1]] = (seen[row[1]] or 0) + 1
+                seen[row[1] .. " " .. row[5]] = true
                 local expected = "502 dyups: balance: options." .. row[1] .. ": " .. row[3] .. ": allowed: " .. row[4]
                 local got = said("options=row" .. i)
                 if got ~= expected then
@@ -244,8 +244,11 @@ main::balance(init => q{
             local unknown = said("options=unknown")
             ngx.say(unknown)
             for name in unknown:match("known: (.*)$"):gmatch("[%w_]+") do
-                if (seen[name] or 0) < 2 then
-                    ngx.say("no rows for ", name)
+                for _, class in ipairs(name == "host" and { "type" } or name == "keepalive" and { "type" }
+                                       or { "type", "below", "above" }) do
+                    if not seen[name .. " " .. class] then
+                        ngx.say("no row for ", name, ": ", class)
+                    end
                 end
             end
             ngx.say(said("options=number"))
@@ -264,7 +267,7 @@ main::balance(init => q{
 [alert]
 
 
-=== TEST 7: ip_hash sends 20 clients where nginx's own does
+=== TEST 7: ip_hash sends 20 clients where nginx's own does, whether a call asks for it or the upstream has it
 --- http_config eval
 my @ports = map { Dyups::port($_) } 1 .. 4;
 main::balance(location => 'location /own { proxy_pass http://own; }', more => qq[
@@ -280,6 +283,8 @@ main::balance(location => 'location /own { proxy_pass http://own; }', more => qq
     location = /t {
         content_by_lua_block {
             T.set("api", { n = 1, weight = 3 }, 2, { n = 3, weight = 2, status = "down" }, { n = 4, weight = 2 })
+            local peers = dyups.status("api").upstreams.api.peers
+            assert(dyups.set_upstream("declared", { method = "ip_hash", peers = peers }))
             local seen = {}
             for i = 1, 20 do
                 local client = (i % 2 == 0 and "10.%d.%d.7" or "192.0.%d.%d"):format(i * 11, i * 5)
@@ -288,9 +293,11 @@ main::balance(location => 'location /own { proxy_pass http://own; }', more => qq
                 end
                 local header = "X-Real-IP: " .. client .. "\r\n"
                 local _, own = T.request(T.port + 7, "GET", "/own", nil, "api", header)
-                local _, mine = T.request(T.port + 7, "GET", "/?method=ip_hash", nil, "api", header)
-                if own ~= mine then
-                    ngx.say(client, ": ", mine, " not ", own)
+                for host, args in pairs { api = "/?method=ip_hash", declared = "/" } do
+                    local _, mine = T.request(T.port + 7, "GET", args, nil, host, header)
+                    if own ~= mine then
+                        ngx.say(client, " ", host, ": ", mine, " not ", own)
+                    end
                 end
                 seen[own] = true
             end
@@ -335,3 +342,49 @@ main::balance(location => 'location /own { proxy_pass http://own; }', more => qq
 --- response_body
 the same
 0/0 0/0 0/0
+
+
+=== TEST 9: a peer's own 503 is passed on where nobody else takes traffic, and a first try may be somebody else's
+--- http_config eval
+my $busy = Dyups::port(12);
+main::balance(more => qq{
+    server { listen 127.0.0.1:$busy; location / { return 503 "busy"; } }
+    upstream begun_elsewhere {
+        server 127.0.0.1:1;
+        balancer_by_lua_block {
+            local balancer = require "ngx.balancer"
+            if balancer.get_last_failure() then
+                return dyups.balance(ngx.var.host)
+            end
+            assert(balancer.set_current_peer("127.0.0.1", 1))
+            assert(balancer.set_more_tries(1))
+        }
+    }
+}, location => 'location /elsewhere { proxy_pass http://begun_elsewhere; }')
+--- config
+    location = /t {
+        content_by_lua_block {
+            T.set("busy", 12, { n = 2, status = "down" })
+            T.set("down", { n = 1, status = "down" })
+            local status, body = T.request(T.port + 7, "GET", "/", nil, "busy")
+            ngx.say(status, " ", body)
+            T.set("api", 1)
+            for _, host in ipairs { "api", "down" } do
+                ngx.say((T.request(T.port + 7, "GET", "/elsewhere", nil, host)))
+            end
+            for id = 0, 1 do
+                ngx.say(T.in_worker(id, "return require('dyups.library').C.dyups_balancing()"))
+            end
+            ngx.say(states("api"))
+        }
+    }
+--- response_body
+503 busy
+200
+502
+0
+0
+0/0
+--- no_error_log
+[alert]
+[crit]

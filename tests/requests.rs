@@ -15,13 +15,13 @@ use dyups::health::passive::begin;
 use dyups::health::{self, PeerState};
 use dyups::shm::{Mem, Memory};
 use dyups::table::store::Table;
-use dyups::table::{Peer, Upstream};
+use dyups::table::{Peer, Status, Upstream};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::path::Path;
 use std::sync::Barrier;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 const PLENTY: Tries = Tries { most: 0, allowance: Allowance { percent: 100, floor: 1000 } };
@@ -315,8 +315,6 @@ fn a_request_tries_as_often_as_it_may() {
         [Why::First, Why::Failed, Why::Failed].map(|why| again(&mut worker, why)),
         [Ok(true), Ok(true), Ok(false)]
     );
-    assert_eq!(again(&mut worker, Why::Failed), Ok(false), "nginx adds a try where a connection was dead");
-    assert_eq!(open_to_all(&table).iter().sum::<u64>(), 1);
     worker.end(1, Outcome::Unknown);
     worker.tries.most = 2;
     assert_eq!([Why::First, Why::Failed].map(|why| again(&mut worker, why)), [Ok(true), Ok(false)]);
@@ -325,6 +323,87 @@ fn a_request_tries_as_often_as_it_may() {
         [Why::First, Why::Failed, Why::Failed].map(|why| again(&mut worker, why)),
         [Ok(true), Ok(true), Ok(false)]
     );
+}
+
+#[test]
+fn a_try_that_nginx_adds_is_given_to_the_first_one_alone_whose_connection_was_dead() {
+    let (table, _scratch) = table_with(&limited(3, 9, 60));
+    let mut worker = Worker::new(&table, 0);
+    worker.tries.most = 1;
+    let first = worker.given(1, Why::First, Outcome::Unknown).expect("there");
+    assert!(!first.again && worker.next(1, Why::Failed).is_ok(), "it was dead");
+    assert!(worker.next(1, Why::Failed).is_ok(), "and so was the next one");
+    worker.end(1, Outcome::Failure);
+    let fails = |table: &Table| states(table).iter().map(|state| state.fails).sum::<u32>();
+    assert_eq!(fails(&table), 1, "the last one is a failure");
+    // Where another try was allowed, that and the one that nginx has added look the same.
+    worker.tries.most = 2;
+    assert!(worker.given(1, Why::First, Outcome::Unknown).expect("there").again);
+    assert!(!worker.given(1, Why::Failed, Outcome::Unknown).expect("there").again);
+    assert_eq!(worker.next(1, Why::Failed), Err(Refused::Tries));
+    assert_eq!((fails(&table), open_to_all(&table)), (3, vec![0; 3]));
+}
+
+#[test]
+fn peers_that_configuration_keeps_from_traffic_are_no_reason_to_try_again() {
+    let mut upstream = limited(4, 0, 60);
+    (upstream.peers[1].status, upstream.peers[2].status, upstream.peers[3].weight) = (Status::Down, Status::Drain, 0);
+    let (table, _scratch) = table_with(&upstream);
+    let mut worker = Worker::new(&table, 0);
+    let mut again = || worker.given(1, Why::First, Outcome::Unknown).expect("there").again;
+    assert!(!again());
+    upstream.peers[3].weight = 1;
+    table.set_upstream(&upstream, SOON).expect("room");
+    assert!(again());
+}
+
+#[test]
+fn who_was_told_that_it_may_try_again_does_so_instead_of_its_peer_s_own_answer() {
+    let (table, _scratch) = table_with(&limited(4, 0, 60));
+    let mut worker = Worker::new(&table, 0);
+    worker.tries.allowance = Allowance { percent: 0, floor: 1 };
+    let requests = [1, 2, 3, 4];
+    assert!(requests.iter().all(|&request| worker.given(request, Why::First, Outcome::Unknown).expect("there").again));
+    assert!(worker.next(1, Why::Failed).is_ok(), "the only retry");
+    assert!(worker.next(2, Why::Answered).is_ok());
+    assert!(worker.next(3, Why::Declined).is_ok());
+    assert_eq!(worker.next(4, Why::Failed), Err(Refused::Budget), "there is no answer that would be lost");
+    assert!(!worker.given(5, Why::First, Outcome::Unknown).expect("there").again);
+}
+
+#[test]
+fn who_is_out_is_no_way_out_for_requests_that_others_are_too_full_for_or_have_failed() {
+    let mut upstream = limited(2, 1, 60);
+    upstream.peers[0].max_conns = 1;
+    let (table, _scratch) = table_with(&upstream);
+    let mut worker = Worker::new(&table, 0);
+    worker.fail(1);
+    assert_eq!(worker.first(1), 0);
+    for (_, method) in Method::NAMES {
+        worker.method = Some(method);
+        assert_eq!(worker.next(2, Why::First), Err(Refused::Miss(Miss::AllFull)), "{method:?}");
+    }
+    worker.end(1, Outcome::Success);
+    (upstream.peers[0].max_conns, upstream.peers[0].max_fails) = (0, 0);
+    table.set_upstream(&upstream, SOON).expect("room");
+    for (_, method) in Method::NAMES {
+        worker.method = Some(method);
+        assert_eq!(worker.first(3), 0, "{method:?}");
+        assert_eq!(worker.next(3, Why::Failed), Err(Refused::Miss(Miss::AllTried)), "{method:?}");
+    }
+    assert_eq!(states(&table)[1].fails, 1);
+}
+
+#[test]
+fn a_request_that_this_worker_did_not_begin_is_held_until_it_ends() {
+    let (table, _scratch) = table_with(&limited(2, 0, 60));
+    let mut worker = Worker::new(&table, 0);
+    assert!(!worker.requests.holds(1));
+    worker.next(1, Why::Failed).expect("there");
+    assert!(worker.requests.holds(1));
+    assert!(worker.requests.sweep(&table, true, |watch| watch == 1, |_, _| Outcome::Unknown), "it is watched");
+    worker.end(1, Outcome::Unknown);
+    assert!(worker.requests.is_empty());
 }
 
 #[test]
@@ -362,10 +441,12 @@ fn a_retry_that_is_refused_takes_no_probe_from_others() {
     worker.tries.allowance = Allowance { percent: 0, floor: 1 };
     worker.fail(0);
     assert_eq!([1, 2].map(|request| worker.first(request)), [1, 1]);
-    assert_eq!(worker.next(2, Why::Declined), Ok(0), "the only retry; where all are out or tried, all are asked");
+    assert_eq!(worker.next(2, Why::Declined), Err(Refused::Miss(Miss::AllTried)));
+    table.set_upstream(&limited(3, 1, 1), SOON).expect("room");
+    assert_eq!(worker.next(1, Why::Declined), Ok(2), "the only retry");
     std::thread::sleep(Duration::from_millis(1350));
-    assert_eq!(worker.next(1, Why::Declined), Err(Refused::Budget));
-    assert!(worker.goes(2).contains(&0), "the probe");
+    assert_eq!(worker.next(2, Why::Failed), Err(Refused::Budget));
+    assert!(worker.goes(3).contains(&0), "the probe");
 }
 
 #[test]
@@ -449,9 +530,14 @@ proptest! {
         distinct.sort_unstable();
         distinct.dedup();
         prop_assert_eq!(distinct.len(), tried.len(), "{:?}", tried);
-        let is_full = |index: usize| limits[index] != 0 && open_to_all(&table)[index] >= 1;
-        let untried = (0..weights.len()).filter(|&index| !tried.contains(&(index as u32)) && !is_full(index)).count();
-        prop_assert!(tried.len() == 64 || untried == 0, "{} were left: {:?}", untried, last);
+        let states = states(&table);
+        let is_full = |index: usize| limits[index] != 0 && states[index].conns >= 1;
+        let was_tried = |index: usize| tried.contains(&(index as u32));
+        let left: Vec<_> = (0..weights.len()).filter(|&index| !was_tried(index) && !is_full(index)).collect();
+        // Those that are out, only where all are.
+        let all_out = states.iter().all(|state| state.out);
+        let wrongly = left.iter().filter(|&&index| all_out || !states[index].out).count();
+        prop_assert!(tried.len() == 64 || wrongly == 0, "{:?} of {:?} were left: {:?}", left, states, last);
         prop_assert!(matches!(last, None | Some(Refused::Miss(Miss::AllTried | Miss::AllFull))), "{:?}", last);
         worker.end(1, Outcome::Unknown);
         (0..=filled).for_each(|request| full.end(request, Outcome::Unknown));
@@ -573,6 +659,51 @@ fn race(table: &Table, slot: u32, board: &Mem, rounds: usize) {
     }
     say("done");
     orders().for_each(drop);
+}
+
+#[test]
+fn of_two_who_race_for_the_last_connection_one_gets_it() {
+    const ROUNDS: usize = 20_000;
+    let mut upstream = limited(1, 0, 60);
+    upstream.peers[0].max_conns = 1;
+    let (table, _scratch) = table_with(&upstream);
+    let arrived = AtomicUsize::new(0);
+    // A Barrier wakes one after the other.
+    let meet = |meeting: usize| {
+        arrived.fetch_add(1, Ordering::SeqCst);
+        for spins in 0.. {
+            if arrived.load(Ordering::SeqCst) >= 2 * meeting {
+                break;
+            } else if spins > 5000 {
+                std::thread::yield_now();
+            }
+        }
+    };
+    let got = |slot| {
+        let mut worker = Worker::new(&table, slot);
+        let once = |request| {
+            meet(2 * request + 1);
+            let got = worker.next(request, Why::First).is_ok();
+            meet(2 * request + 2);
+            worker.end(request, Outcome::Success);
+            got
+        };
+        (0..ROUNDS).map(once).collect::<Vec<bool>>()
+    };
+    let [one, two] = std::thread::scope(|scope| {
+        [0, 1]
+            .map(|slot| {
+                scope.spawn({
+                    let got = &got;
+                    move || got(slot)
+                })
+            })
+            .map(|thread| thread.join().expect("no panic"))
+    });
+    let rounds = |of: fn(bool, bool) -> bool| one.iter().zip(&two).filter(|&(&one, &two)| of(one, two)).count();
+    let (both, nobody) = (rounds(|one, two| one && two), rounds(|one, two| !one && !two));
+    assert_eq!(both, 0);
+    assert!(nobody < ROUNDS / 1000, "{nobody} times nobody got it");
 }
 
 #[test]

@@ -276,16 +276,17 @@ end
 -- For balancer_by_lua: gives the request a peer, and another one when that fails. The connection is counted, in all
 -- workers, from here until the request is over or tries another peer; a failure counts towards the peer's max_fails.
 -- Where there is no peer, the request ends with 502 and nginx's line "no live upstreams"; why, is in the log at level
--- info. Bad arguments end it the same way, with their message at level error.
+-- info. Bad arguments end it the same way, with their message at level error; but for a name that
+-- no upstream can have, which clients may send.
 --
---   upstream, key, method   as in find(); for "ip_hash" the key is the client's address if none is given
+--   upstream, key, method   as in find(); for ip_hash, given or the upstream's own, the key is the client's address if none is given
 --   opts                    a table, best made once, outside of the request:
 --     tries                 most tries of a request, 0 to 64; default 0: as many as there are peers.
 --                           proxy_next_upstream says what is tried again, and proxy_next_upstream_tries how often
 --     retry_percent         retries for a hundred requests of the last ten seconds, of all workers; default 20
 --     retry_floor           retries in ten seconds that are always allowed; default 10
 --     connect_timeout, send_timeout, read_timeout     milliseconds, of each try; default: those of nginx.conf
---     keepalive             boolean: connections are kept, where ngx_lua can (0.10.22 of OpenResty and newer);
+--     keepalive             boolean: connections are kept, where ngx_lua has enable_keepalive;
 --     keepalive_timeout     milliseconds unused, default 60000;  keepalive_requests  default 1000
 --     host                  the name for TLS, where ngx_lua takes one
 --
@@ -309,9 +310,6 @@ function _M.balance(upstream, key, method, opts)
         if not number then
             number, err = number_of(method)
         end
-    end
-    if key == nil and method == "ip_hash" and ngx then
-        key = ngx.var.binary_remote_addr
     end
     if key ~= nil and type(key) ~= "string" then
         number, err = not_a_text("key", key)
@@ -338,7 +336,7 @@ function _M.balance(upstream, key, method, opts)
     if not request or not has_balancer then
         return nil, "balance: called where there is no request: allowed: balancer_by_lua"
     end
-    local failed, _, why = get_last_failure()
+    local failed, status, why = get_last_failure()
     if why then
         return nil, "balance: " .. why .. ": allowed: balancer_by_lua"
     end
@@ -347,7 +345,8 @@ function _M.balance(upstream, key, method, opts)
         last = failed == "next" and 2 or 1
     end
     local key_len = key and #key or 0
-    local index = C.dyups_balance(entry.handle, request, key, key_len, number, last, options.struct, given)
+    local index = C.dyups_balance(entry.handle, request, key, key_len, number, last, status or 0, options.struct,
+        given)
     if index < 0 then
         why = ffi_string(C.dyups_error())
         if index == NOT_FOUND then

@@ -12,12 +12,16 @@ const TRIES: usize = 21;
 /// else all bytes count.
 fn hashed(key: &[u8]) -> ([u8; 16], usize) {
     let mut bytes = [0; 16];
-    let parsed = std::str::from_utf8(key).ok().and_then(|text| text.parse().ok());
+    // Four bytes may be a short text as well, `::12`; but whoever sends text has longer ones.
+    let text = if key.len() == 4 { None } else { std::str::from_utf8(key).ok() };
+    let parsed = text.and_then(|text| text.parse().ok());
     let len = match (parsed, key.len()) {
         (Some(IpAddr::V4(address)), _) => put(&mut bytes, &address.octets()[..3]),
         (Some(IpAddr::V6(address)), _) => put(&mut bytes, &address.octets()),
         (None, 4) => put(&mut bytes, &key[..3]),
         (None, 16) => put(&mut bytes, key),
+        // As nginx has it of a client without an address.
+        (None, _) if key == b"unix:" => put(&mut bytes, &[0; 3]),
         (None, _) => put(&mut bytes, &crc32fast::hash(key).to_be_bytes()),
     };
     (bytes, len)

@@ -121,8 +121,8 @@ pub struct Account {
     pub limits: Limits,
     /// This is the one probe of a peer that is out.
     pub probes: bool,
-    /// How many peers its upstream has.
-    pub peers: u32,
+    /// How many peers of its upstream take traffic.
+    pub serving: u32,
     /// The word that says that peers of its upstream have failed.
     pub ailing_at: usize,
     /// The first word of its upstream's [budget](super::budget).
@@ -199,6 +199,16 @@ impl Handle {
     pub fn pick(&mut self, table: &Table, ask: Ask<'_>, cached: bool, out: &mut Picked) -> Result<u32, Miss> {
         let region = table.region();
         self.pick_in(region.mem(), region.geometry(), region.cells(), ask, cached, out)
+    }
+
+    /// Whether the method hashes the address of the client: then a pick wants that as its key.
+    pub fn wants_client(&mut self, table: &Table, method: Option<Method>) -> bool {
+        let region = table.region();
+        if method.is_none() && region.mem().load_acquire(self.stamp_at) != Ok(self.view.stamp.0) {
+            // What is wrong is said by the pick.
+            let _ = self.find(region.mem(), region.geometry());
+        }
+        method.or(self.view.method) == Some(Method::IpHash)
     }
 
     /// Of the peer that was picked last, if [`Ask::counts`] said so.
@@ -291,9 +301,9 @@ impl Handle {
         let (index, wants_ring) = match quick {
             Quick::Index(index) => (index, false),
             Quick::Walk(walk) => {
-                let picked = one.slowly(walk, key, random)?;
+                let slow = one.slowly(walk, key, random);
                 *took = one.took.get();
-                picked
+                slow?
             }
         };
         if ask.counts {
@@ -401,8 +411,8 @@ impl<M: Memory, C: Memory> One<'_, M, C> {
             Some(cells) if cell != 0 => Health(cells.health(cell)?),
             _ => Health::default(),
         };
-        let (probes, peers) = (self.probes.get(), self.view.peers);
-        Ok(Account { cell, health, ident, max_conns, limits, probes, peers, ..Account::default() })
+        let (probes, serving) = (self.probes.get(), self.view.serving);
+        Ok(Account { cell, health, ident, max_conns, limits, probes, serving, ..Account::default() })
     }
 
     #[inline(never)]
@@ -415,15 +425,19 @@ impl<M: Memory, C: Memory> One<'_, M, C> {
         Ok(index)
     }
 
-    /// Asks the primaries, then the backups; and where all are out, all of them again: then nobody knows better.
+    /// Asks the primaries, then the backups; and where all are out, all of them again: then nobody knows better. Not where
+    /// one is well, though it is full or was tried.
     fn groups(&self, pick: &mut impl FnMut(&InGroup<'_, M, C>) -> Result<Option<u32>, Miss>) -> Result<u32, Miss> {
         let now = tenths(now_ms());
-        let (mut some, full) = (false, Cell::new(false));
+        let (mut some, full, well) = (false, Cell::new(false), Cell::new(false));
         for lenient in [false, true] {
+            if well.get() {
+                break;
+            }
             for group in Group::ALL {
                 if self.view.schedules[group as usize].len != 0 {
                     some = true;
-                    let among = InGroup { one: self, group, now, lenient, full: &full };
+                    let among = InGroup { one: self, group, now, lenient, full: &full, well: &well };
                     if let Some(index) = pick(&among)? {
                         return Ok(index);
                     }
@@ -457,6 +471,8 @@ struct InGroup<'a, M, C> {
     lenient: bool,
     /// Somebody was passed over who had too many connections.
     full: &'a Cell<bool>,
+    /// Somebody was passed over who is not out.
+    well: &'a Cell<bool>,
 }
 
 impl<M: Memory, C: Memory> Candidates for InGroup<'_, M, C> {
@@ -487,16 +503,20 @@ impl<M: Memory, C: Memory> Candidates for InGroup<'_, M, C> {
         if !self.one.careful {
             return Ok(true);
         }
-        if !self.one.untried(index)? {
-            return Ok(false);
-        }
-        let Some((cells, cell)) = self.cell(index)? else { return Ok(true) };
+        let untried = self.one.untried(index)?;
+        let Some((cells, cell)) = self.cell(index)? else {
+            self.well.set(self.well.get() || !untried);
+            return Ok(untried);
+        };
         let (max_conns, limits) = view.limits(mem, index)?;
-        if max_conns != 0 && cells.open(cell)? >= max_conns.into() {
-            self.full.set(true);
-            return Ok(false);
+        let full = untried && max_conns != 0 && cells.open(cell)? >= max_conns.into();
+        let out = Health(cells.health(cell)?).fitness(limits, self.now) == Fitness::Out;
+        if untried && !full {
+            return Ok(self.lenient || !out);
         }
-        Ok(self.lenient || Health(cells.health(cell)?).fitness(limits, self.now) != Fitness::Out)
+        self.full.set(self.full.get() || full);
+        self.well.set(self.well.get() || !out);
+        Ok(false)
     }
 
     fn takes_traffic(&self, index: u32) -> Result<bool, Miss> {
@@ -585,7 +605,7 @@ impl<'a, M: Memory, C: Memory> InGroup<'a, M, C> {
             return Err(Miss::NoRing);
         }
         // Whoever has just become somebody else's probe is passed over the next time.
-        loop {
+        for _ in 0..TRIES {
             let mut damage = None;
             let members =
                 (0..self.peers()).map_while(|index| self.ring_member(index).map_err(|miss| damage = Some(miss)).ok());
@@ -596,6 +616,7 @@ impl<'a, M: Memory, C: Memory> InGroup<'a, M, C> {
                 (None, picked) => return Ok(picked),
             }
         }
+        Err(Miss::Changing)
     }
 
     /// A peer as the ring sees it: with weight 0 unless it can be picked now.

@@ -26,7 +26,9 @@ pub enum Why {
     First,
     /// The last try failed.
     Failed,
-    /// The last peer answered what another one is to be asked about.
+    /// So it did, by an answer: where there is no other peer any more, the client would have had that.
+    Answered,
+    /// The last peer answered what another one is to be asked about, and is well.
     Declined,
 }
 
@@ -52,7 +54,7 @@ pub struct Wanted<'a, W> {
     pub why: Why,
     /// How often.
     pub tries: Tries,
-    /// How to know that nginx is over with the upstream; only where it begins with one.
+    /// How to know that nginx is over with the upstream; where it begins with one, or the request is not held yet.
     pub watch: W,
 }
 
@@ -72,6 +74,8 @@ pub enum Refused {
     Miss(Miss),
     /// Too many retries already.
     Budget,
+    /// As many tries as it may have.
+    Tries,
 }
 
 impl From<Miss> for Refused {
@@ -150,16 +154,17 @@ impl<W: Copy + Default> Requests<W> {
         last: impl FnOnce(u64) -> Outcome,
         out: &mut Picked,
     ) -> Result<Given, Refused> {
-        let held = self.held.entry(wanted.request).or_default();
+        let held = self.held.entry(wanted.request).or_insert_with(|| Held { watch: wanted.watch, ..Held::default() });
         let place = Place { mem: table.region().mem(), cells: table.region().cells(), now_ms: now_ms() };
-        // Nobody allowed this try, so it is one that nginx adds, and that for one reason alone: a connection that was kept was
-        // dead. It says nothing of the peer, and is no retry.
-        let was_dead = wanted.why == Why::Failed && held.trying.is_some() && !held.again;
+        // Nobody allowed this try, so it is one that nginx has added, and that for one reason alone: a connection that was kept was
+        // dead. If it is that of the first try, this says nothing of the peer, and is no retry. Later nobody knows whose it is.
+        let unasked = wanted.why != Why::First && held.trying.is_some() && !held.again;
+        let was_dead = unasked && wanted.why == Why::Failed && held.tries == 1;
         if let Some(trying) = held.trying.take() {
             let last = match wanted.why {
                 Why::First => last(trying.account.ident),
                 Why::Failed if was_dead => Outcome::Unknown,
-                Why::Failed => Outcome::Failure,
+                Why::Failed | Why::Answered => Outcome::Failure,
                 Why::Declined => Outcome::Success,
             };
             place.end(&trying, last)?;
@@ -170,9 +175,14 @@ impl<W: Copy + Default> Requests<W> {
         if wanted.why == Why::First {
             *held = Held { watch: wanted.watch, ..Held::default() };
         }
+        if unasked && !was_dead {
+            return Err(Refused::Tries);
+        }
         let is_retry = held.tries != 0 && !was_dead;
-        // Asked before the pick: it may make this request the one probe of a peer.
-        if is_retry && !held.budget(&place).allows(wanted.tries.allowance)? {
+        // Asked before the pick: it may make this request the one probe of a peer. Not where the client would have had an answer,
+        // had this request not been told that it may try again.
+        let is_asked = is_retry && wanted.why == Why::Failed;
+        if is_asked && !held.budget(&place).allows(wanted.tries.allowance)? {
             return Err(Refused::Budget);
         }
         let (index, trying) = held.pick(table, &place, slot, handle, wanted, out)?;
@@ -185,8 +195,8 @@ impl<W: Copy + Default> Requests<W> {
             budget.retry()?;
         }
         held.tries += u32::from(!was_dead);
-        let most = if wanted.tries.most == 0 { trying.account.peers } else { wanted.tries.most };
-        held.again = held.tries < most.min(trying.account.peers) && budget.allows(wanted.tries.allowance)?;
+        let most = if wanted.tries.most == 0 { u32::MAX } else { wanted.tries.most };
+        held.again = held.tries < most.min(trying.account.serving) && budget.allows(wanted.tries.allowance)?;
         Ok(Given { index, again: held.again })
     }
 
@@ -224,6 +234,11 @@ impl<W: Copy + Default> Requests<W> {
         }
     }
 
+    /// Whether the end of this request is told.
+    pub fn holds(&self, request: usize) -> bool {
+        self.held.contains_key(&request)
+    }
+
     /// How many requests hold something.
     pub fn len(&self) -> usize {
         self.held.len()
@@ -235,6 +250,9 @@ impl<W: Copy + Default> Requests<W> {
     }
 }
 
+/// How often a request comes back to peers that it and others have left to each other.
+const MEETINGS: usize = 4;
+
 impl<W: Copy> Held<W> {
     /// The budget of the upstream that was picked from last.
     fn budget<'a>(&self, place: &Place<'a>) -> Budget<'a, Mem> {
@@ -242,7 +260,8 @@ impl<W: Copy> Held<W> {
     }
 
     /// Picks a peer and counts the connection. With a `max_conns`, others may have done so at the same time: each of them
-    /// looks again once it is counted, and goes elsewhere if there are too many, so that there never are.
+    /// looks again once it is counted, and goes elsewhere if there are too many, so that there never are. Where there is no
+    /// elsewhere, it comes back a few times: whoever it met may have gone as well.
     fn pick(
         &mut self,
         table: &Table,
@@ -253,14 +272,20 @@ impl<W: Copy> Held<W> {
         out: &mut Picked,
     ) -> Result<(u32, Trying), Refused> {
         let mut crowded: Option<Tried> = None;
-        let mut late = 0;
+        let (mut late, mut met) = (0, 0);
         loop {
             let mut tried = crowded.clone().or_else(|| self.tried.as_deref().cloned());
             let ask = Ask { key: wanted.key, method: wanted.method, tried: tried.as_mut(), counts: true };
-            let index = handle.pick(table, ask, true, out).map_err(|miss| match (miss, &crowded) {
-                (Miss::AllTried, Some(_)) => Miss::AllFull,
-                (miss, _) => miss,
-            })?;
+            let index = match handle.pick(table, ask, true, out) {
+                Ok(index) => index,
+                Err(Miss::AllTried | Miss::AllFull) if crowded.is_some() && met < MEETINGS => {
+                    met += 1;
+                    crowded = None;
+                    continue;
+                }
+                Err(Miss::AllTried) if crowded.is_some() => return Err(Refused::Miss(Miss::AllFull)),
+                Err(miss) => return Err(Refused::Miss(miss)),
+            };
             let Some(trying) = place.begin(handle.account(), slot)? else {
                 late += 1;
                 if late == TRIES {
@@ -360,7 +385,8 @@ impl Place<'_> {
         // Before, in case that this worker dies between the two; and after, so that whoever has just found the upstream well
         // lets it be: it looked at this number first.
         tell()?;
-        loop {
+        // With each time that it fails, another worker has counted a failure.
+        for _ in 0..TRIES {
             let word = cells.health(cell)?;
             if Health(word).generation() != trying.account.health.generation() {
                 return Ok(());

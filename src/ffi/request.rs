@@ -52,8 +52,8 @@ pub unsafe extern "C" fn dyups_balance_options(json: *const c_char, len: usize, 
 /// called when the request ends: the library asks nginx to be told.
 ///
 /// Arguments: `handle`, `key`, `key_len`, `method`: as `dyups_find`; `request`: nginx's request; `last`: 0 if nginx begins with
-/// this upstream, 1 if the last try failed, 2 if the last peer's answer was to be asked of another one; `options`: from
-/// `dyups_balance_options`; `given`: what there is to say beside the index.
+/// this upstream, 1 if the last try failed, 2 if it did not and another peer is to be asked; `status`: of the last try, as ngx_lua
+/// says it; `options`: from `dyups_balance_options`; `given`: what there is to say beside the index.
 ///
 /// Returns: the index of the peer, as `dyups_find_cached`. Errors: as `dyups_find`; `DYUPS_NO_PEER` too when there were too many
 /// retries already; `DYUPS_SYSTEM` when this is no nginx.
@@ -69,6 +69,7 @@ pub unsafe extern "C" fn dyups_balance(
     key_len: usize,
     method: u32,
     last: u32,
+    status: u32,
     options: *const BalanceOptions,
     given: *mut Given,
 ) -> i32 {
@@ -85,26 +86,34 @@ pub unsafe extern "C" fn dyups_balance(
             (_, None) => return failed(&refused("method", &method.to_string(), "0 to 6")),
         };
         // SAFETY: the caller's contract.
-        let key = match unsafe { bytes(key, key_len, "key") } {
-            Ok(key) => Some(key),
+        let mut key = match unsafe { bytes(key, key_len, "key") } {
+            Ok(key) => key,
             Err(error) => return failed(&error),
         };
+        let mut client = Client::default();
+        if key.is_empty() && handle.wants_client(table, method) {
+            // SAFETY: the caller's contract.
+            key = unsafe { client.of(request) };
+        }
         let why = match last {
             0 => Why::First,
+            1 if ANSWERS.contains(&status) => Why::Answered,
             1 => Why::Failed,
             _ => Why::Declined,
         };
         let allowance = Allowance { percent: options.retry_percent, floor: options.retry_floor };
         let tries = Tries { most: options.tries, allowance };
-        let watch = match why {
+        given.picked.wants_ring = 0;
+        let mut watch = nginx::Watch::default();
+        // A request whose first try was not ours is told of as well.
+        if why == Why::First || !REQUESTS.with_borrow(|requests| requests.holds(request as usize)) {
             // SAFETY: the caller's contract.
-            Why::First => match unsafe { nginx::at_the_end(request, ended) } {
-                Some(watch) => watch,
+            match unsafe { nginx::at_the_end(request, ended) } {
+                Some(own) => watch = own,
                 None => return not_in_nginx(),
-            },
-            _ => nginx::Watch::default(),
-        };
-        let wanted = Wanted { request: request as usize, key, method, why, tries, watch };
+            }
+        }
+        let wanted = Wanted { request: request as usize, key: Some(key), method, why, tries, watch };
         let slot = process::counting_slot();
         let mut next = || {
             // SAFETY: the caller's contract.
@@ -120,7 +129,8 @@ pub unsafe extern "C" fn dyups_balance(
                 given.again = next.again.into();
                 next.index as i32
             }
-            Err(Refused::Budget) => over_budget(handle.name()),
+            Err(Refused::Budget) => refused_retry(handle.name(), "too many retries in the last ten seconds"),
+            Err(Refused::Tries) => refused_retry(handle.name(), "this request has tried as often as it may"),
             Err(Refused::Miss(miss)) => {
                 given.picked.wants_ring = i32::from(miss == Miss::NoRing);
                 missed(handle.name(), miss)
@@ -129,15 +139,40 @@ pub unsafe extern "C" fn dyups_balance(
     })
 }
 
+/// Statuses that nginx goes on to another peer for, and that a peer has answered: others may be nginx's own.
+const ANSWERS: [u32; 3] = [429, 500, 503];
+
+/// The address of a client: `$binary_remote_addr`.
+#[derive(Default)]
+struct Client {
+    bytes: [u8; 16],
+}
+
+impl Client {
+    /// # Safety
+    ///
+    /// As [`nginx::variable`].
+    unsafe fn of(&mut self, request: *mut c_void) -> &[u8] {
+        let mut len = 0;
+        let mut copy = |address: &[u8]| {
+            len = address.len().min(self.bytes.len());
+            self.bytes[..len].copy_from_slice(&address[..len]);
+        };
+        // SAFETY: the caller's contract.
+        unsafe { nginx::variable(request, "binary_remote_addr", &mut copy) };
+        &self.bytes[..len]
+    }
+}
+
 #[cold]
 fn not_in_nginx() -> i32 {
     failed(&crate::error::Error::new(Code::System, "balance: this is no nginx with ngx_lua, or it has no memory left"))
 }
 
 #[cold]
-fn over_budget(name: &[u8]) -> i32 {
+fn refused_retry(name: &[u8], why: &str) -> i32 {
     let name = std::str::from_utf8(name).unwrap_or("?");
-    remember(&format_args!("upstream {name}: no live upstreams: too many retries in the last ten seconds"));
+    remember(&format_args!("upstream {name}: no live upstreams: {why}"));
     Code::NoPeer as i32
 }
 

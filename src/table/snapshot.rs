@@ -7,7 +7,7 @@
 //!      3   schedule of the backups
 //!      4   ring of the primaries: its own block : 32 | points : 32
 //!      5   ring of the backups
-//!      6   bits of the two rings : 8, 8 | first word of the peers : 32
+//!      6   bits of the two rings : 8, 8 | two flags, and how many peers take traffic : 16 | first word of the peers : 32
 //!      7   checksum of the head, which is these words, the name and the generation : 32 | checksum of all behind it : 32
 //!      8   name, padded to whole words
 //!          peers, 8 words (a cache line) each; more in some layouts (shm/layout.rs)
@@ -38,6 +38,9 @@ const SEALS: usize = 7;
 const LIMITED: u32 = 16;
 /// And: some peer is deleted once it is idle.
 const LEAVING: u32 = 17;
+/// And a number of 8 bits: peers that take traffic; as many as it has bits for.
+const SERVING: u32 = 18;
+const MOST_SERVING: u64 = 255;
 /// Most words of a name.
 const NAME: usize = super::name::MAX_NAME_BYTES.div_ceil(WORD);
 /// Words of a peer that all layouts have. Those that follow them in some are nothing yet.
@@ -148,6 +151,8 @@ pub struct View {
     pub limited: bool,
     /// Some peer is deleted once it is idle.
     pub leaving: bool,
+    /// How many peers take traffic, as far as configuration goes; at most 255.
+    pub serving: u32,
     name_len: usize,
     peers_at: usize,
     /// Words of a peer.
@@ -233,11 +238,12 @@ pub fn encode(upstream: &Upstream, flags: Flags) -> Vec<u64> {
     let mut long = Vec::new();
     words.resize(long_at, 0);
     // In one pass over the peers: there are many of them.
-    let (mut limited, mut leaving) = (false, false);
+    let (mut limited, mut leaving, mut serving) = (false, false, 0);
     for (peer, words) in upstream.peers.iter().zip(words[peers_at..].chunks_exact_mut(OURS.peer)) {
         encode_peer(peer, words, long_at, &mut long);
         limited |= peer.max_conns != 0;
         leaving |= peer.status == Status::Leaving;
+        serving += u64::from(peer.takes_traffic());
     }
     words.append(&mut long);
     for (schedule, place) in schedules.iter().zip(2..) {
@@ -249,6 +255,7 @@ pub fn encode(upstream: &Upstream, flags: Flags) -> Vec<u64> {
     words[1] =
         (upstream.name.len() as u64) << 32 | method << 40 | (upstream.hash_id as u64) << 48 | u64::from(flags.0) << 56;
     words[6] = (peers_at as u64) << 32 | u64::from(limited) << LIMITED | u64::from(leaving) << LEAVING;
+    words[6] |= serving.min(MOST_SERVING) << SERVING;
     words
 }
 
@@ -399,6 +406,7 @@ impl View {
             peers_at: (places >> 32) as usize,
             limited: places >> LIMITED & 1 == 1,
             leaving: places >> LEAVING & 1 == 1,
+            serving: (places >> SERVING & MOST_SERVING) as u32,
             peer: geometry.shape.peer,
             wide,
             ..View::default()
