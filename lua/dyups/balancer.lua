@@ -279,7 +279,7 @@ end
 -- info. Bad arguments end it the same way, with their message at level error; but for a name that
 -- no upstream can have, which clients may send.
 --
---   upstream, key, method   as in find(); for ip_hash, given or the upstream's own, the key is the client's address if none is given
+--   upstream, key, method   as in find(); for ip_hash (also the upstream's own) the client's address if none is given
 --   opts                    a table, best made once, outside of the request:
 --     tries                 most tries of a request, 0 to 64; default 0: as many as there are peers.
 --                           proxy_next_upstream says what is tried again, and proxy_next_upstream_tries how often
