@@ -1,6 +1,7 @@
 //! The files of a region at one instant: what a death at this instant would leave.
 
 use super::common::region_file;
+use dyups::shm::cells::Plan;
 use dyups::shm::layout::{fixed, state};
 use dyups::shm::{Mem, Memory, WORD};
 use std::collections::BTreeMap;
@@ -18,16 +19,50 @@ fn region() -> String {
     region_file(Path::new(BASE)).into_os_string().into_string().expect("UTF-8")
 }
 
+/// That of its cells.
+fn cells() -> String {
+    region() + CELLS
+}
+
 /// The file of one that is being made.
 fn unborn() -> String {
     region() + ".new"
+}
+
+/// How the name of the file with the cells ends, and which of its words has their number.
+const CELLS: &str = ".cells";
+const COUNT: usize = 2;
+
+/// What a file has.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Content {
+    size: u64,
+    /// Of cells, what is before the rows: no call that is looked at counts.
+    bytes: Vec<u8>,
+}
+
+impl Content {
+    fn of(path: &Path) -> Content {
+        let file = File::open(path).expect("readable");
+        let size = file.metadata().expect("metadata").len();
+        let mut read = size as usize;
+        if path.to_str().expect("UTF-8").ends_with(CELLS) {
+            let mut count = [0; WORD];
+            file.read_exact_at(&mut count, (COUNT * WORD) as u64).expect("a header");
+            let count = u64::from_ne_bytes(count) as usize;
+            read = read.min(Plan::for_cells(count).words_until(count) * WORD);
+        }
+        let mut bytes = vec![0; read];
+        file.read_exact_at(&mut bytes, 0).expect("readable");
+        Content { size, bytes }
+    }
 }
 
 /// All files of the directory but the lock file, of which it knows the inode.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Image {
     lock: u64,
-    files: BTreeMap<String, Vec<u8>>,
+    files: BTreeMap<String, Content>,
 }
 
 impl Image {
@@ -36,7 +71,7 @@ impl Image {
         for entry in fs::read_dir(dir).expect("readable") {
             let name = entry.expect("an entry").file_name().into_string().expect("UTF-8");
             if name != LOCK {
-                let content = fs::read(dir.join(&name)).expect("readable");
+                let content = Content::of(&dir.join(&name));
                 image.files.insert(name, content);
             }
         }
@@ -46,25 +81,26 @@ impl Image {
     /// Makes these the files of `dir`. A file that is there is written over in place, since somebody may have it mapped.
     pub fn place(&self, dir: &Path) {
         fs::create_dir_all(dir).expect("mkdir");
-        write_over(&dir.join(LOCK), &[]);
+        write_over(&dir.join(LOCK), 0, &[]);
         let lock = inode(&dir.join(LOCK));
         for name in Image::of(dir).files.into_keys().filter(|name| !self.files.contains_key(name)) {
             fs::remove_file(dir.join(name)).expect("remove");
         }
         for (name, content) in &self.files {
-            write_over(&dir.join(name), &self.with_lock(content, lock));
+            write_over(&dir.join(name), content.size, &self.with_lock(&content.bytes, lock));
         }
     }
 
     /// Whether there is a region under its name that a process of `size` may have mapped.
     pub fn has_sound_region(&self, size: u64) -> bool {
-        let sound = |region: &Vec<u8>| region.len() as u64 == size && word(region, fixed::CHECKSUM) == checksum(region);
+        let sound =
+            |region: &Content| region.size == size && word(&region.bytes, fixed::CHECKSUM) == checksum(&region.bytes);
         self.files.get(&region()).is_some_and(sound)
     }
 
     /// Whether the region says that a change is under way.
     pub fn is_writing(&self) -> bool {
-        self.files.get(&region()).is_some_and(|region| word(region, state::WRITING) != 0)
+        self.files.get(&region()).is_some_and(|region| word(&region.bytes, state::WRITING) != 0)
     }
 
     /// Whether one is being made, or was when its maker died.
@@ -74,7 +110,7 @@ impl Image {
 
     /// With a header that makes no sense.
     pub fn damaged(mut self) -> Image {
-        self.files.get_mut(&region()).expect("a region")[fixed::CHECKSUM * WORD] ^= 1;
+        self.files.get_mut(&region()).expect("a region").bytes[fixed::CHECKSUM * WORD] ^= 1;
         self
     }
 
@@ -111,21 +147,22 @@ fn inode(path: &Path) -> u64 {
     fs::metadata(path).map_or(0, |meta| meta.ino())
 }
 
-fn write_over(path: &Path, content: &[u8]) {
+fn write_over(path: &Path, size: u64, content: &[u8]) {
     let mut options = File::options();
     let file = options.write(true).create(true).truncate(false).mode(0o600).open(path).expect("open");
-    if file.metadata().expect("metadata").len() != content.len() as u64 {
-        file.set_len(content.len() as u64).expect("size");
+    if file.metadata().expect("metadata").len() != size {
+        file.set_len(size).expect("size");
     }
     file.write_all_at(content, 0).expect("write");
 }
 
-/// Notices each change of the files in which a region lives or is made.
-pub struct Watch([Watched; 2]);
+/// Notices each change of the files in which a region and its cells live or are made.
+pub struct Watch([Watched; 4]);
 
 impl Watch {
     pub fn new(dir: &Path) -> Watch {
-        let mut watch = Watch([region(), unborn()].map(|name| Watched::new(dir.join(name))));
+        let names = [region(), unborn(), cells(), cells() + ".new"];
+        let mut watch = Watch(names.map(|name| Watched::new(dir.join(name))));
         watch.changed();
         watch
     }
@@ -136,6 +173,9 @@ impl Watch {
         self.0.iter_mut().filter_map(|file| file.changed().then_some(())).count() > 0
     }
 }
+
+/// Words of a file with cells that are watched: the first hundred cells are, of which no call takes more.
+const WATCHED: usize = 2048;
 
 struct Watched {
     path: PathBuf,
@@ -173,7 +213,10 @@ impl Watched {
             let file = File::options().read(true).write(true).open(&self.path).expect("it was there");
             Mem::map(&file, size as usize).expect("map")
         });
-        let words = self.mem.as_ref().map_or(0, Memory::words);
+        let mut words = self.mem.as_ref().map_or(0, Memory::words);
+        if self.path.to_str().expect("UTF-8").contains(CELLS) {
+            words = words.min(WATCHED);
+        }
         self.seen = vec![0; words];
         self.now = vec![0; words];
     }

@@ -21,9 +21,9 @@ pub const READ_ONLY: [&str; 12] = [
     "version",
 ];
 
-/// Functions that are not stepped: what a request counts needs nginx, and what a worker does each second needs what requests have
-/// left. The kill points have all their stores.
-pub const NOT_STEPPED: [&str; 2] = ["balance", "tick"];
+/// Functions that are not stepped: what a request counts needs nginx, and what a worker does again and again needs what requests
+/// have left. The kill points have all their stores.
+pub const NOT_STEPPED: [&str; 3] = ["balance", "sweep", "tick"];
 
 const ONE: &str = r#"{"server": "10.0.0.1:80"}"#;
 const TWO: &str = r#"{"server": "[::1]:8080", "weight": 2}"#;
