@@ -7,6 +7,7 @@ pub mod ip_hash;
 pub mod least_conn;
 pub mod outcome;
 pub mod pick;
+pub mod place;
 pub mod random;
 pub mod request;
 pub mod rr;

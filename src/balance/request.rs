@@ -10,11 +10,11 @@
 use super::Method;
 use super::budget::{Allowance, Budget};
 use super::outcome::Outcome;
-use super::pick::{Account, Ask, Handle, Miss, Picked, Tried};
-use crate::health::passive::{Health, tenths};
+use super::pick::{Ask, Handle, Miss, Picked, Tried};
+use super::place::{Place, Trying};
 use crate::shm::clock::now_ms;
 use crate::shm::versioned::TRIES;
-use crate::shm::{Cells, Damaged, Mem, Memory};
+use crate::shm::{Damaged, Mem};
 use crate::table::store::Table;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -104,13 +104,6 @@ struct Held<W> {
     again: bool,
     /// From the second try on.
     tried: Option<Box<Tried>>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Trying {
-    account: Account,
-    /// The slot in whose row it is counted.
-    counted: Option<u32>,
 }
 
 /// An address is as good as a hash once its low bits, which are alike, have met the others.
@@ -255,7 +248,7 @@ const MEETINGS: usize = 4;
 
 impl<W: Copy> Held<W> {
     /// The budget of the upstream that was picked from last.
-    fn budget<'a>(&self, place: &Place<'a>) -> Budget<'a, Mem> {
+    fn budget<'a>(&self, place: &Place<'a, Mem>) -> Budget<'a, Mem> {
         Budget::new(place.mem, self.budget_at, place.now_ms)
     }
 
@@ -265,7 +258,7 @@ impl<W: Copy> Held<W> {
     fn pick(
         &mut self,
         table: &Table,
-        place: &Place<'_>,
+        place: &Place<'_, Mem>,
         slot: Option<u32>,
         handle: &mut Handle,
         wanted: &Wanted<'_, W>,
@@ -304,141 +297,5 @@ impl<W: Copy> Held<W> {
                 Some(first)
             });
         }
-    }
-}
-
-/// Where peers are counted.
-struct Place<'a> {
-    mem: &'a Mem,
-    cells: Option<Cells<'a, Mem>>,
-    now_ms: u64,
-}
-
-impl Place<'_> {
-    /// Counts a connection to a peer that was picked. `None`: it was deleted since then, and somebody else has its cell.
-    fn begin(&self, account: Account, slot: Option<u32>) -> Result<Option<Trying>, Damaged> {
-        let mut trying = Trying { account, counted: None };
-        let Some(cells) = self.cells.filter(|_| account.cell != 0) else { return Ok(Some(trying)) };
-        if let Some(slot) = slot {
-            cells.count_in(slot, account.cell, true)?;
-            trying.counted = Some(slot);
-        }
-        // Between the pick and here, this worker may have slept for any time. A writer says that a cell begins anew, and then looks
-        // whether anybody counts: either it sees that we do, or we see that.
-        self.mem.fence();
-        if Health(cells.health(account.cell)?).generation() != account.health.generation() {
-            self.end(&trying, Outcome::Unknown)?;
-            return Ok(None);
-        }
-        Ok(Some(trying))
-    }
-
-    fn is_crowded(&self, trying: &Trying) -> Result<bool, Damaged> {
-        let Account { cell, max_conns, .. } = trying.account;
-        match self.cells {
-            Some(cells) if max_conns != 0 && trying.counted.is_some() => {
-                // Counted before others are looked at: of two who do so, one at least sees the other.
-                self.mem.fence();
-                Ok(cells.open(cell)? > max_conns.into())
-            }
-            _ => Ok(false),
-        }
-    }
-
-    fn end(&self, trying: &Trying, outcome: Outcome) -> Result<(), Damaged> {
-        let Some(cells) = self.cells.filter(|_| trying.account.cell != 0) else { return Ok(()) };
-        if let Some(slot) = trying.counted {
-            cells.count_in(slot, trying.account.cell, false)?;
-        }
-        match outcome {
-            Outcome::Unknown => Ok(()),
-            Outcome::Success => self.succeeded(&cells, trying),
-            Outcome::Failure => self.failed(&cells, trying),
-        }
-    }
-
-    /// Lets somebody else be the one probe that this try was to be, and will not.
-    fn give_back_probe(&self, trying: &Trying) -> Result<(), Damaged> {
-        let Account { cell, health, limits, probes, .. } = trying.account;
-        match self.cells.filter(|_| probes) {
-            // Who changes it at the same time knows better.
-            Some(cells) => cells.set_health(cell, health.0, health.given_back(limits).0).map(|_| ()),
-            None => Ok(()),
-        }
-    }
-
-    fn succeeded(&self, cells: &Cells<'_, Mem>, trying: &Trying) -> Result<(), Damaged> {
-        let word = cells.health(trying.account.cell)?;
-        match Health(word).succeeded(trying.account.health) {
-            // Who changes it at the same time knows better.
-            Some(well) => cells.set_health(trying.account.cell, word, well.0).map(|_| ()),
-            None => Ok(()),
-        }
-    }
-
-    fn failed(&self, cells: &Cells<'_, Mem>, trying: &Trying) -> Result<(), Damaged> {
-        let Account { cell, limits, ailing_at, .. } = trying.account;
-        if limits.max_fails == 0 {
-            return Ok(());
-        }
-        let tell = || self.mem.add(ailing_at, 1);
-        // Before, in case that this worker dies between the two; and after, so that whoever has just found the upstream well
-        // lets it be: it looked at this number first.
-        tell()?;
-        // With each time that it fails, another worker has counted a failure.
-        for _ in 0..TRIES {
-            let word = cells.health(cell)?;
-            if Health(word).generation() != trying.account.health.generation() {
-                return Ok(());
-            }
-            if cells.set_health(cell, word, Health(word).failed(tenths(self.now_ms)).0)? {
-                break;
-            }
-        }
-        self.mem.fence();
-        tell().map(|_| ())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::table::{Address, Peer, Upstream};
-    use std::time::Duration;
-
-    #[test]
-    fn who_sleeps_between_the_pick_and_the_count_counts_with_nobody_else() {
-        let dir = std::env::temp_dir().join(format!("dyups-request-{}", std::process::id()));
-        std::fs::create_dir_all(&dir).expect("room");
-        let (table, _) = Table::open(&dir.join("region"), 256 << 10).expect("room");
-        let set = |servers: &[&str]| {
-            let peers = servers.iter().map(|server| Peer::new(Address::from_server(server).expect("one"))).collect();
-            table.set_upstream(&Upstream { name: "api".into(), peers, ..Upstream::default() }, Duration::from_secs(1))
-        };
-        set(&["10.0.0.1:80"]).expect("room");
-        let cells = table.region().cells();
-        cells.expect("some").activate(3).expect("room");
-        let (mut handle, mut picked) = (Handle::new(b"api"), Picked::default());
-        handle.pick(&table, Ask { counts: true, ..Ask::default() }, true, &mut picked).expect("one");
-        let account = handle.account();
-        let place = Place { mem: table.region().mem(), cells, now_ms: 5000 };
-        for slot in [None, Some(3)] {
-            assert!(
-                place
-                    .begin(account, slot)
-                    .is_ok_and(|trying| trying.is_some_and(|trying| place.end(&trying, Outcome::Failure).is_ok()))
-            );
-        }
-        set(&[]).expect("room");
-        set(&["10.0.0.2:80"]).expect("room");
-        for slot in [None, Some(3)] {
-            assert!(place.begin(account, slot).is_ok_and(|trying| trying.is_none()));
-        }
-        let cells = cells.expect("some");
-        assert_eq!(
-            (cells.open(account.cell), cells.health(account.cell).map(|word| Health(word).fails())),
-            (Ok(0), Ok(0))
-        );
-        std::fs::remove_dir_all(&dir).expect("ours");
     }
 }
