@@ -11,6 +11,7 @@
 #![cfg(test)]
 
 mod changes;
+mod counts;
 mod explore;
 mod memory;
 mod names;

@@ -59,8 +59,13 @@ impl Shared {
 
     /// The same, but that the words of `still`, of which there are many, do not change.
     pub fn holding_but(image: &[u64], still: Range<usize>) -> Shared {
+        Shared::watching(image, |index| !still.contains(&index))
+    }
+
+    /// The same, but that only some words change.
+    pub fn watching(image: &[u64], changes: impl Fn(usize) -> bool) -> Shared {
         let watched = |(index, &value): (usize, &u64)| {
-            let atomic = (!still.contains(&index)).then(|| loom::sync::atomic::AtomicU64::new(value));
+            let atomic = changes(index).then(|| loom::sync::atomic::AtomicU64::new(value));
             Watched { atomic, newest: value.into() }
         };
         Shared(image.iter().enumerate().map(watched).collect())

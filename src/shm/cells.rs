@@ -88,12 +88,17 @@ impl Plan {
 
     /// Bytes of the file. Hardly any of it is ever written to, and only that takes memory.
     pub fn bytes(&self) -> usize {
-        (self.rows_at + SLOTS * self.row) * WORD
+        self.words_of_rows(SLOTS) * WORD
     }
 
     /// Words up to cell number `cell`: what writers change for peers whose cells are before it.
     pub fn words_until(&self, cell: usize) -> usize {
         self.cells_at + cell * CELL
+    }
+
+    /// Words up to the row of slot number `slot`.
+    pub fn words_of_rows(&self, slot: usize) -> usize {
+        self.rows_at + slot * self.row
     }
 
     /// Words that must be there whatever comes.
@@ -334,7 +339,7 @@ impl<M: Memory> Cells<'_, M> {
         if cell as usize >= self.plan.count || slot as usize >= SLOTS {
             return Err(Damaged);
         }
-        let at = self.plan.rows_at + slot as usize * self.plan.row + cell as usize / ROW_NUMBERS;
+        let at = self.plan.words_of_rows(slot as usize) + cell as usize / ROW_NUMBERS;
         // As every page that is touched: it may be one that nobody has written to.
         self.mem.reserve(at, 1).map_err(|_| Damaged)?;
         Ok((at, cell % ROW_NUMBERS as u32 * 32))

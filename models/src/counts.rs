@@ -1,0 +1,100 @@
+//! Open connections: counted by workers while a writer gives the cell to another peer, and while others count too.
+
+use crate::explore::explore;
+use crate::memory::{Shared, Sheet, Words};
+use dyups::balance::pick::Account;
+use dyups::balance::place::{Place, Trying};
+use dyups::health::passive::{Health, begin};
+use dyups::shm::Damaged;
+use dyups::shm::cells::{Cells, Plan};
+use loom::thread;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// The only cell that there is beside the one that is nobody's.
+const CELL: u32 = 1;
+/// The workers.
+const SLOTS: Range<u32> = 0..3;
+
+/// A peer with the only cell, as two workers have picked it; whose cell is free again if it was deleted.
+struct Scene {
+    shared: Shared,
+    plan: Plan,
+    account: Account,
+}
+
+impl Scene {
+    fn new(deleted: bool, max_conns: u32) -> Scene {
+        let plan = Plan::for_cells(2);
+        let sheet = Sheet::holding(&vec![0; plan.words_of_rows(SLOTS.len())]);
+        let cells = Cells::new(&sheet, &plan);
+        cells.write_header(&[]).expect("inside");
+        SLOTS.for_each(|slot| cells.activate(slot).expect("inside"));
+        assert_eq!(cells.take(1, begin).expect("inside"), Some(vec![CELL]));
+        let account = Account {
+            cell: CELL,
+            health: Health(cells.health(CELL).expect("inside")),
+            max_conns,
+            ..Account::default()
+        };
+        if deleted {
+            cells.give_back(&[CELL]).expect("inside");
+        }
+        let image = sheet.image();
+        // Those that anybody changes in what follows, and no others: each costs loom dearly.
+        let other = Sheet::holding(&image);
+        let cells = Cells::new(&other, &plan);
+        let _ = cells.take(1, begin).expect("inside");
+        SLOTS.for_each(|slot| cells.count_in(slot, CELL, true).expect("inside"));
+        let changed = other.image();
+        Scene { shared: Shared::watching(&image, |index| changed[index] != image[index]), plan, account }
+    }
+
+    /// A worker counts: whether it goes on to the peer.
+    fn begins(&self, mem: &Words, slot: u32) -> Option<Trying> {
+        self.place(mem).begin(self.account, Some(slot)).expect("inside")
+    }
+
+    fn place<'a>(&'a self, mem: &'a Words) -> Place<'a, Words> {
+        Place { mem, cells: Some(Cells::new(mem, &self.plan)), now_ms: 0 }
+    }
+}
+
+#[test]
+fn a_cell_goes_to_another_peer_or_a_worker_counts_for_the_last_one_and_never_both() {
+    let sights = ["(false, 0)", "(false, 1)", "(false, 2)", "(true, 0)"];
+    explore("cells, counted and taken", 4, &sights, move |seen| {
+        let scene = Arc::new(Scene::new(true, 0));
+        let count = |slot: u32| {
+            let scene = Arc::clone(&scene);
+            thread::spawn(move || u32::from(scene.begins(&scene.shared.reader(), slot).is_some()))
+        };
+        let workers = [count(0), count(1)];
+        let mem = scene.shared.reader();
+        let taken = Cells::new(&mem, &scene.plan).take(1, begin).expect("inside").is_some();
+        let counted: u32 = workers.into_iter().map(|worker| worker.join().expect("content")).sum();
+        assert!(!(taken && counted > 0), "a worker counts with another peer");
+        seen.note((taken, counted));
+    });
+}
+
+#[test]
+fn of_workers_who_count_at_once_no_more_than_max_conns_stay() {
+    for (max_conns, sights) in [(1, &["0", "1"][..]), (2, &["0", "1", "2"])] {
+        explore("cells, max_conns", 4, sights, move |seen| {
+            let scene = Arc::new(Scene::new(false, max_conns));
+            let count = |slot: u32| {
+                let scene = Arc::clone(&scene);
+                thread::spawn(move || -> Result<u32, Damaged> {
+                    let mem = scene.shared.reader();
+                    let trying = scene.begins(&mem, slot).expect("nobody deletes it");
+                    Ok(u32::from(!scene.place(&mem).is_crowded(&trying)?))
+                })
+            };
+            let workers: Vec<_> = SLOTS.map(count).collect();
+            let stay: u32 = workers.into_iter().map(|worker| worker.join().expect("content").expect("inside")).sum();
+            assert!(stay <= max_conns, "{stay} have a connection");
+            seen.note(stay);
+        });
+    }
+}
