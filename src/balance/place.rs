@@ -53,8 +53,7 @@ impl<M: Memory> Place<'_, M> {
         let Account { cell, max_conns, .. } = trying.account;
         match self.cells {
             Some(cells) if max_conns != 0 && trying.counted.is_some() => {
-                // Counted before others are looked at: of two who do so, one at least sees the other.
-                self.mem.fence();
+                // Since it was counted there was a fence: of two who do so, one at least sees the other.
                 Ok(cells.open(cell)? > max_conns.into())
             }
             _ => Ok(false),

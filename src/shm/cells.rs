@@ -233,7 +233,7 @@ impl<M: Memory> Cells<'_, M> {
     }
 
     /// Has the health of free cells begin anew. Whoever slept since it picked one of their last peers has counted by now, or
-    /// sees that the cell is another's ([`crate::balance::request`]). False: one has counted, and that cell waits.
+    /// sees that the cell is another's ([`crate::balance::place`]). False: one has counted, and that cell waits.
     fn begin(&self, cells: &[u32], begin: impl Fn(u64) -> u64) -> Result<bool, Damaged> {
         for &cell in cells {
             let at = self.health_at(cell)?;
