@@ -9,12 +9,16 @@ mod common;
 
 #[path = "nginx/backends.rs"]
 mod backends;
+#[path = "nginx/certificates.rs"]
+mod certificates;
 #[path = "nginx/changers.rs"]
 mod changers;
 #[path = "nginx/client.rs"]
 mod client;
 #[path = "nginx/counted.rs"]
 mod counted;
+#[path = "nginx/fronts.rs"]
+mod fronts;
 #[path = "nginx/gated.rs"]
 mod gated;
 #[path = "nginx/generations.rs"]
@@ -31,6 +35,8 @@ mod server;
 mod shipped;
 #[path = "nginx/system.rs"]
 mod system;
+#[path = "nginx/tls_client.rs"]
+mod tls_client;
 #[path = "nginx/wrk.rs"]
 mod wrk;
 
@@ -64,5 +70,7 @@ mod test_stopped;
 mod test_storm;
 #[path = "nginx/test_survival.rs"]
 mod test_survival;
+#[path = "nginx/test_tls.rs"]
+mod test_tls;
 #[path = "nginx/test_upgrade.rs"]
 mod test_upgrade;

@@ -68,6 +68,7 @@ const SERVER: &str = r#"
         location /masked/ { error_page 502 504 =404 /gone; proxy_pass http://counted; }
         location = /gone { internal; return 404; }
         location = /requests { stub_status; }
+        @locations@
     }
 "#;
 
@@ -91,14 +92,18 @@ pub struct Counted {
 impl Counted {
     /// Over 2 workers and `backends` backends, which are not peers yet; `options` are those of balance, `main` is more of nginx.conf.
     pub fn start(place: &Place, backends: usize, options: &str, main: &str) -> Counted {
+        Counted::with(place, backends, options, Conf { main: main.into(), ..Conf::new(place, 2) })
+    }
+
+    /// The same with a configuration that has more in it; its locations are of the server that counts.
+    pub fn with(place: &Place, backends: usize, options: &str, mut conf: Conf) -> Counted {
         let (http1, http2) = (place::free_address(), place::free_address());
-        let mut conf = Conf::new(place, 2);
-        conf.http = SERVER.replace("@http1@", &http1.to_string()).replace("@http2@", &http2.to_string());
+        conf.http += &SERVER.replace("@http1@", &http1.to_string()).replace("@http2@", &http2.to_string());
+        conf.http = conf.http.replace("@locations@", &std::mem::take(&mut conf.locations));
         let gate = Gate::default();
         let backends: Vec<_> = (0..backends).map(|_| Gated::start(&gate)).collect();
         conf.http = conf.http.replace("@stock@", backends.first().map_or("127.0.0.1:1", |backend| &backend.name));
         conf.init_worker += &format!(" options = {{ {options} }}");
-        conf.main = main.into();
         Counted { nginx: Nginx::start(place, &conf), http1, http2, backends, gate }
     }
 
@@ -122,17 +127,7 @@ impl Counted {
     /// A request for `path` under way.
     pub fn curl(&self, protocol: Protocol, path: &str, more: &[&str]) -> Curl {
         let version = if protocol == Protocol::Http1 { "--http1.1" } else { "--http2-prior-knowledge" };
-        let mut command = Command::new("curl");
-        command.args(["-s", "-o", "/dev/null", "-w", "%{http_code}", "-m", "20", version]);
-        command.args(more).arg(format!("http://{}{path}", self.address(protocol)));
-        Curl(
-            command
-                .stdin(Stdio::null())
-                .stdout(Stdio::piped())
-                .stderr(Stdio::null())
-                .spawn()
-                .expect("curl: tools/deps test installs it"),
-        )
+        Curl::start(&[&[version], more, &[&format!("http://{}{path}", self.address(protocol))]].concat())
     }
 
     /// A connection for HTTP/1.1.
@@ -227,11 +222,23 @@ impl Counted {
 pub struct Curl(Child);
 
 impl Curl {
-    /// Its status when it has ended; 0: there was none.
-    pub fn status(mut self) -> u16 {
+    pub fn start(args: &[&str]) -> Curl {
+        let mut command = Command::new("curl");
+        command.args(["-s", "-o", "/dev/null", "-w", "%{http_code}", "-m", "20"]).args(args);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        Curl(command.spawn().expect("curl: tools/deps test installs it"))
+    }
+
+    /// All that it said when it has ended: what it was asked for by more arguments, and then its status.
+    pub fn said(mut self) -> String {
         let mut said = String::new();
         self.0.stdout.as_mut().expect("piped").read_to_string(&mut said).expect("text");
-        said.parse().expect("a status")
+        said
+    }
+
+    /// Its status when it has ended; 0: there was none.
+    pub fn status(self) -> u16 {
+        self.said().parse().expect("a status")
     }
 
     /// The client goes.
@@ -246,7 +253,7 @@ impl Drop for Curl {
 }
 
 /// What was read up to `end`.
-pub fn read_until(stream: &mut TcpStream, end: &str) -> String {
+pub fn read_until(stream: &mut impl Read, end: &str) -> String {
     let (mut read, mut buffer) = (String::new(), [0; 4096]);
     while !read.ends_with(end) {
         match stream.read(&mut buffer).expect("an answer") {

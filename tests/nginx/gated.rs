@@ -202,6 +202,16 @@ fn answer(stream: &mut BufReader<TcpStream>, action: &str, name: &str, gate: &Ga
             std::io::copy(stream, &mut echo).ok()?;
             None
         }
+        // A websocket that the backend closes; and an answer whose end is that of the connection, as in HTTP/1.0.
+        "goodbye" | "unsized" => {
+            let head = match action {
+                "goodbye" => "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n",
+                _ => "HTTP/1.0 200 OK\r\n\r\nan answer of unknown length",
+            };
+            stream.get_mut().write_all(head.as_bytes()).ok()?;
+            gate.pass();
+            None
+        }
         "close" => stream.get_ref().shutdown(Shutdown::Both).ok().and(None),
         "reset" => {
             let now = libc::linger { l_onoff: 1, l_linger: 0 };
