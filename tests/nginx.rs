@@ -33,6 +33,8 @@ mod place;
 #[path = "nginx/server.rs"]
 mod server;
 mod shipped;
+#[path = "nginx/streams.rs"]
+mod streams;
 #[path = "nginx/system.rs"]
 mod system;
 #[path = "nginx/tls_client.rs"]
@@ -60,6 +62,8 @@ mod test_full;
 mod test_lua;
 #[path = "nginx/test_order.rs"]
 mod test_order;
+#[path = "nginx/test_protocols.rs"]
+mod test_protocols;
 #[path = "nginx/test_requests.rs"]
 mod test_requests;
 #[path = "nginx/test_states.rs"]
