@@ -58,6 +58,8 @@ mod test_environment;
 mod test_failures;
 #[path = "nginx/test_full.rs"]
 mod test_full;
+#[path = "nginx/test_grpc.rs"]
+mod test_grpc;
 #[path = "nginx/test_lua.rs"]
 mod test_lua;
 #[path = "nginx/test_order.rs"]
