@@ -44,6 +44,8 @@ mod wrk;
 
 #[path = "nginx/test_busy.rs"]
 mod test_busy;
+#[path = "nginx/test_cache.rs"]
+mod test_cache;
 #[path = "nginx/test_changes.rs"]
 mod test_changes;
 #[path = "nginx/test_chash.rs"]
