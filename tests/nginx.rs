@@ -50,6 +50,8 @@ mod test_cache;
 mod test_changes;
 #[path = "nginx/test_chash.rs"]
 mod test_chash;
+#[path = "nginx/test_counted_upgrade.rs"]
+mod test_counted_upgrade;
 #[path = "nginx/test_demo.rs"]
 mod test_demo;
 #[path = "nginx/test_docs.rs"]
