@@ -703,7 +703,8 @@ fn of_two_who_race_for_the_last_connection_one_gets_it() {
     let rounds = |of: fn(bool, bool) -> bool| one.iter().zip(&two).filter(|&(&one, &two)| of(one, two)).count();
     let (both, nobody) = (rounds(|one, two| one && two), rounds(|one, two| !one && !two));
     assert_eq!(both, 0);
-    assert!(nobody < ROUNDS / 1000, "{nobody} times nobody got it");
+    // Where one of the two is stopped in between, nobody waits for it.
+    assert!(nobody < ROUNDS / 50, "{nobody} times nobody got it");
 }
 
 #[test]
