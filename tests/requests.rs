@@ -248,7 +248,8 @@ fn a_late_failure_does_no_harm_to_whoever_has_the_cell_now() {
         let peers = vec![Peer { max_fails: 1, ..peer("10.0.0.99:80", 1) }];
         table.set_upstream(&Upstream { peers, ..limited(1, 1, 60) }, SOON).expect("room");
         assert_eq!(cells_of(&table, "api")["10.0.0.99:80"], cell);
-        assert_eq!(worker.next(1, Why::Failed), Ok(0), "the new one");
+        let given = worker.given(1, Why::First, Outcome::Failure);
+        assert_eq!(given.map(|given| given.index), Ok(0), "the new one, where the last one failed");
         assert_eq!(states(&table), [PeerState::default()], "{counted}");
         worker.end(1, Outcome::Failure);
         assert_eq!(states(&table)[0].fails, 1, "its own it has");
@@ -436,17 +437,17 @@ fn retries_are_a_share_of_all_workers_requests() {
 
 #[test]
 fn a_retry_that_is_refused_takes_no_probe_from_others() {
-    let (table, _scratch) = table_with(&limited(2, 1, 1));
+    let mut upstream = limited(2, 1, 1);
+    upstream.peers[1].max_fails = 9;
+    let (table, _scratch) = table_with(&upstream);
     let mut worker = Worker::new(&table, 0);
-    worker.tries.allowance = Allowance { percent: 0, floor: 1 };
     worker.fail(0);
-    assert_eq!([1, 2].map(|request| worker.first(request)), [1, 1]);
-    assert_eq!(worker.next(2, Why::Declined), Err(Refused::Miss(Miss::AllTried)));
-    table.set_upstream(&limited(3, 1, 1), SOON).expect("room");
-    assert_eq!(worker.next(1, Why::Declined), Ok(2), "the only retry");
+    let given = worker.given(1, Why::First, Outcome::Unknown).expect("there");
+    assert!(given.index == 1 && given.again);
     std::thread::sleep(Duration::from_millis(1350));
-    assert_eq!(worker.next(2, Why::Failed), Err(Refused::Budget));
-    assert!(worker.goes(3).contains(&0), "the probe");
+    worker.tries.allowance = Allowance { percent: 0, floor: 0 };
+    assert_eq!(worker.next(1, Why::Failed), Err(Refused::Budget));
+    assert!(worker.goes(2).contains(&0), "the probe");
 }
 
 #[test]

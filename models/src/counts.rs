@@ -3,8 +3,8 @@
 use crate::explore::explore;
 use crate::memory::{Shared, Sheet, Words};
 use dyups::balance::pick::Account;
-use dyups::balance::place::{Place, Trying};
-use dyups::health::passive::{Health, begin};
+use dyups::balance::place::{Claimed, Place, Trying, claim};
+use dyups::health::passive::{Health, Limits, begin};
 use dyups::shm::Damaged;
 use dyups::shm::cells::{Cells, Plan};
 use loom::thread;
@@ -19,6 +19,8 @@ const SLOTS: Range<u32> = 0..3;
 /// A peer with the only cell, as two workers have picked it; whose cell is free again if it was deleted.
 struct Scene {
     shared: Shared,
+    /// What it begins with.
+    image: Vec<u64>,
     plan: Plan,
     account: Account,
 }
@@ -47,7 +49,18 @@ impl Scene {
         let _ = cells.take(1, begin).expect("inside");
         SLOTS.for_each(|slot| cells.count_in(slot, CELL, true).expect("inside"));
         let changed = other.image();
-        Scene { shared: Shared::watching(&image, |index| changed[index] != image[index]), plan, account }
+        let shared = Shared::watching(&image, |index| changed[index] != image[index]);
+        Scene { shared, image, plan, account }
+    }
+
+    /// Its peer has failed at time 0, and who looks changes that alone.
+    fn failed() -> Scene {
+        let scene = Scene::new(false, 0);
+        let sheet = Sheet::holding(&scene.image);
+        let (cells, before) = (Cells::new(&sheet, &scene.plan), scene.account.health);
+        assert_eq!(cells.set_health(CELL, before.0, before.failed(0).0), Ok(true));
+        let image = sheet.image();
+        Scene { shared: Shared::watching(&image, |index| image[index] != scene.image[index]), ..scene }
     }
 
     /// A worker counts: whether it goes on to the peer.
@@ -75,6 +88,23 @@ fn a_cell_goes_to_another_peer_or_a_worker_counts_for_the_last_one_and_never_bot
         let counted: u32 = workers.into_iter().map(|worker| worker.join().expect("content")).sum();
         assert!(!(taken && counted > 0), "a worker counts with another peer");
         seen.note((taken, counted));
+    });
+}
+
+#[test]
+fn of_workers_who_find_that_a_peer_may_be_probed_one_does_so() {
+    let limits = Limits { max_fails: 1, fail_timeout: 1 };
+    explore("cells, probe", 4, &["[No, No, Probe]", "[No, Probe, No]", "[Probe, No, No]"], move |seen| {
+        let scene = Arc::new(Scene::failed());
+        let claim = |_| {
+            let scene = Arc::clone(&scene);
+            thread::spawn(move || {
+                let mem = scene.shared.reader();
+                claim(&Cells::new(&mem, &scene.plan), CELL, limits, 100).expect("inside")
+            })
+        };
+        let workers: Vec<_> = SLOTS.map(claim).collect();
+        seen.note(workers.into_iter().map(|worker| worker.join().expect("content")).collect::<Vec<Claimed>>());
     });
 }
 

@@ -5,6 +5,7 @@
 
 use super::candidates::Candidates;
 use super::chash::{self, Base, Pick};
+use super::place::{Claimed, claim};
 use super::random::Random;
 use super::{Method, ip_hash, least_conn, random};
 use crate::health::passive::{Fitness, Health, Limits, Tenths, tenths};
@@ -543,16 +544,9 @@ impl<M: Memory, C: Memory> Candidates for InGroup<'_, M, C> {
         }
         let Some((cells, cell)) = self.cell(index)? else { return Ok(true) };
         let (_, limits): (u32, Limits) = self.one.view.limits(self.one.mem, index)?;
-        let health = cells.health(cell)?;
-        match Health(health).fitness(limits, self.now) {
-            Fitness::Well => Ok(true),
-            Fitness::Out => Ok(false),
-            Fitness::Probe { claim, out } => {
-                let first = cells.set_health(cell, health, claim.0)?;
-                self.one.probes.set(out && first);
-                Ok(first || !out)
-            }
-        }
+        let claimed = claim(&cells, cell, limits, self.now)?;
+        self.one.probes.set(claimed == Claimed::Probe);
+        Ok(claimed != Claimed::No)
     }
 
     fn open(&self, index: u32) -> Result<u64, Miss> {

@@ -5,7 +5,7 @@
 
 use super::outcome::Outcome;
 use super::pick::Account;
-use crate::health::passive::{Health, tenths};
+use crate::health::passive::{Fitness, Health, Limits, Tenths, tenths};
 use crate::shm::versioned::TRIES;
 use crate::shm::{Cells, Damaged, Memory};
 
@@ -114,6 +114,31 @@ impl<M: Memory> Place<'_, M> {
         self.mem.fence();
         tell().map(|_| ())
     }
+}
+
+/// What a pick may do with a peer that fitted when it was looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claimed {
+    /// Nothing: another worker has become its one probe.
+    No,
+    /// Send a request.
+    Yes,
+    /// Send a request, the only one until it is known how that ended.
+    Probe,
+}
+
+/// Takes the peer with this cell for a request.
+pub fn claim<M: Memory>(cells: &Cells<'_, M>, cell: u32, limits: Limits, now: Tenths) -> Result<Claimed, Damaged> {
+    let word = cells.health(cell)?;
+    Ok(match Health(word).fitness(limits, now) {
+        Fitness::Well => Claimed::Yes,
+        Fitness::Out => Claimed::No,
+        Fitness::Probe { claim, out } => match (cells.set_health(cell, word, claim.0)?, out) {
+            (true, true) => Claimed::Probe,
+            (_, false) => Claimed::Yes,
+            (false, true) => Claimed::No,
+        },
+    })
 }
 
 #[cfg(test)]
