@@ -66,6 +66,8 @@ mod test_full;
 mod test_grpc;
 #[path = "nginx/test_lua.rs"]
 mod test_lua;
+#[path = "nginx/test_methods.rs"]
+mod test_methods;
 #[path = "nginx/test_order.rs"]
 mod test_order;
 #[path = "nginx/test_protocols.rs"]

@@ -102,6 +102,8 @@ impl Counted {
         conf.http = conf.http.replace("@locations@", &std::mem::take(&mut conf.locations));
         let gate = Gate::default();
         let backends: Vec<_> = (0..backends).map(|_| Gated::start(&gate)).collect();
+        let servers: String = backends.iter().map(|backend| format!("server {};\n", backend.name)).collect();
+        conf.http = conf.http.replace("@servers@", &servers);
         conf.http = conf.http.replace("@stock@", backends.first().map_or("127.0.0.1:1", |backend| &backend.name));
         conf.init_worker += &format!(" options = {{ {options} }}");
         Counted { nginx: Nginx::start(place, &conf), http1, http2, backends, gate }
@@ -201,7 +203,7 @@ impl Counted {
             if held == "0" {
                 workers.insert(pid.to_owned());
             }
-            workers.len() == 2
+            workers.len() == self.nginx.worker_pids().len()
         });
     }
 
