@@ -5,8 +5,10 @@ use crate::place::{self, Place};
 use crate::table::{Line, bytes};
 use crate::worker::{Worker, lua_peers, new_region};
 use dyups::shm::WORD;
-use dyups::shm::layout::OURS;
+use dyups::shm::layout::{LAYOUT, OURS};
+use dyups::shm::region::cells_of;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::process::Command;
 
 const MOST_A_PEER: f64 = 512.0;
@@ -21,11 +23,13 @@ pub fn measure(place: &Place) -> Vec<Line> {
         .collect()
 }
 
-/// Pages that the region's file has, after `upstreams` of `peers` peers came in, in bytes beyond those of before.
+/// Pages that the region's file and that of its cells have, after `upstreams` of `peers` peers came in, in bytes beyond those of before.
 fn taken(place: &Place, method: &str, peers: usize, upstreams: usize) -> f64 {
     let file = new_region(place, "memory");
     let worker = Worker::start(place, "worker", 0, "memory", |_| ());
-    let pages = || std::fs::metadata(&file).expect("a region").blocks() as f64 * 512.0;
+    let cells = cells_of(&place.path("memory"), LAYOUT);
+    let of = |file: &Path| std::fs::metadata(file).expect("a region").blocks() as f64 * 512.0;
+    let pages = || of(&file) + of(&cells);
     let before = pages();
     let list = lua_peers(1, peers, 8080);
     worker.order(&format!(
