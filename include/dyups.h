@@ -163,8 +163,8 @@ int32_t dyups_setup(const char *conf,
 // NUL-terminated. Returns: never NULL; valid until the next `dyups_setup` of this thread.
 const char *dyups_notes(void);
 
-// Claims a worker slot for the life of this process. To be called once in each worker (`init_worker_by_lua`); harmless to
-// call again.
+// Claims a worker slot for the life of this process, and counts its connections there. To be called once in each worker
+// (`init_worker_by_lua`); harmless to call again. What keeps it from counting, `dyups_tick` says, and tries again.
 //
 // Arguments: none. Returns: the number of the slot, 0 to 511.
 // Errors: `DYUPS_NOT_SET_UP`, `DYUPS_FULL` when all slots are taken.
@@ -298,9 +298,11 @@ int32_t dyups_balancing(void);
 // Arguments: none. Returns: 0. Errors: none.
 int32_t dyups_sweep(void);
 
-// What is to be done once a second in some worker: takes back what dead workers have counted, and lets go of what is well again.
+// What is to be done once a second in each worker: takes back what dead workers have counted, and lets go of what is well again.
+// All of it is done, whatever goes wrong with some.
 //
-// Arguments: none. Returns: 0. Errors: `DYUPS_NOT_SET_UP`, `DYUPS_DAMAGED`.
+// Arguments: none. Returns: 0. Errors, of what went wrong first: `DYUPS_NOT_SET_UP`, `DYUPS_FULL` (there is no memory to count
+// all connections in), `DYUPS_DAMAGED`, `DYUPS_SYSTEM`.
 int32_t dyups_tick(void);
 
 // Adds a peer to an upstream, making the upstream if it is new. On a peer that is there the given fields change and the others

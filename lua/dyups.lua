@@ -118,13 +118,19 @@ end
 
 
 -- What dead workers have counted is taken back, and upstreams that are well again are picked from without a look at
--- each peer.
+-- each peer. What cannot be done is said once, and again when it was well in between.
 local SECONDS_BETWEEN_TICKS = 1
+local said_of_tick
 
 local function tick(premature)
-    if not premature then
-        C.dyups_tick()
+    if premature then
+        return
     end
+    local _, err = outcome(C.dyups_tick())
+    if err and err ~= said_of_tick then
+        ngx.log(ngx.ERR, "dyups: ", err)
+    end
+    said_of_tick = err
 end
 
 

@@ -88,7 +88,7 @@ fn keep_open(file: Arc<LockFile>) {
     }
 }
 
-/// Claims a worker slot, once a process. Answers its number.
+/// Claims a worker slot, once a process, and counts in it from now on. Answers its number.
 pub fn start() -> Result<u32> {
     let table = table()?;
     let mut slot = SLOT.lock();
@@ -103,13 +103,20 @@ pub fn start() -> Result<u32> {
             number
         }
     };
-    // Where there was no memory for it, it is tried again.
-    if counting_slot() != Some(number) {
-        table.region().count_for(number)?;
-        COUNTING.store(number as i32, Ordering::Relaxed);
-        table.region().reap(Some(number))?;
-    }
+    drop(slot);
+    // A worker that cannot count serves nevertheless. The tick tries it again, and says why it was in vain.
+    let _ = count().and_then(|()| table.region().reap(Some(number)));
     Ok(number)
+}
+
+/// Has this worker count in its slot, if it has one.
+fn count() -> Result<()> {
+    let own = own_slot();
+    if let Some(number) = own.filter(|_| counting_slot() != own) {
+        table()?.region().count_for(number)?;
+        COUNTING.store(number as i32, Ordering::Relaxed);
+    }
+    Ok(())
 }
 
 /// The slot in whose row this worker counts.
@@ -118,12 +125,14 @@ pub fn counting_slot() -> Option<u32> {
     u32::try_from(COUNTING.load(Ordering::Relaxed)).ok()
 }
 
-/// What is to be done once a second, by any worker: clears up behind the dead, and lets go of what is well again.
+/// What is to be done once a second, by any worker: sees to it that its requests are counted, clears up behind the dead, and
+/// lets go of what is well again. All of it is done, whatever goes wrong; answers what did first.
 pub fn tick() -> Result<()> {
     let table = table()?;
-    table.region().reap(own_slot())?;
-    health::heal(table)?;
-    health::delete_idle(table)
+    let counts = count().and_then(|()| table.region().has_room_to_count());
+    let reaped = table.region().reap(own_slot());
+    let healed = health::heal(table);
+    counts.and(reaped).and(healed).and(health::delete_idle(table))
 }
 
 /// The slot of this very process, not that of the one it was forked from.

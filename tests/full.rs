@@ -12,7 +12,7 @@ use dyups::balance::pick::{Ask, Handle, Miss, Picked};
 use dyups::config::peer::PeerPatch;
 use dyups::config::setup::DEFAULT_SIZE;
 use dyups::error::{Code, Error};
-use dyups::shm::layout::{SLOTS, state};
+use dyups::shm::layout::{LAYOUT, SLOTS, state};
 use dyups::shm::lock::{FIRST_LISTED, FIRST_SLOT, Holder};
 use dyups::shm::{Change, Damaged, Mem, Memory};
 use dyups::table::commit::{self, Build, CellPlan, RingPlan};
@@ -54,9 +54,17 @@ fn user(path: &Path, size: u64) {
             "claim" => report(table.region().claim_slot()),
             "list" => say(names(&table).join(" ")),
             "delete" => report(table.delete_upstream(&order[1], true, SOON).map(|()| "")),
+            "count" => report(count(&table, order[1].parse().expect("a number"), order[2].parse().expect("a number"))),
+            "room" => report(table.region().has_room_to_count().map(|()| "")),
             other => panic!("no order {other}"),
         }
     }
+}
+
+/// Begins to count in a slot, and counts a connection more to the peer with this cell. Whether it did.
+fn count(table: &Table, slot: u32, cell: u32) -> Result<bool, Error> {
+    table.region().count_for(slot)?;
+    Ok(table.region().cells().expect("it has some").count_in(slot, cell, true)?)
 }
 
 /// Another process that has opened the region; what an operator would have read.
@@ -405,6 +413,41 @@ fn a_file_system_that_is_full_at_the_start_is_a_message() {
         refused(64 * MIB);
         let (table, notes) = open(&path, SMALL).expect("what was half made is gone");
         assert_eq!((notes.as_slice(), names(&table).len()), (&[][..], 0));
+    });
+}
+
+/// A page that somebody has written to is had by others without more memory; one that nobody has is 0 and is not looked at.
+#[test]
+fn on_a_full_file_system_what_is_counted_is_seen_by_all_and_what_cannot_be_is_said() {
+    let test = "on_a_full_file_system_what_is_counted_is_seen_by_all_and_what_cannot_be_is_said";
+    on_a_tmpfs(test, "1m", |scratch| {
+        let (path, ballast) = (scratch.file("region"), scratch.file("ballast"));
+        let (table, _notes) = open(&path, SMALL).expect("room");
+        table.set_upstream(&of_size("api", 3), SOON).expect("room");
+        let cell = cells_of(&table, "api")[&server("api", 0)];
+        let open_to_it = || table.region().cells().expect("some").open(cell);
+        let (mut early, mut late) = (another(&path, SMALL).0, another(&path, SMALL).0);
+        assert_eq!(early.ok("claim"), "0");
+        assert_eq!(early.ok(&format!("count 0 {cell}")), "true");
+        take_all(&ballast);
+        assert_eq!(late.ok("claim"), "1", "a slot needs no memory");
+        assert_eq!(late.ok(&format!("count 1 {cell}")), "false");
+        // This process has not looked at it before.
+        assert_eq!(open_to_it(), Ok(1));
+        let file = dyups::shm::region::cells_of(&path, LAYOUT);
+        let todo = format!("the file system of {} is full: make room there, or delete upstreams", file.display());
+        let error = late.refused("room");
+        assert!(error.starts_with("Full not all connections are counted, ") && error.ends_with(&todo), "{error}");
+        assert_eq!(early.ok("room"), "");
+
+        std::fs::remove_file(&ballast).expect("remove");
+        assert_eq!(late.ok("room"), "");
+        assert_eq!((late.ok(&format!("count 1 {cell}")), open_to_it()), ("true".into(), Ok(2)));
+        early.kill();
+        table.region().reap(None).expect("sound");
+        assert_eq!(open_to_it(), Ok(1));
+        assert!(!table.region().mem().is_torn());
+        late.finish();
     });
 }
 

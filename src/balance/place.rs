@@ -35,8 +35,7 @@ impl<M: Memory> Place<'_, M> {
         let mut trying = Trying { account, counted: None };
         let Some(cells) = self.cells.filter(|_| account.cell != 0) else { return Ok(Some(trying)) };
         if let Some(slot) = slot {
-            cells.count_in(slot, account.cell, true)?;
-            trying.counted = Some(slot);
+            trying.counted = cells.count_in(slot, account.cell, true)?.then_some(slot);
         }
         // Between the pick and here, this worker may have slept for any time. A writer says that a cell begins anew, and then looks
         // whether anybody counts: either it sees that we do, or we see that.

@@ -229,9 +229,11 @@ unsafe fn outcome(request: *mut c_void, ident: u64) -> Outcome {
     Outcome::of(ident, |name, read| unsafe { nginx::variable(request, name, read) })
 }
 
-/// What is to be done once a second in some worker: takes back what dead workers have counted, and lets go of what is well again.
+/// What is to be done once a second in each worker: takes back what dead workers have counted, and lets go of what is well again.
+/// All of it is done, whatever goes wrong with some.
 ///
-/// Arguments: none. Returns: 0. Errors: `DYUPS_NOT_SET_UP`, `DYUPS_DAMAGED`.
+/// Arguments: none. Returns: 0. Errors, of what went wrong first: `DYUPS_NOT_SET_UP`, `DYUPS_FULL` (there is no memory to count
+/// all connections in), `DYUPS_DAMAGED`, `DYUPS_SYSTEM`.
 #[unsafe(no_mangle)]
 pub extern "C" fn dyups_tick() -> i32 {
     guard(|| process::tick().map(|()| 0))

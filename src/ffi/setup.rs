@@ -96,8 +96,8 @@ pub extern "C" fn dyups_notes() -> *const c_char {
     })
 }
 
-/// Claims a worker slot for the life of this process. To be called once in each worker (`init_worker_by_lua`); harmless to
-/// call again.
+/// Claims a worker slot for the life of this process, and counts its connections there. To be called once in each worker
+/// (`init_worker_by_lua`); harmless to call again. What keeps it from counting, `dyups_tick` says, and tries again.
 ///
 /// Arguments: none. Returns: the number of the slot, 0 to 511.
 /// Errors: `DYUPS_NOT_SET_UP`, `DYUPS_FULL` when all slots are taken.

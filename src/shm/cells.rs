@@ -9,6 +9,11 @@
 //! slot writes there. What a peer has is the sum over the slots that are active; what a dead worker had goes with its slot. So no
 //! count can drift: it is what living processes say. A cell that was given back is not taken again before its sum is 0.
 //!
+//! Most of all rows is never written to and has no memory. A worker has it reserved for a part of its row when it first counts
+//! there, begins that part at 0, and says so by a bit. Where the bit is not set, all numbers are 0, and nobody looks at them: a
+//! look at a page that nobody has written to would take memory too. Where a worker finds no memory it serves, and what it
+//! could not count is not counted.
+//!
 //! Nothing here needs to survive: a file that is lost or spoiled is made anew, with every count at 0 and every peer well.
 
 use super::layout::{LAYOUT, SLOTS};
@@ -29,8 +34,6 @@ mod word {
 
     /// Words that say whose cells these are, see [`super::title`].
     pub const TITLE: usize = 0;
-    /// Number of cells that were ever taken, and 1: no row has anything behind it.
-    pub const HIGH: usize = 8;
     /// Where the search for a free cell begins: mostly, no cell before this one is free.
     pub const LOWEST_FREE: usize = 9;
     /// One bit a slot: its row counts.
@@ -65,7 +68,12 @@ pub struct Plan {
     /// Cells, the first of which is nobody's.
     pub count: usize,
     bits_at: usize,
+    /// For each slot, one bit a chunk of its row: there is memory behind it, and it began at 0 for the worker in the slot.
+    backed_at: usize,
+    /// Words that a slot has of them.
+    backed: usize,
     cells_at: usize,
+    /// A multiple of [`CHUNK`], as a row is: what is reserved for one row is no part of another.
     rows_at: usize,
     row: usize,
 }
@@ -80,10 +88,13 @@ impl Plan {
     /// For so many cells.
     pub fn for_cells(count: usize) -> Plan {
         let page = PAGE / WORD;
+        let row = count.div_ceil(ROW_NUMBERS).next_multiple_of(CHUNK);
+        let backed = (row / CHUNK).div_ceil(64);
         let bits_at = word::HEADER;
-        let cells_at = (bits_at + count.div_ceil(64)).next_multiple_of(page);
-        let rows_at = (cells_at + count * CELL).next_multiple_of(page);
-        Plan { count, bits_at, cells_at, rows_at, row: count.div_ceil(ROW_NUMBERS).next_multiple_of(page) }
+        let backed_at = bits_at + count.div_ceil(64);
+        let cells_at = (backed_at + SLOTS * backed).next_multiple_of(page);
+        let rows_at = (cells_at + count * CELL).next_multiple_of(CHUNK);
+        Plan { count, bits_at, backed_at, backed, cells_at, rows_at, row }
     }
 
     /// Bytes of the file. Hardly any of it is ever written to, and only that takes memory.
@@ -104,6 +115,11 @@ impl Plan {
     /// Words that must be there whatever comes.
     pub fn words_in_advance(&self) -> usize {
         self.cells_at
+    }
+
+    /// Whether the word `at` is one of the numbers that workers count in.
+    pub fn is_in_a_row(&self, at: usize) -> bool {
+        at >= self.rows_at
     }
 }
 
@@ -174,8 +190,7 @@ impl<'a, M: Memory> Cells<'a, M> {
     /// Writes the header of new ones; all else is 0.
     pub fn write_header(&self, title: &[u64]) -> Result<(), Damaged> {
         self.mem.store_all(word::TITLE, title)?;
-        self.mem.store(word::LOWEST_FREE, 1)?;
-        self.mem.store(word::HIGH, 1)
+        self.mem.store(word::LOWEST_FREE, 1)
     }
 
     /// A word of a cell. 0 is no cell.
@@ -225,7 +240,7 @@ impl<M: Memory> Cells<'_, M> {
                 self.mem.reserve(self.plan.cells_at + cell as usize * CELL, CELL)?;
             }
             if self.begin(&cells, &begin).map_err(damaged)? {
-                self.occupy(&cells).map_err(damaged)?;
+                self.set_bits(&cells, true).map_err(damaged)?;
                 self.mem.amend(word::LOWEST_FREE, lowest.into()).map_err(damaged)?;
                 return Ok(Some(cells));
             }
@@ -289,12 +304,6 @@ impl<M: Memory> Cells<'_, M> {
         Ok(())
     }
 
-    fn occupy(&self, cells: &[u32]) -> Result<(), Damaged> {
-        self.set_bits(cells, true)?;
-        let end = cells.iter().max().map_or(0, |&last| u64::from(last) + 1);
-        self.mem.amend(word::HIGH, self.mem.load(word::HIGH)?.max(end))
-    }
-
     /// Gives cells back. Connections that are still open to their peers are counted until they end.
     pub fn give_back(&self, cells: &[u32]) -> Result<(), Damaged> {
         let Some(&lowest) = cells.iter().min() else { return Ok(()) };
@@ -320,8 +329,6 @@ impl<M: Memory> Cells<'_, M> {
         for (index, &bits) in marks.bits.iter().enumerate() {
             self.mem.amend(self.plan.bits_at + index, bits)?;
         }
-        let high = marks.high.max(self.mem.load(word::HIGH)?.min(self.plan.count as u64));
-        self.mem.amend(word::HIGH, high)?;
         self.mem.amend(word::LOWEST_FREE, 1)
     }
 
@@ -332,39 +339,85 @@ impl<M: Memory> Cells<'_, M> {
     }
 }
 
+/// Where a number of a row lies.
+struct Number {
+    at: usize,
+    /// By how many bits it is shifted there.
+    shift: u32,
+    /// The first word of its part of the row.
+    chunk_at: usize,
+    /// The word that says whether that part has memory behind it, and which bit of it.
+    backed_at: usize,
+    backed: u64,
+}
+
 /// Counting.
 impl<M: Memory> Cells<'_, M> {
-    /// The word of a row with the number of a cell, and by how many bits the number is shifted.
-    fn number_at(&self, slot: u32, cell: u32) -> Result<(usize, u32), Damaged> {
-        if cell as usize >= self.plan.count || slot as usize >= SLOTS {
+    fn number(&self, slot: u32, cell: u32) -> Result<Number, Damaged> {
+        let (slot, cell) = (slot as usize, cell as usize);
+        if cell >= self.plan.count || slot >= SLOTS {
             return Err(Damaged);
         }
-        let at = self.plan.words_of_rows(slot as usize) + cell as usize / ROW_NUMBERS;
-        // As every page that is touched: it may be one that nobody has written to.
-        self.mem.reserve(at, 1).map_err(|_| Damaged)?;
-        Ok((at, cell % ROW_NUMBERS as u32 * 32))
+        let (row_at, in_row) = (self.plan.words_of_rows(slot), cell / ROW_NUMBERS);
+        let chunk = in_row / CHUNK;
+        Ok(Number {
+            at: row_at + in_row,
+            shift: (cell % ROW_NUMBERS * 32) as u32,
+            chunk_at: row_at + chunk * CHUNK,
+            backed_at: self.plan.backed_at + slot * self.plan.backed + chunk / 64,
+            backed: 1 << (chunk % 64),
+        })
+    }
+
+    fn is_backed(&self, number: &Number) -> Result<bool, Damaged> {
+        Ok(self.mem.load_acquire(number.backed_at)? & number.backed != 0)
     }
 
     /// How many connections the worker in `slot` has open to a peer.
     pub fn open_of(&self, slot: u32, cell: u32) -> Result<u32, Damaged> {
-        let (at, shift) = self.number_at(slot, cell)?;
-        Ok((self.mem.load(at)? >> shift) as u32)
+        let number = self.number(slot, cell)?;
+        // What is said to be backed is reserved all the same, as every page that is touched: the bit may be spoiled. Pages that
+        // are there need no memory for that; where there is none, they are not, and nobody has counted in them.
+        if !self.is_backed(&number)? || self.mem.reserve(number.at, 1).is_err() {
+            return Ok(0);
+        }
+        Ok((self.mem.load(number.at)? >> number.shift) as u32)
     }
 
-    /// Counts a connection more, or one less, in the row of the worker in `slot`: nobody else writes there.
-    pub fn count_in(&self, slot: u32, cell: u32, more: bool) -> Result<(), Damaged> {
-        let (at, shift) = self.number_at(slot, cell)?;
-        let word = self.mem.load(at)?;
-        let number = (word >> shift) as u32;
-        let number = if more { number.saturating_add(1) } else { number.saturating_sub(1) };
-        self.mem.store(at, word & !(u64::from(u32::MAX) << shift) | u64::from(number) << shift)
+    /// Counts a connection more, or one less, in the row of the worker in `slot`: nobody else writes there. Whether it did: where
+    /// there is no memory for it, nothing is counted, and there is nothing to be taken back.
+    pub fn count_in(&self, slot: u32, cell: u32, more: bool) -> Result<bool, Damaged> {
+        let number = self.number(slot, cell)?;
+        let is_backed = self.is_backed(&number)?;
+        if !(is_backed || more) || self.mem.reserve(number.at, 1).is_err() {
+            return Ok(false);
+        }
+        if !is_backed {
+            self.begin_chunk(&number)?;
+        }
+        let word = self.mem.load(number.at)?;
+        let count = (word >> number.shift) as u32;
+        let count = if more { count.saturating_add(1) } else { count.saturating_sub(1) };
+        let others = word & !(u64::from(u32::MAX) << number.shift);
+        self.mem.store(number.at, others | u64::from(count) << number.shift)?;
+        Ok(true)
+    }
+
+    /// Begins a part of a row at 0, whatever the last worker in its slot has left there, and only then says that it counts.
+    #[cold]
+    fn begin_chunk(&self, number: &Number) -> Result<(), Damaged> {
+        for at in number.chunk_at..number.chunk_at + CHUNK {
+            self.mem.amend(at, 0)?;
+        }
+        self.mem.publish(number.backed_at, self.mem.load(number.backed_at)? | number.backed)
     }
 
     /// How many connections all workers have open to a peer.
     pub fn open(&self, cell: u32) -> Result<u64, Damaged> {
         let mut sum = 0;
         for index in 0..SLOTS / 64 {
-            let mut slots = self.mem.load(word::ACTIVE + index)?;
+            // Whoever sees that a slot is active again sees too that its row has nothing in it.
+            let mut slots = self.mem.load_acquire(word::ACTIVE + index)?;
             while slots != 0 {
                 let slot = index as u32 * 64 + slots.trailing_zeros();
                 sum += u64::from(self.open_of(slot, cell)?);
@@ -384,13 +437,11 @@ impl<M: Memory> Cells<'_, M> {
         Ok(slots)
     }
 
-    /// Begins the row of `slot` at 0, and has it count. Whoever calls this holds the slot.
+    /// Begins the row of `slot` at 0, and has it count; it needs no memory. Whoever calls this holds the slot.
     pub fn activate(&self, slot: u32) -> Result<(), Damaged> {
         self.deactivate(slot)?;
-        let high = (self.mem.load(word::HIGH)? as usize).min(self.plan.count);
-        for cell in (0..high).step_by(ROW_NUMBERS) {
-            let (at, _) = self.number_at(slot, cell as u32)?;
-            self.mem.amend(at, 0)?;
+        for index in 0..self.plan.backed {
+            self.mem.amend(self.plan.backed_at + slot as usize * self.plan.backed + index, 0)?;
         }
         self.set_active(slot, true)
     }
@@ -421,20 +472,18 @@ fn damaged(Damaged: Damaged) -> io::Error {
 pub struct CellMarks {
     count: usize,
     bits: Vec<u64>,
-    high: u64,
 }
 
 impl CellMarks {
     /// None are.
     pub fn new(plan: &Plan) -> Self {
-        CellMarks { count: plan.count, bits: vec![0; plan.count.div_ceil(64)], high: 1 }
+        CellMarks { count: plan.count, bits: vec![0; plan.count.div_ceil(64)] }
     }
 
     /// This one is; what is no cell is passed over.
     pub fn mark(&mut self, cell: u32) {
         if cell != 0 && (cell as usize) < self.count {
             self.bits[cell as usize / 64] |= 1 << (cell % 64);
-            self.high = self.high.max(u64::from(cell) + 1);
         }
     }
 }
@@ -446,6 +495,7 @@ mod tests {
     use super::*;
     use crate::health::passive::{Health, begin};
     use proptest::prelude::*;
+    use std::cell::Cell;
     use std::collections::{BTreeMap, BTreeSet};
 
     fn made(plan: &Plan) -> Mem {
@@ -460,7 +510,7 @@ mod tests {
 
     /// Connections more, or fewer.
     fn count(cells: &Cells<'_, Mem>, slot: u32, cell: u32, change: i32) {
-        (0..change.abs()).for_each(|_| cells.count_in(slot, cell, change > 0).expect("inside"));
+        (0..change.abs()).for_each(|_| assert_eq!(cells.count_in(slot, cell, change > 0), Ok(true)));
     }
 
     #[test]
@@ -544,7 +594,8 @@ mod tests {
             cells.give_back(&[next]).expect("inside");
             count(&cells, 0, last, -1);
         }
-        assert!(mem.load(word::HIGH).expect("inside") < 10, "{:?}", mem.load(word::HIGH));
+        let last = (1..10_000).filter(|&cell| cells.health(cell) != Ok(0)).max();
+        assert!(last < Some(10), "{last:?}");
     }
 
     #[test]
@@ -574,6 +625,67 @@ mod tests {
         assert_eq!(cells.open(1997), Ok(0), "there is no less than none");
     }
 
+    /// Memory of which there may be no more, and which counts how often it was asked for.
+    struct Scarce<'a> {
+        mem: &'a Mem,
+        /// There is none from this word on.
+        from: Cell<usize>,
+        asked: Cell<usize>,
+    }
+
+    impl Memory for Scarce<'_> {
+        type Word = <Mem as Memory>::Word;
+
+        fn slice(&self, index: usize, len: usize) -> Result<&[Self::Word], Damaged> {
+            self.mem.slice(index, len)
+        }
+
+        fn word(&self, index: usize) -> Result<&Self::Word, Damaged> {
+            self.mem.word(index)
+        }
+
+        fn words(&self) -> usize {
+            self.mem.words()
+        }
+
+        fn reserve(&self, index: usize, words: usize) -> io::Result<()> {
+            self.asked.set(self.asked.get() + 1);
+            if index + words > self.from.get() { Err(io::Error::from_raw_os_error(libc::ENOSPC)) } else { Ok(()) }
+        }
+    }
+
+    #[test]
+    fn where_there_is_no_memory_nothing_is_counted_and_nothing_is_an_error() {
+        let plan = Plan::for_cells(3 * CHUNK * ROW_NUMBERS);
+        let made = made(&plan);
+        let (first, last) = (1, 2 * CHUNK as u32 * ROW_NUMBERS as u32);
+        let mem = Scarce { mem: &made, from: Cell::new(plan.rows_at + plan.row + CHUNK), asked: Cell::new(0) };
+        let cells = Cells::new(&mem, &plan);
+        cells.activate(1).expect("inside");
+        assert_eq!((cells.count_in(1, first, true), cells.count_in(1, last, true)), (Ok(true), Ok(false)));
+        assert_eq!((cells.open(first), cells.open(last)), (Ok(1), Ok(0)));
+        assert_eq!(cells.count_in(1, last, false), Ok(false));
+        assert_eq!(
+            cells.take(1, begin).expect("there is memory for the cell"),
+            Some(vec![2]),
+            "the first has a connection"
+        );
+        mem.from.set(usize::MAX);
+        assert_eq!((cells.count_in(1, last, true), cells.open(last)), (Ok(true), Ok(1)));
+        assert_eq!((cells.count_in(1, last, false), cells.open(last)), (Ok(true), Ok(0)));
+    }
+
+    #[test]
+    fn where_nobody_has_counted_a_look_and_a_worker_s_start_ask_for_no_memory() {
+        let plan = Plan::for_cells(100_000);
+        let made = made(&plan);
+        let mem = Scarce { mem: &made, from: Cell::new(0), asked: Cell::new(0) };
+        let cells = Cells::new(&mem, &plan);
+        [0, 1, SLOTS as u32 - 1].iter().for_each(|&slot| cells.activate(slot).expect("inside"));
+        assert!((0..100_000).all(|cell| cells.open(cell) == Ok(0)));
+        assert_eq!(mem.asked.get(), 0);
+    }
+
     #[test]
     fn what_is_outside_is_damage() {
         let plan = Plan::for_cells(100);
@@ -592,7 +704,7 @@ mod tests {
         let mut marks = CellMarks::new(&plan);
         [0, 7, 7, 99, 100, 127, 128, u32::MAX].iter().for_each(|&cell| marks.mark(cell));
         cells.rebuild(&marks).expect("inside");
-        assert_eq!((cells.used(), mem.load(word::HIGH)), (Ok(2), Ok(100)));
+        assert_eq!(cells.used(), Ok(2));
     }
 
     #[test]
@@ -614,12 +726,14 @@ mod tests {
     fn the_plan_has_room_for_what_it_says() {
         for size in [256 << 10, 1 << 20, 128 << 20, 4u64 << 30] {
             let plan = Plan::of(size);
-            assert!(plan.bits_at + plan.count.div_ceil(64) <= plan.cells_at, "{plan:?}");
             assert!(
                 plan.cells_at + plan.count * CELL <= plan.rows_at && plan.row * ROW_NUMBERS >= plan.count,
                 "{plan:?}"
             );
-            assert!(plan.bytes().is_multiple_of(PAGE) && plan.rows_at.is_multiple_of(PAGE / WORD), "{plan:?}");
+            assert!(plan.bits_at + plan.count.div_ceil(64) <= plan.backed_at, "{plan:?}");
+            assert!(plan.backed_at + SLOTS * plan.backed <= plan.cells_at, "{plan:?}");
+            assert!(plan.backed * 64 * CHUNK >= plan.row && plan.row.is_multiple_of(CHUNK), "{plan:?}");
+            assert!(plan.bytes().is_multiple_of(PAGE) && plan.rows_at.is_multiple_of(CHUNK), "{plan:?}");
         }
     }
 
@@ -748,7 +862,6 @@ mod tests {
             marks.mark(1);
             cells.rebuild(&marks).expect("inside");
             prop_assert_eq!(cells.used(), Ok(1));
-            prop_assert!(mem.load(word::HIGH).is_ok_and(|high| high >= 2 && high <= size as u64));
         }
     }
 }

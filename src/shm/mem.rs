@@ -8,7 +8,7 @@ use super::reserve::{self, Reserved};
 use super::torn::Watch;
 use std::io;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 
 /// Bytes in a word, the unit of every offset in the region.
 pub const WORD: usize = 8;
@@ -64,6 +64,8 @@ pub struct Mem {
     base: NonNull<Shared>,
     words: usize,
     reserved: Reserved,
+    /// The word for which there was no memory last, and 1; 0: there was always some, or there is by now.
+    wanting: AtomicUsize,
     watch: Watch,
 }
 
@@ -99,7 +101,7 @@ impl Mem {
         let base = NonNull::new(base.cast()).ok_or_else(|| io::Error::other("mapped at address 0"))?;
         let words = bytes / WORD;
         let watch = Watch::over(base.as_ptr() as usize, bytes);
-        Ok(Mem { base, words, reserved: Reserved::none(words, chunk), watch })
+        Ok(Mem { base, words, reserved: Reserved::none(words, chunk), wanting: AtomicUsize::new(0), watch })
     }
 
     /// All pages are backed with memory already: the file was allocated as a whole.
@@ -129,6 +131,15 @@ impl Mem {
             Some(libc::EINVAL) => io::Error::from(io::ErrorKind::Unsupported),
             _ => error,
         })
+    }
+
+    /// The word for which there was no memory last, unless there is by now.
+    pub fn wanting(&self) -> Option<usize> {
+        let at = self.wanting.load(Ordering::Relaxed).checked_sub(1)?;
+        if self.reserve(at, 1).is_ok() {
+            self.wanting.store(0, Ordering::Relaxed);
+        }
+        self.wanting.load(Ordering::Relaxed).checked_sub(1)
     }
 
     /// Whether the file under the mapping has lost its name. Read from `/proc/self/maps`, as nobody holds a descriptor.
@@ -171,6 +182,7 @@ impl Memory for Mem {
     fn reserve(&self, index: usize, words: usize) -> io::Result<()> {
         self.reserved
             .reserve(index, words, |first, words| self.populate(first, words.min(self.words.saturating_sub(first))))
+            .inspect_err(|_| self.wanting.store(index.wrapping_add(1), Ordering::Relaxed))
     }
 }
 

@@ -9,6 +9,7 @@ use super::mem::Mem;
 use super::memory::{Damaged, Memory};
 use super::slots::{self, Worker};
 use crate::error::{Code, Error, Result};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,6 +50,9 @@ pub trait Content {
     fn digest(&self, region: &Region) -> Result<Option<u64>>;
 }
 
+/// What the name of the file with the cells has behind that of its region.
+const CELLS: &str = ".cells";
+
 /// The file of the region of `layout`.
 pub fn file_of(base: &Path, layout: u32) -> PathBuf {
     with_suffix(base, &format!(".v{layout}"))
@@ -56,7 +60,7 @@ pub fn file_of(base: &Path, layout: u32) -> PathBuf {
 
 /// The cells beside the region of `layout`.
 pub fn cells_of(base: &Path, layout: u32) -> PathBuf {
-    with_suffix(&file_of(base, layout), ".cells")
+    with_suffix(&file_of(base, layout), CELLS)
 }
 
 /// The lock file: one for all layouts.
@@ -173,6 +177,18 @@ impl Region {
     pub fn count_for(&self, slot: u32) -> Result<()> {
         let Some(cells) = self.cells() else { return Ok(()) };
         Ok(cells.activate(slot)?)
+    }
+
+    /// An error as long as this process has connections that it could not count, for want of memory.
+    pub fn has_room_to_count(&self) -> Result<()> {
+        let Some((mem, plan)) = &self.cells else { return Ok(()) };
+        if mem.wanting().is_none_or(|at| !plan.is_in_a_row(at)) {
+            return Ok(());
+        }
+        let full = io::Error::from_raw_os_error(libc::ENOSPC);
+        let path = with_suffix(&self.path, CELLS);
+        Err(file::full(&path, &full, file::FEWER)
+            .within("not all connections are counted, as max_conns and least_conn want"))
     }
 
     /// Takes back what dead workers have counted; `own` is the slot of this process.

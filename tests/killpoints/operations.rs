@@ -311,8 +311,11 @@ pub const OPERATIONS: &[Operation] = &[
         name: "count for a worker, and no more",
         calls: "pick",
         run: |table, _| {
-            table.region().cells().expect("they are there").count_in(7, 1, true).expect("inside");
+            let count = || table.region().cells().expect("they are there").count_in(7, 1, true);
+            assert_eq!(count(), Ok(true));
             table.region().count_for(7).expect("sound");
+            // Its row begins anew.
+            assert_eq!(count(), Ok(true));
             table.region().reap(None).expect("sound");
         },
         also_large: false,

@@ -2,6 +2,7 @@
 //! same, and when there is room again changes are made again.
 
 use super::backends::Backends;
+use super::counted::{Counted, Protocol};
 use super::holder::Holder;
 use super::load::{Connections, Load};
 use super::place::Place;
@@ -9,6 +10,7 @@ use super::server::{Conf, Nginx};
 use super::system::{signal, wait_for};
 use dyups::shm::layout::{LAYOUT, SLOTS};
 use dyups::shm::lock::{FIRST_LISTED, FIRST_SLOT};
+use std::io::Write;
 use std::net::TcpListener;
 
 const LARGE: usize = 10;
@@ -120,6 +122,44 @@ fn with_64_mb_of_shared_memory_100_000_peers_are_served_when_there_is_no_room_fo
     load.wait_for_more(200);
     load.stop().assert_all_good();
     nginx.assert_calm();
+}
+
+#[test]
+fn a_worker_that_has_no_memory_to_count_in_serves_says_so_once_and_counts_when_there_is_some() {
+    if !can_mount() {
+        eprintln!("SKIPPED: only root can mount a tmpfs");
+        return;
+    }
+    let place = Place::new("full-counts");
+    let mut conf = Conf::new(&place, 2);
+    (conf.dev_shm, conf.shm_path) = (Some("4m"), "/dev/shm/region".into());
+    let counted = Counted::with(&place, 1, "", conf);
+    let nginx = &counted.nginx;
+    counted.post("max_conns=100", false);
+    let ballast = format!("/proc/{}/root/dev/shm/ballast", nginx.master());
+    let mut file = std::fs::File::create(&ballast).expect("root may");
+    while file.write_all(&[7; 4096]).is_ok() {}
+    nginx.reload();
+    let hold = |count: usize| -> Vec<_> {
+        (0..count).map(|_| counted.curl(Protocol::Http1, "/pass/hold", &["--no-keepalive"])).collect()
+    };
+    let held = |count| wait_for("requests are held", || counted.backends[0].at_once() == count);
+    let mut requests = hold(4);
+    held(4);
+    assert_eq!(counted.open(), [0]);
+    let message = "not all connections are counted, as max_conns and least_conn want: the file system of ";
+    nginx.wait_for_log(message);
+
+    drop(file);
+    std::fs::remove_file(&ballast).expect("there");
+    requests.extend(hold(3));
+    held(7);
+    counted.wait_for_open(3, "those that came when there was room");
+    counted.gate.open();
+    assert!(requests.into_iter().all(|request| request.status() == 200));
+    counted.assert_none_open("when all is over");
+    assert!(nginx.error_log().matches(message).count() <= 2, "once a worker: {}", nginx.error_log());
+    assert!(!nginx.error_log().contains("the region is damaged"));
 }
 
 #[test]
