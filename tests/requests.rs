@@ -14,6 +14,7 @@ use dyups::balance::request::{Given, Refused, Requests, Tries, Wanted, Why};
 use dyups::health::passive::begin;
 use dyups::health::{self, PeerState};
 use dyups::shm::{Mem, Memory};
+use dyups::table::directory::{Directory, ailing_at};
 use dyups::table::store::Table;
 use dyups::table::{Peer, Status, Upstream};
 use proptest::prelude::*;
@@ -303,6 +304,31 @@ fn failures_go_with_the_peer_through_changes() {
     turned.peers.reverse();
     table.set_upstream(&turned, SOON).expect("room");
     assert!(!worker.goes(30).contains(&2), "it is the last one now");
+}
+
+/// The word that says whether peers of it have failed.
+fn ailing_word(table: &Table) -> usize {
+    let (record, _) = Directory::new(table.region()).find(b"api").expect("sound").expect("there");
+    ailing_at(table.region().geometry(), record)
+}
+
+#[test]
+fn an_upstream_that_comes_where_another_was_has_its_own_budget() {
+    let (table, _scratch) = table_with(&limited(2, 0, 60));
+    let mut worker = Worker::new(&table, 0);
+    worker.tries.allowance = Allowance { percent: 0, floor: 2 };
+    let retried = |worker: &mut Worker<'_>| {
+        let may = worker.given(1, Why::First, Outcome::Unknown).expect("there").again;
+        let retried = may && worker.next(1, Why::Failed).is_ok();
+        worker.end(1, Outcome::Unknown);
+        retried
+    };
+    assert_eq!((0..5).filter(|_| retried(&mut worker)).count(), 2);
+    let before = ailing_word(&table);
+    table.delete_upstream("api", true, SOON).expect("there");
+    table.set_upstream(&limited(2, 0, 60), SOON).expect("room");
+    assert_eq!(ailing_word(&table), before, "the same place");
+    assert_eq!((0..5).filter(|_| retried(&mut worker)).count(), 2);
 }
 
 // ---- retries ----------------------------------------------------------------------------------------------------------

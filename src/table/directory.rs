@@ -9,6 +9,7 @@
 //! before and after. So it knows in which chain the link was, however long it slept in between, and else starts over.
 
 use super::snapshot::View;
+use crate::balance::budget;
 use crate::shm::layout::{Geometry, state};
 use crate::shm::versioned::{self, TRIES, Unread};
 use crate::shm::{Damaged, Mem, Memory, Region, Stamp};
@@ -25,7 +26,7 @@ mod word {
     pub const AILING: usize = 3;
     /// Round robin's counter, on a cache line of its own: every pick of every worker adds to it.
     pub const COUNTER: usize = 8;
-    /// [`crate::balance::budget::WORDS`] words, behind the counter.
+    /// [`super::budget::WORDS`] words, behind the counter.
     pub const BUDGET: usize = 10;
 }
 
@@ -272,6 +273,9 @@ impl<M: Memory> Directory<'_, M> {
         let hash = hash(name);
         self.mem.store(at + word::COUNTER, 0)?;
         self.mem.amend(at + word::AILING, 0)?;
+        for index in 0..budget::WORDS {
+            self.mem.amend(at + word::BUDGET + index, 0)?;
+        }
         // Odd, whatever was there.
         let linking = (self.mem.load(at + word::HASH)? >> 32).wrapping_add(1) | 1;
         self.mem.publish(at + word::HASH, u64::from(hash) | linking << 32)?;

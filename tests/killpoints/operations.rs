@@ -2,7 +2,7 @@
 
 use crate::WAIT;
 use dyups::balance::Method;
-use dyups::balance::budget::Allowance;
+use dyups::balance::budget::{Allowance, WORDS};
 use dyups::balance::outcome::Outcome;
 use dyups::balance::pick::{Ask, Handle, Picked};
 use dyups::balance::request::{Requests, Tries, Wanted, Why};
@@ -10,7 +10,7 @@ use dyups::config::peer::PeerPatch;
 use dyups::health;
 use dyups::shm::layout::state;
 use dyups::shm::{GRANULE, Memory};
-use dyups::table::directory::{self, Directory, ailing_at, stamp_at};
+use dyups::table::directory::{self, Directory, ailing_at, budget_at, counter_at, stamp_at};
 use dyups::table::ops::Absent;
 use dyups::table::snapshot::{Flags, encode};
 use dyups::table::{Address, Status, Table, Upstream};
@@ -120,6 +120,14 @@ fn fill_but(table: &Table, room: u64) {
 fn ails(table: &Table, subject: &Upstream) {
     let (record, _) = Directory::new(table.region()).find(subject.name.as_bytes()).expect("sound").expect("there");
     table.region().mem().store(ailing_at(table.region().geometry(), record), 1).expect("inside");
+}
+
+/// What the upstream has that stands where this one does is no longer 0.
+fn is_used(table: &Table, subject: &Upstream) {
+    ails(table, subject);
+    let (record, _) = Directory::new(table.region()).find(subject.name.as_bytes()).expect("sound").expect("there");
+    let first = budget_at(counter_at(table.region().geometry(), record));
+    (0..WORDS).for_each(|index| table.region().mem().store(first + index, 7).expect("inside"));
 }
 
 /// Two requests: a try that fails and one that does not.
@@ -284,11 +292,11 @@ pub const OPERATIONS: &[Operation] = &[
         ..PLAIN
     },
     Operation {
-        name: "create where one was ailing",
+        name: "create where one was used",
         calls: "set_upstream",
         prepare: |table, subject| {
             made(table, subject);
-            ails(table, subject);
+            is_used(table, subject);
             table.delete_upstream(&subject.name, true, WAIT).expect("delete");
         },
         run: |table, subject| table.set_upstream(subject, WAIT).expect("set"),
