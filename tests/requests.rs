@@ -11,6 +11,7 @@ use dyups::balance::budget::Allowance;
 use dyups::balance::outcome::Outcome;
 use dyups::balance::pick::{Handle, Miss, Picked};
 use dyups::balance::request::{Given, Refused, Requests, Tries, Wanted, Why};
+use dyups::error::Code;
 use dyups::health::passive::begin;
 use dyups::health::{self, PeerState};
 use dyups::shm::{Mem, Memory};
@@ -329,6 +330,29 @@ fn an_upstream_that_comes_where_another_was_has_its_own_budget() {
     table.set_upstream(&limited(2, 0, 60), SOON).expect("room");
     assert_eq!(ailing_word(&table), before, "the same place");
     assert_eq!((0..5).filter(|_| retried(&mut worker)).count(), 2);
+}
+
+fn ailing(table: &Table) -> u64 {
+    table.region().mem().load(ailing_word(table)).expect("inside")
+}
+
+#[test]
+fn one_spoiled_upstream_keeps_no_other_from_getting_well_or_from_being_drained() {
+    let (table, _scratch) = table(SMALL);
+    let named = |name: &str| Upstream { name: name.into(), ..limited(2, 1, 60) };
+    ["first", "spoiled", "api"].iter().for_each(|name| table.set_upstream(&named(name), SOON).expect("room"));
+    table.drain_peer("api", &address("10.0.0.2:80"), SOON).expect("there");
+    let (mem, geometry) = (table.region().mem(), table.region().geometry());
+    let (record, view) = Directory::new(table.region()).find(b"spoiled").expect("sound").expect("there");
+    for at in [ailing_word(&table), ailing_at(geometry, record)] {
+        mem.add(at, 1).expect("inside");
+    }
+    // Its head makes no sense any more.
+    mem.add(view.stamp.word() + 1, 1).expect("inside");
+    assert_eq!(health::heal(&table).expect_err("one is spoiled").code, Code::Damaged);
+    assert_eq!(ailing(&table), 0);
+    assert_eq!(health::delete_idle(&table).expect_err("one is spoiled").code, Code::Damaged);
+    assert_eq!(table.upstream("api").expect("there").upstream.peers.len(), 1);
 }
 
 // ---- retries ----------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 pub mod passive;
 
 use crate::error::{Code, Result};
+use crate::shm::versioned::Unread;
 use crate::shm::{Damaged, Memory};
 use crate::table::Peer;
 use crate::table::directory::{Directory, ailing_at};
@@ -43,49 +44,59 @@ pub fn states(table: &Table, stored: &Stored) -> Result<Vec<PeerState>> {
     stored.upstream.peers.iter().map(state).collect()
 }
 
-/// Deletes the peers that were to be deleted once they are idle, and are. Nobody waits for a writer: there is a next time.
-pub fn delete_idle(table: &Table) -> Result<()> {
-    let (mem, directory) = (table.region().mem(), Directory::new(table.region()));
-    let Some(cells) = table.region().cells() else { return Ok(()) };
+/// Does something with every upstream that there is, also with those after one that makes no sense. Answers what went wrong first;
+/// one that is changing is another time's.
+fn each(table: &Table, mut each: impl FnMut(&Directory<'_>, u32) -> Result<()>) -> Result<()> {
+    let directory = Directory::new(table.region());
+    let mut done = Ok(());
     for record in directory.taken()? {
-        let idle = |view: &View| {
-            let mut idle = Vec::new();
-            for index in 0..if view.leaving { view.peers } else { 0 } {
-                let cell = view.cell(mem, index)?;
-                if view.bits(mem, index)?.is_leaving() && (cell == 0 || cells.open(cell)? == 0) {
-                    idle.push(view.ident(mem, index)?);
-                }
-            }
-            Ok::<_, Damaged>(if idle.is_empty() { None } else { Some((view.name(mem)?, idle)) })
-        };
-        if let Some(Some((name, idle))) = directory.look(record, idle)? {
-            match table.delete_idle(&name, &idle, Duration::ZERO) {
-                Err(error) if matches!(error.code, Code::Busy | Code::Superseded) => {}
-                done => done?,
-            }
+        match each(&directory, record) {
+            Err(error) if error.code == Code::Changing => {}
+            this => done = done.and(this),
         }
     }
-    Ok(())
+    done
+}
+
+/// Deletes the peers that were to be deleted once they are idle, and are. Nobody waits for a writer: there is a next time.
+pub fn delete_idle(table: &Table) -> Result<()> {
+    let mem = table.region().mem();
+    let Some(cells) = table.region().cells() else { return Ok(()) };
+    let idle = |view: &View| {
+        let mut idle = Vec::new();
+        for index in 0..if view.leaving { view.peers } else { 0 } {
+            let cell = view.cell(mem, index)?;
+            if view.bits(mem, index)?.is_leaving() && (cell == 0 || cells.open(cell)? == 0) {
+                idle.push(view.ident(mem, index)?);
+            }
+        }
+        Ok::<_, Damaged>(if idle.is_empty() { None } else { Some((view.name(mem)?, idle)) })
+    };
+    each(table, |directory, record| {
+        let Some(Some((name, idle))) = directory.look(record, idle)? else { return Ok(()) };
+        match table.delete_idle(&name, &idle, Duration::ZERO) {
+            Err(error) if matches!(error.code, Code::Busy | Code::Superseded) => Ok(()),
+            done => done,
+        }
+    })
 }
 
 /// Lets picks no longer look at peers whose upstream is well again.
 pub fn heal(table: &Table) -> Result<()> {
-    let region = table.region();
-    let (mem, geometry) = (region.mem(), region.geometry());
-    let directory = Directory::new(region);
-    for record in directory.taken()? {
-        let at = ailing_at(geometry, record);
+    let mem = table.region().mem();
+    each(table, |directory, record| {
+        let at = ailing_at(table.region().geometry(), record);
         let ailing = mem.load(at)?;
         mem.fence();
-        if ailing != 0 && all_well(table, &directory, record)? {
+        if ailing != 0 && all_well(table, directory, record)? {
             // Where another peer has failed meanwhile, it is another number.
             mem.replace(at, ailing, 0)?;
         }
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
-fn all_well(table: &Table, directory: &Directory<'_>, record: u32) -> Result<bool> {
+fn all_well(table: &Table, directory: &Directory<'_>, record: u32) -> Result<bool, Unread> {
     let (mem, cells) = (table.region().mem(), table.region().cells());
     let well = |view: &View| {
         for index in 0..view.peers {
