@@ -105,7 +105,9 @@ pub fn start() -> Result<u32> {
     };
     drop(slot);
     // A worker that cannot count serves nevertheless. The tick tries it again, and says why it was in vain.
-    let _ = count().and_then(|()| table.region().reap(Some(number)));
+    let _ = count().and_then(|()| clear_up(table));
+    // It may be the slot of one that has just died.
+    let _ = health::find_ailing(table);
     Ok(number)
 }
 
@@ -130,9 +132,14 @@ pub fn counting_slot() -> Option<u32> {
 pub fn tick() -> Result<()> {
     let table = table()?;
     let counts = count().and_then(|()| table.region().has_room_to_count());
-    let reaped = table.region().reap(own_slot());
+    let cleared = clear_up(table);
     let healed = health::heal(table);
-    counts.and(reaped).and(healed).and(health::delete_idle(table))
+    counts.and(cleared).and(healed).and(health::delete_idle(table))
+}
+
+/// Takes back what dead workers have counted, and says what they could not say any more.
+fn clear_up(table: &Table) -> Result<()> {
+    if table.region().reap(own_slot())? { health::find_ailing(table) } else { Ok(()) }
 }
 
 /// The slot of this very process, not that of the one it was forked from.

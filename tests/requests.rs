@@ -11,11 +11,14 @@ use dyups::balance::budget::Allowance;
 use dyups::balance::outcome::Outcome;
 use dyups::balance::pick::{Handle, Miss, Picked};
 use dyups::balance::request::{Given, Refused, Requests, Tries, Wanted, Why};
+use dyups::config::peer::PeerPatch;
 use dyups::error::Code;
-use dyups::health::passive::begin;
+use dyups::health::passive::{Health, begin, tenths};
 use dyups::health::{self, PeerState};
+use dyups::shm::clock::now_ms;
 use dyups::shm::{Mem, Memory};
 use dyups::table::directory::{Directory, ailing_at};
+use dyups::table::ops::Absent;
 use dyups::table::store::Table;
 use dyups::table::{Peer, Status, Upstream};
 use proptest::prelude::*;
@@ -313,6 +316,99 @@ fn ailing_word(table: &Table) -> usize {
     ailing_at(table.region().geometry(), record)
 }
 
+fn ailing(table: &Table) -> u64 {
+    table.region().mem().load(ailing_word(table)).expect("inside")
+}
+
+fn change(table: &Table, index: u8, change: impl Fn(&mut PeerPatch)) {
+    let mut patch = PeerPatch::new(address(&format!("10.0.0.{}:80", index + 1)));
+    change(&mut patch);
+    table.put_peer("api", &patch, Absent::Refuse, SOON).expect("room");
+}
+
+#[test]
+fn who_takes_no_part_keeps_nobody_on_the_slow_path_and_is_still_out_when_it_does_again() {
+    type Change = fn(&mut PeerPatch);
+    let ways: [(&str, Change, Change); 4] = [
+        ("max_fails", |patch| patch.max_fails = Some(0), |patch| patch.max_fails = Some(1)),
+        ("down", |patch| patch.status = Some(Status::Down), |patch| patch.status = Some(Status::Up)),
+        ("drain", |patch| patch.status = Some(Status::Drain), |patch| patch.status = Some(Status::Up)),
+        ("weight", |patch| patch.weight = Some(0), |patch| patch.weight = Some(1)),
+    ];
+    for (what, away, back) in ways {
+        let (table, _scratch) = table_with(&limited(3, 1, 60));
+        let mut worker = Worker::new(&table, 0);
+        worker.fail(1);
+        health::heal(&table).expect("sound");
+        assert_ne!(ailing(&table), 0, "{what}");
+        change(&table, 1, away);
+        health::heal(&table).expect("sound");
+        assert_eq!(ailing(&table), 0, "{what}: all that take part are well");
+        assert_eq!(worker.goes(30).contains(&1), what == "max_fails");
+        change(&table, 0, |patch| patch.max_conns = Some(7));
+        change(&table, 0, |patch| patch.max_conns = Some(0));
+        assert_eq!(ailing(&table), 0, "{what}: it still takes no part");
+        change(&table, 1, back);
+        assert!(!worker.goes(30).contains(&1), "{what}: it is out");
+        health::heal(&table).expect("sound");
+        assert!(!worker.goes(30).contains(&1), "{what}: and stays so");
+    }
+}
+
+#[test]
+fn a_version_that_comes_by_the_spare_does_not_overlook_who_is_out() {
+    let (table, _scratch) = table_with(&limited(3, 1, 60));
+    let mut worker = Worker::new(&table, 0);
+    worker.fail(1);
+    change(&table, 1, |patch| patch.max_fails = Some(0));
+    health::heal(&table).expect("sound");
+    assert_eq!(ailing(&table), 0);
+    let filler = |number: usize, peers: usize| Upstream {
+        name: format!("filler{number}"),
+        peers: (0..peers).map(|i| peer(&format!("10.9.{}.{}:80", i / 250, i % 250), 1)).collect(),
+        ..Upstream::default()
+    };
+    let mut number = 0;
+    for peers in [400, 50, 5, 1, 0] {
+        while table.set_upstream(&filler(number, peers), SOON).is_ok() {
+            number += 1;
+        }
+    }
+    change(&table, 1, |patch| patch.max_fails = Some(1));
+    assert!(!worker.goes(30).contains(&1), "it is out");
+}
+
+#[test]
+fn who_dies_between_a_failure_and_what_is_to_be_said_of_it_leaves_its_peer_out() {
+    let (table, _scratch) = table_with(&limited(2, 1, 60));
+    let cell = cells_of(&table, "api")["10.0.0.1:80"];
+    let (cells, mut worker) = (table.region().cells().expect("some"), Worker::new(&table, 0));
+    let (at, done) = (ailing_word(&table), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                health::heal(&table).expect("sound");
+            }
+        });
+        let overlooked = (0..100_000).filter(|round| {
+            // As `balance` does it, but for the last step.
+            table.region().mem().add(at, 1).expect("inside");
+            (0..round % 50).for_each(|_| std::hint::spin_loop());
+            let word = cells.health(cell).expect("a cell");
+            assert_eq!(cells.set_health(cell, word, Health(word).failed(tenths(now_ms())).0), Ok(true));
+            health::find_ailing(&table).expect("sound");
+            // Who has found it well at the same time is about to see that it is not.
+            let overlooked = (0..10_000).all(|_| worker.goes(2).contains(&0));
+            let word = cells.health(cell).expect("a cell");
+            assert_eq!(cells.set_health(cell, word, begin(word)), Ok(true));
+            overlooked
+        });
+        let overlooked = overlooked.count();
+        done.store(true, Ordering::Relaxed);
+        assert_eq!(overlooked, 0);
+    });
+}
+
 #[test]
 fn an_upstream_that_comes_where_another_was_has_its_own_budget() {
     let (table, _scratch) = table_with(&limited(2, 0, 60));
@@ -330,10 +426,6 @@ fn an_upstream_that_comes_where_another_was_has_its_own_budget() {
     table.set_upstream(&limited(2, 0, 60), SOON).expect("room");
     assert_eq!(ailing_word(&table), before, "the same place");
     assert_eq!((0..5).filter(|_| retried(&mut worker)).count(), 2);
-}
-
-fn ailing(table: &Table) -> u64 {
-    table.region().mem().load(ailing_word(table)).expect("inside")
 }
 
 #[test]

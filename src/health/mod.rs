@@ -88,26 +88,47 @@ pub fn heal(table: &Table) -> Result<()> {
         let at = ailing_at(table.region().geometry(), record);
         let ailing = mem.load(at)?;
         mem.fence();
-        if ailing != 0 && all_well(table, directory, record)? {
-            // Where another peer has failed meanwhile, it is another number.
-            mem.replace(at, ailing, 0)?;
+        if ailing == 0 || is_ill(table, directory, record)? {
+            return Ok(());
+        }
+        // Where another peer has failed meanwhile, it is another number; but who has failed it may have died before it said so.
+        if mem.replace(at, ailing, 0)? {
+            mem.fence();
+            let ill = is_ill(table, directory, record);
+            if !matches!(ill, Ok(false)) {
+                directory.tell_ailing(record)?;
+            }
+            ill?;
         }
         Ok(())
     })
 }
 
-fn all_well(table: &Table, directory: &Directory<'_>, record: u32) -> Result<bool, Unread> {
-    let (mem, cells) = (table.region().mem(), table.region().cells());
-    let well = |view: &View| {
+/// Has picks look at the peers of upstreams in which somebody has failed and died before it said so. To be called when a worker
+/// has died: whoever finds an upstream well after this failure sees it ([`heal`]), and who did before has left a 0 for us to see.
+pub fn find_ailing(table: &Table) -> Result<()> {
+    let (mem, geometry) = (table.region().mem(), table.region().geometry());
+    each(table, |directory, record| {
+        if mem.load(ailing_at(geometry, record))? == 0 && is_ill(table, directory, record)? {
+            directory.tell_ailing(record)?;
+        }
+        Ok(())
+    })
+}
+
+/// Whether a pick of this upstream has to look at each peer.
+fn is_ill(table: &Table, directory: &Directory<'_>, record: u32) -> Result<bool, Unread> {
+    let Some(cells) = table.region().cells() else { return Ok(false) };
+    let mem = table.region().mem();
+    let ill = |view: &View| {
         for index in 0..view.peers {
             let cell = view.cell(mem, index)?;
-            if let (Some(cells), true) = (cells, cell != 0)
-                && !Health(cells.health(cell)?).is_well()
-            {
-                return Ok(false);
+            // Asked last, since hardly anybody is ill: who can be picked nevertheless keeps nobody on the slow path.
+            if cell != 0 && !Health(cells.health(cell)?).is_well() && view.is_watched(mem, index)? {
+                return Ok(true);
             }
         }
-        Ok::<_, Damaged>(true)
+        Ok::<_, Damaged>(false)
     };
-    Ok(directory.look(record, well)?.unwrap_or(true))
+    Ok(directory.look(record, ill)?.unwrap_or(false))
 }

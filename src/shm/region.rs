@@ -191,18 +191,20 @@ impl Region {
             .within("not all connections are counted, as max_conns and least_conn want"))
     }
 
-    /// Takes back what dead workers have counted; `own` is the slot of this process.
-    pub fn reap(&self, own: Option<u32>) -> Result<()> {
-        let Some(cells) = self.cells() else { return Ok(()) };
+    /// Takes back what dead workers have counted; `own` is the slot of this process. Whether there were any.
+    pub fn reap(&self, own: Option<u32>) -> Result<bool> {
+        let Some(cells) = self.cells() else { return Ok(false) };
+        let mut any = false;
         for slot in cells.active()?.into_iter().filter(|&slot| own != Some(slot)) {
             // Free, and nobody else's while we do it.
             if slots::take_if_dead(&*self.lock, slot)? {
                 let done = cells.deactivate(slot);
                 slots::give_back(&*self.lock, slot);
                 done?;
+                any = true;
             }
         }
-        Ok(())
+        Ok(any)
     }
 
     /// All live workers; `own` is the slot of this process.

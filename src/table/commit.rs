@@ -7,7 +7,7 @@ use super::snapshot::{ImagePeers, RingPlace, View, place};
 use super::spare;
 use crate::balance::chash::Ring;
 use crate::error::{Code, Error, Result};
-use crate::health::passive;
+use crate::health::passive::{self, Health};
 use crate::shm::arena::{Marks, Room};
 use crate::shm::cells::CellMarks;
 use crate::shm::{Change, Damaged, GRANULE_WORDS, Memory, Stamp};
@@ -73,6 +73,10 @@ pub fn put<M: Memory>(change: &Change<'_, M>, name: &str, mut build: Build, old:
             return Err(error);
         }
     };
+    let ailing = brings_back_the_ill(change, &mut build, old.as_ref().map(|(_, view)| view))?;
+    let tell = || if ailing { directory.tell_ailing(record) } else { Ok(()) };
+    // Before, so that no pick overlooks it; and after, as somebody may have found the old version well in between.
+    tell()?;
     loop {
         let error = match write(change, Room::Home, &mut build, record)? {
             Ok(next) => {
@@ -80,6 +84,7 @@ pub fn put<M: Memory>(change: &Change<'_, M>, name: &str, mut build: Build, old:
                     directory.link(record, name.as_bytes())?;
                 }
                 publish(change, record, next, &build, old.as_ref().map(|(_, view)| view))?;
+                tell()?;
                 return Ok(change.end()?);
             }
             Err(error) => error,
@@ -91,13 +96,30 @@ pub fn put<M: Memory>(change: &Change<'_, M>, name: &str, mut build: Build, old:
         };
         // Once more without what is only a help.
         if done || !full || !build.leave_out_new_rings() {
-            if !done {
-                change.free_cells(&taken)?;
+            match done {
+                true => tell()?,
+                false => change.free_cells(&taken)?,
             }
             change.end()?;
             return if done { Ok(()) } else { Err(error) };
         }
     }
+}
+
+/// Whether there may be a peer that is out in this version and was not watched in the old one: then nobody may have said that the
+/// upstream ails.
+fn brings_back_the_ill<M: Memory>(
+    change: &Change<'_, M>,
+    build: &mut Build,
+    old: Option<&View>,
+) -> Result<bool, Damaged> {
+    let (Some(cells), true) = (change.cells(), old.is_some_and(|old| old.unwatched)) else { return Ok(false) };
+    for cell in ImagePeers::of(&mut build.image).watched_cells().filter(|&cell| cell != 0) {
+        if !Health(cells.health(cell)?).is_well() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Takes a cell for each peer that is new, or none.

@@ -22,7 +22,7 @@ mod word {
     pub const NEXT: usize = 1;
     /// Hash of its name : 32 | how often it was linked, twice : 32 (low half first).
     pub const HASH: usize = 2;
-    /// How often one of its peers failed since they were all well; 0: they are.
+    /// How often one of its peers failed since they were all well; 0: all are that can be out.
     pub const AILING: usize = 3;
     /// Round robin's counter, on a cache line of its own: every pick of every worker adds to it.
     pub const COUNTER: usize = 8;
@@ -315,6 +315,11 @@ impl<M: Memory> Directory<'_, M> {
     /// The one store by which a change happens. What the old stamp led to may be freed afterwards.
     pub fn publish(&self, record: u32, stamp: Stamp) -> Result<(), Damaged> {
         self.mem.publish(stamp_at(self.geometry, record), stamp.0)
+    }
+
+    /// Says that a peer of the upstream in `record` may have failed, so that picks look at each. Anybody may.
+    pub fn tell_ailing(&self, record: u32) -> Result<(), Damaged> {
+        self.mem.add(ailing_at(self.geometry, record), 1).map(|_| ())
     }
 
     fn set_taken(&self, record: u32, taken: bool) -> Result<(), Damaged> {

@@ -7,7 +7,7 @@
 //!      3   schedule of the backups
 //!      4   ring of the primaries: its own block : 32 | points : 32
 //!      5   ring of the backups
-//!      6   bits of the two rings : 8, 8 | two flags, and how many peers take traffic : 16 | first word of the peers : 32
+//!      6   bits of the two rings : 8, 8 | flags and how many peers take traffic : 16 | first word of the peers : 32
 //!      7   checksum of the head, which is these words, the name and the generation : 32 | checksum of all behind it : 32
 //!      8   name, padded to whole words
 //!          peers, 8 words (a cache line) each; more in some layouts (shm/layout.rs)
@@ -41,6 +41,8 @@ const LEAVING: u32 = 17;
 /// And a number of 8 bits: peers that take traffic; as many as it has bits for.
 const SERVING: u32 = 18;
 const MOST_SERVING: u64 = 255;
+/// And: some peer can be picked whatever its failures are, or cannot be picked at all.
+const UNWATCHED: u32 = 26;
 /// Most words of a name.
 const NAME: usize = super::name::MAX_NAME_BYTES.div_ceil(WORD);
 /// Words of a peer that all layouts have. Those that follow them in some are nothing yet.
@@ -153,6 +155,8 @@ pub struct View {
     pub leaving: bool,
     /// How many peers take traffic, as far as configuration goes; at most 255.
     pub serving: u32,
+    /// Some peer is not [watched](View::is_watched).
+    pub unwatched: bool,
     name_len: usize,
     peers_at: usize,
     /// Words of a peer.
@@ -238,12 +242,13 @@ pub fn encode(upstream: &Upstream, flags: Flags) -> Vec<u64> {
     let mut long = Vec::new();
     words.resize(long_at, 0);
     // In one pass over the peers: there are many of them.
-    let (mut limited, mut leaving, mut serving) = (false, false, 0);
+    let (mut limited, mut leaving, mut unwatched, mut serving) = (false, false, false, 0);
     for (peer, words) in upstream.peers.iter().zip(words[peers_at..].chunks_exact_mut(OURS.peer)) {
         encode_peer(peer, words, long_at, &mut long);
         limited |= peer.max_conns != 0;
         leaving |= peer.status == Status::Leaving;
         serving += u64::from(peer.takes_traffic());
+        unwatched |= !peer.takes_traffic() || peer.max_fails == 0;
     }
     words.append(&mut long);
     for (schedule, place) in schedules.iter().zip(2..) {
@@ -254,8 +259,11 @@ pub fn encode(upstream: &Upstream, flags: Flags) -> Vec<u64> {
     let method = upstream.method.map_or(0, |method| method as u64);
     words[1] =
         (upstream.name.len() as u64) << 32 | method << 40 | (upstream.hash_id as u64) << 48 | u64::from(flags.0) << 56;
-    words[6] = (peers_at as u64) << 32 | u64::from(limited) << LIMITED | u64::from(leaving) << LEAVING;
-    words[6] |= serving.min(MOST_SERVING) << SERVING;
+    words[6] = (peers_at as u64) << 32
+        | u64::from(limited) << LIMITED
+        | u64::from(leaving) << LEAVING
+        | u64::from(unwatched) << UNWATCHED
+        | serving.min(MOST_SERVING) << SERVING;
     words
 }
 
@@ -281,6 +289,12 @@ impl<'a> ImagePeers<'a> {
     /// The identity of a peer's address.
     pub fn ident(&self, index: usize) -> u64 {
         self.0[self.at(index)]
+    }
+
+    /// The cells of those that failures take out.
+    pub fn watched_cells(&self) -> impl Iterator<Item = u32> {
+        let peers = (0..self.count()).map(|index| &self.0[self.at(index)..][..PEER]);
+        peers.filter(|words| is_watched(words)).map(|words| halves(words[4]).1)
     }
 
     /// Gives a peer its cell.
@@ -332,6 +346,11 @@ fn encode_peer(peer: &Peer, words: &mut [u64], long_at: usize, long: &mut Vec<u6
         words[4] = (long_at + long.len()) as u64;
         long.extend(packed(text));
     }
+}
+
+/// Whether failures take the peer with these words out: it is picked, and has a `max_fails`.
+fn is_watched(words: &[u64]) -> bool {
+    PeerBits(words[1]).takes_traffic() && halves(words[2]).1 != 0
 }
 
 fn append_schedule(words: &mut Vec<u64>, schedule: &[u32], peers: usize) {
@@ -407,6 +426,7 @@ impl View {
             limited: places >> LIMITED & 1 == 1,
             leaving: places >> LEAVING & 1 == 1,
             serving: (places >> SERVING & MOST_SERVING) as u32,
+            unwatched: places >> UNWATCHED & 1 == 1,
             peer: geometry.shape.peer,
             wide,
             ..View::default()
@@ -498,6 +518,13 @@ impl View {
         let (max_conns, max_fails) = halves(mem.load(at + 2)?);
         let (fail_timeout, _) = halves(mem.load(at + 3)?);
         Ok((max_conns, Limits { max_fails, fail_timeout }))
+    }
+
+    /// Whether failures take a peer out: it is picked, and has a `max_fails`.
+    pub fn is_watched(&self, mem: &impl Memory, index: u32) -> Result<bool, Damaged> {
+        let mut words = [0; 3];
+        mem.load_all(self.peer_word(index), &mut words)?;
+        Ok(is_watched(&words))
     }
 
     /// The identity of a peer's address, and its cell.

@@ -8,6 +8,7 @@ use dyups::balance::pick::{Ask, Handle, Picked};
 use dyups::balance::request::{Requests, Tries, Wanted, Why};
 use dyups::config::peer::PeerPatch;
 use dyups::health;
+use dyups::health::passive::Health;
 use dyups::shm::layout::state;
 use dyups::shm::{GRANULE, Memory};
 use dyups::table::directory::{self, Directory, ailing_at, budget_at, counter_at, stamp_at};
@@ -128,6 +129,23 @@ fn is_used(table: &Table, subject: &Upstream) {
     let (record, _) = Directory::new(table.region()).find(subject.name.as_bytes()).expect("sound").expect("there");
     let first = budget_at(counter_at(table.region().geometry(), record));
     (0..WORDS).for_each(|index| table.region().mem().store(first + index, 7).expect("inside"));
+}
+
+/// A peer with these `max_fails`.
+fn limited(table: &Table, subject: &Upstream, max_fails: u32) {
+    let change = PeerPatch { max_fails: Some(max_fails), ..patch(0) };
+    table.put_peer(&subject.name, &change, Absent::Make, WAIT).expect("change");
+}
+
+/// A peer of the upstream has failed, which does not count as yet.
+fn fails_unwatched(table: &Table, subject: &Upstream) {
+    made(table, subject);
+    limited(table, subject, 0);
+    let (_, view) = Directory::new(table.region()).find(subject.name.as_bytes()).expect("sound").expect("there");
+    let cell = view.cell(table.region().mem(), 0).expect("inside");
+    let cells = table.region().cells().expect("they are there");
+    let word = cells.health(cell).expect("a cell");
+    assert_eq!(cells.set_health(cell, word, Health(word).failed(7).0), Ok(true));
 }
 
 /// Two requests: a try that fails and one that does not.
@@ -300,6 +318,14 @@ pub const OPERATIONS: &[Operation] = &[
             table.delete_upstream(&subject.name, true, WAIT).expect("delete");
         },
         run: |table, subject| table.set_upstream(subject, WAIT).expect("set"),
+        also_large: false,
+        ..PLAIN
+    },
+    Operation {
+        name: "let failures count again",
+        calls: "put_peer",
+        prepare: fails_unwatched,
+        run: |table, subject| limited(table, subject, 1),
         also_large: false,
         ..PLAIN
     },
