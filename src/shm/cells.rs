@@ -19,6 +19,7 @@
 use super::layout::{LAYOUT, SLOTS};
 use super::mem::{PAGE, WORD};
 use super::memory::{Damaged, Memory};
+use super::versioned::{TRIES, Unread};
 use std::io;
 use std::ops::Range;
 
@@ -144,6 +145,21 @@ pub fn title(plan: &Plan, region: u64, boot: [u64; 2]) -> [u64; TITLE_WORDS] {
     [MAGIC, u64::from(LAYOUT), plan.count as u64, region, boot[0], boot[1]]
 }
 
+/// Why there are no cells for peers.
+#[derive(Debug)]
+pub enum Untaken {
+    /// There is no memory for them.
+    NoMemory(io::Error),
+    /// What is read of them makes no sense, or is another thing each time.
+    Unread(Unread),
+}
+
+impl From<Damaged> for Untaken {
+    fn from(damaged: Damaged) -> Self {
+        Untaken::Unread(damaged.into())
+    }
+}
+
 /// What a search has met.
 #[derive(Default)]
 struct Search {
@@ -233,18 +249,21 @@ impl<'a, M: Memory> Cells<'a, M> {
 /// What a writer does, under the writer lock.
 impl<M: Memory> Cells<'_, M> {
     /// Takes `count` cells for so many peers, or none: `None` says that there are not so many.
-    pub fn take(&self, count: usize, begin: impl Fn(u64) -> u64) -> io::Result<Option<Vec<u32>>> {
-        loop {
-            let Some((cells, lowest)) = self.find_free(count).map_err(damaged)? else { return Ok(None) };
+    pub fn take(&self, count: usize, begin: impl Fn(u64) -> u64) -> Result<Option<Vec<u32>>, Untaken> {
+        for _ in 0..TRIES {
+            let Some((cells, lowest)) = self.find_free(count)? else { return Ok(None) };
             for &cell in &cells {
-                self.mem.reserve(self.plan.cells_at + cell as usize * CELL, CELL)?;
+                let at = self.plan.cells_at + cell as usize * CELL;
+                self.mem.reserve(at, CELL).map_err(Untaken::NoMemory)?;
             }
-            if self.begin(&cells, &begin).map_err(damaged)? {
-                self.set_bits(&cells, true).map_err(damaged)?;
-                self.mem.amend(word::LOWEST_FREE, lowest.into()).map_err(damaged)?;
+            if self.begin(&cells, &begin)? {
+                self.set_bits(&cells, true)?;
+                self.mem.amend(word::LOWEST_FREE, lowest.into())?;
                 return Ok(Some(cells));
             }
         }
+        // Who counts in what is free, again and again, means it.
+        Err(Untaken::Unread(Unread::Changing))
     }
 
     /// Has the health of free cells begin anew. Whoever slept since it picked one of their last peers has counted by now, or
@@ -438,7 +457,7 @@ impl<M: Memory> Cells<'_, M> {
     }
 
     /// Begins the row of `slot` at 0, and has it count; it needs no memory. Whoever calls this holds the slot.
-    pub fn activate(&self, slot: u32) -> Result<(), Damaged> {
+    pub fn activate(&self, slot: u32) -> Result<(), Unread> {
         self.deactivate(slot)?;
         for index in 0..self.plan.backed {
             self.mem.amend(self.plan.backed_at + slot as usize * self.plan.backed + index, 0)?;
@@ -447,24 +466,22 @@ impl<M: Memory> Cells<'_, M> {
     }
 
     /// The row of `slot` counts no more. Whoever calls this holds the slot.
-    pub fn deactivate(&self, slot: u32) -> Result<(), Damaged> {
+    pub fn deactivate(&self, slot: u32) -> Result<(), Unread> {
         self.set_active(slot, false)
     }
 
-    fn set_active(&self, slot: u32, active: bool) -> Result<(), Damaged> {
+    fn set_active(&self, slot: u32, active: bool) -> Result<(), Unread> {
         let (at, bit) = (word::ACTIVE + slot as usize / 64, 1u64 << (slot % 64));
-        loop {
+        // Each time that it is in vain, somebody else comes or goes in one of 64 slots.
+        for _ in 0..TRIES {
             let old = self.mem.load(at)?;
             let new = if active { old | bit } else { old & !bit };
             if old == new || self.mem.replace(at, old, new)? {
                 return Ok(());
             }
         }
+        Err(Unread::Changing)
     }
-}
-
-fn damaged(Damaged: Damaged) -> io::Error {
-    io::Error::from(io::ErrorKind::InvalidData)
 }
 
 /// The cells that a repair found in use.
@@ -684,6 +701,57 @@ mod tests {
         [0, 1, SLOTS as u32 - 1].iter().for_each(|&slot| cells.activate(slot).expect("inside"));
         assert!((0..100_000).all(|cell| cells.open(cell) == Ok(0)));
         assert_eq!(mem.asked.get(), 0);
+    }
+
+    /// Memory beside which somebody does ill: what a fence would order, and what is replaced, it spoils.
+    struct Haunted<'a> {
+        mem: &'a Mem,
+        /// Counted in, by the first slot, at each fence.
+        at: usize,
+    }
+
+    impl Memory for Haunted<'_> {
+        type Word = <Mem as Memory>::Word;
+
+        fn slice(&self, index: usize, len: usize) -> Result<&[Self::Word], Damaged> {
+            self.mem.slice(index, len)
+        }
+
+        fn word(&self, index: usize) -> Result<&Self::Word, Damaged> {
+            self.mem.word(index)
+        }
+
+        fn words(&self) -> usize {
+            self.mem.words()
+        }
+
+        fn reserve(&self, index: usize, words: usize) -> io::Result<()> {
+            self.mem.reserve(index, words)
+        }
+
+        fn replace(&self, _: usize, _: u64, _: u64) -> Result<bool, Damaged> {
+            Ok(false)
+        }
+
+        fn fence(&self) {
+            let free = (self.at..).find(|&at| self.mem.load(at) == Ok(0)).expect("one is");
+            self.mem.store(free, 1 << 32 | 1).expect("inside");
+        }
+    }
+
+    #[test]
+    fn who_means_it_ends_in_an_error_and_not_in_a_wait_without_end() {
+        let plan = Plan::for_cells(1000);
+        let made = made(&plan);
+        let sound = Cells::new(&made, &plan);
+        sound.activate(0).expect("free");
+        count(&sound, 0, 1, 1);
+        let mem = Haunted { mem: &made, at: plan.rows_at };
+        let haunted = Cells::new(&mem, &plan);
+        assert!(matches!(haunted.take(1, begin), Err(Untaken::Unread(Unread::Changing))));
+        assert_eq!((haunted.activate(1), haunted.deactivate(0)), (Err(Unread::Changing), Err(Unread::Changing)));
+        assert_eq!((haunted.deactivate(1), sound.used()), (Ok(()), Ok(0)));
+        assert!(take(&sound) > Some(16));
     }
 
     #[test]

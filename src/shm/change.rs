@@ -1,7 +1,7 @@
 //! The steps of one change, for whoever holds the writer lock.
 
 use super::arena::{Arena, Marks, Room, granules_of};
-use super::cells::Cells;
+use super::cells::{Cells, Untaken};
 use super::file;
 use super::layout::{Geometry, state};
 use super::mem::WORD;
@@ -41,7 +41,8 @@ impl<'a, M: Memory> Change<'a, M> {
         match cells.take(count, begin) {
             Ok(Some(taken)) => Ok(taken),
             Ok(None) => Err(no_cell(cells.count())),
-            Err(error) => Err(file::full(self.path, &error, file::FEWER)),
+            Err(Untaken::NoMemory(error)) => Err(file::full(self.path, &error, file::FEWER)),
+            Err(Untaken::Unread(unread)) => Err(unread.into()),
         }
     }
 

@@ -76,6 +76,12 @@ pub enum Unread {
     Damaged,
 }
 
+impl From<Damaged> for Unread {
+    fn from(Damaged: Damaged) -> Self {
+        Unread::Damaged
+    }
+}
+
 /// Calls `read` with the stamp at `place` until the stamp outlives the call, at most [`TRIES`] times.
 pub fn read<T>(
     mem: &impl Memory,
