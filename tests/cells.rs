@@ -9,8 +9,10 @@ use dyups::balance::Method;
 use dyups::config::peer::PeerPatch;
 use dyups::error::Code;
 use dyups::health::passive::{Health, begin};
+use dyups::shm::Memory;
 use dyups::shm::layout::LAYOUT;
 use dyups::shm::region::cells_of as cells_file;
+use dyups::table::directory::Directory;
 use dyups::table::store::Table;
 use dyups::table::{Address, Status, Upstream};
 use proptest::prelude::*;
@@ -268,6 +270,35 @@ fn a_table_of_another_size_and_one_whose_cells_were_lost_have_right_ones() {
     let bytes = std::fs::metadata(&file).expect("there").len();
     std::fs::write(&file, vec![0xff; bytes as usize]).expect("there");
     is_right(SMALL, "spoiled");
+}
+
+#[test]
+fn an_upstream_with_a_number_that_is_no_cell_is_deleted_and_so_is_one_from_a_file() {
+    let (table, _scratch) = table(SMALL);
+    let spoil = |name: &str| {
+        let (_, view) = Directory::new(table.region()).find(name.as_bytes()).expect("sound").expect("there");
+        let mem = table.region().mem();
+        let is_it = |at: &usize| {
+            let word = mem.load(*at).expect("inside");
+            mem.store(*at, u64::from(u32::MAX) << 32).expect("inside");
+            let is_it = view.cell(mem, 1) == Ok(u32::MAX);
+            mem.store(*at, word).expect("inside");
+            is_it
+        };
+        let at = (0..view.words).map(|word| view.stamp.word() + word).find(is_it).expect("it is there");
+        mem.store(at, u64::from(u32::MAX) << 32).expect("inside");
+    };
+    table.load(&[upstream("file", &THREE)], false, SOON).expect("room");
+    set(&table, "api", &THREE);
+    ["file", "api"].iter().for_each(|name| {
+        spoil(name);
+        table.delete_upstream(name, true, SOON).expect("there");
+    });
+    assert_eq!((names(&table).len(), used_cells(&table)), (0, 2), "what nobody leads to is found by a repair");
+    let writer = table.writer(SOON).expect("free");
+    table.repair(&writer).expect("sound");
+    drop(writer);
+    assert_no_leak(&table);
 }
 
 #[derive(Clone, Debug)]

@@ -174,7 +174,9 @@ pub fn remove<M: Memory>(change: &Change<'_, M>, record: u32, old: &View) -> Res
     let directory = Directory::over(change.mem(), change.geometry());
     let next = old.stamp.next(0).unwrap_or_default();
     let mut cells = (0..old.peers).map(|index| old.cell(change.mem(), index)).collect::<Result<Vec<_>, _>>()?;
-    cells.retain(|&cell| cell != 0);
+    // What is no cell is passed over: it ends with its version.
+    let most = change.cells().map_or(0, |cells| cells.count());
+    cells.retain(|&cell| cell != 0 && (cell as usize) < most);
     cells.sort_unstable();
     change.begin()?;
     directory.publish(record, next)?;
