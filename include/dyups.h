@@ -170,7 +170,7 @@ const char *dyups_notes(void);
 // Errors: `DYUPS_NOT_SET_UP`, `DYUPS_FULL` when all slots are taken.
 int32_t dyups_start(void);
 
-// Whether the region's file was deleted or replaced under its users.
+// Whether a file of the region was deleted or replaced under its users.
 //
 // Arguments: none. Returns: 0 if all is well; 1 if it was, and `dyups_error` then says what that means.
 // Errors: `DYUPS_NOT_SET_UP`. It reads the file system: not for the request path.

@@ -688,6 +688,29 @@ fn a_deleted_file_is_noticed_and_the_table_goes_on() {
 }
 
 #[test]
+fn a_deleted_file_of_cells_is_noticed_and_who_makes_it_anew_says_that_others_count_elsewhere() {
+    let scratch = Scratch::new();
+    let path = abandoned(&scratch, SMALL);
+    let (mut old, _) = user(&path, SMALL);
+    assert_eq!((old.ok("claim"), old.ok("lost")), ("0".into(), "".into()));
+    let file = dyups::shm::region::cells_of(&path, LAYOUT).display().to_string();
+    std::fs::remove_file(&file).expect("remove");
+    let expected = format!("{file} was deleted or replaced: open connections and failures are counted apart");
+    assert!(old.ok("lost").starts_with(&expected));
+    let made =
+        format!("{file} was lost and is made anew, but pid {} counts on in the old one: restart nginx", old.pid());
+    let (mut new, notes) = user(&path, SMALL);
+    assert_eq!((notes, new.ok("lost")), (made, String::new()));
+    assert!(old.ok("lost").starts_with(&expected), "another one by its name is not it");
+    old.ok("put new 10.0.0.9:80");
+    assert_eq!(new.ok("list"), "api new");
+    old.finish();
+    new.finish();
+    std::fs::remove_file(&file).expect("remove");
+    assert_eq!(look(&path, SMALL), ("api new".into(), "".into()), "nobody else counts");
+}
+
+#[test]
 fn a_worker_that_may_not_look_into_the_directory_notices_too() {
     if !is_root("a_worker_that_may_not_look_into_the_directory_notices_too") {
         return;

@@ -106,7 +106,7 @@ pub extern "C" fn dyups_start() -> i32 {
     guard(|| Ok(process::start()? as i32))
 }
 
-/// Whether the region's file was deleted or replaced under its users.
+/// Whether a file of the region was deleted or replaced under its users.
 ///
 /// Arguments: none. Returns: 0 if all is well; 1 if it was, and `dyups_error` then says what that means.
 /// Errors: `DYUPS_NOT_SET_UP`. It reads the file system: not for the request path.

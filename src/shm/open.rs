@@ -25,7 +25,7 @@ use super::layout::{Geometry, LAYOUT, OURS, Shape, fixed, state};
 use super::lock::{CREATION, LockFile, WRITER};
 use super::mem::Mem;
 use super::memory::Memory;
-use super::region::{Content, Region, cells_of, file_of, lock_of, now, with_suffix};
+use super::region::{Beside, Content, Region, cells_of, file_of, lock_of, now, with_suffix};
 use crate::error::{Code, Error, Result};
 use std::fs::File;
 use std::io;
@@ -262,15 +262,20 @@ impl<C: Content> Opening<'_, C> {
 
     /// The cells beside a region that was found. Where they are not its own, or lost, there are new ones, and who writes next
     /// hands them out again.
-    fn find_cells(&self, region: &mut Region) -> Result<()> {
+    fn find_cells(&mut self, region: &mut Region) -> Result<()> {
         let plan = Plan::of(region.geometry().size);
         let path = cells_of(self.base, region.layout());
         if let Some(file) = file::open_existing(&path)? {
             file::check_owned(&file, &path)?;
             if header::has_title(&file, plan.bytes() as u64, &cells::title(&plan, region.inode(), header::boot_id())) {
-                region.counts_in(map_cells(&file, &path, &plan)?, plan);
+                region.counts_in(map_cells(&file, path, plan)?);
                 return Ok(());
             }
+        }
+        if let Some(user) = region.in_use()? {
+            let at = path.display();
+            self.notes
+                .push(format!("{at} was lost and is made anew, but {user} counts on in the old one: restart nginx"));
         }
         let _writer = self.lock.lock(WRITER, CREATION_WAIT).map_err(|error| error.within(self.base.display()))?;
         region.mem().store(state::WRITING, u64::from(std::process::id()))?;
@@ -282,33 +287,34 @@ impl<C: Content> Opening<'_, C> {
         let path = cells_of(self.base, region.layout());
         let unborn = with_suffix(&path, ".new");
         let _ = std::fs::remove_file(&unborn);
-        let made = self.make_cells_at(&unborn, &path, region, &plan);
+        let made = self.make_cells_at(&unborn, path, region, plan);
         if made.is_err() {
             let _ = std::fs::remove_file(&unborn);
         }
-        region.counts_in(made?, plan);
+        region.counts_in(made?);
         Ok(())
     }
 
-    fn make_cells_at(&self, unborn: &Path, path: &Path, region: &Region, plan: &Plan) -> Result<Mem> {
+    fn make_cells_at(&self, unborn: &Path, path: PathBuf, region: &Region, plan: Plan) -> Result<Beside> {
         let file = file::create_new(unborn)?;
-        file.set_len(plan.bytes() as u64).map_err(|error| file::full(path, &error, file::ELSEWHERE))?;
-        let mem = map_cells(&file, path, plan)?;
-        Cells::new(&mem, plan).write_header(&cells::title(plan, region.inode(), header::boot_id()))?;
-        std::fs::rename(unborn, path).map_err(|error| file::explain(path, &error))?;
-        Ok(mem)
+        file.set_len(plan.bytes() as u64).map_err(|error| file::full(&path, &error, file::ELSEWHERE))?;
+        let made = map_cells(&file, path, plan)?;
+        Cells::new(&made.mem, &plan).write_header(&cells::title(&plan, region.inode(), header::boot_id()))?;
+        std::fs::rename(unborn, &made.path).map_err(|error| file::explain(&made.path, &error))?;
+        Ok(made)
     }
 }
 
 /// Maps cells, and reserves what must be there whatever comes.
-fn map_cells(file: &File, path: &Path, plan: &Plan) -> Result<Mem> {
-    let mem = Mem::map_by_chunks(file, plan.bytes(), cells::CHUNK).map_err(|error| file::explain(path, &error))?;
+fn map_cells(file: &File, path: PathBuf, plan: Plan) -> Result<Beside> {
+    let meta = file.metadata().map_err(|error| file::explain(&path, &error))?;
+    let mem = Mem::map_by_chunks(file, plan.bytes(), cells::CHUNK).map_err(|error| file::explain(&path, &error))?;
     match mem.reserve(0, plan.words_in_advance()) {
         // Before Linux 5.14 it could only be all of it, most of which is never used: what is touched is what there is.
         Err(error) if error.kind() == io::ErrorKind::Unsupported => mem.all_reserved(),
-        done => done.map_err(|error| file::full(path, &error, file::ELSEWHERE))?,
+        done => done.map_err(|error| file::full(&path, &error, file::ELSEWHERE))?,
     }
-    Ok(mem)
+    Ok(Beside { mem, plan, path, identity: (meta.dev(), meta.ino()) })
 }
 
 fn set_aside(path: &Path) -> Result<PathBuf> {

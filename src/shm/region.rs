@@ -20,7 +20,7 @@ pub struct Region {
     mem: Mem,
     geometry: Geometry,
     /// Beside it; none as long as it is only read from.
-    cells: Option<(Mem, Plan)>,
+    cells: Option<Beside>,
     lock: Arc<LockFile>,
     /// What its users call it: the path without the layout.
     base: PathBuf,
@@ -29,6 +29,16 @@ pub struct Region {
     identity: (u64, u64),
     /// Says to older layouts that this one is in use.
     alive: Option<Arc<Alive>>,
+}
+
+/// The mapping of cells beside a region.
+#[derive(Debug)]
+pub(super) struct Beside {
+    pub mem: Mem,
+    pub plan: Plan,
+    pub path: PathBuf,
+    /// As that of the region.
+    pub identity: (u64, u64),
 }
 
 /// What an operator reads when the region does not make sense while it is in use.
@@ -50,9 +60,6 @@ pub trait Content {
     fn digest(&self, region: &Region) -> Result<Option<u64>>;
 }
 
-/// What the name of the file with the cells has behind that of its region.
-const CELLS: &str = ".cells";
-
 /// The file of the region of `layout`.
 pub fn file_of(base: &Path, layout: u32) -> PathBuf {
     with_suffix(base, &format!(".v{layout}"))
@@ -60,7 +67,7 @@ pub fn file_of(base: &Path, layout: u32) -> PathBuf {
 
 /// The cells beside the region of `layout`.
 pub fn cells_of(base: &Path, layout: u32) -> PathBuf {
-    with_suffix(&file_of(base, layout), CELLS)
+    with_suffix(&file_of(base, layout), ".cells")
 }
 
 /// The lock file: one for all layouts.
@@ -82,14 +89,14 @@ impl Region {
     }
 
     /// Keeps the cells of its peers.
-    pub(super) fn counts_in(&mut self, cells: Mem, plan: Plan) {
-        self.cells = Some((cells, plan));
+    pub(super) fn counts_in(&mut self, cells: Beside) {
+        self.cells = Some(cells);
     }
 
     /// The cells of its peers.
     #[inline(always)]
     pub fn cells(&self) -> Option<Cells<'_, Mem>> {
-        self.cells.as_ref().map(|(mem, plan)| Cells::new(mem, plan))
+        self.cells.as_ref().map(|cells| Cells::new(&cells.mem, &cells.plan))
     }
 
     /// Keeps what says that its layout is in use.
@@ -121,22 +128,25 @@ impl Region {
                  make room, stop nginx, remove {at} and start again"
             ));
         }
-        let lost = match file::is_still(&self.path, self.identity.0, self.identity.1) {
-            Ok(still) => !still,
-            // A worker may not look into the directory of its master.
-            Err(_) => self.mem.deleted(),
-        };
-        if lost {
+        if is_lost(&self.mem, &self.path, self.identity) {
             return Some(format!(
                 "{at} was deleted or replaced: workers and reloads go on with the table in memory, but a restart loses what \
                  was changed at run time; save status() before you restart nginx"
             ));
         }
-        self.lock.is_lost().then(|| {
-            format!(
+        if self.lock.is_lost() {
+            return Some(format!(
                 "{} was deleted or replaced: who maps {at} from now on gets a table of its own; restart nginx, which \
                  carries the table over",
                 self.lock.path().display()
+            ));
+        }
+        let cells = self.cells.as_ref()?;
+        (cells.mem.is_torn() || is_lost(&cells.mem, &cells.path, cells.identity)).then(|| {
+            format!(
+                "{} was deleted or replaced: open connections and failures are counted apart by those who map it before \
+                 and after; restart nginx",
+                cells.path.display()
             )
         })
     }
@@ -181,13 +191,12 @@ impl Region {
 
     /// An error as long as this process has connections that it could not count, for want of memory.
     pub fn has_room_to_count(&self) -> Result<()> {
-        let Some((mem, plan)) = &self.cells else { return Ok(()) };
+        let Some(Beside { mem, plan, path, .. }) = &self.cells else { return Ok(()) };
         if mem.wanting().is_none_or(|at| !plan.is_in_a_row(at)) {
             return Ok(());
         }
         let full = io::Error::from_raw_os_error(libc::ENOSPC);
-        let path = with_suffix(&self.path, CELLS);
-        Err(file::full(&path, &full, file::FEWER)
+        Err(file::full(path, &full, file::FEWER)
             .within("not all connections are counted, as max_conns and least_conn want"))
     }
 
@@ -235,6 +244,15 @@ impl Region {
         }
         let change = Change::new(&self.mem, &self.geometry, &self.path).with_cells(self.cells());
         Ok(Writer { change, _guard: guard })
+    }
+}
+
+/// Whether `path` no longer names the file that is mapped.
+fn is_lost(mem: &Mem, path: &Path, (device, inode): (u64, u64)) -> bool {
+    match file::is_still(path, device, inode) {
+        Ok(still) => !still,
+        // A worker may not look into the directory of its master.
+        Err(_) => mem.deleted(),
     }
 }
 
