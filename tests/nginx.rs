@@ -56,6 +56,8 @@ mod test_counted_upgrade;
 mod test_demo;
 #[path = "nginx/test_docs.rs"]
 mod test_docs;
+#[path = "nginx/test_drain.rs"]
+mod test_drain;
 #[path = "nginx/test_environment.rs"]
 mod test_environment;
 #[path = "nginx/test_failures.rs"]
