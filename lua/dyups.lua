@@ -226,6 +226,7 @@ end
 --       port         1 to 65535, default 80 (or host and port in one: server = "10.0.0.1:8080")
 --       weight       0 to 65535, default 1; 0 takes no traffic and keeps its place
 --       status       "up" (default), "down" or "drain" (no new picks)
+--       leaving      boolean, default false: it drains, and is deleted when it is idle
 --       backup       boolean, default false: picked when no other peer can be
 --       max_conns    0 to 4294967295, default 0: no limit       } stored and shown; not acted upon yet
 --       max_fails    0 to 4294967295, default 1                 }
@@ -251,7 +252,8 @@ end
 -- delete_peer(upstream, peer[, { drain = true }]) -> true | nil, message
 --
 -- Takes a peer out, named by its host and port. nil, "not found" when it is not there. The upstream stays. With drain
--- it gets no new picks from now on, and is deleted about a second after its last connection has ended.
+-- it gets no new picks from now on, and is deleted about a second after its last connection has ended, unless it is
+-- added or set until then.
 --
 --     assert(dyups.delete_peer("api", { host = "10.0.0.1", port = 8080 }))
 function _M.delete_peer(upstream, conf, options)

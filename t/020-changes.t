@@ -455,7 +455,36 @@ region:table upstreams:table version:string workers:table; api:table
 true true
 
 
-=== TEST 16: status loaded back by set_upstream gives the same table
+=== TEST 16: who adds or sets a peer that leaves keeps it
+--- http_config eval: Dyups::proxy()
+--- config
+    location = /t {
+        content_by_lua_block {
+            local peer = { host = "10.0.0.1" }
+            for _, say in ipairs { {}, { leaving = false }, { status = "drain" }, { status = "up" }, { weight = 9 } } do
+                assert(dyups.set_upstream("api", { peers = { peer } }))
+                assert(dyups.delete_peer("api", peer, { drain = true }))
+                say.host = peer.host
+                assert(dyups.add_peer("api", say))
+                local found = dyups.status("api").upstreams.api.peers[1]
+                T.say(found.status, found.leaving)
+            end
+            T.say(dyups.add_peer("api", { host = "10.0.0.1", leaving = true, status = "up" }))
+            T.say(dyups.set_upstream("api", { peers = { { host = "10.0.0.1", leaving = "yes" } } }))
+            assert(dyups.delete_upstream("api", { force = true }))
+        }
+    }
+--- response_body
+up nil
+up nil
+drain nil
+up nil
+up nil
+nil peer.leaving: true with status "up": allowed: only with status "drain"
+nil upstream.peers[0].leaving: "yes": allowed: true or false
+
+
+=== TEST 17: status loaded back by set_upstream gives the same table
 --- http_config eval: Dyups::proxy()
 --- config
     location = /t {
@@ -522,7 +551,7 @@ loaded back:  true true
 peer by peer: true true
 
 
-=== TEST 17: the /status of HTTP is a file that setup loads
+=== TEST 18: the /status of HTTP is a file that setup loads
 --- http_config eval: Dyups::proxy()
 --- config
     location = /t {
@@ -548,7 +577,7 @@ true
 chash file
 
 
-=== TEST 18: status of an upstream that is not there, or by no name, is refused
+=== TEST 19: status of an upstream that is not there, or by no name, is refused
 --- http_config eval: Dyups::proxy()
 --- config
     location = /t {
@@ -564,7 +593,7 @@ nil upstream "": allowed: a name of 1 to 255 bytes of UTF-8 without control byte
 nil upstream: 5: allowed: a string
 
 
-=== TEST 19: a region that is full refuses the change and keeps the table
+=== TEST 20: a region that is full refuses the change and keeps the table
 --- http_config eval: Dyups::proxy(size => '256k')
 --- config
     location = /t {

@@ -129,8 +129,8 @@ pub const MAX_CONNS: Field = field("max_conns", U32);
 pub const MAX_FAILS: Field = field("max_fails", U32);
 /// Peer: the window of [`MAX_FAILS`], and how long the peer is out.
 pub const FAIL_TIMEOUT: Field = field("fail_timeout", Kind::Seconds);
-/// Peer: whether it is deleted once it is idle.
-pub const LEAVING: Field = field("leaving", Kind::ReadOnly);
+/// Peer: whether it drains, and is deleted once it is idle.
+pub const LEAVING: Field = field("leaving", Kind::Bool);
 /// A peer to be deleted: whether it drains first.
 pub const DRAIN: Field = field("drain", Kind::Bool);
 /// What a peer that is to be deleted is known by, and how.

@@ -14,7 +14,7 @@ pub struct PeerPatch {
     pub address: Address,
     /// 0..=65535.
     pub weight: Option<u16>,
-    /// Up, down or drain.
+    /// Up, down, drain, or leaving.
     pub status: Option<Status>,
     /// Whether it is a backup.
     pub backup: Option<bool>,
@@ -45,10 +45,11 @@ impl PeerPatch {
 
     /// Changes the given fields of `peer`, which has this address; the others keep their values.
     ///
-    /// The peer keeps its address as it spells it, too: a ring hashes the text, and another spelling would move keys.
+    /// The peer keeps its address as it spells it, too: a ring hashes the text, and another spelling would move keys. One that
+    /// is to be deleted once it is idle stays, unless that is said again: whoever changes a peer wants it to be there.
     pub fn apply(&self, peer: &mut Peer) {
         set(&mut peer.weight, self.weight);
-        set(&mut peer.status, self.status);
+        peer.status = self.status.unwrap_or(peer.status.to_stay());
         set(&mut peer.backup, self.backup);
         set(&mut peer.max_conns, self.max_conns);
         set(&mut peer.max_fails, self.max_fails);
@@ -88,13 +89,28 @@ pub fn peer_patch(value: &Value, at: &str) -> Result<PeerPatch> {
     Ok(PeerPatch {
         address: address(&object)?,
         weight: object.number(&fields::WEIGHT)?,
-        status: object.choice(&fields::STATUS, &Status::NAMES)?,
+        status: status(&object)?,
         backup: object.boolean(&fields::BACKUP)?,
         max_conns: object.number(&fields::MAX_CONNS)?,
         max_fails: object.number(&fields::MAX_FAILS)?,
         fail_timeout: object.number(&fields::FAIL_TIMEOUT)?,
         slow_start: object.number(&fields::SLOW_START)?,
     })
+}
+
+/// What `status` and `leaving` say together: a peer that leaves drains until then.
+fn status(object: &Object<'_>) -> Result<Option<Status>> {
+    let status = object.choice(&fields::STATUS, &Status::NAMES)?;
+    match (object.boolean(&fields::LEAVING)?, status) {
+        (Some(true), None | Some(Status::Drain)) => Ok(Some(Status::Leaving)),
+        // One of the two is not what was meant, and one of them would have the peer deleted.
+        (Some(true), Some(other)) => Err(Error::invalid(format!(
+            "{}: true with status \"{}\": allowed: only with status \"drain\"",
+            object.path(&fields::LEAVING),
+            other.name()
+        ))),
+        (_, status) => Ok(status),
+    }
 }
 
 /// Reads which peer is meant, and nothing else: the other known fields are not looked at.
@@ -198,6 +214,19 @@ mod tests {
             why(r#"{"host":"10.0.0.1","port":81,"server":"10.0.0.1"}"#),
             r#"peer.server: "10.0.0.1": allowed: the address of host and port, "10.0.0.1:81""#
         );
+    }
+
+    #[test]
+    fn a_peer_that_leaves_drains() {
+        let status = |json: &str| patch(&format!(r#"{{"host":"10.0.0.1",{json}}}"#)).map(|patch| patch.status);
+        assert_eq!(status(r#""leaving":true"#), Ok(Some(Status::Leaving)));
+        assert_eq!(status(r#""leaving":true,"status":"drain""#), Ok(Some(Status::Leaving)));
+        assert_eq!(status(r#""leaving":false,"status":"drain""#), Ok(Some(Status::Drain)));
+        assert_eq!(status(r#""leaving":false"#), Ok(None));
+        for other in ["up", "down"] {
+            let message = format!(r#"peer.leaving: true with status "{other}": allowed: only with status "drain""#);
+            assert_eq!(why(&format!(r#"{{"host":"10.0.0.1","leaving":true,"status":"{other}"}}"#)), message);
+        }
     }
 
     #[test]

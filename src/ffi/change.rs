@@ -37,7 +37,8 @@ unsafe fn change(
 ///
 /// Arguments: `name`, `len`: the upstream, 1 to 255 bytes. `json`, `json_len`: an object with `host` (an IPv4 address, an IPv6
 /// address in brackets, or `unix:/path`), `port` (1 to 65535, default 80), or both as `server`; `weight` (0 to 65535, default
-/// 1), `status` (`up`, `down`, `drain`), `backup` (bool), `max_conns` and `max_fails` (0 to 4294967295, default 0 and 1),
+/// 1), `status` (`up`, `down`, `drain`), `leaving` (bool: it drains, and is deleted when it is idle; who names such a peer
+/// without it keeps the peer, here as `up`), `backup` (bool), `max_conns` and `max_fails` (0 to 4294967295, default 0 and 1),
 /// `fail_timeout` and `slow_start` (seconds, default 10 and 0). `wait_ms`: milliseconds (at most 60000) to try for the
 /// writer's turn; with 0 the call never sleeps, and `DYUPS_BUSY` asks the caller to come again.
 ///
@@ -88,7 +89,8 @@ pub unsafe extern "C" fn dyups_set_peer(
 
 /// Takes a peer out of an upstream. The upstream stays, even without peers.
 ///
-/// Arguments: as `dyups_add_peer`, of which only the address counts. Returns: 0.
+/// Arguments: as `dyups_add_peer`, of which only the address counts, and `drain` (bool): it gets no new picks from now on, and is
+/// taken out when it is idle. Returns: 0.
 /// Errors: as `dyups_set_peer`.
 ///
 /// # Safety

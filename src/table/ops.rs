@@ -80,9 +80,14 @@ impl<R: Borrow<Region>> Table<R> {
             };
             match (position(&upstream, &patch.address), absent) {
                 (Some(index), _) => {
-                    let old = upstream.peers[index].clone();
-                    patch.apply(&mut upstream.peers[index]);
-                    changed |= upstream.peers[index] != old;
+                    let peer = &mut upstream.peers[index];
+                    let old = peer.clone();
+                    // What is added while it leaves comes back, as it would a moment later, when it is gone.
+                    if absent == Absent::Make && peer.status == Status::Leaving {
+                        peer.status = Status::Up;
+                    }
+                    patch.apply(peer);
+                    changed |= *peer != old;
                 }
                 (None, Absent::Refuse) => return Err(no_peer(name, &patch.address)),
                 (None, Absent::Make) => {
@@ -121,7 +126,8 @@ impl<R: Borrow<Region>> Table<R> {
             let Some(Stored { mut upstream, flags, .. }) = visible(stored) else { return Ok(Edit::Keep) };
             let before = upstream.peers.len();
             upstream.peers.retain(|peer| peer.status != Status::Leaving || !idle.contains(&peer.address.ident()));
-            Ok(if upstream.peers.len() == before { Edit::Keep } else { Edit::Put(upstream, touched(flags)) })
+            // This was said when they were drained: where a file did, the upstream follows it as before.
+            Ok(if upstream.peers.len() == before { Edit::Keep } else { Edit::Put(upstream, flags) })
         })
     }
 

@@ -13,7 +13,7 @@ pub enum Status {
     Down = 1,
     /// No new picks; what runs may finish.
     Drain = 2,
-    /// The same, and then it is deleted. Files and calls cannot say so, and are told that it drains.
+    /// The same, and then it is deleted. Files and calls say that it drains, and beside that, that it is leaving.
     Leaving = 3,
 }
 
@@ -25,6 +25,11 @@ impl Status {
     /// The one with this number.
     pub fn numbered(number: u64) -> Option<Status> {
         [Status::Up, Status::Down, Status::Drain, Status::Leaving].into_iter().find(|&status| status as u64 == number)
+    }
+
+    /// The same without the deletion.
+    pub fn to_stay(self) -> Status {
+        if self == Status::Leaving { Status::Drain } else { self }
     }
 
     /// `"up"`, `"down"` or `"drain"`.

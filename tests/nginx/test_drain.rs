@@ -163,3 +163,30 @@ fn an_idle_connection_to_a_deleted_peer_carries_no_new_request() {
     }
     counted.nginx.assert_calm();
 }
+
+#[test]
+fn a_peer_that_is_added_again_while_it_leaves_is_picked_and_stays() {
+    let place = Place::new("drained-added");
+    let (counted, held) = with_one_held(&place);
+    delete(&counted, "{ drain = true }");
+    assert_not_picked(&counted, "a peer that leaves");
+    counted.nginx.change(&format!("add_peer(\"{NAME}\", {})", first(&counted)));
+    let is_picked = || {
+        let before = counted.backends[0].requests();
+        for _ in 0..4 {
+            assert_eq!(Client::new(counted.http1).get_fresh(NAME, "/pass/ok").expect("an answer").status, 200);
+        }
+        counted.backends[0].requests() == before + 2
+    };
+    assert!(is_picked(), "at once, in its turn");
+    counted.gate.open();
+    assert_eq!(held.status(), 200);
+    counted.wait_for_open(0, "its connections are over");
+    // One that leaves beside it is deleted: so the second has passed after which this one would have been.
+    let fields = "{ server = \"127.0.0.1:1\", leaving = true }";
+    counted.nginx.change(&format!("add_peer(\"{NAME}\", {fields})"));
+    wait_for("another one is deleted", || counted.open().len() == 2);
+    assert!(shown(&counted).iter().all(|peer| peer["status"] == "up" && peer["leaving"].is_null()));
+    assert!(is_picked(), "and later");
+    counted.nginx.assert_calm();
+}
