@@ -310,7 +310,8 @@ end
 --
 -- The table of upstreams, or one of them, in the shape of the upstreams file: loading it back gives the same table.
 -- Read-only fields beside it: version, region (path, size, used and free in bytes, ...), workers (slot, pid, since),
--- and in an upstream generation and origin ("file" or "runtime").
+-- deleted (a list of peers that are no more and have connections open: upstream, server, conns), in an upstream
+-- generation and origin ("file" or "runtime"), and in a peer conns, fails and out.
 --
 --     dyups.status().upstreams.api.peers[1].weight
 --     dyups.status("api").upstreams.api.method

@@ -4,6 +4,7 @@ use crate::config::json;
 use crate::error::Result;
 use crate::health;
 use crate::process;
+use crate::shm::departed::{Departed, Ledger};
 use crate::shm::layout::{LAYOUT, state};
 use crate::shm::lock::Holder;
 use crate::shm::{GRANULE, Memory};
@@ -32,8 +33,20 @@ pub fn json(table: &Table, name: Option<&str>) -> Result<Vec<u8>> {
         let states = health::states(table, stored)?;
         json::write_upstream(&mut out, &stored.upstream, &states, &read_only(stored));
     }
-    out.extend_from_slice(b"}}");
+    // Read after the upstreams: who is deleted meanwhile is in both rather than in neither.
+    out.extend_from_slice(b"},\"deleted\":");
+    out.extend_from_slice(deleted(table, name)?.to_string().as_bytes());
+    out.push(b'}');
     Ok(out)
+}
+
+/// Peers that are no more and have connections open; those of the upstream called `name` alone.
+fn deleted(table: &Table, name: Option<&str>) -> Result<Value> {
+    let Some(cells) = table.region().cells() else { return Ok(json!([])) };
+    let mut all = Ledger::of(cells).all()?;
+    all.retain(|peer| name.is_none_or(|name| peer.upstream == name));
+    let shown = |peer: &Departed| json!({"upstream": peer.upstream, "server": peer.server, "conns": peer.conns});
+    Ok(all.iter().map(shown).collect())
 }
 
 fn read_only(stored: &Stored) -> [(&'static str, Value); 2] {

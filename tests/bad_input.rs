@@ -272,6 +272,9 @@ const FILE_EXEMPT: &[Exempt] = &[
     ("workers", Type, READ_ONLY),
     ("workers", Below, READ_ONLY),
     ("workers", Above, READ_ONLY),
+    ("deleted", Type, READ_ONLY),
+    ("deleted", Below, READ_ONLY),
+    ("deleted", Above, READ_ONLY),
 ];
 
 /// nginx's syntax: a parameter of a `server`, what is wrong with it, and how the message shows it.

@@ -234,8 +234,13 @@ pub const FORCE: Field = field("force", Kind::Bool);
 pub const DELETE: &[Field] = &[FORCE];
 
 /// All that dyups knows of a file.
-pub const FILE: &[Field] =
-    &[UPSTREAMS, field("version", Kind::ReadOnly), field("region", Kind::ReadOnly), field("workers", Kind::ReadOnly)];
+pub const FILE: &[Field] = &[
+    UPSTREAMS,
+    field("version", Kind::ReadOnly),
+    field("region", Kind::ReadOnly),
+    field("workers", Kind::ReadOnly),
+    field("deleted", Kind::ReadOnly),
+];
 
 /// The names of `fields`, for the message that refuses another one. What is only ever read is not worth naming.
 pub fn known(fields: &[Field]) -> String {

@@ -142,7 +142,10 @@ mod tests {
 
     #[test]
     fn what_status_adds_to_the_file_is_ignored() {
-        assert_eq!(file(br#"{"version":"1","region":{"bytes":1},"workers":[1,2],"upstreams":{}}"#), Ok(vec![]));
+        assert_eq!(
+            file(br#"{"version":"1","region":{"bytes":1},"workers":[1,2],"upstreams":{},"deleted":[{"upstream":5}]}"#),
+            Ok(vec![])
+        );
     }
 
     #[test]

@@ -16,12 +16,14 @@
 //!
 //! Nothing here needs to survive: a file that is lost or spoiled is made anew, with every count at 0 and every peer well.
 
+use super::departed;
 use super::layout::{LAYOUT, SLOTS};
 use super::mem::{PAGE, WORD};
-use super::memory::{Damaged, Memory};
+use super::memory::{Damaged, Memory, Word};
 use super::versioned::{TRIES, Unread};
 use std::io;
 use std::ops::Range;
+use std::sync::atomic::Ordering;
 
 /// First word of the file.
 const MAGIC: u64 = u64::from_le_bytes(*b"dyups\0ce");
@@ -37,6 +39,8 @@ mod word {
     pub const TITLE: usize = 0;
     /// Where the search for a free cell begins: mostly, no cell before this one is free.
     pub const LOWEST_FREE: usize = 9;
+    /// How many entries there ever were of peers that are no more: see [`super::super::departed`].
+    pub const DEPARTED: usize = 10;
     /// One bit a slot: its row counts.
     pub const ACTIVE: usize = 16;
     /// All of them.
@@ -100,7 +104,12 @@ impl Plan {
 
     /// Bytes of the file. Hardly any of it is ever written to, and only that takes memory.
     pub fn bytes(&self) -> usize {
-        self.words_of_rows(SLOTS) * WORD
+        (self.departed_at() + departed::ENTRIES * departed::ENTRY) * WORD
+    }
+
+    /// First word of what is behind the rows.
+    pub(super) fn departed_at(&self) -> usize {
+        self.words_of_rows(SLOTS)
     }
 
     /// Words up to cell number `cell`: what writers change for peers whose cells are before it.
@@ -120,7 +129,7 @@ impl Plan {
 
     /// Whether the word `at` is one of the numbers that workers count in.
     pub fn is_in_a_row(&self, at: usize) -> bool {
-        at >= self.rows_at
+        (self.rows_at..self.departed_at()).contains(&at)
     }
 }
 
@@ -234,6 +243,30 @@ impl<'a, M: Memory> Cells<'a, M> {
         self.mem.replace(self.health_at(cell)?, old, new)
     }
 
+    /// How often this cell was taken, which stands in the top bits of its words.
+    pub fn generation(&self, cell: u32) -> Result<u16, Damaged> {
+        let at = self.health_at(cell)?;
+        // Asked of any cell, also of one that nobody ever took.
+        self.mem.reserve(at, 1).map_err(|_| Damaged)?;
+        Ok((self.mem.load(at)? >> 48) as u16)
+    }
+
+    /// Whether no peer has this cell.
+    pub fn is_free(&self, cell: u32) -> Result<bool, Damaged> {
+        self.health_at(cell)?;
+        Ok(self.mem.load(self.plan.bits_at + cell as usize / 64)? >> (cell % 64) & 1 == 0)
+    }
+
+    /// What they lie in.
+    pub(super) fn mem(&self) -> &'a M {
+        self.mem
+    }
+
+    /// How many entries there ever were of peers that are no more.
+    pub(super) fn departed(&self) -> Result<u64, Damaged> {
+        self.mem.load(word::DEPARTED)
+    }
+
     /// When the peer with this cell was last taken among equals, by a clock of its upstream's.
     pub fn turn(&self, cell: u32) -> Result<Turn, Damaged> {
         Ok(Turn { cell, word: self.mem.load(self.word_at(cell, cell::TURN)?)? })
@@ -332,6 +365,11 @@ impl<M: Memory> Cells<'_, M> {
         self.mem.amend(word::LOWEST_FREE, lowest)
     }
 
+    /// There were so many entries of peers that are no more, or more already.
+    pub(super) fn set_departed(&self, count: u64) -> Result<(), Damaged> {
+        self.mem.amend(word::DEPARTED, self.departed()?.max(count))
+    }
+
     /// Sets or clears the bits of cells: one store for those that are neighbours.
     fn set_bits(&self, cells: &[u32], taken: bool) -> Result<(), Damaged> {
         for cells in cells.chunk_by(|one, next| one / 64 == next / 64) {
@@ -356,6 +394,12 @@ impl<M: Memory> Cells<'_, M> {
         let words = 0..self.plan.count.div_ceil(64);
         words.map(|index| Ok(u64::from(self.mem.load(self.plan.bits_at + index)?.count_ones()))).sum()
     }
+}
+
+/// Whether the numbers of two cells lie side by side, in one part of a row.
+fn are_neighbours(one: &u32, next: &u32) -> bool {
+    let part = |cell: u32| cell as usize / ROW_NUMBERS / CHUNK;
+    one + 1 == *next && part(*one) == part(*next)
 }
 
 /// Where a number of a row lies.
@@ -444,6 +488,39 @@ impl<M: Memory> Cells<'_, M> {
             }
         }
         Ok(sum)
+    }
+
+    /// Those of `cells`, in order, to whose peers connections are open. Mostly there are none, so this looks at the numbers of
+    /// neighbours at once. Where there is no memory for a row nobody has counted.
+    pub fn busy(&self, cells: &[u32]) -> Result<Vec<u32>, Damaged> {
+        let mut busy = Vec::new();
+        for index in 0..SLOTS / 64 {
+            let mut slots = self.mem.load(word::ACTIVE + index)?;
+            while slots != 0 {
+                let slot = index as u32 * 64 + slots.trailing_zeros();
+                for run in cells.chunk_by(are_neighbours).filter(|run| self.may_count(slot, run)) {
+                    busy.extend(run.iter().filter(|&&cell| self.open_of(slot, cell).is_ok_and(|open| open != 0)));
+                }
+                slots &= slots - 1;
+            }
+        }
+        busy.sort_unstable();
+        busy.dedup();
+        Ok(busy)
+    }
+
+    /// Whether the row of `slot` may have a number for any of these neighbours.
+    fn may_count(&self, slot: u32, run: &[u32]) -> bool {
+        let [first, .., last] = run else { return true };
+        let (Ok(from), Ok(until)) = (self.number(slot, *first), self.number(slot, *last)) else { return false };
+        if self.is_backed(&from) != Ok(true) {
+            return false;
+        }
+        let words = until.at - from.at + 1;
+        match (self.mem.reserve(from.at, words), self.mem.slice(from.at, words)) {
+            (Ok(()), Ok(numbers)) => numbers.iter().fold(0, |all, word| all | word.get(Ordering::Relaxed)) != 0,
+            _ => false,
+        }
     }
 
     /// The slots whose rows count.
@@ -892,6 +969,9 @@ mod tests {
                 for cell in 1..size as u32 {
                     prop_assert_eq!(cells.open(cell), Ok(sum(&open, cell)));
                 }
+                let some: Vec<u32> = (1..size as u32).filter(|cell| cell % 7 != 3).collect();
+                let busy = some.iter().copied().filter(|&cell| sum(&open, cell) != 0).collect();
+                prop_assert_eq!(cells.busy(&some), Ok(busy));
             }
         }
 

@@ -68,6 +68,7 @@
 //! protocol: a word of health that is changed by compare-and-swap and counts the owners of its cell, and for each slot a row of
 //! numbers that only the worker in it writes. A row counts as long as its slot is active; whoever takes the byte of a slot
 //! that nobody holds may say that it is not.
+//! Behind the rows stands whose connections are counted in cells that were given back ([`departed`]).
 //!
 //! # Layouts
 //!
@@ -99,6 +100,7 @@ pub mod cells;
 pub mod change;
 pub mod checksum;
 pub mod clock;
+pub mod departed;
 pub mod elders;
 pub mod file;
 pub mod header;

@@ -1,6 +1,7 @@
 //! How a new version of an upstream is written and published, and how a change that died half way is cleared away. The order
 //! of the steps here is what the protocol in [`crate::shm`] promises; the caller holds the writer lock.
 
+use super::departed;
 use super::directory::{self, Directory, stamp_at};
 use super::name;
 use super::snapshot::{ImagePeers, RingPlace, View, place};
@@ -165,6 +166,9 @@ pub(super) fn publish<M: Memory>(
     change.is_seen_by_all()?;
     Directory::over(change.mem(), change.geometry()).publish(record, next)?;
     let kept = build.kept();
+    if let Some(old) = old {
+        departed::remember(change, old, &build.cells.freed)?;
+    }
     change.free_cells(&build.cells.freed)?;
     old.map_or(Ok(()), |old| free_blocks(change, old, |ring| !kept.contains(&Some(*ring))))
 }
@@ -181,6 +185,7 @@ pub fn remove<M: Memory>(change: &Change<'_, M>, record: u32, old: &View) -> Res
     change.begin()?;
     directory.publish(record, next)?;
     directory.unlink(record)?;
+    departed::remember(change, old, &cells)?;
     change.free_cells(&cells)?;
     free_blocks(change, old, |_| true)?;
     Ok(change.end()?)

@@ -6,11 +6,13 @@
 //! - [`store`]: reading all of it, and one change
 //! - [`commit`]: how a change is written and published; repair
 //! - [`spare`]: how that goes on where there is no room
+//! - [`departed`]: what is left of peers with connections open
 //! - [`ops`]: what an operator can do
 //! - [`open`]: from a path to a table, and from one region to another
 
 pub mod address;
 pub mod commit;
+pub mod departed;
 pub mod directory;
 pub mod name;
 pub mod open;

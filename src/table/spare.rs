@@ -6,6 +6,7 @@
 //! versions is whole, so a death at any point leaves one of them; a repair brings home what it left in the spare.
 
 use super::commit::{Build, CellPlan, RingPlan, publish, write};
+use super::departed;
 use super::directory::{Directory, stamp_at};
 use super::snapshot::{RingPlace, View, place};
 use crate::balance::chash::Ring;
@@ -23,6 +24,8 @@ pub fn replace<M: Memory>(change: &Change<'_, M>, record: u32, build: &mut Build
     let (mem, geometry) = (change.mem(), change.geometry());
     change.is_seen_by_all()?;
     Directory::over(mem, geometry).publish(record, there)?;
+    // Now, since the old version is written over next.
+    departed::remember(change, old, &build.cells.freed)?;
     let in_spare = View::read(mem, geometry, stamp_at(geometry, record), there)?;
     let home = write_over(change, record, build, old, there)?;
     publish(change, record, home, build, Some(&in_spare))?;

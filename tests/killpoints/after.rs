@@ -5,6 +5,7 @@ use crate::operations::{SUBJECT, patch};
 use dyups::balance::Method;
 use dyups::balance::pick::{Ask, Handle, Picked};
 use dyups::shm::Memory;
+use dyups::shm::departed::Ledger;
 use dyups::shm::layout::state;
 use dyups::table::ops::Absent;
 use dyups::table::snapshot::Flags;
@@ -72,6 +73,7 @@ impl Allowed {
             panic!("{what}: neither the old nor the new table: {found:?}")
         };
         assert_eq!(table.region().in_use(), Ok(None), "{what}: a dead process has a slot");
+        every_deleted_peer_was_one(table, what);
         drop(table.writer(WAIT).unwrap_or_else(|error| panic!("{what}: {error}")));
         assert!(state(table) == *expected, "{what}: after the repair: {:?}, {:?}", used(table), visible(table));
         every_pick_is_a_peer(table, &found, what);
@@ -103,6 +105,17 @@ fn the_next_changes_work(table: &Table) -> dyups::error::Result<()> {
     table.delete_upstream(SUBJECT, true, WAIT)?;
     assert!(table.upstream(SUBJECT).is_err());
     Ok(())
+}
+
+/// An entry that its writer did not come to the end of is none, and none is of a peer that is there.
+fn every_deleted_peer_was_one(table: &Table, what: &str) {
+    let peers = table.upstream(SUBJECT).map_or(Vec::new(), |stored| stored.upstream.peers);
+    for gone in Ledger::of(table.region().cells().expect("they are there")).all().expect("sound") {
+        let patch = (0..3).map(patch).find(|patch| patch.address.text() == gone.server);
+        let patch = patch.unwrap_or_else(|| panic!("{what}: {gone:?}"));
+        assert_eq!((gone.upstream.as_str(), gone.conns), (SUBJECT, 1), "{what}");
+        assert!(!peers.iter().any(|peer| peer.address.same_as(&patch.address)), "{what}: {gone:?} is there");
+    }
 }
 
 /// By the upstream's own method, which has all that it needs.

@@ -18,6 +18,8 @@ use dyups::table::{Address, Status, Table, Upstream};
 
 /// The upstream that the operations are about.
 pub const SUBJECT: &str = "subject";
+/// The slot of whoever is connected.
+const CONNECTED: u32 = 9;
 /// A peer that none has, of however many.
 const NEW: usize = 1900;
 
@@ -115,6 +117,17 @@ fn fill_but(table: &Table, room: u64) {
     };
     let most = (0..400).rev().map(peers).find(|filler| granules(filler) <= free()).expect("one fits");
     table.set_upstream(&most, WAIT).expect("set");
+}
+
+/// The subject, with a connection to its first peers.
+fn connected(table: &Table, subject: &Upstream) {
+    made(table, subject);
+    let (cells, mem) = (table.region().cells().expect("they are there"), table.region().mem());
+    cells.activate(CONNECTED).expect("inside");
+    let (_, view) = Directory::new(table.region()).find(subject.name.as_bytes()).expect("sound").expect("there");
+    for index in 0..view.peers.min(3) {
+        cells.count_in(CONNECTED, view.cell(mem, index).expect("inside"), true).expect("inside");
+    }
 }
 
 /// Says that a peer of the upstream has failed.
@@ -286,6 +299,22 @@ pub const OPERATIONS: &[Operation] = &[
         ..PLAIN
     },
     Operation {
+        name: "delete peers that are connected",
+        calls: "set_upstream",
+        prepare: connected,
+        run: |table, subject| table.set_upstream(&Upstream { peers: vec![], ..subject.clone() }, WAIT).expect("set"),
+        also_large: false,
+        ..PLAIN
+    },
+    Operation {
+        name: "delete an upstream that is connected",
+        calls: "delete_upstream",
+        prepare: connected,
+        run: |table, subject| table.delete_upstream(&subject.name, true, WAIT).expect("delete"),
+        also_large: false,
+        ..PLAIN
+    },
+    Operation {
         name: "drain a peer to delete it",
         calls: "drain_peer",
         run: |table, subject| {
@@ -410,6 +439,17 @@ pub const OPERATIONS: &[Operation] = &[
             let too_large = subject.peers.len() == 20 && subject.method == Some(Method::Chash);
             assert_eq!(deleted.is_ok(), !subject.peers.is_empty() && !too_large, "{deleted:?}");
         },
+        make_room: delete_filler,
+        also_large: false,
+    },
+    Operation {
+        name: "delete a connected peer where all is full",
+        calls: "delete_peer",
+        prepare: |table, subject| {
+            connected(table, subject);
+            fill_but(table, 0);
+        },
+        run: |table, subject| drop(table.delete_peer(&subject.name, &patch(0).address, WAIT)),
         make_room: delete_filler,
         also_large: false,
     },

@@ -190,3 +190,80 @@ fn a_peer_that_is_added_again_while_it_leaves_is_picked_and_stays() {
     assert!(is_picked(), "and later");
     counted.nginx.assert_calm();
 }
+
+/// The peers that are no more and have connections open, as each worker shows them: upstream, server and connections.
+fn deleted(counted: &Counted) -> Vec<Vec<(String, String, u64)>> {
+    let one = |peer: &Value| {
+        let text = |field: &str| peer[field].as_str().expect("a text").to_owned();
+        (text("upstream"), text("server"), peer["conns"].as_u64().expect("a number"))
+    };
+    let list = |status: &Value| status["deleted"].as_array().expect("a list").iter().map(one).collect();
+    counted.nginx.status_of_each_worker().iter().map(list).collect()
+}
+
+fn assert_deleted(counted: &Counted, conns: u64, what: &str) {
+    let first = (NAME.to_owned(), counted.backends[0].name.clone(), conns);
+    assert_eq!(deleted(counted), [vec![first.clone()], vec![first]], "{what}");
+}
+
+fn wait_until_none_is_shown(counted: &Counted, what: &str) {
+    wait_for(&format!("{what}: no worker shows it"), || deleted(counted).iter().all(Vec::is_empty));
+}
+
+#[test]
+fn a_peer_that_is_deleted_at_once_is_shown_beside_the_table_until_its_last_connection_is_over() {
+    let place = Place::new("deleted");
+    for how in ["delete_peer", "post", "delete_upstream"] {
+        let (counted, held) = with_one_held(&place);
+        assert_eq!(deleted(&counted), [[], []], "{how}");
+        match how {
+            "delete_peer" => delete(&counted, "nil"),
+            "post" => counted.nginx.post(NAME, &format!("server {};", counted.backends[1].name)),
+            _ => counted.nginx.change(&format!("delete_upstream(\"{NAME}\", {{ force = true }})")),
+        }
+        assert_deleted(&counted, 1, how);
+        counted.nginx.reload();
+        assert_deleted(&counted, 1, "after a reload");
+        counted.gate.open();
+        assert_eq!(held.status(), 200, "{how}");
+        wait_until_none_is_shown(&counted, how);
+        counted.nginx.assert_calm();
+    }
+}
+
+#[test]
+fn a_killed_worker_has_no_connection_to_a_deleted_peer() {
+    let place = Place::new("deleted-killed");
+    let (counted, held) = with_one_held(&place);
+    delete(&counted, "nil");
+    assert_deleted(&counted, 1, "at once");
+    counted.nginx.kill_workers(&counted.nginx.worker_pids());
+    wait_until_none_is_shown(&counted, "whoever was connected is dead");
+    drop(held);
+    counted.nginx.assert_calm();
+}
+
+#[test]
+fn one_that_is_made_again_has_connections_of_its_own_and_a_status_is_loaded_without_those_that_are_gone() {
+    let place = Place::new("deleted-again");
+    let (counted, held) = with_one_held(&place);
+    delete(&counted, "nil");
+    counted.nginx.change(&format!("add_peer(\"{NAME}\", {})", first(&counted)));
+    assert!(shown(&counted).iter().all(|peer| peer["status"] == "up" && peer["conns"] == 0));
+    assert_deleted(&counted, 1, "the one before it");
+    counted.nginx.change("set_upstream(\"other\", { peers = {} })");
+    let lua = |more: &str| format!("local dyups = require \"dyups\"; return {more}");
+    let shown_of = |name: &str| counted.nginx.eval(&lua(&format!("#dyups.status(\"{name}\").deleted")));
+    assert_eq!((shown_of(NAME).as_str(), shown_of("other").as_str()), ("1", "0"));
+    // What status says is a file.
+    let status = counted.nginx.admin("GET", "/status", "").body;
+    let read = dyups::config::json::file(status.as_bytes()).expect("a file");
+    assert_eq!(
+        read.iter().map(|upstream| (upstream.name.as_str(), upstream.peers.len())).collect::<Vec<_>>(),
+        [(NAME, 2), ("other", 0)]
+    );
+    counted.gate.open();
+    assert_eq!(held.status(), 200);
+    wait_until_none_is_shown(&counted, "it is over");
+    counted.nginx.assert_calm();
+}

@@ -1,0 +1,401 @@
+//! Peers that were deleted while connections were open to them: who they were, beside the cells, which go on counting.
+//!
+//! A fixed number of *entries* behind the rows. Only the writer makes one, under the writer lock, between the store that ends the
+//! peer and the one that gives its cell back. It names the cell and how often that was taken, so it is over by itself: when the last
+//! connection is, or when somebody else has the cell. Nobody has to clear it away, and a new one takes the place of one that is over, or
+//! else of the oldest.
+//!
+//! An entry begins with a *stamp*: 0 while it is written, and then a number that no other entry has. Who reads looks at it before and
+//! after, so a writer that dies in the middle leaves an entry that is not shown.
+//!
+//! Two kinds of connections are shown nowhere, though they are counted: those to a peer whose writer died before it had made the entry;
+//! and that of a request which had picked the peer and not counted itself yet when it was deleted, if nobody else was connected.
+
+use super::cells::Cells;
+use super::mem::WORD;
+use super::memory::{Damaged, Memory};
+
+/// Most that are remembered.
+pub const ENTRIES: usize = 256;
+/// Words of an entry: eight of them are a page.
+pub const ENTRY: usize = 64;
+/// Bytes of the longest name of an upstream.
+pub const MAX_NAME: usize = 255;
+/// Bytes of the longest text of a peer.
+pub const MAX_SERVER: usize = 120;
+
+/// Words of an entry.
+mod word {
+    use super::{MAX_NAME, MAX_SERVER, WORD};
+
+    /// Which entry it is; 0: it is being written, or nobody ever did.
+    pub const STAMP: usize = 0;
+    /// Cell : 32 | how often that was taken : 16 | bytes of the name : 8 | bytes of the peer's text : 8 (low part first).
+    pub const WHO: usize = 1;
+    /// The name, and behind its last whole word the text.
+    pub const NAME: usize = 2;
+    pub const SERVER: usize = NAME + MAX_NAME.div_ceil(WORD);
+    pub const END: usize = SERVER + MAX_SERVER.div_ceil(WORD);
+}
+
+const _: () = assert!(word::END <= ENTRY);
+
+/// A peer that is no more, as far as it was, and the connections that are still open to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Departed {
+    /// The name of its upstream.
+    pub upstream: String,
+    /// Its address.
+    pub server: String,
+    /// Connections that all workers have open to it.
+    pub conns: u64,
+}
+
+/// A peer that is to be remembered.
+#[derive(Clone, Debug)]
+pub struct Leaver {
+    /// Its cell, which is given back next.
+    pub cell: u32,
+    /// Its address, at most [`MAX_SERVER`] bytes.
+    pub server: Vec<u8>,
+}
+
+/// An entry as it was read.
+struct Entry {
+    stamp: u64,
+    words: [u64; ENTRY],
+}
+
+impl Entry {
+    fn cell(&self) -> u32 {
+        self.words[word::WHO] as u32
+    }
+
+    fn generation(&self) -> u16 {
+        (self.words[word::WHO] >> 32) as u16
+    }
+
+    fn upstream(&self) -> Option<String> {
+        text(&self.words[word::NAME..word::SERVER], (self.words[word::WHO] >> 48) as u8)
+    }
+
+    fn server(&self) -> Option<String> {
+        text(&self.words[word::SERVER..word::END], (self.words[word::WHO] >> 56) as u8)
+    }
+}
+
+/// Text of `len` bytes in these words, if it is one: anybody may have written there.
+fn text(words: &[u64], len: u8) -> Option<String> {
+    let mut bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+    if len == 0 || usize::from(len) > bytes.len() {
+        return None;
+    }
+    bytes.truncate(len.into());
+    String::from_utf8(bytes).ok().filter(|text| !text.chars().any(char::is_control))
+}
+
+/// `bytes` in the front of `words`; how many there are.
+fn pack(bytes: &[u8], words: &mut [u64]) -> u64 {
+    let bytes = &bytes[..bytes.len().min(words.len() * WORD).min(u8::MAX.into())];
+    for (word, bytes) in words.iter_mut().zip(bytes.chunks(WORD)) {
+        *word = bytes.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte));
+    }
+    bytes.len() as u64
+}
+
+/// The entries beside these cells.
+#[derive(Debug)]
+pub struct Ledger<'a, M> {
+    cells: Cells<'a, M>,
+    mem: &'a M,
+}
+
+impl<'a, M: Memory> Ledger<'a, M> {
+    /// Those beside `cells`.
+    pub fn of(cells: Cells<'a, M>) -> Self {
+        Ledger { cells, mem: cells.mem() }
+    }
+
+    fn at(&self, slot: usize) -> usize {
+        self.cells.plan().departed_at() + slot * ENTRY
+    }
+
+    /// How many entries were ever written: those behind them have no memory.
+    fn used(&self) -> Result<usize, Damaged> {
+        Ok(self.cells.departed()?.min(ENTRIES as u64) as usize)
+    }
+
+    /// All whose connections are not over, in the order in which they were deleted.
+    pub fn all(&self) -> Result<Vec<Departed>, Damaged> {
+        let mut entries = Vec::new();
+        for slot in 0..self.used()? {
+            entries.extend(self.read(slot)?);
+        }
+        entries.sort_by_key(|entry| entry.stamp);
+        let mut all = Vec::new();
+        for entry in &entries {
+            let conns = self.open(entry)?;
+            if let (true, Some(upstream), Some(server)) = (conns != 0, entry.upstream(), entry.server()) {
+                all.push(Departed { upstream, server, conns });
+            }
+        }
+        Ok(all)
+    }
+
+    /// A whole entry, if there is one.
+    fn read(&self, slot: usize) -> Result<Option<Entry>, Damaged> {
+        let at = self.at(slot);
+        // As every page that is touched: the number of entries may be anybody's.
+        if self.mem.reserve(at, ENTRY).is_err() {
+            return Ok(None);
+        }
+        let stamp = self.mem.load_acquire(at + word::STAMP)?;
+        let mut words = [0; ENTRY];
+        self.mem.load_all(at, &mut words)?;
+        self.mem.fence_loads();
+        let is_whole = stamp != 0 && self.mem.load(at + word::STAMP)? == stamp;
+        Ok(is_whole.then_some(Entry { stamp, words }))
+    }
+
+    /// The connections that are still open to the peer of an entry.
+    fn open(&self, entry: &Entry) -> Result<u64, Damaged> {
+        let cell = entry.cell();
+        if cell == 0 || cell as usize >= self.cells.count() {
+            return Ok(0);
+        }
+        // Where nobody can count, nobody has counted.
+        let open = self.cells.open(cell).unwrap_or(0);
+        // Looked at afterwards: whoever has the cell by now said so before anybody counted for it.
+        self.mem.fence_loads();
+        let is_its_own =
+            open != 0 && self.cells.is_free(cell)? && self.cells.generation(cell) == Ok(entry.generation());
+        Ok(if is_its_own { open } else { 0 })
+    }
+
+    /// Remembers peers that were deleted and whose cells have connections open: of one upstream, whose name has at most [`MAX_NAME`]
+    /// bytes. Of more than [`ENTRIES`], the first; where there is no memory for an entry, none: no deletion waits for room.
+    pub fn add(&self, upstream: &[u8], leavers: &[Leaver]) -> Result<(), Damaged> {
+        let (slots, mut stamp) = self.slots()?;
+        for (leaver, slot) in leavers.iter().zip(slots) {
+            if self.mem.reserve(self.at(slot), ENTRY).is_err() {
+                return Ok(());
+            }
+            // 0 is no stamp: the numbers of a hostile worker end anywhere.
+            stamp = stamp.wrapping_add(1).max(1);
+            self.write(slot, stamp, upstream, leaver)?;
+        }
+        Ok(())
+    }
+
+    /// All places for entries, the best first: of those that are over, new ones, and then the oldest; and the last stamp.
+    fn slots(&self) -> Result<(impl Iterator<Item = usize> + use<M>, u64), Damaged> {
+        let used = self.used()?;
+        let (mut over, mut alive) = (Vec::new(), Vec::new());
+        let mut last = 0;
+        for slot in 0..used {
+            match self.read(slot)? {
+                Some(entry) => {
+                    last = last.max(entry.stamp);
+                    if self.open(&entry)? != 0 { alive.push((entry.stamp, slot)) } else { over.push(slot) }
+                }
+                None => over.push(slot),
+            }
+        }
+        alive.sort_unstable();
+        let alive = alive.into_iter().map(|(_, slot)| slot);
+        Ok((over.into_iter().chain(used..ENTRIES).chain(alive), last))
+    }
+
+    fn write(&self, slot: usize, stamp: u64, upstream: &[u8], leaver: &Leaver) -> Result<(), Damaged> {
+        let at = self.at(slot);
+        let mut words = [0; word::END];
+        let server = pack(&leaver.server, &mut words[word::SERVER..]);
+        let name = pack(upstream, &mut words[word::NAME..word::SERVER]);
+        let generation = u64::from(self.cells.generation(leaver.cell)?);
+        words[word::WHO] = u64::from(leaver.cell) | generation << 32 | name << 48 | server << 56;
+        self.mem.store(at + word::STAMP, 0)?;
+        // No store of the entry may come before this one.
+        self.mem.fence();
+        self.mem.store_all(at + word::WHO, &words[word::WHO..])?;
+        self.mem.publish(at + word::STAMP, stamp)?;
+        self.cells.set_departed(slot as u64 + 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::cells::{Plan, title};
+    use super::super::mem::tests::scratch;
+    use super::super::mem::{Mem, PAGE};
+    use super::*;
+    use crate::health::passive::begin;
+    use proptest::prelude::*;
+
+    fn made(plan: &Plan) -> Mem {
+        let mem = scratch(plan.bytes());
+        let cells = Cells::new(&mem, plan);
+        cells.write_header(&title(plan, 7, [1, 2])).expect("inside");
+        cells.activate(0).expect("inside");
+        mem
+    }
+
+    /// Takes a cell, opens so many connections and gives it back; the peer is remembered.
+    fn leave(cells: Cells<'_, Mem>, server: &str, conns: u32) -> u32 {
+        let cell = cells.take(1, begin).expect("sound").expect("free")[0];
+        (0..conns).for_each(|_| assert_eq!(cells.count_in(0, cell, true), Ok(true)));
+        Ledger::of(cells).add(b"api", &[Leaver { cell, server: server.into() }]).expect("inside");
+        cells.give_back(&[cell]).expect("inside");
+        cell
+    }
+
+    fn shown(cells: Cells<'_, Mem>) -> Vec<(String, u64)> {
+        let all = Ledger::of(cells).all().expect("sound");
+        assert!(all.iter().all(|peer| peer.upstream == "api"), "{all:?}");
+        all.into_iter().map(|peer| (peer.server, peer.conns)).collect()
+    }
+
+    #[test]
+    fn a_peer_is_shown_until_its_last_connection_is_over() {
+        let plan = Plan::for_cells(600);
+        let mem = made(&plan);
+        let cells = Cells::new(&mem, &plan);
+        assert_eq!(shown(cells), []);
+        let (one, two) = (leave(cells, "10.0.0.1:80", 2), leave(cells, "unix:/p", 1));
+        assert_eq!(shown(cells), [("10.0.0.1:80".into(), 2), ("unix:/p".into(), 1)]);
+        cells.count_in(0, one, false).expect("inside");
+        assert_eq!(shown(cells), [("10.0.0.1:80".into(), 1), ("unix:/p".into(), 1)]);
+        cells.count_in(0, one, false).expect("inside");
+        assert_eq!(shown(cells), [("unix:/p".into(), 1)]);
+        // Whoever has the cell next is somebody else.
+        assert_eq!(cells.take(1, begin).expect("sound"), Some(vec![one]));
+        cells.count_in(0, one, true).expect("inside");
+        assert_eq!(shown(cells), [("unix:/p".into(), 1)]);
+        cells.give_back(&[one]).expect("inside");
+        assert_eq!(shown(cells), [("unix:/p".into(), 1)], "nobody said whose these are");
+        cells.deactivate(0).expect("inside");
+        assert_eq!((shown(cells), cells.open(two)), (vec![], Ok(0)), "the worker has ended");
+    }
+
+    #[test]
+    fn the_longest_names_are_whole() {
+        let plan = Plan::for_cells(8);
+        let mem = made(&plan);
+        let cells = Cells::new(&mem, &plan);
+        let cell = cells.take(1, begin).expect("sound").expect("free")[0];
+        cells.count_in(0, cell, true).expect("inside");
+        let (upstream, server) = ("ß".repeat(127) + "x", "y".repeat(MAX_SERVER));
+        assert_eq!(upstream.len(), MAX_NAME);
+        Ledger::of(cells).add(upstream.as_bytes(), &[Leaver { cell, server: server.clone().into() }]).expect("inside");
+        cells.give_back(&[cell]).expect("inside");
+        assert_eq!(Ledger::of(cells).all(), Ok(vec![Departed { upstream, server, conns: 1 }]));
+    }
+
+    #[test]
+    fn a_new_one_takes_the_place_of_one_that_is_over_or_else_of_the_oldest() {
+        let plan = Plan::for_cells(600);
+        let mem = made(&plan);
+        let cells = Cells::new(&mem, &plan);
+        let left: Vec<u32> = (0..ENTRIES).map(|i| leave(cells, &i.to_string(), 1)).collect();
+        let numbers = |range: std::ops::Range<usize>| range.map(|i| (i.to_string(), 1)).collect::<Vec<_>>();
+        assert_eq!(shown(cells), numbers(0..ENTRIES));
+        leave(cells, "256", 1);
+        assert_eq!(shown(cells), numbers(1..ENTRIES + 1), "the oldest");
+        cells.count_in(0, left[100], false).expect("inside");
+        leave(cells, "257", 1);
+        let mut now = numbers(1..ENTRIES + 2);
+        now.remove(99);
+        assert_eq!(shown(cells), now, "the one that was over");
+        assert_eq!(cells.departed(), Ok(ENTRIES as u64));
+        let many: Vec<Leaver> = left.iter().map(|&cell| Leaver { cell, server: "z".into() }).collect();
+        Ledger::of(cells).add(b"api", &[many.clone(), many].concat()).expect("inside");
+        assert_eq!(shown(cells).len(), ENTRIES - 1, "and all at once");
+    }
+
+    #[test]
+    fn peers_that_come_and_go_take_one_place() {
+        let plan = Plan::for_cells(600);
+        let mem = made(&plan);
+        let cells = Cells::new(&mem, &plan);
+        for _ in 0..1000 {
+            let cell = leave(cells, "10.0.0.1:80", 1);
+            assert_eq!(shown(cells).len(), 1);
+            cells.count_in(0, cell, false).expect("inside");
+        }
+        assert_eq!((shown(cells), cells.departed()), (vec![], Ok(1)));
+    }
+
+    #[test]
+    fn half_of_an_entry_is_none_and_the_next_takes_its_place() {
+        let plan = Plan::for_cells(8);
+        let mem = made(&plan);
+        let cells = Cells::new(&mem, &plan);
+        leave(cells, "10.0.0.1:80", 1);
+        mem.store(plan.departed_at() + word::STAMP, 0).expect("inside");
+        assert_eq!(shown(cells), []);
+        leave(cells, "10.0.0.2:80", 1);
+        assert_eq!((shown(cells), cells.departed()), (vec![("10.0.0.2:80".into(), 1)], Ok(1)));
+    }
+
+    #[test]
+    fn what_is_no_text_is_not_shown() {
+        let words = |bytes: &[u8]| {
+            let mut words = [0; 15];
+            (pack(bytes, &mut words) as u8, words)
+        };
+        for (bytes, shown) in [
+            (&b"unix:/a b"[..], true),
+            ("unix:/ö".as_bytes(), true),
+            (b"", false),
+            (b"a\nb", false),
+            (b"a\0", false),
+            (b"\xff", false),
+            (b"\xc3", false),
+            ("\u{85}".as_bytes(), false),
+        ] {
+            let (len, words) = words(bytes);
+            assert_eq!(text(&words, len).is_some(), shown, "{bytes:?}");
+        }
+        let (_, words) = words(&[b'x'; 120]);
+        assert_eq!((text(&words, 120).is_some(), text(&words, 121), text(&words, 255)), (true, None, None));
+    }
+
+    #[test]
+    fn entries_are_behind_the_rows_and_none_lies_in_two_pages() {
+        for size in [256 << 10, 1 << 20, 128 << 20, 4u64 << 30] {
+            let plan = Plan::of(size);
+            assert!((plan.departed_at() * WORD).is_multiple_of(PAGE) && (PAGE / WORD).is_multiple_of(ENTRY));
+            assert_eq!(plan.departed_at() + ENTRIES * ENTRY, plan.bytes() / WORD);
+            assert!(plan.bytes().is_multiple_of(PAGE), "{plan:?}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200))]
+
+        #[test]
+        fn whatever_was_spoiled_few_texts_are_shown_and_the_next_writer_goes_on(
+            used in any::<u64>(),
+            spoiled in prop::collection::vec((0usize..40 * ENTRY, prop_oneof![any::<u64>(), Just(u64::MAX), Just(0), 0u64..300]), 0..60),
+        ) {
+            let plan = Plan::for_cells(100);
+            let mem = made(&plan);
+            let cells = Cells::new(&mem, &plan);
+            for i in 0..20 {
+                leave(cells, &format!("10.0.0.{i}:80"), 1);
+            }
+            cells.set_departed(used).expect("inside");
+            for (at, value) in spoiled {
+                mem.store(plan.departed_at() + at, value).expect("inside");
+            }
+            let all = Ledger::of(cells).all().expect("an answer");
+            prop_assert!(all.len() <= ENTRIES);
+            for Departed { upstream, server, conns } in all {
+                prop_assert!(!upstream.is_empty() && upstream.len() <= 256 && server.len() <= MAX_SERVER && conns > 0);
+                prop_assert!(!upstream.chars().chain(server.chars()).any(char::is_control));
+            }
+            leave(cells, "next", 1);
+            let next = |peer: &Departed| peer.server == "next" && peer.conns == 1;
+            prop_assert!(Ledger::of(cells).all().expect("an answer").iter().any(next));
+        }
+    }
+}
