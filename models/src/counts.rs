@@ -31,7 +31,11 @@ impl Scene {
         let sheet = Sheet::holding(&vec![0; plan.words_of_rows(SLOTS.len())]);
         let cells = Cells::new(&sheet, &plan);
         cells.write_header(&[]).expect("inside");
-        SLOTS.for_each(|slot| cells.activate(slot).expect("inside"));
+        for slot in SLOTS {
+            cells.activate(slot).expect("inside");
+            // Each has counted before: there is memory behind its row.
+            [true, false].iter().for_each(|&more| assert_eq!(cells.count_in(slot, CELL, more), Ok(true)));
+        }
         assert_eq!(cells.take(1, begin).expect("inside"), Some(vec![CELL]));
         let account = Account {
             cell: CELL,
@@ -47,7 +51,7 @@ impl Scene {
         let other = Sheet::holding(&image);
         let cells = Cells::new(&other, &plan);
         let _ = cells.take(1, begin).expect("inside");
-        SLOTS.for_each(|slot| cells.count_in(slot, CELL, true).expect("inside"));
+        SLOTS.for_each(|slot| assert_eq!(cells.count_in(slot, CELL, true), Ok(true)));
         let changed = other.image();
         let shared = Shared::watching(&image, |index| changed[index] != image[index]);
         Scene { shared, image, plan, account }
