@@ -22,7 +22,7 @@ use dyups::table::ops::Absent;
 use dyups::table::store::Table;
 use dyups::table::{Peer, Status, Upstream};
 use proptest::prelude::*;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::OpenOptions;
 use std::path::Path;
 use std::sync::Barrier;
@@ -54,6 +54,8 @@ struct Worker<'a> {
     tries: Tries,
     method: Option<Method>,
     picked: Picked,
+    /// The peers whose texts it was given: another time it is not.
+    known: BTreeSet<u32>,
 }
 
 impl<'a> Worker<'a> {
@@ -64,14 +66,17 @@ impl<'a> Worker<'a> {
     }
 
     fn without_slot(table: &'a Table) -> Self {
-        let (requests, handle) = (Requests::default(), Handle::new(b"api"));
-        Worker { table, requests, slot: None, handle, tries: PLENTY, method: None, picked: Picked::default() }
+        let (requests, handle, picked) = (Requests::default(), Handle::new(b"api"), Picked::default());
+        Worker { table, requests, slot: None, handle, tries: PLENTY, method: None, picked, known: BTreeSet::new() }
     }
 
     fn given(&mut self, request: usize, why: Why, last: Outcome) -> Result<Given, Refused> {
         let wanted =
             Wanted { request, key: Some(b"10.1.2.3"), method: self.method, why, tries: self.tries, watch: request };
-        self.requests.next(self.table, self.slot, &mut self.handle, &wanted, |_| last, &mut self.picked)
+        let given = self.requests.next(self.table, self.slot, &mut self.handle, &wanted, |_| last, &mut self.picked)?;
+        assert!(self.picked.fresh == 1 || self.known.contains(&given.index), "a peer without a text");
+        self.known.insert(given.index);
+        Ok(given)
     }
 
     fn next(&mut self, request: usize, why: Why) -> Result<u32, Refused> {
@@ -815,6 +820,7 @@ fn of_two_who_race_for_the_last_connection_one_gets_it() {
     let meet = |meeting: usize| {
         arrived.fetch_add(1, Ordering::SeqCst);
         for spins in 0.. {
+            assert!(spins < 20_000_000, "the other one is gone");
             if arrived.load(Ordering::SeqCst) >= 2 * meeting {
                 break;
             } else if spins > 5000 {
@@ -825,6 +831,7 @@ fn of_two_who_race_for_the_last_connection_one_gets_it() {
     let got = |slot| {
         let mut worker = Worker::new(&table, slot);
         let once = |request| {
+            (worker.handle, worker.known) = (Handle::new(b"api"), BTreeSet::new());
             meet(2 * request + 1);
             let got = worker.next(request, Why::First).is_ok();
             meet(2 * request + 2);

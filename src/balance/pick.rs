@@ -244,8 +244,8 @@ impl Handle {
                 if let (Some((turn, count)), Some(cells)) = (self.took.take(), cells) {
                     cells.take_turn(turn, count)?;
                 }
-                if out.fresh != 0 {
-                    self.given_out(index, cached);
+                if out.fresh != 0 && cached && !ask.counts {
+                    self.gave(index);
                 }
                 if let Some(tried) = &mut ask.tried {
                     tried.push(out.ident);
@@ -318,8 +318,10 @@ impl Handle {
         one.write_out(index, wants_ring, out)
     }
 
-    fn given_out(&mut self, index: u32, cached: bool) {
-        if let (true, Some(bits)) = (cached, self.given.get_mut(index as usize / 64)) {
+    /// The text of this peer has come to whoever keeps texts by index. Where a pick counts, that is not said by itself: it may be
+    /// thrown away, and the text with it.
+    pub fn gave(&mut self, index: u32) {
+        if let Some(bits) = self.given.get_mut(index as usize / 64) {
             *bits |= 1 << (index % 64);
         }
     }

@@ -179,6 +179,7 @@ impl<W: Copy + Default> Requests<W> {
             return Err(Refused::Budget);
         }
         let (index, trying) = held.pick(table, &place, slot, handle, wanted, out)?;
+        handle.gave(index);
         held.trying = Some(trying);
         held.budget_at = trying.account.budget_at;
         let budget = held.budget(&place);
