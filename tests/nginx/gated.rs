@@ -3,7 +3,7 @@
 
 use super::place;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
@@ -74,7 +74,7 @@ impl Gated {
     }
 
     fn at(address: SocketAddr, gate: &Gate, serve: fn(TcpStream, &str, &Counts, &Gate) -> Option<()>) -> Gated {
-        let listener = TcpListener::bind(address).expect("a free port");
+        let listener = place::listen(address);
         let (counts, name) = (Arc::new(Counts::default()), address.to_string());
         let thread = {
             let (counts, gate, name) = (counts.clone(), gate.clone(), name.clone());

@@ -1,6 +1,6 @@
 //! Where things are, and a place for each test.
 
-use super::system::{is_root, passable, worker_user};
+use super::system::{is_root, passable, wait_for, worker_user};
 pub use crate::shipped::{LIBRARY, library, root};
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -127,6 +127,17 @@ impl Drop for Place {
 pub fn host(last: u8) -> Ipv4Addr {
     let pid = std::process::id();
     Ipv4Addr::new(127, 16 + (pid / 250 % 200) as u8, 1 + (pid % 250) as u8, last)
+}
+
+/// A listener at a free address. A child that another test is just starting may hold on to what showed that it is free, until it
+/// executes its program.
+pub fn listen(address: SocketAddr) -> TcpListener {
+    let mut listener = None;
+    wait_for("the address is free", || {
+        listener = TcpListener::bind(address).ok();
+        listener.is_some()
+    });
+    listener.expect("waited for")
 }
 
 /// A free port there.

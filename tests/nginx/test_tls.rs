@@ -9,7 +9,7 @@ use super::place::{self, Place};
 use super::server::Conf;
 use super::tls_client::TlsClient;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 
 /// The name in the backends' certificate.
 const HOST: &str = "backend.test";
@@ -120,7 +120,7 @@ fn a_peer_that_does_not_come_to_a_handshake_fails_until_it_is_out_and_the_next_o
     let counted = &secure.counted;
     let plain = Gated::start(&Gate::default());
     let closing = Gated::closing_at(place::free_address());
-    let silent = TcpListener::bind(place::free_address()).expect("a free port");
+    let silent = place::listen(place::free_address());
     let untrusted = Authority::new(&place, "untrusted").sign(HOST);
     let untrusted = Fronts::start(&place, "ssl", &untrusted, &counted.backends);
     let cases = [
@@ -155,7 +155,7 @@ fn a_peer_that_does_not_come_to_a_handshake_fails_until_it_is_out_and_the_next_o
 fn a_handshake_that_takes_its_time_is_counted_until_the_client_goes() {
     let place = Place::new("slow-handshake");
     let secure = Secure::start(&place, 1, "");
-    let silent = TcpListener::bind(place::free_address()).expect("a free port");
+    let silent = place::listen(place::free_address());
     secure.counted.nginx.post(NAME, &format!("server {};\n", silent.local_addr().expect("bound")));
     for protocol in PROTOCOLS {
         let curl = secure.curl(protocol, "/https/ok");
