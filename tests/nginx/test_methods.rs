@@ -2,8 +2,10 @@
 
 use super::client::Client;
 use super::counted::{Counted, Curl, NAME, Protocol};
+use super::gated::Gated;
 use super::place::Place;
 use super::server::Conf;
+use super::system::wait_for;
 
 const OWN: &str = "upstream own { zone own 64k; least_conn; @servers@ }\n";
 
@@ -39,7 +41,8 @@ fn least_conn_goes_where_nginx_s_own_does_while_more_and_more_of_its_peers_are_b
         for path in BOTH {
             held.push(counted.curl(Protocol::Http1, &format!("{path}hold"), &[]));
         }
-        counted.wait_for_open(busy + 1, "one more is held");
+        let held_of_both = || counted.backends.iter().map(Gated::at_once).sum::<u64>();
+        wait_for("one more of each is held", || held_of_both() == 2 * (busy + 1));
     }
     assert!(counted.open().iter().all(|&open| open == 1), "each of them has one");
     counted.gate.open();
