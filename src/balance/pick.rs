@@ -164,8 +164,6 @@ pub struct Handle {
     view: View,
     random: Random,
     account: Account,
-    /// As [`One::took`].
-    took: Option<(Turn, u64)>,
     /// One bit a peer: its text was given out since the stamp changed.
     given: Vec<u64>,
 }
@@ -181,7 +179,6 @@ impl Handle {
             ailing_at: nowhere,
             view: View::default(),
             account: Account::default(),
-            took: None,
             random: Random::new(now_ms() << 32 ^ u64::from(std::process::id())),
             given: Vec::new(),
         }
@@ -239,9 +236,9 @@ impl Handle {
             }
             let picked = self.pick_once(mem, cells, &ask, cached, out);
             if crate::shm::versioned::holds(mem, self.stamp_at, stamp)? {
-                let index = picked?;
+                let (index, took) = picked?;
                 // Only now: whoever slept until here may have read of another peer's.
-                if let (Some((turn, count)), Some(cells)) = (self.took.take(), cells) {
+                if let (Some((turn, count)), Some(cells)) = (took, cells) {
                     cells.take_turn(turn, count)?;
                 }
                 if out.fresh != 0 && cached && !ask.counts {
@@ -280,9 +277,9 @@ impl Handle {
         ask: &Ask<'_>,
         cached: bool,
         out: &mut Picked,
-    ) -> Result<u32, Miss> {
+    ) -> Result<(u32, Option<(Turn, u64)>), Miss> {
         // Taken apart: the view is looked at where it lies while the others change.
-        let Handle { view, random, account, given, counter_at, ailing_at, took, .. } = self;
+        let Handle { view, random, account, given, counter_at, ailing_at, .. } = self;
         let (view, counter_at, ailing_at) = (&*view, *counter_at, *ailing_at);
         // As nginx: without a key, or with an empty one, there is nothing to hash.
         let key = ask.key.unwrap_or_default();
@@ -293,29 +290,26 @@ impl Handle {
         };
         let tried = ask.tried.as_deref();
         let careful = view.limited || tried.is_some() || mem.load(ailing_at)? != 0;
-        let one = One { mem, view, cells, tried, careful, probes: Cell::new(false), took: Cell::new(None) };
+        let one = One { mem, view, cells, tried, careful };
         let quick = match method {
             Method::Rr => one.rr(counter_at)?,
             Method::Chash => one.chash(key)?,
             other => Quick::Walk(Walk::Other(other, mem.add(counter_at, 1)?)),
         };
-        let (index, wants_ring) = match quick {
-            Quick::Index(index) => (index, false),
-            Quick::Walk(walk) => {
-                let slow = one.slowly(walk, key, random);
-                *took = one.took.get();
-                slow?
-            }
+        let Slow { index, wants_ring, probes, took } = match quick {
+            Quick::Index(index) => Slow { index, wants_ring: false, probes: false, took: None },
+            Quick::Walk(walk) => one.slowly(walk, key, random)?,
         };
         if ask.counts {
-            *account = Account { ailing_at, budget_at: budget_at(counter_at), ..one.account(index)? };
+            *account = Account { ailing_at, probes, budget_at: budget_at(counter_at), ..one.account(index)? };
         }
         // Who keeps a set of the tried ones needs to know who this is.
         if cached && !wants_ring && tried.is_none() && was_given(given, index) {
             out.fresh = 0;
-            return Ok(index);
+        } else {
+            one.write_out(index, wants_ring, out)?;
         }
-        one.write_out(index, wants_ring, out)
+        Ok((index, took))
     }
 
     /// The text of this peer has come to whoever keeps texts by index. Where a pick counts, that is not said by itself: it may be
@@ -340,10 +334,6 @@ struct One<'a, M, C> {
     tried: Option<&'a Tried>,
     /// Some peer may have to be passed over.
     careful: bool,
-    /// Who was claimed last is out, and this its probe.
-    probes: Cell<bool>,
-    /// Who was taken among equals, and at which turn.
-    took: Cell<Option<(Turn, u64)>>,
 }
 
 /// What the first look at the primaries gives.
@@ -389,7 +379,7 @@ impl<M: Memory, C: Memory> One<'_, M, C> {
 
     /// A pick with peers to pass over, without a ring, among backups, or by a method that looks at more than one.
     #[cold]
-    fn slowly(&self, walk: Walk, key: &[u8], random: &mut Random) -> Result<(u32, bool), Miss> {
+    fn slowly(&self, walk: Walk, key: &[u8], random: &mut Random) -> Result<Slow, Miss> {
         let mut wants_ring = false;
         let mut pick = |among: &InGroup<'_, M, C>| match walk {
             Walk::Rr(count) => among.take_in_turn(count),
@@ -403,8 +393,9 @@ impl<M: Memory, C: Memory> One<'_, M, C> {
             Walk::Other(Method::IpHash, count) => ip_hash::pick(among, key, count),
             Walk::Other(Method::Rr | Method::Chash, count) => among.take_in_turn(count),
         };
-        let index = self.groups(&mut pick)?;
-        Ok((index, wants_ring))
+        let notes = Notes::default();
+        let index = self.groups(&notes, &mut pick)?;
+        Ok(Slow { index, wants_ring, probes: notes.probes.get(), took: notes.took.get() })
     }
 
     fn account(&self, index: u32) -> Result<Account, Miss> {
@@ -414,40 +405,44 @@ impl<M: Memory, C: Memory> One<'_, M, C> {
             Some(cells) if cell != 0 => Health(cells.health(cell)?),
             _ => Health::default(),
         };
-        let (probes, serving) = (self.probes.get(), self.view.serving);
-        Ok(Account { cell, health, ident, max_conns, limits, probes, serving, ..Account::default() })
+        let serving = self.view.serving;
+        Ok(Account { cell, health, ident, max_conns, limits, serving, ..Account::default() })
     }
 
     #[inline(never)]
-    fn write_out(&self, index: u32, wants_ring: bool, out: &mut Picked) -> Result<u32, Miss> {
+    fn write_out(&self, index: u32, wants_ring: bool, out: &mut Picked) -> Result<(), Miss> {
         out.fresh = 1;
         out.wants_ring = i32::from(wants_ring);
         out.peers = self.view.peers as i32;
         out.ident = self.view.ident(self.mem, index)?;
         out.len = self.view.text(self.mem, index, &mut out.text)? as i32;
-        Ok(index)
+        Ok(())
     }
 
     /// Asks the primaries, then the backups; and where all are out, all of them again: then nobody knows better. Not where
     /// one is well, though it is full or was tried.
-    fn groups(&self, pick: &mut impl FnMut(&InGroup<'_, M, C>) -> Result<Option<u32>, Miss>) -> Result<u32, Miss> {
+    fn groups(
+        &self,
+        notes: &Notes,
+        pick: &mut impl FnMut(&InGroup<'_, M, C>) -> Result<Option<u32>, Miss>,
+    ) -> Result<u32, Miss> {
         let now = tenths(now_ms());
-        let (mut some, full, well) = (false, Cell::new(false), Cell::new(false));
+        let mut some = false;
         for lenient in [false, true] {
-            if well.get() {
+            if notes.well.get() {
                 break;
             }
             for group in Group::ALL {
                 if self.view.schedules[group as usize].len != 0 {
                     some = true;
-                    let among = InGroup { one: self, group, now, lenient, full: &full, well: &well };
+                    let among = InGroup { one: self, group, now, lenient, notes };
                     if let Some(index) = pick(&among)? {
                         return Ok(index);
                     }
                 }
             }
         }
-        Err(match (some, full.get()) {
+        Err(match (some, notes.full.get()) {
             (false, _) => Miss::NoPeer,
             (true, true) => Miss::AllFull,
             (true, false) => Miss::AllTried,
@@ -472,10 +467,30 @@ struct InGroup<'a, M, C> {
     now: Tenths,
     /// Those that are out may be picked.
     lenient: bool,
+    notes: &'a Notes,
+}
+
+/// What a look at the groups leaves behind.
+#[derive(Default)]
+struct Notes {
     /// Somebody was passed over who had too many connections.
-    full: &'a Cell<bool>,
+    full: Cell<bool>,
     /// Somebody was passed over who is not out.
-    well: &'a Cell<bool>,
+    well: Cell<bool>,
+    /// Who was claimed last is out, and this its probe.
+    probes: Cell<bool>,
+    /// Who was taken among equals, and at which turn.
+    took: Cell<Option<(Turn, u64)>>,
+}
+
+/// What it comes to.
+struct Slow {
+    index: u32,
+    wants_ring: bool,
+    /// As in [`Notes`].
+    probes: bool,
+    /// As in [`Notes`].
+    took: Option<(Turn, u64)>,
 }
 
 impl<M: Memory, C: Memory> Candidates for InGroup<'_, M, C> {
@@ -508,7 +523,7 @@ impl<M: Memory, C: Memory> Candidates for InGroup<'_, M, C> {
         }
         let untried = self.one.untried(index)?;
         let Some((cells, cell)) = self.cell(index)? else {
-            self.well.set(self.well.get() || !untried);
+            self.notes.well.set(self.notes.well.get() || !untried);
             return Ok(untried);
         };
         let (max_conns, limits) = view.limits(mem, index)?;
@@ -517,8 +532,8 @@ impl<M: Memory, C: Memory> Candidates for InGroup<'_, M, C> {
         if untried && !full {
             return Ok(self.lenient || !out);
         }
-        self.full.set(self.full.get() || full);
-        self.well.set(self.well.get() || !out);
+        self.notes.full.set(self.notes.full.get() || full);
+        self.notes.well.set(self.notes.well.get() || !out);
         Ok(false)
     }
 
@@ -535,7 +550,7 @@ impl<M: Memory, C: Memory> Candidates for InGroup<'_, M, C> {
 
     fn took(&self, index: u32, count: u64) -> Result<(), Miss> {
         if let Some((cells, cell)) = self.cell(index)? {
-            self.one.took.set(Some((cells.turn(cell)?, count)));
+            self.notes.took.set(Some((cells.turn(cell)?, count)));
         }
         Ok(())
     }
@@ -547,7 +562,7 @@ impl<M: Memory, C: Memory> Candidates for InGroup<'_, M, C> {
         let Some((cells, cell)) = self.cell(index)? else { return Ok(true) };
         let (_, limits): (u32, Limits) = self.one.view.limits(self.one.mem, index)?;
         let claimed = claim(&cells, cell, limits, self.now)?;
-        self.one.probes.set(claimed == Claimed::Probe);
+        self.notes.probes.set(claimed == Claimed::Probe);
         Ok(claimed != Claimed::No)
     }
 
