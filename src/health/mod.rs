@@ -1,5 +1,6 @@
 //! How peers fare: what takes one out of the picking for a while, and what brings it back.
 
+pub mod active;
 pub mod passive;
 
 use crate::error::{Code, Result};
