@@ -40,6 +40,8 @@ pub enum Kind {
     Object,
     /// What `status` adds: anything, ignored when it is read.
     ReadOnly,
+    /// One of these, or `false`, which takes away what was set.
+    Optional(&'static Kind),
 }
 
 impl Kind {
@@ -62,10 +64,12 @@ impl Kind {
             Kind::List => "a list".to_string(),
             Kind::Object => "an object".to_string(),
             Kind::ReadOnly => "anything (ignored)".to_string(),
+            Kind::Optional(kind) => format!("{}, or false for none", kind.allowed()),
         }
     }
 
-    /// `number` as a `T` when it is within the range of an `Integer` or `Seconds`; `None` for every other kind.
+    /// `number` as a `T` when it is within the range of an `Integer` or `Seconds`, which may be optional; `None` for every
+    /// other kind.
     ///
     /// ```
     /// use dyups::config::fields;
@@ -76,6 +80,7 @@ impl Kind {
         let range = match *self {
             Kind::Integer { min, max } => min..=max,
             Kind::Seconds => 0..=i64::from(u32::MAX),
+            Kind::Optional(kind) => return kind.number(number),
             _ => return None,
         };
         if range.contains(&number) { T::try_from(number).ok() } else { None }

@@ -3,6 +3,7 @@
 //! - [`json`]: the upstreams file, and what `status` answers in its shape.
 //! - [`nginx`]: nginx's own `upstream NAME { ... }`, whole files and the inside of one block.
 //! - [`dyups`]: the text answers of ngx_http_dyups_module.
+//! - [`check`]: the options of an upstream's health check.
 //!
 //! JSON, from a file or from Lua, becomes a [`value::Value`] first; [`object`] reads its fields as the table in
 //! [`fields`] allows, and [`peer`] and [`upstream`] make of them what is stored. All of these are pure functions: they
@@ -12,6 +13,7 @@
 //! from 0 to 65535`. Values come from outside, so they are shown through [`show`].
 
 pub mod balance;
+pub mod check;
 pub mod dyups;
 pub mod fields;
 pub mod json;

@@ -110,7 +110,7 @@ pub fn entries<'a>(value: &'a Value, at: &str) -> Result<&'a [(String, Value)]> 
 }
 
 /// `value` as an integer. Lua has only floats, so one without a fraction counts.
-fn integer(value: &Value) -> Option<i64> {
+pub(super) fn integer(value: &Value) -> Option<i64> {
     // 2^53: above it a float does not hold every integer.
     const EXACT: f64 = 9_007_199_254_740_992.0;
     match *value {

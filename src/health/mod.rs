@@ -1,7 +1,9 @@
 //! How peers fare: what takes one out of the picking for a while, and what brings it back.
 
 pub mod active;
+pub mod check;
 pub mod passive;
+pub mod request;
 
 use crate::error::{Code, Result};
 use crate::shm::versioned::Unread;

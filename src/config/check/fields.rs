@@ -1,0 +1,116 @@
+//! The one table of the options of a check, with the names and units of lua-resty-upstream-healthcheck where it has them.
+
+use crate::config::fields::{Field, Kind};
+use crate::health::check;
+
+/// Bytes of a text at most: a request, what is sent, what is expected.
+pub const MAX_TEXT_BYTES: usize = 8192;
+/// Headers at most.
+pub const MAX_HEADERS: usize = 32;
+/// Valid statuses at most.
+pub const MAX_STATUSES: usize = 64;
+
+/// Up to a day.
+const fn milliseconds(min: i64) -> Kind {
+    Kind::Integer { min, max: 86_400_000 }
+}
+
+const INTERVAL_KIND: Kind = milliseconds(10);
+const ROW: Kind = Kind::Integer { min: 1, max: u8::MAX as i64 };
+const SOME_TEXT: Kind = Kind::Text("a text of 1 to 8192 bytes");
+
+const fn field(name: &'static str, kind: Kind) -> Field {
+    Field { name, kind }
+}
+
+const fn optional(name: &'static str, kind: &'static Kind) -> Field {
+    Field { name, kind: Kind::Optional(kind) }
+}
+
+/// What a probe speaks.
+pub const TYPE: Field = field("type", Kind::Choice(&["http", "https", "tcp"]));
+/// The request, byte for byte.
+pub const HTTP_REQ: Field = optional(
+    "http_req",
+    &Kind::Text(
+        "one request of HTTP/1.0 or HTTP/1.1 of at most 8192 bytes, lines ending in CR LF, a body only by its Content-Length",
+    ),
+);
+/// What is sent.
+pub const SEND: Field = optional("send", &SOME_TEXT);
+/// What the answer begins with.
+pub const EXPECT: Field = optional("expect", &SOME_TEXT);
+/// The port of the probes.
+pub const PORT: Field = optional("port", &crate::config::fields::PORT.kind);
+/// The `Host` header and the name that TLS asks for.
+pub const HOST: Field =
+    optional("host", &Kind::Text("a host name, an IPv4 address or an IPv6 address in brackets, with or without :port"));
+/// Milliseconds from probe to probe.
+pub const INTERVAL: Field = field("interval", INTERVAL_KIND);
+/// The same while a peer is down or changing.
+pub const INTERVAL_DOWN: Field = optional("interval_down", &INTERVAL_KIND);
+/// Milliseconds for a probe.
+pub const TIMEOUT: Field = field("timeout", milliseconds(1));
+/// Successes in a row.
+pub const RISE: Field = field("rise", ROW);
+/// Failures in a row.
+pub const FALL: Field = field("fall", ROW);
+/// The statuses of a healthy peer.
+pub const VALID_STATUSES: Field =
+    field("valid_statuses", Kind::Text("a list of 1 to 64 statuses, integers from 100 to 599"));
+/// One of them.
+pub const STATUS: Kind = Kind::Integer { min: 100, max: 599 };
+/// Probes at a time.
+pub const CONCURRENCY: Field = field("concurrency", Kind::Integer { min: 1, max: 10_000 });
+/// Whether certificates are verified.
+pub const SSL_VERIFY: Field = field("ssl_verify", Kind::Bool);
+/// What is somewhere in the body.
+pub const EXPECT_BODY: Field = optional("expect_body", &SOME_TEXT);
+/// Headers of a request that is built.
+pub const HEADERS: Field =
+    field("headers", Kind::Text("at most 32 headers, an object of names and values or a list of \"Name: value\""));
+/// The path of a request that is built.
+pub const URL: Field =
+    field("url", Kind::Text("a path from / without spaces and control bytes, of at most 8192 bytes"));
+/// Whether a peer that was never probed is down.
+pub const DEFAULT_DOWN: Field = field("default_down", Kind::Bool);
+
+/// lua-resty-upstream-healthcheck's: taken, and ignored, as all workers share what probes find anyway.
+pub const SHM: Field = field("shm", Kind::ReadOnly);
+/// lua-resty-upstream-healthcheck's: refused with the advice where to put it. Read-only, so that nobody is told of it.
+pub const UPSTREAM: Field = field("upstream", Kind::ReadOnly);
+
+/// All that a check knows.
+pub const CHECK: &[Field] = &[
+    TYPE,
+    HTTP_REQ,
+    SEND,
+    EXPECT,
+    PORT,
+    HOST,
+    INTERVAL,
+    INTERVAL_DOWN,
+    TIMEOUT,
+    RISE,
+    FALL,
+    VALID_STATUSES,
+    CONCURRENCY,
+    SSL_VERIFY,
+    EXPECT_BODY,
+    HEADERS,
+    URL,
+    DEFAULT_DOWN,
+    SHM,
+    UPSTREAM,
+];
+
+/// The types that know an option.
+pub fn types(field: &Field) -> &'static [check::Kind] {
+    use check::Kind::{Http, Https, Tcp};
+    match field.name {
+        "http_req" | "host" | "valid_statuses" | "expect_body" | "headers" | "url" => &[Http, Https],
+        "ssl_verify" => &[Https],
+        "send" | "expect" => &[Tcp],
+        _ => &[Http, Https, Tcp],
+    }
+}
