@@ -4,6 +4,7 @@ pub mod active;
 pub mod check;
 pub mod passive;
 pub mod request;
+pub mod response;
 
 use crate::error::{Code, Result};
 use crate::shm::versioned::Unread;

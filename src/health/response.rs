@@ -1,0 +1,167 @@
+//! What a peer answers to a probe, understood as it comes in, however it is split over packets.
+//!
+//! A response of HTTP/1.x is judged as nginx judges one of an upstream, since a peer is healthy when nginx can pass its responses
+//! on. So lines may end in LF alone, a header line needs no colon and versions after `HTTP/1.` are not looked at; but there is no
+//! NUL and no CR alone in a line, no line that continues another, one `Content-Length` of digits at most, and none beside
+//! `Transfer-Encoding: chunked`. Where nginx takes bytes without a status line for HTTP/0.9, a probe fails.
+//!
+//! The verdict comes at the earliest point where nothing that follows can change it: for a bad status the end of the status line,
+//! for a good one the end of the head (a peer that never ends it is of no use to nginx), for `expect_body` the last byte of the
+//! text. Responses of 1xx are skipped, except 101, which is final. Time is the caller's to bound.
+
+mod body;
+mod expect;
+mod head;
+mod search;
+
+pub use body::MAX_BYTES as MAX_BODY_BYTES;
+pub use expect::Expect;
+pub use head::MAX_BYTES as MAX_HEAD_BYTES;
+
+use std::fmt;
+
+use super::check::Check;
+use crate::config::show::quote;
+use body::Body;
+use head::{Event, Head};
+use search::Search;
+
+/// How far a probe is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// It needs more bytes, or the end of them.
+    More,
+    /// It is over: the status (0 where there is none, for tcp), or what is wrong with the peer.
+    Done(Result<u16, Failure>),
+}
+
+/// What is wrong with a peer that answered. `Display` tells an operator, in one line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// It does not speak HTTP/1.x, or not well.
+    Malformed(String),
+    /// This status is not among `valid_statuses`.
+    Status(u16),
+    /// The text of `expect_body` is not in what was looked at of the body.
+    Body,
+    /// tcp: this came, and not the text of `expect`.
+    Unexpected(Vec<u8>),
+    /// It closed the connection before its answer was whole.
+    Closed,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Malformed(what) => write!(f, "no HTTP/1.x response: {what}"),
+            Failure::Status(status) => write!(f, "status {status}, which is not one of valid_statuses"),
+            Failure::Body => {
+                write!(f, "the text of expect_body is not in the first {MAX_BODY_BYTES} bytes of the body")
+            }
+            Failure::Unexpected(bytes) => write!(f, "answered {}, and not the text of expect", quote(bytes)),
+            Failure::Closed => f.write_str("closed the connection before its answer was whole"),
+        }
+    }
+}
+
+/// The response to one probe of http or https.
+///
+/// It holds a line of the head at a time, at most [`MAX_HEAD_BYTES`], and of the body nothing.
+///
+/// ```
+/// use dyups::health::{check::Check, response::{Progress, Response}};
+/// let mut response = Response::new(&Check::default());
+/// assert_eq!(response.feed(b"HTTP/1.1 200 OK\r\nContent-Le"), Progress::More);
+/// assert_eq!(response.feed(b"ngth: 0\r\n\r\n"), Progress::Done(Ok(200)));
+/// ```
+#[derive(Clone, Debug)]
+pub struct Response {
+    valid_statuses: Vec<u16>,
+    search: Option<Search>,
+    is_head: bool,
+    state: State,
+}
+
+#[derive(Clone, Debug)]
+enum State {
+    Head(Head),
+    Body(u16, Body),
+    Done(Result<u16, Failure>),
+}
+
+impl Response {
+    /// For a probe by `check`.
+    pub fn new(check: &Check) -> Response {
+        Response {
+            valid_statuses: check.valid_statuses.clone(),
+            search: check.expect_body.as_ref().map(|text| Search::new(text.as_bytes())),
+            is_head: check.is_head(),
+            state: State::Head(Head::default()),
+        }
+    }
+
+    /// Takes the next bytes. Once it is over, they are not looked at.
+    pub fn feed(&mut self, mut bytes: &[u8]) -> Progress {
+        loop {
+            let done = match &mut self.state {
+                State::Done(result) => return Progress::Done(result.clone()),
+                State::Head(head) => match head.feed(&mut bytes) {
+                    Ok(None) => return Progress::More,
+                    Ok(Some(event)) => self.heard(event),
+                    Err(failure) => Some(Err(failure)),
+                },
+                State::Body(status, body) => match body.feed(bytes) {
+                    None => return Progress::More,
+                    Some(result) => Some(result.map(|()| *status)),
+                },
+            };
+            if let Some(result) = done {
+                self.state = State::Done(result);
+            }
+        }
+    }
+
+    /// What an event in the head decides.
+    fn heard(&mut self, event: Event) -> Option<Result<u16, Failure>> {
+        match event {
+            Event::Status(status) => {
+                let bad = is_final(status) && !self.valid_statuses.contains(&status);
+                bad.then_some(Err(Failure::Status(status)))
+            }
+            // The next head begins, and counts towards the same bound.
+            Event::End(status, _) if !is_final(status) => None,
+            Event::End(status, framing) => {
+                let Some(search) = self.search.take() else { return Some(Ok(status)) };
+                if self.is_head || matches!(status, 101 | 204 | 304) {
+                    return Some(Err(Failure::Body));
+                }
+                self.state = State::Body(status, Body::new(framing, search));
+                None
+            }
+        }
+    }
+
+    /// The peer has closed the connection.
+    ///
+    /// # Errors
+    ///
+    /// What was wrong before, or [`Failure::Closed`] when something is missing; [`Failure::Body`] where the close is the end of
+    /// the body.
+    pub fn closed(&mut self) -> Result<(), Failure> {
+        let failure = match &self.state {
+            State::Done(result) => return result.clone().map(|_| ()),
+            State::Head(head) => head.closed(),
+            State::Body(_, body) => body.closed(),
+        };
+        self.state = State::Done(Err(failure.clone()));
+        Err(failure)
+    }
+}
+
+/// Whether no other response to the same request follows.
+fn is_final(status: u16) -> bool {
+    status >= 200 || status == 101
+}
+
+#[cfg(test)]
+mod tests;
