@@ -2,6 +2,7 @@
 
 pub mod active;
 pub mod check;
+pub mod lease;
 pub mod passive;
 pub mod request;
 pub mod response;
