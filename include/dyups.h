@@ -178,13 +178,14 @@ int32_t dyups_lost(void);
 
 // The number of a method, for `dyups_find`.
 //
-// Arguments: `name`, `len`: `rr` or `chash`. Returns: its number, at least 1.
+// Arguments: `name`, `len`: `rr`, `chash`, `least_conn`, `random`, `random two` or `ip_hash`. Returns: its number, at least 1.
 // Errors: `DYUPS_INVALID`; the message lists the known methods.
 //
 // # Safety
 //
 // `name` points to `len` bytes.
-int32_t dyups_method(const char *name, size_t len);
+int32_t dyups_method(const char *name,
+                     size_t len);
 
 // Opens a handle for an upstream, which `dyups_find` picks from. It stays good when the upstream changes, goes and comes back.
 //
@@ -354,7 +355,7 @@ int32_t dyups_delete_peer(const char *name,
 // Replaces an upstream as a whole, or makes it: no pick sees a mixture.
 //
 // Arguments: `name`, `len`: the upstream. `json`, `json_len`: an object with `peers` (a list of objects as in
-// `dyups_add_peer`), `method` (`rr` or `chash`; left out: by the call), `hash_id` (`nginx`, the default, or `host:port`).
+// `dyups_add_peer`), `method` (as `dyups_method`; left out: by the call), `hash_id` (`nginx`, the default, or `host:port`).
 // `wait_ms`: as there. Returns: 0. Errors: as `dyups_add_peer`.
 //
 // # Safety

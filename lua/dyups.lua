@@ -106,7 +106,6 @@ end
 
 
 local SECONDS_BETWEEN_LOOKS = 10
-local started = false
 local said_lost = false
 
 local function look_after_the_file(premature)
@@ -162,6 +161,19 @@ local function start_later()
 end
 
 
+-- Each timer is started once.
+local started = {}
+
+local function every(seconds, callback)
+    if not ngx or started[callback] then
+        return true
+    end
+    local ok, err = ngx.timer.every(seconds, callback)
+    started[callback] = ok and true or nil
+    return ok, err
+end
+
+
 -- start() -> true | nil, message
 --
 -- Claims this worker's slot in the region and starts its timers. Call it in init_worker_by_lua; again is harmless. A
@@ -173,26 +185,25 @@ function _M.start()
         return nil, "start: called in init_by_lua: allowed: init_worker_by_lua, and later"
     end
     local code = C.dyups_start()
-    if code < 0 then
-        local _, err = failure()
-        if code == FULL then
-            start_later()
-        end
-        return nil, err
+    if code < 0 and code ~= FULL then
+        return failure()
     end
-    if not started and ngx then
-        local ok, err = ngx.timer.every(SECONDS_BETWEEN_TICKS, tick)
-        if ok then
-            ok, err = ngx.timer.every(SECONDS_BETWEEN_SWEEPS, sweep)
-        end
-        if ok and ngx.worker.id() == 0 then
-            ok, err = ngx.timer.every(SECONDS_BETWEEN_LOOKS, look_after_the_file)
-        end
-        if not ok then
-            return nil, "dyups: cannot start a timer: " .. tostring(err)
-        end
+    -- Without a slot as well: who is not counted is balanced all the same.
+    local refused = code < 0 and ffi_string(C.dyups_error())
+    local ok, err = every(SECONDS_BETWEEN_TICKS, tick)
+    if ok then
+        ok, err = every(SECONDS_BETWEEN_SWEEPS, sweep)
     end
-    started = true
+    if ok and ngx and ngx.worker.id() == 0 then
+        ok, err = every(SECONDS_BETWEEN_LOOKS, look_after_the_file)
+    end
+    if refused then
+        start_later()
+        return nil, refused
+    end
+    if not ok then
+        return nil, "dyups: cannot start a timer: " .. tostring(err)
+    end
     return true
 end
 
@@ -228,10 +239,10 @@ end
 --       status       "up" (default), "down" or "drain" (no new picks)
 --       leaving      boolean, default false: it drains, and is deleted when it is idle
 --       backup       boolean, default false: picked when no other peer can be
---       max_conns    0 to 4294967295, default 0: no limit       } stored and shown; not acted upon yet
---       max_fails    0 to 4294967295, default 1                 }
---       fail_timeout seconds, default 10                        }
---       slow_start   seconds, default 0                         }
+--       max_conns    0 to 4294967295, default 0: no limit; of all workers, as balance() counts them
+--       max_fails    0 to 4294967295, default 1: failures within fail_timeout that take it out; 0: none do
+--       fail_timeout seconds, default 10: and for how long
+--       slow_start   seconds, default 0; stored and shown, not acted upon yet
 --
 --     assert(dyups.add_peer("api", { host = "10.0.0.1", port = 8080, weight = 3 }))
 function _M.add_peer(upstream, conf)
@@ -284,7 +295,7 @@ end
 -- Replaces an upstream as a whole, or makes it. No pick sees a mixture of old and new.
 --
 -- conf: peers    a list of peers as in add_peer; may be empty
---       method   "rr" or "chash"; left out: chash with a key, rr without
+--       method   as in find(); left out: chash with a key, rr without
 --       hash_id  what chash hashes of a peer: "nginx" (default: the ring of `hash ... consistent`) or "host:port"
 --                (that of lua-resty-chash)
 --

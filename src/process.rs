@@ -12,7 +12,7 @@ use crate::table::store::Table;
 use once_cell::sync::OnceCell;
 use parking_lot::Mutex;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 use std::time::Duration;
 
 static TABLE: OnceCell<Table> = OnceCell::new();
@@ -22,6 +22,9 @@ static SLOT: Mutex<Option<(u32, u32)>> = Mutex::new(None);
 
 /// The slot again, for the request path: a worker has one from its start on, and is never forked from another that has. -1: none.
 static COUNTING: AtomicI32 = AtomicI32::new(-1);
+
+/// Where the look for idle peers goes on.
+static NEXT_IDLE: AtomicUsize = AtomicUsize::new(0);
 
 /// Why the last `setup` did not map a region.
 static FAILURE: Mutex<Option<String>> = Mutex::new(None);
@@ -134,11 +137,11 @@ pub fn tick() -> Result<()> {
     let counts = count().and_then(|()| table.region().has_room_to_count());
     let cleared = clear_up(table);
     let healed = health::heal(table);
-    counts.and(cleared).and(healed).and(health::delete_idle(table))
+    counts.and(cleared).and(healed).and(health::delete_idle(table, &NEXT_IDLE))
 }
 
 /// Takes back what dead workers have counted, and says what they could not say any more.
-fn clear_up(table: &Table) -> Result<()> {
+pub fn clear_up(table: &Table) -> Result<()> {
     if table.region().reap(own_slot())? { health::find_ailing(table) } else { Ok(()) }
 }
 

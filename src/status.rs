@@ -19,7 +19,7 @@ pub fn json(table: &Table, name: Option<&str>) -> Result<Vec<u8>> {
         None => table.upstreams()?,
     };
     // Connections of workers that are dead by now are nobody's.
-    table.region().reap(process::own_slot())?;
+    process::clear_up(table)?;
     let head = json!({"version": env!("CARGO_PKG_VERSION"), "region": region(table)?, "workers": workers(table)?});
     let mut out = head.to_string().into_bytes();
     out.pop();

@@ -14,6 +14,7 @@ use dyups::shm::layout::LAYOUT;
 use dyups::shm::region::cells_of as cells_file;
 use dyups::table::ops::Absent;
 use dyups::table::{Peer, Status, Table, Upstream};
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 const ONE: &str = "10.0.0.1:80";
@@ -46,7 +47,7 @@ fn becomes_idle(table: &Table) {
     if let Some(&cell) = cells_of(table, "api").get(ONE) {
         cells.count_in(0, cell, false).expect("inside");
     }
-    health::delete_idle(table).expect("sound");
+    health::delete_idle(table, &AtomicUsize::new(0)).expect("sound");
 }
 
 fn patch_of(json: &str) -> PeerPatch {
@@ -61,7 +62,7 @@ fn status(table: &Table) -> Vec<Upstream> {
 #[test]
 fn a_peer_that_leaves_is_there_as_long_as_it_has_a_connection() {
     let (table, _scratch) = leaving();
-    health::delete_idle(&table).expect("sound");
+    health::delete_idle(&table, &AtomicUsize::new(0)).expect("sound");
     assert_eq!(shown(&table), Some(Status::Leaving));
     becomes_idle(&table);
     assert_eq!(shown(&table), None);
@@ -127,7 +128,7 @@ fn a_status_that_is_loaded_is_the_same_table_and_a_peer_leaves_as_before() {
     let (other, _other_scratch) = common::table(SMALL);
     other.load(&before, false, SOON).expect("room");
     assert_eq!(status(&other), before);
-    health::delete_idle(&other).expect("sound");
+    health::delete_idle(&other, &AtomicUsize::new(0)).expect("sound");
     assert_eq!(status(&other)[0].peers, before[0].peers[1..], "it is idle there");
     // That was the file's doing: it is followed as before.
     let file = [upstream("api", &[TWO, "10.0.0.3:80"])];

@@ -9,7 +9,7 @@ use common::*;
 use dyups::balance::Method;
 use dyups::balance::budget::Allowance;
 use dyups::balance::outcome::Outcome;
-use dyups::balance::pick::{Handle, Miss, Picked};
+use dyups::balance::pick::{Ask, Handle, Miss, Picked};
 use dyups::balance::request::{Given, Refused, Requests, Tries, Wanted, Why};
 use dyups::config::peer::PeerPatch;
 use dyups::error::Code;
@@ -227,6 +227,19 @@ fn a_probe_that_fails_takes_it_out_again() {
     std::thread::sleep(Duration::from_millis(1350));
     worker.fail(0);
     assert_eq!(worker.goes(20), [1; 20], "one failure is enough now");
+}
+
+#[test]
+fn a_pick_whose_end_nobody_tells_is_no_probe() {
+    let (table, _scratch) = table_with(&limited(2, 1, 1));
+    let mut worker = Worker::new(&table, 0);
+    worker.fail(0);
+    std::thread::sleep(Duration::from_millis(1350));
+    let mut find = Handle::new(b"api");
+    for _ in 0..20 {
+        assert_eq!(find.pick(&table, Ask::default(), false, &mut Picked::default()), Ok(1));
+    }
+    assert!(worker.goes(2).contains(&0), "the probe");
 }
 
 #[test]
@@ -448,7 +461,7 @@ fn one_spoiled_upstream_keeps_no_other_from_getting_well_or_from_being_drained()
     mem.add(view.stamp.word() + 1, 1).expect("inside");
     assert_eq!(health::heal(&table).expect_err("one is spoiled").code, Code::Damaged);
     assert_eq!(ailing(&table), 0);
-    assert_eq!(health::delete_idle(&table).expect_err("one is spoiled").code, Code::Damaged);
+    assert_eq!(health::delete_idle(&table, &AtomicUsize::new(0)).expect_err("one is spoiled").code, Code::Damaged);
     assert_eq!(table.upstream("api").expect("there").upstream.peers.len(), 1);
 }
 
@@ -490,6 +503,23 @@ fn a_try_that_nginx_adds_is_given_to_the_first_one_alone_whose_connection_was_de
     assert!(!worker.given(1, Why::Failed, Outcome::Unknown).expect("there").again);
     assert_eq!(worker.next(1, Why::Failed), Err(Refused::Tries));
     assert_eq!((fails(&table), open_to_all(&table)), (3, vec![0; 3]));
+}
+
+#[test]
+fn a_connection_that_was_dead_is_no_retry_after_a_second_look_for_a_peer_either() {
+    let mut upstream = limited(1, 1, 60);
+    let (table, _scratch) = table_with(&upstream);
+    let (mut worker, mut other) = (Worker::new(&table, 0), Worker::new(&table, 1));
+    worker.tries.allowance = Allowance { percent: 0, floor: 0 };
+    assert!(!worker.given(1, Why::First, Outcome::Unknown).expect("there").again);
+    other.first(2);
+    upstream.peers[0].max_conns = 1;
+    table.set_upstream(&upstream, SOON).expect("room");
+    assert_eq!(worker.next(1, Why::Failed), Err(Refused::Miss(Miss::AllFull)));
+    other.end(2, Outcome::Success);
+    assert_eq!(worker.next(1, Why::Failed), Ok(0));
+    worker.end(1, Outcome::Unknown);
+    assert_eq!(states(&table), [PeerState::default()]);
 }
 
 #[test]

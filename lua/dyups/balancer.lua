@@ -204,8 +204,9 @@ end
 
 ---- balance -----------------------------------------------------------------------------------------------------------
 
--- What this ngx_lua has. ngx.balancer is there in nginx alone.
+-- What this ngx_lua has. ngx.balancer is there in nginx alone, in stream {} too: but a request of that is another thing.
 local has_balancer, balancer = pcall(require, "ngx.balancer")
+has_balancer = has_balancer and ngx.config.subsystem == "http"
 local has_base, base = pcall(require, "resty.core.base")
 local get_request = has_base and base.get_request
 local set_current_peer = has_balancer and balancer.set_current_peer
@@ -334,7 +335,7 @@ function _M.balance(upstream, key, method, opts)
 
     local request = get_request and get_request()
     if not request or not has_balancer then
-        return nil, "balance: called where there is no request: allowed: balancer_by_lua"
+        return nil, "balance: called where there is no request: allowed: balancer_by_lua of http {}"
     end
     local failed, status, why = get_last_failure()
     if why then

@@ -5,7 +5,7 @@
 
 use super::candidates::Candidates;
 use super::chash::{self, Base, Pick};
-use super::place::{Claimed, claim};
+use super::place::{Claimed, Probe, claim};
 use super::random::Random;
 use super::{Method, ip_hash, least_conn, random};
 use crate::health::passive::{Fitness, Health, Limits, Tenths, tenths};
@@ -121,7 +121,7 @@ pub struct Account {
     /// What takes it out.
     pub limits: Limits,
     /// This is the one probe of a peer that is out.
-    pub probes: bool,
+    pub probe: Option<Probe>,
     /// How many peers of its upstream take traffic.
     pub serving: u32,
     /// The word that says that peers of its upstream have failed.
@@ -235,8 +235,12 @@ impl Handle {
                 continue;
             }
             let picked = self.pick_once(mem, cells, &ask, cached, out);
-            if crate::shm::versioned::holds(mem, self.stamp_at, stamp)? {
-                let (index, took) = picked?;
+            let holds = crate::shm::versioned::holds(mem, self.stamp_at, stamp)?;
+            if let (Ok(Slow { probe: Some(probe), .. }), Some(cells), false) = (&picked, cells, holds) {
+                probe.give_back(&cells)?;
+            }
+            if holds {
+                let Slow { index, took, .. } = picked?;
                 // Only now: whoever slept until here may have read of another peer's.
                 if let (Some((turn, count)), Some(cells)) = (took, cells) {
                     cells.take_turn(turn, count)?;
@@ -277,7 +281,7 @@ impl Handle {
         ask: &Ask<'_>,
         cached: bool,
         out: &mut Picked,
-    ) -> Result<(u32, Option<(Turn, u64)>), Miss> {
+    ) -> Result<Slow, Miss> {
         // Taken apart: the view is looked at where it lies while the others change.
         let Handle { view, random, account, given, counter_at, ailing_at, .. } = self;
         let (view, counter_at, ailing_at) = (&*view, *counter_at, *ailing_at);
@@ -290,18 +294,19 @@ impl Handle {
         };
         let tried = ask.tried.as_deref();
         let careful = view.limited || tried.is_some() || mem.load(ailing_at)? != 0;
-        let one = One { mem, view, cells, tried, careful };
+        let one = One { mem, view, cells, tried, careful, counts: ask.counts };
         let quick = match method {
             Method::Rr => one.rr(counter_at)?,
             Method::Chash => one.chash(key)?,
             other => Quick::Walk(Walk::Other(other, mem.add(counter_at, 1)?)),
         };
-        let Slow { index, wants_ring, probes, took } = match quick {
-            Quick::Index(index) => Slow { index, wants_ring: false, probes: false, took: None },
+        let picked = match quick {
+            Quick::Index(index) => Slow { index, wants_ring: false, probe: None, took: None },
             Quick::Walk(walk) => one.slowly(walk, key, random)?,
         };
+        let Slow { index, wants_ring, probe, .. } = picked;
         if ask.counts {
-            *account = Account { ailing_at, probes, budget_at: budget_at(counter_at), ..one.account(index)? };
+            *account = Account { ailing_at, probe, budget_at: budget_at(counter_at), ..one.account(index)? };
         }
         // Who keeps a set of the tried ones needs to know who this is.
         if cached && !wants_ring && tried.is_none() && was_given(given, index) {
@@ -309,7 +314,7 @@ impl Handle {
         } else {
             one.write_out(index, wants_ring, out)?;
         }
-        Ok((index, took))
+        Ok(picked)
     }
 
     /// The text of this peer has come to whoever keeps texts by index. Where a pick counts, that is not said by itself: it may be
@@ -334,6 +339,8 @@ struct One<'a, M, C> {
     tried: Option<&'a Tried>,
     /// Some peer may have to be passed over.
     careful: bool,
+    /// How the request ends will be known: it may be a probe.
+    counts: bool,
 }
 
 /// What the first look at the primaries gives.
@@ -395,7 +402,7 @@ impl<M: Memory, C: Memory> One<'_, M, C> {
         };
         let notes = Notes::default();
         let index = self.groups(&notes, &mut pick)?;
-        Ok(Slow { index, wants_ring, probes: notes.probes.get(), took: notes.took.get() })
+        Ok(Slow { index, wants_ring, probe: notes.probe.get(), took: notes.took.get() })
     }
 
     fn account(&self, index: u32) -> Result<Account, Miss> {
@@ -478,17 +485,17 @@ struct Notes {
     /// Somebody was passed over who is not out.
     well: Cell<bool>,
     /// Who was claimed last is out, and this its probe.
-    probes: Cell<bool>,
+    probe: Cell<Option<Probe>>,
     /// Who was taken among equals, and at which turn.
     took: Cell<Option<(Turn, u64)>>,
 }
 
-/// What it comes to.
+/// What a pick comes to.
 struct Slow {
     index: u32,
     wants_ring: bool,
     /// As in [`Notes`].
-    probes: bool,
+    probe: Option<Probe>,
     /// As in [`Notes`].
     took: Option<(Turn, u64)>,
 }
@@ -528,7 +535,12 @@ impl<M: Memory, C: Memory> Candidates for InGroup<'_, M, C> {
         };
         let (max_conns, limits) = view.limits(mem, index)?;
         let full = untried && max_conns != 0 && cells.open(cell)? >= max_conns.into();
-        let out = Health(cells.health(cell)?).fitness(limits, self.now) == Fitness::Out;
+        let out = match Health(cells.health(cell)?).fitness(limits, self.now) {
+            Fitness::Out => true,
+            // Whose end nobody tells is no probe.
+            Fitness::Probe { out, .. } => out && !self.one.counts,
+            Fitness::Well => false,
+        };
         if untried && !full {
             return Ok(self.lenient || !out);
         }
@@ -562,7 +574,10 @@ impl<M: Memory, C: Memory> Candidates for InGroup<'_, M, C> {
         let Some((cells, cell)) = self.cell(index)? else { return Ok(true) };
         let (_, limits): (u32, Limits) = self.one.view.limits(self.one.mem, index)?;
         let claimed = claim(&cells, cell, limits, self.now)?;
-        self.notes.probes.set(claimed == Claimed::Probe);
+        self.notes.probe.set(match claimed {
+            Claimed::Probe(word) => Some(Probe { cell, word, limits }),
+            _ => None,
+        });
         Ok(claimed != Claimed::No)
     }
 

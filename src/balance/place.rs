@@ -74,11 +74,9 @@ impl<M: Memory> Place<'_, M> {
 
     /// Lets somebody else be the one probe that this try was to be, and will not.
     pub fn give_back_probe(&self, trying: &Trying) -> Result<(), Damaged> {
-        let Account { cell, health, limits, probes, .. } = trying.account;
-        match self.cells.filter(|_| probes) {
-            // Who changes it at the same time knows better.
-            Some(cells) => cells.set_health(cell, health.0, health.given_back(limits).0).map(|_| ()),
-            None => Ok(()),
+        match (self.cells, trying.account.probe) {
+            (Some(cells), Some(probe)) => probe.give_back(&cells),
+            _ => Ok(()),
         }
     }
 
@@ -115,6 +113,25 @@ impl<M: Memory> Place<'_, M> {
     }
 }
 
+/// That a request is the one probe of a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// Of the peer with this cell.
+    pub cell: u32,
+    /// By this word of it.
+    pub word: Health,
+    /// What the peer is out by.
+    pub limits: Limits,
+}
+
+impl Probe {
+    /// It is not made after all: somebody else may.
+    pub fn give_back<M: Memory>(self, cells: &Cells<'_, M>) -> Result<(), Damaged> {
+        // Who changes it at the same time knows better.
+        cells.set_health(self.cell, self.word.0, self.word.given_back(self.limits).0).map(|_| ())
+    }
+}
+
 /// What a pick may do with a peer that fitted when it was looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Claimed {
@@ -122,8 +139,8 @@ pub enum Claimed {
     No,
     /// Send a request.
     Yes,
-    /// Send a request, the only one until it is known how that ended.
-    Probe,
+    /// Send a request, the only one until it is known how that ended. The cell says so by this word.
+    Probe(Health),
 }
 
 /// Takes the peer with this cell for a request.
@@ -133,7 +150,7 @@ pub fn claim<M: Memory>(cells: &Cells<'_, M>, cell: u32, limits: Limits, now: Te
         Fitness::Well => Claimed::Yes,
         Fitness::Out => Claimed::No,
         Fitness::Probe { claim, out } => match (cells.set_health(cell, word, claim.0)?, out) {
-            (true, true) => Claimed::Probe,
+            (true, true) => Claimed::Probe(claim),
             (_, false) => Claimed::Yes,
             (false, true) => Claimed::No,
         },

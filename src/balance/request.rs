@@ -18,6 +18,7 @@ use crate::shm::{Damaged, Mem};
 use crate::table::store::Table;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::time::Instant;
 
 /// Why a peer is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,6 +101,8 @@ struct Held<W> {
     tries: u32,
     /// That of the upstream, once there was a try.
     budget_at: usize,
+    /// Its last try, which was its first, was over a connection that was dead; so until it has another one.
+    was_dead: bool,
     /// It was told that it may try once more.
     again: bool,
     /// From the second try on.
@@ -124,15 +127,16 @@ impl Hasher for AddressHasher {
     }
 }
 
-/// Requests that are looked through at any time; more of them once a millisecond at most.
+/// Requests that are looked through at any time; more of them for at most a tenth of the time.
 const FEW: usize = 256;
+const REST: u32 = 9;
 
 /// All requests of a worker that hold something. `W` is how to know that nginx is over with an upstream.
 #[derive(Debug, Default)]
 pub struct Requests<W> {
     held: HashMap<usize, Held<W>, BuildHasherDefault<AddressHasher>>,
-    /// When they were last looked through.
-    swept_ms: u64,
+    /// Until when many of them are not looked through again.
+    rest: Option<Instant>,
 }
 
 impl<W: Copy + Default> Requests<W> {
@@ -152,7 +156,8 @@ impl<W: Copy + Default> Requests<W> {
         // Nobody allowed this try, so it is one that nginx has added, and that for one reason alone: a connection that was kept was
         // dead. If it is that of the first try, this says nothing of the peer, and is no retry. Later nobody knows whose it is.
         let unasked = wanted.why != Why::First && held.trying.is_some() && !held.again;
-        let was_dead = unasked && wanted.why == Why::Failed && held.tries == 1;
+        let was_dead = held.was_dead || unasked && wanted.why == Why::Failed && held.tries == 1;
+        held.was_dead = was_dead;
         if let Some(trying) = held.trying.take() {
             let last = match wanted.why {
                 Why::First => last(trying.account.ident),
@@ -180,7 +185,7 @@ impl<W: Copy + Default> Requests<W> {
         }
         let (index, trying) = held.pick(table, &place, slot, handle, wanted, out)?;
         handle.gave(index);
-        held.trying = Some(trying);
+        (held.trying, held.was_dead) = (Some(trying), false);
         held.budget_at = trying.account.budget_at;
         let budget = held.budget(&place);
         if held.tries == 0 {
@@ -194,8 +199,8 @@ impl<W: Copy + Default> Requests<W> {
         Ok(Given { index, again: held.again })
     }
 
-    /// Ends the tries that nginx is over with. Before a request is refused too, as `urgently` says: then a look at many
-    /// requests is taken once a millisecond only. Whether there was one.
+    /// Ends the tries that nginx is over with. Before a request is refused too, as `urgently` says: then many requests are looked
+    /// through for a tenth of the time only. Whether one has ended.
     pub fn sweep(
         &mut self,
         table: &Table,
@@ -204,10 +209,10 @@ impl<W: Copy + Default> Requests<W> {
         outcome: impl Fn(usize, u64) -> Outcome,
     ) -> bool {
         let place = Place { mem: table.region().mem(), cells: table.region().cells(), now_ms: now_ms() };
-        if urgently && self.held.len() > FEW && place.now_ms == self.swept_ms {
+        let begun = (self.held.len() > FEW).then(Instant::now);
+        if urgently && begun.is_some_and(|begun| self.rest.is_some_and(|rest| begun < rest)) {
             return false;
         }
-        self.swept_ms = place.now_ms;
         let mut ended = false;
         for (&request, held) in &mut self.held {
             if let Some(trying) = held.trying.take_if(|_| is_over(held.watch)) {
@@ -216,6 +221,7 @@ impl<W: Copy + Default> Requests<W> {
                 let _ = place.end(&trying, outcome(request, trying.account.ident));
             }
         }
+        self.rest = begun.map(|begun| Instant::now() + begun.elapsed() * REST);
         ended
     }
 

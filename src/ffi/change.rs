@@ -116,7 +116,7 @@ pub unsafe extern "C" fn dyups_delete_peer(
 /// Replaces an upstream as a whole, or makes it: no pick sees a mixture.
 ///
 /// Arguments: `name`, `len`: the upstream. `json`, `json_len`: an object with `peers` (a list of objects as in
-/// `dyups_add_peer`), `method` (`rr` or `chash`; left out: by the call), `hash_id` (`nginx`, the default, or `host:port`).
+/// `dyups_add_peer`), `method` (as `dyups_method`; left out: by the call), `hash_id` (`nginx`, the default, or `host:port`).
 /// `wait_ms`: as there. Returns: 0. Errors: as `dyups_add_peer`.
 ///
 /// # Safety

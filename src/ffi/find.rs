@@ -14,7 +14,7 @@ use std::fmt;
 
 /// The number of a method, for `dyups_find`.
 ///
-/// Arguments: `name`, `len`: `rr` or `chash`. Returns: its number, at least 1.
+/// Arguments: `name`, `len`: `rr`, `chash`, `least_conn`, `random`, `random two` or `ip_hash`. Returns: its number, at least 1.
 /// Errors: `DYUPS_INVALID`; the message lists the known methods.
 ///
 /// # Safety

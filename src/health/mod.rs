@@ -16,6 +16,7 @@ use crate::table::snapshot::View;
 use crate::table::store::{Stored, Table};
 use passive::{Health, Limits};
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// How a peer fares, as `status` shows it.
@@ -51,10 +52,19 @@ pub fn states(table: &Table, stored: &Stored) -> Result<Vec<PeerState>> {
 
 /// Does something with every upstream that there is, also with those after one that makes no sense. Answers what went wrong first;
 /// one that is changing is another time's.
-fn each(table: &Table, mut each: impl FnMut(&Directory<'_>, u32) -> Result<()>) -> Result<()> {
+fn each(table: &Table, each: impl FnMut(&Directory<'_>, u32) -> Result<()>) -> Result<()> {
+    let taken = Directory::new(table.region()).taken()?;
+    each_of(table, taken, each)
+}
+
+fn each_of(
+    table: &Table,
+    records: impl IntoIterator<Item = u32>,
+    mut each: impl FnMut(&Directory<'_>, u32) -> Result<()>,
+) -> Result<()> {
     let directory = Directory::new(table.region());
     let mut done = Ok(());
-    for record in directory.taken()? {
+    for record in records {
         match each(&directory, record) {
             Err(error) if error.code == Code::Changing => {}
             this => done = done.and(this),
@@ -63,8 +73,12 @@ fn each(table: &Table, mut each: impl FnMut(&Directory<'_>, u32) -> Result<()>) 
     done
 }
 
-/// Deletes the peers that were to be deleted once they are idle, and are. Nobody waits for a writer: there is a next time.
-pub fn delete_idle(table: &Table) -> Result<()> {
+/// Upstreams of which a look for idle peers reads the heads, at most: half a millisecond's.
+pub const MOST_LOOKED_AT: usize = 4096;
+
+/// Deletes the peers that were to be deleted once they are idle, and are. Nobody waits for a writer: there is a next time. Of
+/// very many upstreams, some are looked at each time, from `next` on, in turn.
+pub fn delete_idle(table: &Table, next: &AtomicUsize) -> Result<()> {
     let mem = table.region().mem();
     let Some(cells) = table.region().cells() else { return Ok(()) };
     let idle = |view: &View| {
@@ -77,7 +91,11 @@ pub fn delete_idle(table: &Table) -> Result<()> {
         }
         Ok::<_, Damaged>(if idle.is_empty() { None } else { Some((view.name(mem)?, idle)) })
     };
-    each(table, |directory, record| {
+    let taken = Directory::new(table.region()).taken()?;
+    let count = taken.len().min(MOST_LOOKED_AT);
+    let first = next.fetch_add(count, Ordering::Relaxed);
+    let some = (0..count).map(|step| taken[(first.wrapping_add(step)) % taken.len()]);
+    each_of(table, some, |directory, record| {
         let Some(Some((name, idle))) = directory.look(record, idle)? else { return Ok(()) };
         match table.delete_idle(&name, &idle, Duration::ZERO) {
             Err(error) if matches!(error.code, Code::Busy | Code::Superseded) => Ok(()),

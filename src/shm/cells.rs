@@ -145,7 +145,9 @@ impl Turn {
 
     /// How long it has waited until `now`.
     pub fn waited(self, now: u64) -> u64 {
-        now.wrapping_sub(self.word) & Turn::CLOCK
+        let waited = now.wrapping_sub(self.word) & Turn::CLOCK;
+        // Who drew its number before it was taken has not seen that: it was taken just now.
+        if waited > Turn::CLOCK / 2 { 0 } else { waited }
     }
 }
 
@@ -275,6 +277,9 @@ impl<'a, M: Memory> Cells<'a, M> {
     /// It is taken now; nothing if the cell is another's by now, or if somebody else has just taken it too.
     pub fn take_turn(&self, since: Turn, now: u64) -> Result<(), Damaged> {
         let new = since.word & !Turn::CLOCK | now & Turn::CLOCK;
+        if since.waited(now) == 0 {
+            return Ok(());
+        }
         self.mem.replace(self.word_at(since.cell, cell::TURN)?, since.word, new).map(|_| ())
     }
 }
@@ -605,6 +610,14 @@ mod tests {
     /// Connections more, or fewer.
     fn count(cells: &Cells<'_, Mem>, slot: u32, cell: u32, change: i32) {
         (0..change.abs()).for_each(|_| assert_eq!(cells.count_in(slot, cell, change > 0), Ok(true)));
+    }
+
+    #[test]
+    fn who_was_taken_after_a_number_was_drawn_was_taken_just_now() {
+        let turn = Turn { cell: 1, word: 7 << 48 | 101 };
+        assert_eq!([99, 100, 101, 102, 201].map(|now| turn.waited(now)), [0, 0, 0, 1, 100]);
+        let wrapped = Turn { cell: 1, word: Turn::CLOCK };
+        assert_eq!([Turn::CLOCK, Turn::CLOCK + 1, Turn::CLOCK + 2].map(|now| wrapped.waited(now)), [0, 1, 2]);
     }
 
     #[test]

@@ -103,6 +103,9 @@ fn pack(bytes: &[u8], words: &mut [u64]) -> u64 {
     bytes.len() as u64
 }
 
+/// A stamp of an entry that is being written.
+const WRITING: u64 = 1 << 63;
+
 /// The entries beside these cells.
 #[derive(Debug)]
 pub struct Ledger<'a, M> {
@@ -153,7 +156,7 @@ impl<'a, M: Memory> Ledger<'a, M> {
         let mut words = [0; ENTRY];
         self.mem.load_all(at, &mut words)?;
         self.mem.fence_loads();
-        let is_whole = stamp != 0 && self.mem.load(at + word::STAMP)? == stamp;
+        let is_whole = stamp != 0 && stamp & WRITING == 0 && self.mem.load(at + word::STAMP)? == stamp;
         Ok(is_whole.then_some(Entry { stamp, words }))
     }
 
@@ -181,7 +184,7 @@ impl<'a, M: Memory> Ledger<'a, M> {
                 return Ok(());
             }
             // 0 is no stamp: the numbers of a hostile worker end anywhere.
-            stamp = stamp.wrapping_add(1).max(1);
+            stamp = (stamp.wrapping_add(1) & !WRITING).max(1);
             self.write(slot, stamp, upstream, leaver)?;
         }
         Ok(())
@@ -198,7 +201,10 @@ impl<'a, M: Memory> Ledger<'a, M> {
                     last = last.max(entry.stamp);
                     if self.open(&entry)? != 0 { alive.push((entry.stamp, slot)) } else { over.push(slot) }
                 }
-                None => over.push(slot),
+                None => {
+                    last = last.max(self.mem.load(self.at(slot) + word::STAMP)? & !WRITING);
+                    over.push(slot);
+                }
             }
         }
         alive.sort_unstable();
@@ -213,7 +219,8 @@ impl<'a, M: Memory> Ledger<'a, M> {
         let name = pack(upstream, &mut words[word::NAME..word::SERVER]);
         let generation = u64::from(self.cells.generation(leaver.cell)?);
         words[word::WHO] = u64::from(leaver.cell) | generation << 32 | name << 48 | server << 56;
-        self.mem.store(at + word::STAMP, 0)?;
+        // It keeps its number, which nobody may have again, if this writer dies here.
+        self.mem.store(at + word::STAMP, stamp | WRITING)?;
         // No store of the entry may come before this one.
         self.mem.fence();
         self.mem.store_all(at + word::WHO, &words[word::WHO..])?;

@@ -200,20 +200,25 @@ impl Region {
             .within("not all connections are counted, as max_conns and least_conn want"))
     }
 
-    /// Takes back what dead workers have counted; `own` is the slot of this process. Whether there were any.
+    /// Takes back what dead workers have counted; `own` is the slot of this process. Whether there were any: said once, and to
+    /// nobody else, so it is said whatever else went wrong, and that is another time's.
     pub fn reap(&self, own: Option<u32>) -> Result<bool> {
         let Some(cells) = self.cells() else { return Ok(false) };
-        let mut any = false;
+        let (mut any, mut failure) = (false, None);
         for slot in cells.active()?.into_iter().filter(|&slot| own != Some(slot)) {
             // Free, and nobody else's while we do it.
-            if slots::take_if_dead(&*self.lock, slot)? {
-                let done = cells.deactivate(slot);
-                slots::give_back(&*self.lock, slot);
-                done?;
-                any = true;
+            match slots::take_if_dead(&*self.lock, slot) {
+                Ok(false) => {}
+                Ok(true) => {
+                    let done = cells.deactivate(slot);
+                    slots::give_back(&*self.lock, slot);
+                    any |= done.is_ok();
+                    failure = failure.or(done.err().map(Error::from));
+                }
+                Err(error) => failure = failure.or(Some(error)),
             }
         }
-        Ok(any)
+        failure.filter(|_| !any).map_or(Ok(any), Err)
     }
 
     /// All live workers; `own` is the slot of this process.
