@@ -204,7 +204,7 @@ end
 
 ---- balance -----------------------------------------------------------------------------------------------------------
 
--- What this ngx_lua has. ngx.balancer is there in nginx alone, in stream {} too: but a request of that is another thing.
+-- What this ngx_lua has. ngx.balancer is there in nginx alone; in stream {} too, but its requests are other things.
 local has_balancer, balancer = pcall(require, "ngx.balancer")
 has_balancer = has_balancer and ngx.config.subsystem == "http"
 local has_base, base = pcall(require, "resty.core.base")
