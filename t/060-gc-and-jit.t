@@ -1,4 +1,4 @@
-# find in a real worker: compiled, and without garbage.
+# find and balance in a real worker: compiled, and without garbage.
 
 use lib 't/lib';
 use Dyups;
@@ -263,3 +263,69 @@ steady
 --- timeout: 20
 --- response_body
 steady 0
+
+
+=== TEST 5: balance is compiled and makes no garbage
+--- http_config eval
+my $port = Dyups::port(7);
+Dyups::proxy(init => q{
+    grown, calls, traces, aborts = 0, 0, 0, {}
+
+    -- What it grew by, of each call; nothing is collected meanwhile.
+    function balanced()
+        local before = collectgarbage("count")
+        dyups.balance("api", nil, nil, options)
+        grown, calls = grown + collectgarbage("count") - before, calls + 1
+    end
+
+    options = { retry_percent = 50 }
+    local funcinfo = require("jit.util").funcinfo
+
+    function on_trace(what, _, func, pc, code, extra)
+        local info = func and funcinfo(func, pc or 0)
+        if what == "stop" then
+            traces = traces + 1
+        elseif what == "abort" and info.source and info.source:find("/lua/dyups", 1, true) then
+            aborts[#aborts + 1] = info.loc .. " " .. tostring(code) .. " " .. tostring(extra)
+        end
+    end
+}, init_worker => q{
+    collectgarbage("stop")
+    jit.attach(on_trace, "trace")
+}, more => qq[
+    upstream balanced {
+        server 127.0.0.1:1;
+        balancer_by_lua_block { balanced() }
+        keepalive 16;
+    }
+    server { listen 127.0.0.1:$port; location / { proxy_pass http://balanced; } }
+])
+--- config
+    location = /t {
+        content_by_lua_block {
+            T.set("api", 1, 2, 3, 4)
+            local function requests(n)
+                for _ = 1, n do
+                    assert(T.request(T.port + 7, "GET", "/", nil, "api") == 200)
+                end
+            end
+            local function of_both(code)
+                return T.in_worker(0, code) + T.in_worker(1, code)
+            end
+            requests(1500)
+            for id = 0, 1 do
+                T.in_worker(id, "grown, calls, aborts = 0, 0, {}")
+            end
+            requests(1000)
+            ngx.say(of_both("return calls"), " calls, ", of_both("return grown"), " KB, ", of_both("return #aborts"), " aborts")
+            ngx.say(of_both("return traces") > 0)
+            ngx.say(T.in_worker(0, "return aborts[1]"), T.in_worker(1, "return aborts[1]"))
+        }
+    }
+--- timeout: 30
+--- response_body
+1000 calls, 0 KB, 0 aborts
+true
+nilnil
+--- no_error_log
+[error]
