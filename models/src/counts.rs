@@ -98,22 +98,27 @@ fn a_cell_goes_to_another_peer_or_a_worker_counts_for_the_last_one_and_never_bot
 #[test]
 fn of_workers_who_find_that_a_peer_may_be_probed_one_does_so() {
     let limits = Limits { max_fails: 1, fail_timeout: 1 };
-    explore("cells, probe", 4, &[r#"["no", "no", "probe"]"#, r#"["no", "probe", "no"]"#, r#"["probe", "no", "no"]"#], move |seen| {
-        let scene = Arc::new(Scene::failed());
-        let claim = |_| {
-            let scene = Arc::clone(&scene);
-            thread::spawn(move || {
-                let mem = scene.shared.reader();
-                match claim(&Cells::new(&mem, &scene.plan), CELL, limits, 100).expect("inside") {
-                    Claimed::Probe(_) => "probe",
-                    Claimed::No => "no",
-                    Claimed::Yes => "yes",
-                }
-            })
-        };
-        let workers: Vec<_> = SLOTS.map(claim).collect();
-        seen.note(workers.into_iter().map(|worker| worker.join().expect("content")).collect::<Vec<_>>());
-    });
+    explore(
+        "cells, probe",
+        4,
+        &[r#"["no", "no", "probe"]"#, r#"["no", "probe", "no"]"#, r#"["probe", "no", "no"]"#],
+        move |seen| {
+            let scene = Arc::new(Scene::failed());
+            let claim = |_| {
+                let scene = Arc::clone(&scene);
+                thread::spawn(move || {
+                    let mem = scene.shared.reader();
+                    match claim(&Cells::new(&mem, &scene.plan), CELL, limits, 100).expect("inside") {
+                        Claimed::Probe(_) => "probe",
+                        Claimed::No => "no",
+                        Claimed::Yes => "yes",
+                    }
+                })
+            };
+            let workers: Vec<_> = SLOTS.map(claim).collect();
+            seen.note(workers.into_iter().map(|worker| worker.join().expect("content")).collect::<Vec<_>>());
+        },
+    );
 }
 
 #[test]
