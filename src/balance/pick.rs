@@ -164,6 +164,7 @@ pub struct Handle {
     view: View,
     random: Random,
     account: Account,
+    promises: Promises,
     /// One bit a peer: its text was given out since the stamp changed.
     given: Vec<u64>,
 }
@@ -179,6 +180,7 @@ impl Handle {
             ailing_at: nowhere,
             view: View::default(),
             account: Account::default(),
+            promises: Promises::default(),
             random: Random::new(now_ms() << 32 ^ u64::from(std::process::id())),
             given: Vec::new(),
         }
@@ -236,15 +238,11 @@ impl Handle {
             }
             let picked = self.pick_once(mem, cells, &ask, cached, out);
             let holds = crate::shm::versioned::holds(mem, self.stamp_at, stamp)?;
-            if let (Ok(Slow { probe: Some(probe), .. }), Some(cells), false) = (&picked, cells, holds) {
-                probe.give_back(&cells)?;
+            if self.promises.some {
+                self.settle(cells, holds && picked.is_ok())?;
             }
             if holds {
-                let Slow { index, took, .. } = picked?;
-                // Only now: whoever slept until here may have read of another peer's.
-                if let (Some((turn, count)), Some(cells)) = (took, cells) {
-                    cells.take_turn(turn, count)?;
-                }
+                let index = picked?;
                 if out.fresh != 0 && cached && !ask.counts {
                     self.gave(index);
                 }
@@ -255,6 +253,18 @@ impl Handle {
             }
         }
         Err(Miss::Changing)
+    }
+
+    /// Does what a pick has promised, now that it is known whether it holds: whoever slept until here may have looked at what is
+    /// another peer's by now.
+    #[cold]
+    fn settle(&mut self, cells: Option<Cells<'_, impl Memory>>, holds: bool) -> Result<(), Damaged> {
+        let Promises { probe, took, .. } = std::mem::take(&mut self.promises);
+        match (cells, probe, took) {
+            (Some(cells), _, Some((turn, count))) if holds => cells.take_turn(turn, count),
+            (Some(cells), Some(probe), _) if !holds => probe.give_back(&cells),
+            _ => Ok(()),
+        }
     }
 
     /// Looks the name up anew.
@@ -281,9 +291,9 @@ impl Handle {
         ask: &Ask<'_>,
         cached: bool,
         out: &mut Picked,
-    ) -> Result<Slow, Miss> {
+    ) -> Result<u32, Miss> {
         // Taken apart: the view is looked at where it lies while the others change.
-        let Handle { view, random, account, given, counter_at, ailing_at, .. } = self;
+        let Handle { view, random, account, given, counter_at, ailing_at, promises, .. } = self;
         let (view, counter_at, ailing_at) = (&*view, *counter_at, *ailing_at);
         // As nginx: without a key, or with an empty one, there is nothing to hash.
         let key = ask.key.unwrap_or_default();
@@ -300,13 +310,13 @@ impl Handle {
             Method::Chash => one.chash(key)?,
             other => Quick::Walk(Walk::Other(other, mem.add(counter_at, 1)?)),
         };
-        let picked = match quick {
-            Quick::Index(index) => Slow { index, wants_ring: false, probe: None, took: None },
-            Quick::Walk(walk) => one.slowly(walk, key, random)?,
+        let (index, wants_ring) = match quick {
+            Quick::Index(index) => (index, false),
+            Quick::Walk(walk) => one.slowly(walk, key, random, promises)?,
         };
-        let Slow { index, wants_ring, probe, .. } = picked;
         if ask.counts {
-            *account = Account { ailing_at, probe, budget_at: budget_at(counter_at), ..one.account(index)? };
+            let (probe, budget_at) = (promises.probe, budget_at(counter_at));
+            *account = Account { ailing_at, probe, budget_at, ..one.account(index)? };
         }
         // Who keeps a set of the tried ones needs to know who this is.
         if cached && !wants_ring && tried.is_none() && was_given(given, index) {
@@ -314,7 +324,7 @@ impl Handle {
         } else {
             one.write_out(index, wants_ring, out)?;
         }
-        Ok(picked)
+        Ok(index)
     }
 
     /// The text of this peer has come to whoever keeps texts by index. Where a pick counts, that is not said by itself: it may be
@@ -386,7 +396,13 @@ impl<M: Memory, C: Memory> One<'_, M, C> {
 
     /// A pick with peers to pass over, without a ring, among backups, or by a method that looks at more than one.
     #[cold]
-    fn slowly(&self, walk: Walk, key: &[u8], random: &mut Random) -> Result<Slow, Miss> {
+    fn slowly(
+        &self,
+        walk: Walk,
+        key: &[u8],
+        random: &mut Random,
+        promises: &mut Promises,
+    ) -> Result<(u32, bool), Miss> {
         let mut wants_ring = false;
         let mut pick = |among: &InGroup<'_, M, C>| match walk {
             Walk::Rr(count) => among.take_in_turn(count),
@@ -402,7 +418,9 @@ impl<M: Memory, C: Memory> One<'_, M, C> {
         };
         let notes = Notes::default();
         let index = self.groups(&notes, &mut pick)?;
-        Ok(Slow { index, wants_ring, probe: notes.probe.get(), took: notes.took.get() })
+        let (probe, took) = (notes.probe.get(), notes.took.get());
+        *promises = Promises { some: probe.is_some() || took.is_some(), probe, took };
+        Ok((index, wants_ring))
     }
 
     fn account(&self, index: u32) -> Result<Account, Miss> {
@@ -490,10 +508,10 @@ struct Notes {
     took: Cell<Option<(Turn, u64)>>,
 }
 
-/// What a pick comes to.
-struct Slow {
-    index: u32,
-    wants_ring: bool,
+/// What is to be done when it is known whether a pick holds; nothing while there are none.
+#[derive(Debug, Default)]
+struct Promises {
+    some: bool,
     /// As in [`Notes`].
     probe: Option<Probe>,
     /// As in [`Notes`].
