@@ -332,15 +332,16 @@ mod tests {
     }
 
     #[test]
-    fn half_of_an_entry_is_none_and_the_next_takes_its_place() {
+    fn half_of_an_entry_is_none_and_the_next_takes_its_place_and_another_number() {
         let plan = Plan::for_cells(8);
         let mem = made(&plan);
-        let cells = Cells::new(&mem, &plan);
+        let (cells, stamp_at) = (Cells::new(&mem, &plan), plan.departed_at() + word::STAMP);
         leave(cells, "10.0.0.1:80", 1);
-        mem.store(plan.departed_at() + word::STAMP, 0).expect("inside");
+        mem.store(stamp_at, 1 | WRITING).expect("inside");
         assert_eq!(shown(cells), []);
         leave(cells, "10.0.0.2:80", 1);
         assert_eq!((shown(cells), cells.departed()), (vec![("10.0.0.2:80".into(), 1)], Ok(1)));
+        assert_eq!(mem.load(stamp_at), Ok(2));
     }
 
     #[test]
