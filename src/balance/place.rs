@@ -6,8 +6,10 @@
 use super::outcome::Outcome;
 use super::pick::Account;
 use crate::health::passive::{Fitness, Health, Limits, Tenths, tenths};
+use crate::shm::clock::now_ms;
 use crate::shm::versioned::TRIES;
-use crate::shm::{Cells, Damaged, Memory};
+use crate::shm::{Cells, Damaged, Mem, Memory};
+use crate::table::store::Table;
 
 /// A try that is under way.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +29,13 @@ pub struct Place<'a, M> {
     pub cells: Option<Cells<'a, M>>,
     /// Since the boot.
     pub now_ms: u64,
+}
+
+impl<'a> Place<'a, Mem> {
+    /// Where those of `table` are, now.
+    pub fn of(table: &'a Table) -> Self {
+        Place { mem: table.region().mem(), cells: table.region().cells(), now_ms: now_ms() }
+    }
 }
 
 impl<M: Memory> Place<'_, M> {
@@ -161,7 +170,6 @@ pub fn claim<M: Memory>(cells: &Cells<'_, M>, cell: u32, limits: Limits, now: Te
 mod tests {
     use super::super::pick::{Ask, Handle, Picked};
     use super::*;
-    use crate::table::store::Table;
     use crate::table::{Address, Peer, Upstream};
     use std::time::Duration;
 

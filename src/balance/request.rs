@@ -12,7 +12,6 @@ use super::budget::{Allowance, Budget};
 use super::outcome::Outcome;
 use super::pick::{Ask, Handle, Miss, Picked, Tried};
 use super::place::{Place, Trying};
-use crate::shm::clock::now_ms;
 use crate::shm::versioned::TRIES;
 use crate::shm::{Damaged, Mem};
 use crate::table::store::Table;
@@ -140,8 +139,8 @@ pub struct Requests<W> {
 }
 
 impl<W: Copy + Default> Requests<W> {
-    /// Ends the try that is under way, which `last` says the outcome of, given the identity of its peer, and picks a peer for the next one. `slot` is that of
-    /// this worker, if it has one: without, nothing is counted.
+    /// Ends the try that is under way, which `last` says the outcome of, given the identity of its peer, and picks a peer for the
+    /// next one. `slot` is that of this worker, if it has one: without, nothing is counted.
     pub fn next(
         &mut self,
         table: &Table,
@@ -152,7 +151,7 @@ impl<W: Copy + Default> Requests<W> {
         out: &mut Picked,
     ) -> Result<Given, Refused> {
         let held = self.held.entry(wanted.request).or_insert_with(|| Held { watch: wanted.watch, ..Held::default() });
-        let place = Place { mem: table.region().mem(), cells: table.region().cells(), now_ms: now_ms() };
+        let place = Place::of(table);
         // Nobody allowed this try, so it is one that nginx has added, and that for one reason alone: a connection that was kept was
         // dead. If it is that of the first try, this says nothing of the peer, and is no retry. Later nobody knows whose it is.
         let unasked = wanted.why != Why::First && held.trying.is_some() && !held.again;
@@ -208,7 +207,7 @@ impl<W: Copy + Default> Requests<W> {
         is_over: impl Fn(W) -> bool,
         outcome: impl Fn(usize, u64) -> Outcome,
     ) -> bool {
-        let place = Place { mem: table.region().mem(), cells: table.region().cells(), now_ms: now_ms() };
+        let place = Place::of(table);
         let begun = (self.held.len() > FEW).then(Instant::now);
         if urgently && begun.is_some_and(|begun| self.rest.is_some_and(|rest| begun < rest)) {
             return false;
@@ -228,7 +227,7 @@ impl<W: Copy + Default> Requests<W> {
     /// Ends the request: `outcome` is that of its last try, of the peer with this identity.
     pub fn end(&mut self, table: &Table, request: usize, outcome: impl FnOnce(u64) -> Outcome) {
         if let Some(Held { trying: Some(trying), .. }) = self.held.remove(&request) {
-            let place = Place { mem: table.region().mem(), cells: table.region().cells(), now_ms: now_ms() };
+            let place = Place::of(table);
             // What is damaged is found by who picks next.
             let _ = place.end(&trying, outcome(trying.account.ident));
         }

@@ -138,24 +138,6 @@ pub const FAIL_TIMEOUT: Field = field("fail_timeout", Kind::Seconds);
 pub const LEAVING: Field = field("leaving", Kind::Bool);
 /// A peer to be deleted: whether it drains first.
 pub const DRAIN: Field = field("drain", Kind::Bool);
-/// What a peer that is to be deleted is known by, and how.
-pub const PEER_TO_DELETE: &[Field] = &[
-    HOST,
-    PORT,
-    SERVER,
-    WEIGHT,
-    STATUS,
-    BACKUP,
-    MAX_CONNS,
-    MAX_FAILS,
-    FAIL_TIMEOUT,
-    SLOW_START,
-    CONNS,
-    FAILS,
-    OUT,
-    LEAVING,
-    DRAIN,
-];
 /// Peer: the connections that are open to it, of all workers.
 pub const CONNS: Field = field("conns", Kind::ReadOnly);
 /// Peer: its failures that count.
@@ -227,6 +209,14 @@ pub const PEER: &[Field] = &[
     OUT,
     LEAVING,
 ];
+
+/// What a peer that is to be deleted is known by, and how.
+pub const PEER_TO_DELETE: &[Field] = &{
+    let mut fields = [DRAIN; PEER.len() + 1];
+    let (known, _) = fields.split_at_mut(PEER.len());
+    known.copy_from_slice(PEER);
+    fields
+};
 
 /// All that dyups knows of an upstream.
 pub const UPSTREAM: &[Field] =

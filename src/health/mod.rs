@@ -36,8 +36,7 @@ pub fn states(table: &Table, stored: &Stored) -> Result<Vec<PeerState>> {
     let Some(cells) = table.region().cells() else { return Ok(Vec::new()) };
     let found = Directory::new(table.region()).find(stored.upstream.name.as_bytes())?;
     let Some((record, _)) = found else { return Ok(Vec::new()) };
-    let read =
-        |view: &View| (0..view.peers).map(|index| Ok((view.ident(mem, index)?, view.cell(mem, index)?))).collect();
+    let read = |view: &View| (0..view.peers).map(|index| view.ident_and_cell(mem, index)).collect();
     let of_ident: HashMap<u64, u32> = Directory::new(table.region()).look(record, read)?.unwrap_or_default();
     let state = |peer: &Peer| {
         let Some(&cell) = of_ident.get(&peer.address.ident()).filter(|&&cell| cell != 0) else {
