@@ -8,7 +8,7 @@ use common::*;
 use dyups::balance::Method;
 use dyups::config::peer::PeerPatch;
 use dyups::error::Code;
-use dyups::health::passive::{Health, begin};
+use dyups::health::passive::Health;
 use dyups::shm::Memory;
 use dyups::shm::layout::LAYOUT;
 use dyups::shm::region::cells_of as cells_file;
@@ -33,7 +33,7 @@ fn helper_process() {
             // A writer that has taken cells for peers, and given one back, when it dies.
             let writer = table.writer(SOON).expect("free");
             writer.begin().expect("inside");
-            let taken = writer.take_cells(5, begin).expect("free");
+            let taken = writer.take_cells(5).expect("free");
             writer.allocate(&[7; 100]).expect("room");
             writer.free_cells(&[args[2].parse().expect("a number")]).expect("inside");
             say(format_args!("{taken:?}"));

@@ -4,6 +4,8 @@
 //! A peer that is up goes down after `fall` failures in a row, one that is down comes up after `rise` successes in a row. A
 //! result that agrees with the state ends the row.
 
+use crate::shm::cells::GENERATION_SHIFT;
+
 /// Up or down, as probes have it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
@@ -27,7 +29,6 @@ pub struct Change {
 const STREAK_SHIFT: u32 = 32;
 const DOWN: u64 = 1 << 40;
 const JUDGED: u64 = 1 << 41;
-const GENERATION_SHIFT: u32 = 48;
 
 /// A word: results since the peer's cell was taken, which wrap : 32 | results in a row that contradict the state : 8 | down : 1 |
 /// there was a result : 1 | not used, 0 : 6 | how often the cell was taken : 16 (low part first).

@@ -5,10 +5,10 @@
 //! that died or sleeps had taken is another's as soon as its time is over; and what it finds after that counts for nothing.
 
 use super::passive::Tenths;
+use crate::shm::cells::GENERATION_SHIFT;
 
 const OWNER_SHIFT: u32 = 32;
 const OWNER: u64 = 0xffff;
-const GENERATION_SHIFT: u32 = 48;
 
 /// A lease: a time : 32 | the slot of the worker that probes, and 1 : 16 | how often the cell was taken : 16 (low part first).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

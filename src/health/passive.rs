@@ -5,6 +5,10 @@
 //! to take the time anew may try it, and nobody else for another `fail_timeout`: one probe. A success that such a try ends in
 //! makes the peer well; one that was under way before says nothing.
 
+pub use crate::shm::cells::begin;
+
+use crate::shm::cells::GENERATION_SHIFT;
+
 /// Tenths of a second since the boot, as a health word has them.
 pub type Tenths = u32;
 
@@ -16,7 +20,6 @@ pub fn tenths(now_ms: u64) -> Tenths {
 const FAILS_SHIFT: u32 = 32;
 const MOST_FAILS: u32 = (1 << 15) - 1;
 const PROBED: u64 = 1 << 47;
-const GENERATION_SHIFT: u32 = 48;
 
 /// A health word: time of the last failure or probe : 32 | failures : 15 | probed since the last failure : 1 | how often the
 /// cell was taken : 16 (low part first).
@@ -46,11 +49,6 @@ pub enum Fitness {
         /// Others may not.
         out: bool,
     },
-}
-
-/// The word of a cell that begins anew, from what was there.
-pub fn begin(old: u64) -> u64 {
-    ((old >> GENERATION_SHIFT) + 1) << GENERATION_SHIFT
 }
 
 impl Health {

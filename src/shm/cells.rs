@@ -55,6 +55,14 @@ mod cell {
     pub const TURN: usize = 1;
 }
 
+/// Above this bit, each word of a cell says how often that was taken: who held on to its last peer finds another word.
+pub const GENERATION_SHIFT: u32 = 48;
+
+/// A word of a cell that begins anew, from what was there.
+pub fn begin(old: u64) -> u64 {
+    ((old >> GENERATION_SHIFT) + 1) << GENERATION_SHIFT
+}
+
 /// Words of a cell: a cache line.
 const CELL: usize = 8;
 /// Numbers of a row in a word.
@@ -141,7 +149,7 @@ pub struct Turn {
 }
 
 impl Turn {
-    const CLOCK: u64 = (1 << 48) - 1;
+    const CLOCK: u64 = (1 << GENERATION_SHIFT) - 1;
 
     /// How long it has waited until `now`.
     pub fn waited(self, now: u64) -> u64 {
@@ -250,7 +258,7 @@ impl<'a, M: Memory> Cells<'a, M> {
         let at = self.health_at(cell)?;
         // Asked of any cell, also of one that nobody ever took.
         self.mem.reserve(at, 1).map_err(|_| Damaged)?;
-        Ok((self.mem.load(at)? >> 48) as u16)
+        Ok((self.mem.load(at)? >> GENERATION_SHIFT) as u16)
     }
 
     /// Whether no peer has this cell.
@@ -287,14 +295,14 @@ impl<'a, M: Memory> Cells<'a, M> {
 /// What a writer does, under the writer lock.
 impl<M: Memory> Cells<'_, M> {
     /// Takes `count` cells for so many peers, or none: `None` says that there are not so many.
-    pub fn take(&self, count: usize, begin: impl Fn(u64) -> u64) -> Result<Option<Vec<u32>>, Untaken> {
+    pub fn take(&self, count: usize) -> Result<Option<Vec<u32>>, Untaken> {
         for _ in 0..TRIES {
             let Some((cells, lowest)) = self.find_free(count)? else { return Ok(None) };
             for &cell in &cells {
                 let at = self.plan.cells_at + cell as usize * CELL;
                 self.mem.reserve(at, CELL).map_err(Untaken::NoMemory)?;
             }
-            if self.begin(&cells, &begin)? {
+            if self.begin(&cells)? {
                 self.set_bits(&cells, true)?;
                 self.mem.amend(word::LOWEST_FREE, lowest.into())?;
                 return Ok(Some(cells));
@@ -306,12 +314,12 @@ impl<M: Memory> Cells<'_, M> {
 
     /// Has the health of free cells begin anew. Whoever slept since it picked one of their last peers has counted by now, or
     /// sees that the cell is another's ([`crate::balance::place`]). False: one has counted, and that cell waits.
-    fn begin(&self, cells: &[u32], begin: impl Fn(u64) -> u64) -> Result<bool, Damaged> {
+    fn begin(&self, cells: &[u32]) -> Result<bool, Damaged> {
         for &cell in cells {
             let at = self.health_at(cell)?;
             let begun = begin(self.mem.load(at)?);
             self.mem.store(at, begun)?;
-            self.mem.store(self.word_at(cell, cell::TURN)?, begun & !Turn::CLOCK)?;
+            self.mem.store(self.word_at(cell, cell::TURN)?, begun)?;
         }
         self.mem.fence();
         for &cell in cells {
@@ -592,7 +600,7 @@ mod tests {
     use super::super::mem::Mem;
     use super::super::mem::tests::scratch;
     use super::*;
-    use crate::health::passive::{Health, begin};
+    use crate::health::passive::Health;
     use proptest::prelude::*;
     use std::cell::Cell;
     use std::collections::{BTreeMap, BTreeSet};
@@ -604,7 +612,7 @@ mod tests {
     }
 
     fn take(cells: &Cells<'_, Mem>) -> Option<u32> {
-        cells.take(1, begin).expect("sound").map(|taken| taken[0])
+        cells.take(1).expect("sound").map(|taken| taken[0])
     }
 
     /// Connections more, or fewer.
@@ -772,11 +780,7 @@ mod tests {
         assert_eq!((cells.count_in(1, first, true), cells.count_in(1, last, true)), (Ok(true), Ok(false)));
         assert_eq!((cells.open(first), cells.open(last)), (Ok(1), Ok(0)));
         assert_eq!(cells.count_in(1, last, false), Ok(false));
-        assert_eq!(
-            cells.take(1, begin).expect("there is memory for the cell"),
-            Some(vec![2]),
-            "the first has a connection"
-        );
+        assert_eq!(cells.take(1).expect("there is memory for the cell"), Some(vec![2]), "the first has a connection");
         mem.from.set(usize::MAX);
         assert_eq!((cells.count_in(1, last, true), cells.open(last)), (Ok(true), Ok(1)));
         assert_eq!((cells.count_in(1, last, false), cells.open(last)), (Ok(true), Ok(0)));
@@ -838,7 +842,7 @@ mod tests {
         count(&sound, 0, 1, 1);
         let mem = Haunted { mem: &made, at: plan.rows_at };
         let haunted = Cells::new(&mem, &plan);
-        assert!(matches!(haunted.take(1, begin), Err(Untaken::Unread(Unread::Changing))));
+        assert!(matches!(haunted.take(1), Err(Untaken::Unread(Unread::Changing))));
         assert_eq!((haunted.activate(1), haunted.deactivate(0)), (Err(Unread::Changing), Err(Unread::Changing)));
         assert_eq!((haunted.deactivate(1), sound.used()), (Ok(()), Ok(0)));
         assert!(take(&sound) > Some(16));
@@ -1012,7 +1016,7 @@ mod tests {
                 prop_assert_eq!(cells.count_in(1, cell, true).is_ok(), (cell as usize) < size);
             }
             for _ in 0..10 {
-                if let Ok(Some(cell)) = cells.take(1, begin) {
+                if let Ok(Some(cell)) = cells.take(1) {
                     prop_assert!((1..size as u32).contains(&cell[0]));
                 }
             }

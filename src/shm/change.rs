@@ -36,9 +36,9 @@ impl<'a, M: Memory> Change<'a, M> {
     }
 
     /// Takes cells for so many new peers; zeros where peers have none.
-    pub fn take_cells(&self, count: usize, begin: impl Fn(u64) -> u64) -> Result<Vec<u32>> {
+    pub fn take_cells(&self, count: usize) -> Result<Vec<u32>> {
         let Some(cells) = self.cells else { return Ok(vec![0; count]) };
-        match cells.take(count, begin) {
+        match cells.take(count) {
             Ok(Some(taken)) => Ok(taken),
             Ok(None) => Err(no_cell(cells.count())),
             Err(Untaken::NoMemory(error)) => Err(file::full(self.path, &error, file::FEWER)),

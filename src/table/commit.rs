@@ -8,7 +8,7 @@ use super::snapshot::{ImagePeers, RingPlace, View, place};
 use super::spare;
 use crate::balance::chash::Ring;
 use crate::error::{Code, Error, Result};
-use crate::health::passive::{self, Health};
+use crate::health::passive::Health;
 use crate::shm::arena::{Marks, Room};
 use crate::shm::cells::CellMarks;
 use crate::shm::{Change, Damaged, GRANULE_WORDS, Memory, Stamp};
@@ -125,7 +125,7 @@ fn brings_back_the_ill<M: Memory>(
 
 /// Takes a cell for each peer that is new, or none.
 fn take_cells<M: Memory>(change: &Change<'_, M>, build: &mut Build) -> Result<Vec<u32>> {
-    let taken = change.take_cells(build.cells.new.len(), passive::begin)?;
+    let taken = change.take_cells(build.cells.new.len())?;
     let mut peers = ImagePeers::of(&mut build.image);
     for (&index, &cell) in build.cells.new.iter().zip(&taken) {
         peers.set_cell(index as usize, cell);
