@@ -35,6 +35,8 @@ end
 
 local balancer = require "dyups.balancer"
 
+local failure, not_a_text = library.failure, library.not_a_text
+
 local NOT_FOUND = tonumber(ffi.cast("int", C.DYUPS_NOT_FOUND))
 local FULL = tonumber(ffi.cast("int", C.DYUPS_FULL))
 
@@ -45,11 +47,6 @@ local text_t = ffi.typeof("dyups_text")
 local text = text_t()
 
 
-local function failure()
-    return nil, ffi_string(C.dyups_error())
-end
-
-
 local function outcome(code, err)
     if not code then
         return nil, err
@@ -57,13 +54,6 @@ local function outcome(code, err)
         return failure()
     end
     return true
-end
-
-
--- A name goes to the library as it is; what is no text cannot.
-local function not_a_text(what, value)
-    local shown = type(value) == "number" and tostring(value) or "a " .. type(value)
-    return nil, what .. ": " .. shown .. ": allowed: a string"
 end
 
 

@@ -5,7 +5,7 @@ local ffi = require "ffi"
 local encode = require "dyups.encode"
 local library = require "dyups.library"
 
-local C = library.C
+local C, failure, not_a_text = library.C, library.failure, library.not_a_text
 local ffi_string = ffi.string
 local istype = ffi.istype
 local type = type
@@ -20,18 +20,6 @@ local tried_t = ffi.typeof("dyups_tried")
 
 -- Written by the library and read at once: one for all calls of this VM.
 local picked = picked_t()
-
-
-local function failure()
-    return nil, ffi_string(C.dyups_error())
-end
-
-
--- A name goes to the library as it is; what is no text cannot.
-local function not_a_text(what, value)
-    local shown = type(value) == "number" and tostring(value) or "a " .. type(value)
-    return nil, what .. ": " .. shown .. ": allowed: a string"
-end
 
 
 -- A handle and the texts of its peers by index, for upstreams that were found. Names that are not there are not kept:

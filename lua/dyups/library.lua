@@ -44,4 +44,18 @@ end
 -- Loaded once a Lua VM; nil and why not when it cannot be.
 local C, why = load()
 
-return { C = C, why = why, version = VERSION }
+
+-- failure() -> nil, what the library says of its last call
+local function failure()
+    return nil, ffi.string(C.dyups_error())
+end
+
+
+-- not_a_text(what, value) -> nil, message: a name goes to the library as it is; what is no text cannot.
+local function not_a_text(what, value)
+    local shown = type(value) == "number" and tostring(value) or "a " .. type(value)
+    return nil, what .. ": " .. shown .. ": allowed: a string"
+end
+
+
+return { C = C, why = why, version = VERSION, failure = failure, not_a_text = not_a_text }
