@@ -4,7 +4,7 @@ use super::edge::{bytes, failed, guard, guard_code, refused, remember};
 use crate::balance::Method;
 use crate::balance::pick::{Ask, Handle, Miss, Picked, Tried};
 use crate::config::show::quote;
-use crate::error::Code;
+use crate::error::{Code, Result};
 use crate::process;
 use crate::shm::region::DAMAGED;
 use crate::table::name;
@@ -140,10 +140,9 @@ unsafe fn find(
     let (Some(handle), Some(picked), Some(table)) = (handle, picked, process::attached()) else {
         return unusable();
     };
-    let method = match (method, Method::numbered(method)) {
-        (0, _) => None,
-        (_, Some(method)) => Some(method),
-        (_, None) => return failed(&refused("method", &method.to_string(), "0 to 6")),
+    let method = match numbered(method) {
+        Ok(method) => method,
+        Err(error) => return failed(&error),
     };
     let key = match key.is_null() {
         true => None,
@@ -159,6 +158,16 @@ unsafe fn find(
             picked.wants_ring = i32::from(miss == Miss::NoRing);
             missed(handle.name(), miss)
         }
+    }
+}
+
+/// The method with this number; 0 is the upstream's own.
+#[inline(always)]
+pub(super) fn numbered(number: u32) -> Result<Option<Method>> {
+    match (number, Method::numbered(number)) {
+        (0, _) => Ok(None),
+        (_, None) => Err(refused("method", &number.to_string(), "0 to 6")),
+        (_, method) => Ok(method),
     }
 }
 

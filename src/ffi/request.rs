@@ -1,9 +1,8 @@
 //! A request from its first try to its end.
 
-use super::edge::{bytes, failed, guard, guard_code, out, refused, remember};
-use super::find::{missed, unusable};
+use super::edge::{bytes, failed, guard, guard_code, out, remember};
+use super::find::{missed, numbered, unusable};
 use super::nginx;
-use crate::balance::Method;
 use crate::balance::budget::Allowance;
 use crate::balance::outcome::Outcome;
 use crate::balance::pick::{Handle, Miss, Picked};
@@ -80,10 +79,9 @@ pub unsafe extern "C" fn dyups_balance(
         else {
             return unusable();
         };
-        let method = match (method, Method::numbered(method)) {
-            (0, _) => None,
-            (_, Some(method)) => Some(method),
-            (_, None) => return failed(&refused("method", &method.to_string(), "0 to 6")),
+        let method = match numbered(method) {
+            Ok(method) => method,
+            Err(error) => return failed(&error),
         };
         // SAFETY: the caller's contract.
         let mut key = match unsafe { bytes(key, key_len, "key") } {
