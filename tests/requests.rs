@@ -291,30 +291,36 @@ fn a_late_success_makes_nobody_well_who_has_the_cell_now() {
     assert_eq!(states(&table)[0].fails, 1);
 }
 
+/// In how many of these rounds it was so, while somebody else finds all the time that all are well again.
+fn while_healing(table: &Table, rounds: usize, mut is_so: impl FnMut(usize) -> bool) -> usize {
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                health::heal(table).expect("sound");
+            }
+        });
+        let count = (0..rounds).filter(|&round| is_so(round)).count();
+        done.store(true, Ordering::Relaxed);
+        count
+    })
+}
+
 #[test]
 fn a_failure_is_not_overlooked_by_who_finds_all_well_at_the_same_time() {
     let (table, _scratch) = table_with(&limited(2, 1, 60));
     let cell = cells_of(&table, "api")["10.0.0.1:80"];
     let cells = table.region().cells().expect("some");
-    let (mut worker, done) = (Worker::new(&table, 0), AtomicBool::new(false));
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !done.load(Ordering::Relaxed) {
-                health::heal(&table).expect("sound");
-            }
-        });
-        let overlooked = (0..500_000).filter(|_| {
-            worker.fail(0);
-            let overlooked = worker.goes(2).contains(&0);
-            // As a probe that succeeds.
-            let word = cells.health(cell).expect("a cell");
-            assert_eq!(cells.set_health(cell, word, begin(word)), Ok(true));
-            overlooked
-        });
-        let overlooked = overlooked.count();
-        done.store(true, Ordering::Relaxed);
-        assert_eq!(overlooked, 0);
+    let mut worker = Worker::new(&table, 0);
+    let overlooked = while_healing(&table, 500_000, |_| {
+        worker.fail(0);
+        let overlooked = worker.goes(2).contains(&0);
+        // As a probe that succeeds.
+        let word = cells.health(cell).expect("a cell");
+        assert_eq!(cells.set_health(cell, word, begin(word)), Ok(true));
+        overlooked
     });
+    assert_eq!(overlooked, 0);
 }
 
 #[test]
@@ -401,30 +407,21 @@ fn who_dies_between_a_failure_and_what_is_to_be_said_of_it_leaves_its_peer_out()
     let (table, _scratch) = table_with(&limited(2, 1, 60));
     let cell = cells_of(&table, "api")["10.0.0.1:80"];
     let (cells, mut worker) = (table.region().cells().expect("some"), Worker::new(&table, 0));
-    let (at, done) = (ailing_word(&table), AtomicBool::new(false));
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !done.load(Ordering::Relaxed) {
-                health::heal(&table).expect("sound");
-            }
-        });
-        let overlooked = (0..100_000).filter(|round| {
-            // As `balance` does it, but for the last step.
-            table.region().mem().add(at, 1).expect("inside");
-            (0..round % 50).for_each(|_| std::hint::spin_loop());
-            let word = cells.health(cell).expect("a cell");
-            assert_eq!(cells.set_health(cell, word, Health(word).failed(tenths(now_ms())).0), Ok(true));
-            health::find_ailing(&table).expect("sound");
-            // Who has found it well at the same time is about to see that it is not.
-            let overlooked = (0..10_000).all(|_| worker.goes(2).contains(&0));
-            let word = cells.health(cell).expect("a cell");
-            assert_eq!(cells.set_health(cell, word, begin(word)), Ok(true));
-            overlooked
-        });
-        let overlooked = overlooked.count();
-        done.store(true, Ordering::Relaxed);
-        assert_eq!(overlooked, 0);
+    let at = ailing_word(&table);
+    let overlooked = while_healing(&table, 100_000, |round| {
+        // As `balance` does it, but for the last step.
+        table.region().mem().add(at, 1).expect("inside");
+        (0..round % 50).for_each(|_| std::hint::spin_loop());
+        let word = cells.health(cell).expect("a cell");
+        assert_eq!(cells.set_health(cell, word, Health(word).failed(tenths(now_ms())).0), Ok(true));
+        health::find_ailing(&table).expect("sound");
+        // Who has found it well at the same time is about to see that it is not.
+        let overlooked = (0..10_000).all(|_| worker.goes(2).contains(&0));
+        let word = cells.health(cell).expect("a cell");
+        assert_eq!(cells.set_health(cell, word, begin(word)), Ok(true));
+        overlooked
     });
+    assert_eq!(overlooked, 0);
 }
 
 #[test]

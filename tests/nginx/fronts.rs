@@ -5,24 +5,6 @@ use super::place::{self, Place};
 use super::server::Nginx;
 use std::net::SocketAddr;
 
-const CONF: &str = "
-    worker_processes 1;
-    daemon off;
-    pid nginx.pid;
-    error_log error.log warn;
-    events { worker_connections 1024; }
-    http {
-        access_log off;
-        client_body_temp_path body;
-        proxy_temp_path       proxy;
-        fastcgi_temp_path     fastcgi;
-        uwsgi_temp_path       uwsgi;
-        scgi_temp_path        scgi;
-        @certificate@
-        @servers@
-    }
-";
-
 const SERVER: &str = "
         server {
             listen @address@ @how@;
@@ -49,10 +31,9 @@ impl Fronts {
         let addresses: Vec<SocketAddr> = backends.iter().map(|_| place::free_address()).collect();
         let servers: String =
             addresses.iter().zip(backends).map(|(address, backend)| server(*address, how, backend)).collect();
-        let text = CONF.replace("@certificate@", certificate).replace("@servers@", &servers);
         let first = addresses[0];
         let prefix = place.path(&format!("fronts-{}", first.port()));
-        let nginx = Nginx::with_text(&prefix, &text, 1, first, first);
+        let nginx = Nginx::plain(&prefix, &format!("{certificate}\n{servers}"), first);
         Fronts { _nginx: nginx, names: addresses.iter().map(SocketAddr::to_string).collect() }
     }
 

@@ -111,6 +111,23 @@ pub struct Nginx {
     pub admin: SocketAddr,
 }
 
+const PLAIN: &str = "
+    worker_processes 1;
+    daemon off;
+    pid nginx.pid;
+    error_log error.log warn;
+    events { worker_connections 1024; }
+    http {
+        access_log off;
+        client_body_temp_path body;
+        proxy_temp_path       proxy;
+        fastcgi_temp_path     fastcgi;
+        uwsgi_temp_path       uwsgi;
+        scgi_temp_path        scgi;
+        @http@
+    }
+";
+
 impl Nginx {
     /// dyups's proxy in `place`.
     pub fn start(place: &Place, conf: &Conf) -> Nginx {
@@ -121,6 +138,11 @@ impl Nginx {
     /// Any nginx that answers at `admin`.
     pub fn with_text(prefix: &Path, text: &str, workers: usize, traffic: SocketAddr, admin: SocketAddr) -> Nginx {
         Nginx::launch(prefix, text, workers, [traffic, admin], None)
+    }
+
+    /// A plain one, with one worker and this in `http {}`, that answers at `address`.
+    pub fn plain(prefix: &Path, http: &str, address: SocketAddr) -> Nginx {
+        Nginx::with_text(prefix, &PLAIN.replace("@http@", http), 1, address, address)
     }
 
     fn launch(

@@ -11,27 +11,10 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-const BACKEND: &str = "
-    worker_processes 1;
-    daemon off;
-    pid nginx.pid;
-    error_log error.log warn;
-    events { worker_connections 1024; }
-    http {
-        access_log off;
-        client_body_temp_path body;
-        proxy_temp_path       proxy;
-        fastcgi_temp_path     fastcgi;
-        uwsgi_temp_path       uwsgi;
-        scgi_temp_path        scgi;
-        server { listen @address@; location / { return 200 ok; } }
-    }
-";
-
 /// A backend that is a process of its own, to be killed.
 fn backend(place: &Place, number: usize, address: SocketAddr) -> Nginx {
     let prefix = place.path(&format!("backend-{number}"));
-    Nginx::with_text(&prefix, &BACKEND.replace("@address@", &address.to_string()), 1, address, address)
+    Nginx::plain(&prefix, &format!("server {{ listen {address}; location / {{ return 200 ok; }} }}"), address)
 }
 
 #[test]
