@@ -186,6 +186,14 @@ const UPSTREAM_ROWS: &[Row] = &[
     row("peers", Type, "{ { host = '10.0.0.1' }, nil, 7 }", "", "a list with holes"),
     row("peers", Type, "SELF", "", r#"{"self":recursive}"#),
     row("peers", Above, "MANY", "", "262145 peers"),
+    same("healthcheck", Type, "5"),
+    same("healthcheck", Type, "true"),
+    same("healthcheck", Type, r#""http""#),
+    row("healthcheck", Type, "{ 1 }", "[1]", "[1]"),
+    row("healthcheck", Type, "print", "", "function"),
+    row("healthcheck", Type, "{ type = 'icmp' }", r#"{"type":"icmp"}"#, r#"healthcheck.type: "icmp""#),
+    row("healthcheck", Below, "{ rise = 0 }", r#"{"rise":0}"#, "healthcheck.rise: 0"),
+    row("healthcheck", Above, "{ rise = 256 }", r#"{"rise":256}"#, "healthcheck.rise: 256"),
 ];
 
 const UPSTREAM_EXEMPT: &[Exempt] = &[

@@ -10,12 +10,13 @@ use dyups::balance::pick::{Ask, Handle, Miss, Picked, Tried};
 use dyups::balance::{HashId, Method};
 use dyups::config::peer::PeerPatch;
 use dyups::error::Code;
+use dyups::health::check::Check;
 use dyups::shm::layout::state;
 use dyups::shm::versioned::Unread;
 use dyups::shm::{GRANULE_WORDS, Memory, Stamp};
 use dyups::table::directory::{self, Directory, stamp_at};
 use dyups::table::ops::Absent;
-use dyups::table::snapshot::{View, seal_of_head};
+use dyups::table::snapshot::{HEADER, View, seal_of_head};
 use dyups::table::store::{Edit, Table};
 use dyups::table::{Address, Peer, Status, Upstream};
 use proptest::prelude::*;
@@ -474,18 +475,25 @@ fn a_patch() -> impl Strategy<Value = PeerPatch> {
         })
 }
 
+fn a_check() -> Check {
+    let headers = vec![("X-From".into(), "dyups".into())];
+    Check { host: Some("api".into()), port: Some(8081), fall: 5, headers, ..Check::default() }
+}
+
 fn an_upstream() -> impl Strategy<Value = Upstream> {
     let methods = prop::sample::select(vec![None, None, Some(Method::Rr), Some(Method::Chash)]);
     let hash_ids = prop::sample::select(vec![HashId::Nginx, HashId::HostPort]);
-    (a_name(), methods, hash_ids, prop::collection::vec(a_patch(), 0..6)).prop_map(
-        |(name, method, hash_id, patches)| {
+    let checks = prop::sample::select(vec![None, Some(Check::default()), Some(a_check())]);
+    (a_name(), methods, hash_ids, prop::collection::vec(a_patch(), 0..6), (checks, any::<bool>())).prop_map(
+        |(name, method, hash_id, patches, (check, none))| {
             let mut peers: Vec<Peer> = Vec::new();
             for patch in patches {
                 if !peers.iter().any(|peer| peer.address.same_as(&patch.address)) {
                     peers.push(patch.into_peer());
                 }
             }
-            Upstream { name, method, hash_id, peers }
+            let own_check = check.is_some() || none;
+            Upstream { name, method, hash_id, peers, check, own_check }
         },
     )
 }
@@ -1129,7 +1137,8 @@ fn forge(table: &Table, count: usize) {
         let block = geometry.spare_end() + 2 * record;
         let at = block * GRANULE_WORDS;
         let name = [u64::from(b'x')];
-        let mut head = [(mem.words() - at) as u64, record as u64 | 1 << 32, 0, 0, 0, 0, 16 << 32, 0];
+        let mut head = [0; HEADER];
+        (head[0], head[1], head[6]) = ((mem.words() - at) as u64, record as u64 | 1 << 32, 16 << 32);
         head[7] = u64::from(seal_of_head(&head, &name, 1));
         mem.store_all(at, &head).expect("inside");
         mem.store_all(at + head.len(), &name).expect("inside");

@@ -8,7 +8,7 @@ pub use write::{CheckObject, write};
 use super::object::{Object, entries};
 use super::show::{path, quote};
 use super::value::Value;
-use crate::config::fields::{Field, Kind};
+use crate::config::fields::{Field, HEALTHCHECK, Kind};
 use crate::error::{Error, Result};
 use crate::health::check::{self, Check};
 use crate::health::request;
@@ -28,6 +28,19 @@ use fields::{CHECK, MAX_HEADERS, MAX_STATUSES, MAX_TEXT_BYTES};
 /// ```
 pub fn read(value: &Value, at: &str) -> Result<Check> {
     merge(&Check::default(), value, at)
+}
+
+/// The same, or `false` for none.
+///
+/// # Errors
+///
+/// As [`merge`].
+pub fn read_or_none(value: &Value, at: &str) -> Result<Option<Check>> {
+    match value {
+        Value::Bool(false) => Ok(None),
+        Value::Map(_) => read(value, at).map(Some),
+        _ => Err(Error::invalid(format!("{at}: {value}: allowed: {}", HEALTHCHECK.kind.allowed()))),
+    }
 }
 
 /// The check that is set, with what `patch` gives in its place. Lists are replaced whole. `false` takes away an option that may be
@@ -245,4 +258,4 @@ fn refuse_what_is_not_used(object: &Object<'_>, new: &Check) -> Result<()> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -151,6 +151,8 @@ pub const SLOW_START: Field = field("slow_start", Kind::Seconds);
 pub const METHOD: Field = field("method", Kind::Choice(&names(&Method::NAMES)));
 /// Upstream: what the ring of chash hashes of a peer.
 pub const HASH_ID: Field = field("hash_id", Kind::Choice(&names(&HashId::NAMES)));
+/// Upstream: the options of its check, see [`super::check`].
+pub const HEALTHCHECK: Field = field("healthcheck", Kind::Optional(&Kind::Object));
 /// Upstream: its peers.
 pub const PEERS: Field = field("peers", Kind::List);
 
@@ -220,7 +222,7 @@ pub const PEER_TO_DELETE: &[Field] = &{
 
 /// All that dyups knows of an upstream.
 pub const UPSTREAM: &[Field] =
-    &[METHOD, HASH_ID, PEERS, field("generation", Kind::ReadOnly), field("origin", Kind::ReadOnly)];
+    &[METHOD, HASH_ID, PEERS, HEALTHCHECK, field("generation", Kind::ReadOnly), field("origin", Kind::ReadOnly)];
 
 /// Options of a deletion: the peers go with their upstream.
 pub const FORCE: Field = field("force", Kind::Bool);

@@ -2,6 +2,7 @@
 
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 
+use super::check::CheckObject;
 use super::fields;
 use super::object::{Object, entries};
 use super::show::path;
@@ -64,6 +65,11 @@ impl Serialize for UpstreamObject<'_> {
             map.serialize_entry(fields::METHOD.name, method.name())?;
         }
         map.serialize_entry(fields::HASH_ID.name, self.upstream.hash_id.name())?;
+        match &self.upstream.check {
+            Some(check) => map.serialize_entry(fields::HEALTHCHECK.name, &CheckObject(check))?,
+            None if self.upstream.own_check => map.serialize_entry(fields::HEALTHCHECK.name, &false)?,
+            None => {}
+        }
         map.serialize_entry(fields::PEERS.name, &PeerList(&self.upstream.peers, self.states))?;
         for (key, value) in self.extra {
             map.serialize_entry(key, value)?;
@@ -118,6 +124,7 @@ impl Serialize for PeerObject<'_> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::check::tests::any_check;
     use super::*;
     use crate::balance::{HashId, Method};
     use crate::table::Address;
@@ -153,8 +160,8 @@ mod tests {
         let known = "not known to this version; known: upstreams";
         assert_eq!(why(r#"{"upstreams":{},"routes":{}}"#), format!("routes: {known}"));
         assert_eq!(
-            why(r#"{"upstreams":{"api":{"peers":[],"healthcheck":{}}}}"#),
-            "upstreams.api.healthcheck: not known to this version; known: method, hash_id, peers"
+            why(r#"{"upstreams":{"api":{"peers":[],"health":{}}}}"#),
+            "upstreams.api.health: not known to this version; known: method, hash_id, peers, healthcheck"
         );
     }
 
@@ -211,10 +218,13 @@ mod tests {
             method in prop::sample::select(vec![None, Some(Method::Rr), Some(Method::Chash)]),
             hash_id in prop::sample::select(vec![HashId::Nginx, HashId::HostPort]),
             mut peers in prop::collection::vec(any_peer(), 0..5),
+            check in prop::option::of(any_check()),
+            none in any::<bool>(),
         ) -> Upstream {
             // Two equal addresses, as rare as they are, would be refused.
             peers.dedup_by(|a, b| a.address.same_as(&b.address));
-            Upstream { name, method, hash_id, peers }
+            let own_check = check.is_some() || none;
+            Upstream { name, method, hash_id, peers, check, own_check }
         }
     }
 

@@ -3,12 +3,14 @@
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 
+use super::check;
 use super::fields;
 use super::object::Object;
 use super::peer::peer_patch;
 use super::value::Value;
 use crate::balance::{HashId, Method};
 use crate::error::{Error, Result};
+use crate::health::check::Check;
 use crate::table::upstream::MAX_PEERS;
 use crate::table::{Address, Peer, Upstream, name};
 
@@ -28,12 +30,23 @@ use crate::table::{Address, Peer, Upstream, name};
 pub fn upstream(name: &str, value: &Value, at: &str) -> Result<Upstream> {
     let name = name::check(name.as_bytes())?;
     let object = Object::new(value, at, fields::UPSTREAM)?;
+    let (check, own_check) = check(&object)?;
     Ok(Upstream {
         name: name.to_string(),
         method: object.choice(&fields::METHOD, &Method::NAMES)?,
         hash_id: object.choice(&fields::HASH_ID, &HashId::NAMES)?.unwrap_or_default(),
         peers: peers(&object)?,
+        check,
+        own_check,
     })
+}
+
+/// The upstream's check, and whether that is its own. `false` is none, as where a call switches a check off.
+fn check(object: &Object<'_>) -> Result<(Option<Check>, bool)> {
+    match object.given(&fields::HEALTHCHECK) {
+        None => Ok((None, false)),
+        Some(options) => Ok((check::read_or_none(options, &object.path(&fields::HEALTHCHECK))?, true)),
+    }
 }
 
 fn peers(object: &Object<'_>) -> Result<Vec<Peer>> {

@@ -9,10 +9,12 @@
 //!      5   ring of the backups
 //!      6   bits of the two rings : 8, 8 | flags and how many peers take traffic : 16 | first word of the peers : 32
 //!      7   checksum of the head, which is these words, the name and the generation : 32 | checksum of all behind it : 32
-//!      8   name, padded to whole words
+//!      8   options of the check: first word : 32 | bytes : 32; 0: there is none
+//!      9   name, padded to whole words
 //!          peers, 8 words (a cache line) each; more in some layouts (shm/layout.rs)
 //!          texts of peers that are longer than 24 bytes
 //!          schedules, 2 bytes an entry, 4 above 65,536 peers
+//!          options of the check, as JSON
 //! ```
 //!
 //! The head is all that leads anywhere: whoever reads it checks it, so that one spoiled word never frees or shows what is
@@ -26,14 +28,18 @@ use super::peer::{Peer, Status};
 use super::upstream::{MAX_PEERS, Upstream};
 use crate::balance::chash::{self, Ring, RingShape};
 use crate::balance::{HashId, Method, rr};
+use crate::config;
+use crate::health::check::Check;
 use crate::health::passive::Limits;
 use crate::shm::checksum::Checksum;
 use crate::shm::layout::{Geometry, OURS};
 use crate::shm::{Damaged, Mem, Memory, Stamp, WORD, versioned};
 
-/// Words before the name, and which of them has the checksums.
-const HEADER: usize = 8;
+/// Words before the name.
+pub const HEADER: usize = 9;
+/// Which of them has the checksums, and which the options of the check.
 const SEALS: usize = 7;
+const CHECK: usize = 8;
 /// Bit of the word with the places: some peer has a `max_conns`.
 const LIMITED: u32 = 16;
 /// And: some peer is deleted once it is idle.
@@ -43,6 +49,10 @@ const SERVING: u32 = 18;
 const MOST_SERVING: u64 = 255;
 /// And: some peer can be picked whatever its failures are, or cannot be picked at all.
 const UNWATCHED: u32 = 26;
+/// And of its check: it has one, its own and not the default, and peers count as down until they are probed.
+const CHECKED: u32 = 27;
+const OWN_CHECK: u32 = 28;
+const DEFAULT_DOWN: u32 = 29;
 /// Most words of a name.
 const NAME: usize = super::name::MAX_NAME_BYTES.div_ceil(WORD);
 /// Words of a peer that all layouts have. Those that follow them in some are nothing yet.
@@ -157,6 +167,14 @@ pub struct View {
     pub serving: u32,
     /// Some peer is not [watched](View::is_watched).
     pub unwatched: bool,
+    /// The peers are checked.
+    pub checked: bool,
+    /// The check is the upstream's own, or it is said of this very upstream that it has none.
+    pub own_check: bool,
+    /// A peer that was never probed counts as down.
+    pub default_down: bool,
+    /// First word and bytes of the options of the check; 0 bytes: there is none.
+    check: (usize, usize),
     name_len: usize,
     peers_at: usize,
     /// Words of a peer.
@@ -255,6 +273,12 @@ pub fn encode(upstream: &Upstream, flags: Flags) -> Vec<u64> {
         words[place] = joined(words.len(), schedule.len());
         append_schedule(&mut words, schedule, count);
     }
+    if let Some(check) = &upstream.check {
+        let mut options = Vec::new();
+        config::check::write(&mut options, check);
+        words[CHECK] = joined(words.len(), options.len());
+        words.extend(packed(&options));
+    }
     words[0] = joined(words.len(), count);
     let method = upstream.method.map_or(0, |method| method as u64);
     words[1] =
@@ -263,6 +287,9 @@ pub fn encode(upstream: &Upstream, flags: Flags) -> Vec<u64> {
         | u64::from(limited) << LIMITED
         | u64::from(leaving) << LEAVING
         | u64::from(unwatched) << UNWATCHED
+        | u64::from(upstream.check.is_some()) << CHECKED
+        | u64::from(upstream.own_check) << OWN_CHECK
+        | u64::from(upstream.check.as_ref().is_some_and(|check| check.default_down)) << DEFAULT_DOWN
         | serving.min(MOST_SERVING) << SERVING;
     words
 }
@@ -427,6 +454,9 @@ impl View {
             leaving: places >> LEAVING & 1 == 1,
             serving: (places >> SERVING & MOST_SERVING) as u32,
             unwatched: places >> UNWATCHED & 1 == 1,
+            checked: places >> CHECKED & 1 == 1,
+            own_check: places >> OWN_CHECK & 1 == 1,
+            default_down: places >> DEFAULT_DOWN & 1 == 1,
             peer: geometry.shape.peer,
             wide,
             ..View::default()
@@ -452,6 +482,11 @@ impl View {
             view.rings[group as usize] = RingPlace { block, shape };
         }
         view.rings.iter().try_for_each(|ring| check_ring(mem, ring))?;
+        let (first, len) = halves(header[CHECK]);
+        view.check = (first as usize, len as usize);
+        if !inside(view.check.0, view.check.1.div_ceil(WORD)) {
+            return Err(Damaged);
+        }
         if !versioned::holds(mem, place, stamp)? {
             return Err(Damaged);
         }
@@ -603,7 +638,21 @@ impl View {
         for index in 0..self.peers {
             peers.push(self.peer(mem, index)?);
         }
-        Ok(Upstream { name: self.name(mem)?, method: self.method, hash_id: self.hash_id, peers })
+        let (name, check) = (self.name(mem)?, self.check(mem)?);
+        Ok(Upstream { name, method: self.method, hash_id: self.hash_id, peers, check, own_check: self.own_check })
+    }
+
+    /// How the peers are checked.
+    pub fn check(&self, mem: &impl Memory) -> Result<Option<Check>, Damaged> {
+        let (first, len) = self.check;
+        if len == 0 {
+            return Ok(None);
+        }
+        let mut words = vec![0; len.div_ceil(WORD)];
+        mem.load_all(self.stamp.word() + first, &mut words)?;
+        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).take(len).collect();
+        let options = config::value::parse(&bytes).map_err(|_| Damaged)?;
+        config::check::read(&options, "").map(Some).map_err(|_| Damaged)
     }
 }
 

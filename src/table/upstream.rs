@@ -2,6 +2,7 @@
 
 use super::peer::Peer;
 use crate::balance::{HashId, Method};
+use crate::health::check::Check;
 
 /// Most peers that one upstream may have (2^18: what a ring point has bits for).
 pub const MAX_PEERS: usize = 1 << 18;
@@ -17,4 +18,8 @@ pub struct Upstream {
     pub hash_id: HashId,
     /// In the order in which they were given; no two with one address.
     pub peers: Vec<Peer>,
+    /// How its peers are checked; `None`: they are not.
+    pub check: Option<Check>,
+    /// Somebody said for this very upstream what its check is, or that it has none. Otherwise it has the default of `setup`.
+    pub own_check: bool,
 }

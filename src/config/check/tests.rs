@@ -332,7 +332,7 @@ fn written(check: &Check) -> Vec<u8> {
 }
 
 prop_compose! {
-    fn any_check()(
+    pub fn any_check()(
         kind in prop::sample::select(check::Kind::NAMES.map(|(_, kind)| kind).to_vec()),
         http_req in prop::option::of("(GET|POST) /[!-~ö]{0,9} HTTP/1\\.[01]\r\nHost: a\r\n\r\n"),
         texts in prop::array::uniform3(prop::option::of("[\r\n -~ö]{1,20}")),

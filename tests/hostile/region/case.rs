@@ -5,6 +5,7 @@ use super::places::{Place, Spoil, Value};
 use crate::common::{address, model::Op, peer};
 use dyups::balance::{HashId, Method};
 use dyups::config::peer::PeerPatch;
+use dyups::health::check::Check;
 use dyups::table::ops::Absent;
 use dyups::table::{Address, Peer, Status, Upstream};
 use std::fmt::{self, Debug, Formatter};
@@ -45,7 +46,7 @@ pub enum Forgery {
 
 /// What this process does.
 pub enum Act {
-    Change(Op),
+    Change(Box<Op>),
     Find(String, How),
     /// By `get`, `GET /upstream/NAME` and `status`.
     Read(String),
@@ -190,7 +191,7 @@ impl Bytes<'_> {
 
     fn act(&mut self) -> Option<Act> {
         Some(match self.byte()? % 16 {
-            0..=5 => Act::Change(self.op()?),
+            0..=5 => Act::Change(Box::new(self.op()?)),
             6..=9 => Act::Find(self.name()?, self.how()?),
             10 => Act::Read(self.name()?),
             11 | 12 => Act::Look(self.look()?),
@@ -297,5 +298,7 @@ pub fn shaped(name: &str, shape: u8, size: u8) -> Upstream {
         method: [None, Some(Method::Rr), Some(Method::Chash), Some(Method::Chash)][usize::from(shape % 4)],
         hash_id: if shape & 8 == 0 { HashId::Nginx } else { HashId::HostPort },
         peers: (0..count).map(one).collect(),
+        check: (shape & 3 == 2).then(Check::default),
+        own_check: shape & 3 == 2,
     }
 }

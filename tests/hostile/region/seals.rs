@@ -4,10 +4,7 @@ use dyups::balance::chash::{self, RingShape};
 use dyups::shm::checksum::Checksum;
 use dyups::shm::{GRANULE_WORDS, Memory, Stamp};
 use dyups::table::Table;
-use dyups::table::snapshot::{RingPlace, RingWords, seal_of_head};
-
-/// Words before the name.
-const HEADER: usize = 8;
+use dyups::table::snapshot::{HEADER, RingPlace, RingWords, seal_of_head};
 
 /// The words of the snapshot that `record` leads to, as many as it says it has; none if they are not there.
 fn snapshot(table: &Table, record: u32) -> Option<(Stamp, Vec<u64>)> {
