@@ -477,7 +477,15 @@ fn a_patch() -> impl Strategy<Value = PeerPatch> {
 
 fn a_check() -> Check {
     let headers = vec![("X-From".into(), "dyups".into())];
-    Check { host: Some("api".into()), port: Some(8081), fall: 5, headers, ..Check::default() }
+    Check {
+        host: Some("api".into()),
+        port: Some(8081),
+        fall: 5,
+        headers,
+        default_down: true,
+        panic_threshold: 30,
+        ..Check::default()
+    }
 }
 
 fn an_upstream() -> impl Strategy<Value = Upstream> {
@@ -569,6 +577,11 @@ proptest! {
         let table = &TABLE.0;
         set(table, &upstream);
         prop_assert_eq!(table.upstream(&upstream.name).map(|stored| stored.upstream), Ok(upstream.clone()));
+        // What a pick needs of it is in the header.
+        let (_, view) = Directory::new(table.region()).find(upstream.name.as_bytes()).expect("sound").expect("there");
+        let (checked, check) = (upstream.check.is_some(), upstream.check.unwrap_or_default());
+        prop_assert_eq!((view.checked, view.own_check), (checked, upstream.own_check));
+        prop_assert_eq!((view.default_down, view.panic_threshold), (check.default_down, check.panic_threshold));
         table.delete_upstream(&upstream.name, true, SOON).expect("there");
         std::fs::remove_dir_all(TABLE.1.path()).ok();
     }

@@ -99,6 +99,7 @@ fn numbers(object: &Object<'_>, new: &mut Check) -> Result<()> {
     set(&mut new.rise, object.number(&fields::RISE)?);
     set(&mut new.fall, object.number(&fields::FALL)?);
     set(&mut new.concurrency, object.number(&fields::CONCURRENCY)?);
+    set(&mut new.panic_threshold, object.number(&fields::PANIC_THRESHOLD)?);
     Ok(())
 }
 

@@ -73,6 +73,8 @@ pub struct Check {
     pub url: String,
     /// Whether a peer that was never probed counts as down.
     pub default_down: bool,
+    /// Percent: when fewer of the peers that take traffic are up, all are picked from, as when all are down; 0 to 100.
+    pub panic_threshold: u8,
 }
 
 impl Default for Check {
@@ -96,6 +98,7 @@ impl Default for Check {
             headers: Vec::new(),
             url: "/".to_string(),
             default_down: false,
+            panic_threshold: 0,
         }
     }
 }

@@ -7,7 +7,8 @@
 //!      3   schedule of the backups
 //!      4   ring of the primaries: its own block : 32 | points : 32
 //!      5   ring of the backups
-//!      6   bits of the two rings : 8, 8 | flags and how many peers take traffic : 16 | first word of the peers : 32
+//!      6   bits of the two rings : 8, 8 | flags and how many peers take traffic : 16 | first word of the peers : 16 |
+//!          panic threshold of the check : 16
 //!      7   checksum of the head, which is these words, the name and the generation : 32 | checksum of all behind it : 32
 //!      8   options of the check: first word : 32 | bytes : 32; 0: there is none
 //!      9   name, padded to whole words
@@ -53,6 +54,9 @@ const UNWATCHED: u32 = 26;
 const CHECKED: u32 = 27;
 const OWN_CHECK: u32 = 28;
 const DEFAULT_DOWN: u32 = 29;
+/// Where the first word of the peers is in it, and the panic threshold.
+const PEERS_AT: u32 = 32;
+const PANIC_THRESHOLD: u32 = 48;
 /// Most words of a name.
 const NAME: usize = super::name::MAX_NAME_BYTES.div_ceil(WORD);
 /// Words of a peer that all layouts have. Those that follow them in some are nothing yet.
@@ -173,6 +177,8 @@ pub struct View {
     pub own_check: bool,
     /// A peer that was never probed counts as down.
     pub default_down: bool,
+    /// Percent: when fewer of the peers that take traffic are up, all are picked from.
+    pub panic_threshold: u8,
     /// First word and bytes of the options of the check; 0 bytes: there is none.
     check: (usize, usize),
     name_len: usize,
@@ -283,13 +289,16 @@ pub fn encode(upstream: &Upstream, flags: Flags) -> Vec<u64> {
     let method = upstream.method.map_or(0, |method| method as u64);
     words[1] =
         (upstream.name.len() as u64) << 32 | method << 40 | (upstream.hash_id as u64) << 48 | u64::from(flags.0) << 56;
-    words[6] = (peers_at as u64) << 32
+    let (default_down, panic_threshold) =
+        upstream.check.as_ref().map_or((false, 0), |check| (check.default_down, check.panic_threshold));
+    words[6] = (peers_at as u64) << PEERS_AT
+        | u64::from(panic_threshold) << PANIC_THRESHOLD
         | u64::from(limited) << LIMITED
         | u64::from(leaving) << LEAVING
         | u64::from(unwatched) << UNWATCHED
         | u64::from(upstream.check.is_some()) << CHECKED
         | u64::from(upstream.own_check) << OWN_CHECK
-        | u64::from(upstream.check.as_ref().is_some_and(|check| check.default_down)) << DEFAULT_DOWN
+        | u64::from(default_down) << DEFAULT_DOWN
         | serving.min(MOST_SERVING) << SERVING;
     words
 }
@@ -310,7 +319,7 @@ impl<'a> ImagePeers<'a> {
     }
 
     fn at(&self, index: usize) -> usize {
-        (self.0[6] >> 32) as usize + index * OURS.peer
+        peers_at(self.0[6]) + index * OURS.peer
     }
 
     /// The identity of a peer's address.
@@ -354,6 +363,10 @@ pub fn seal_of_head(header: &[u64], name: &[u64], generation: u64) -> u32 {
     head[1 + SEALS] >>= 32;
     head[1 + HEADER..][..name.len()].copy_from_slice(name);
     Checksum::of(&head[..1 + HEADER + name.len()])
+}
+
+fn peers_at(places: u64) -> usize {
+    usize::from((places >> PEERS_AT) as u16)
 }
 
 fn name_len(identity: u64) -> usize {
@@ -449,7 +462,7 @@ impl View {
             method: Method::numbered((identity >> 40) as u8 as u32),
             hash_id: HashId::NAMES.get((identity >> 48) as u8 as usize).ok_or(Damaged)?.1,
             flags: Flags((identity >> 56) as u8),
-            peers_at: (places >> 32) as usize,
+            peers_at: peers_at(places),
             limited: places >> LIMITED & 1 == 1,
             leaving: places >> LEAVING & 1 == 1,
             serving: (places >> SERVING & MOST_SERVING) as u32,
@@ -457,6 +470,7 @@ impl View {
             checked: places >> CHECKED & 1 == 1,
             own_check: places >> OWN_CHECK & 1 == 1,
             default_down: places >> DEFAULT_DOWN & 1 == 1,
+            panic_threshold: (places >> PANIC_THRESHOLD) as u8,
             peer: geometry.shape.peer,
             wide,
             ..View::default()

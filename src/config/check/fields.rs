@@ -75,6 +75,9 @@ pub const URL: Field =
 /// Whether a peer that was never probed is down.
 pub const DEFAULT_DOWN: Field = field("default_down", Kind::Bool);
 
+/// Percent of the peers that have to be up.
+pub const PANIC_THRESHOLD: Field = field("panic_threshold", Kind::Integer { min: 0, max: 100 });
+
 /// lua-resty-upstream-healthcheck's: taken, and ignored, as all workers share what probes find anyway.
 pub const SHM: Field = field("shm", Kind::ReadOnly);
 /// lua-resty-upstream-healthcheck's: refused with the advice where to put it. Read-only, so that nobody is told of it.
@@ -100,6 +103,7 @@ pub const CHECK: &[Field] = &[
     HEADERS,
     URL,
     DEFAULT_DOWN,
+    PANIC_THRESHOLD,
     SHM,
     UPSTREAM,
 ];

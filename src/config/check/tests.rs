@@ -52,6 +52,7 @@ fn integers() -> Vec<Row> {
         ("rise", 1, 255, "an integer from 1 to 255"),
         ("fall", 1, 255, "an integer from 1 to 255"),
         ("concurrency", 1, 10_000, "an integer from 1 to 10000"),
+        ("panic_threshold", 0, 100, "an integer from 0 to 100"),
     ] {
         for (wrong, value) in [
             (Type, "\"1s\"".to_string()),
@@ -185,7 +186,7 @@ fn a_bad_option_is_named_with_its_value_and_what_is_allowed() {
         }
         let error = why(&format!(r#"{{"{}x":null}}"#, field.name));
         let known = "type, http_req, send, expect, port, host, interval, interval_down, timeout, rise, fall, \
-                     valid_statuses, concurrency, ssl_verify, expect_body, headers, url, default_down";
+                     valid_statuses, concurrency, ssl_verify, expect_body, headers, url, default_down, panic_threshold";
         let path = format!("healthcheck.{}x", field.name);
         assert_eq!(error, format!("{path}: not known to this version; known: {known}"));
     }
@@ -339,7 +340,7 @@ prop_compose! {
         host in prop::option::of("[a-z]{1,9}(:[1-9][0-9]{0,3})?|\\[::1\\]"),
         (port, interval_down) in (prop::option::of(1u16..), prop::option::of(10u32..=86_400_000)),
         (interval, timeout) in (10u32..=86_400_000, 1u32..=86_400_000),
-        (rise, fall, concurrency) in (1u8.., 1u8.., 1u16..=10_000),
+        (rise, fall, concurrency, panic_threshold) in (1u8.., 1u8.., 1u16..=10_000, 0u8..=100),
         valid_statuses in prop::collection::btree_set(100u16..600, 1..9),
         headers in prop::collection::vec(("[A-Z][A-Za-z-]{2}", "([!-~ö]([ -~]{0,5}[!-~])?)?"), 0..4),
         url in "/[!-~ö]{0,9}",
@@ -348,7 +349,7 @@ prop_compose! {
         let [send, expect, expect_body] = texts;
         let mut check = Check {
             kind, http_req, send, expect, port, host, interval, interval_down, timeout, rise, fall, concurrency, ssl_verify,
-            expect_body, headers, url, default_down, valid_statuses: valid_statuses.into_iter().collect(),
+            expect_body, headers, url, default_down, panic_threshold, valid_statuses: valid_statuses.into_iter().collect(),
         };
         check.forget_what_is_not_used();
         check

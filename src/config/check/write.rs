@@ -13,7 +13,7 @@ use crate::health::check::Check;
 /// let mut out = Vec::new();
 /// check::write(&mut out, &Check { kind: Kind::Tcp, port: Some(81), ..Check::default() });
 /// let numbers = r#""interval":3000,"timeout":2000,"rise":2,"fall":3,"concurrency":10"#;
-/// assert_eq!(out, format!(r#"{{"type":"tcp","port":81,{numbers},"default_down":false}}"#).into_bytes());
+/// assert_eq!(out, format!(r#"{{"type":"tcp","port":81,{numbers},"default_down":false,"panic_threshold":0}}"#).into_bytes());
 /// ```
 pub fn write(out: &mut Vec<u8>, check: &Check) {
     serde_json::to_writer(out, &CheckObject(check)).expect("a Vec takes every write, and every key is a string");
@@ -46,6 +46,7 @@ impl Serialize for CheckObject<'_> {
         map.put(&fields::HEADERS, (!headers.is_empty()).then_some(headers))?;
         map.put(&fields::URL, check.http_req.is_none().then_some(&check.url))?;
         map.put(&fields::DEFAULT_DOWN, Some(check.default_down))?;
+        map.put(&fields::PANIC_THRESHOLD, Some(check.panic_threshold))?;
         map.1.end()
     }
 }
