@@ -233,6 +233,8 @@ end
 --       max_fails    0 to 4294967295, default 1: failures within fail_timeout that take it out; 0: none do
 --       fail_timeout seconds, default 10: and for how long
 --       slow_start   seconds, default 0; stored and shown, not acted upon yet
+--       check_port   1 to 65535: where its probes go; default false: as healthcheck() says
+--       check_url    text, at most 8192 bytes: the path that they ask for; default false: as healthcheck() says
 --
 --     assert(dyups.add_peer("api", { host = "10.0.0.1", port = 8080, weight = 3 }))
 function _M.add_peer(upstream, conf)

@@ -147,6 +147,23 @@ const PEER_ROWS: &[Row] = &[
     row("slow_start", Type, "{ 10 }", "[10]", "[10]"),
     same("slow_start", Below, "-1"),
     same("slow_start", Above, "4294967296"),
+    same("check_port", Type, r#""81""#),
+    same("check_port", Type, "true"),
+    same("check_port", Type, "80.5"),
+    row("check_port", Type, "0/0", "", "nan"),
+    same("check_port", Below, "0"),
+    same("check_port", Below, "-1"),
+    same("check_port", Above, "65536"),
+    same("check_url", Type, "5"),
+    same("check_url", Type, "true"),
+    same("check_url", Type, r#""health""#),
+    same("check_url", Type, r#""http://10.0.0.1/""#),
+    same("check_url", Type, r#""/a b""#),
+    row("check_url", Type, r#""/a\r\nX: y""#, r#""/a\r\nX: y""#, r#""/a\x0d\x0aX: y""#),
+    row("check_url", Type, r#""/\255""#, "\"/\u{fffd}\"", "\"/\u{fffd}\""),
+    row("check_url", Type, "{}", "{}", "{}"),
+    same("check_url", Below, r#""""#),
+    row("check_url", Above, r#""/" .. ("x"):rep(8192)"#, "", r#""/xxx"#),
 ];
 
 const PEER_EXEMPT: &[Exempt] = &[

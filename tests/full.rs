@@ -328,7 +328,12 @@ fn build(upstream: &Upstream, flags: Flags, with_rings: bool) -> Build {
         Some(ring) if with_rings => RingPlan::Build(ring),
         _ => RingPlan::None,
     };
-    Build { image: encode(upstream, flags), rings: Group::ALL.map(ring), must: true, cells: CellPlan::default() }
+    Build {
+        image: encode(upstream, flags).expect("readable"),
+        rings: Group::ALL.map(ring),
+        must: true,
+        cells: CellPlan::default(),
+    }
 }
 
 fn words_of(mem: &Mem) -> Vec<u64> {

@@ -8,7 +8,7 @@ use common::model::{Model, Op, apply, content};
 use common::*;
 use dyups::balance::pick::{Ask, Handle, Miss, Picked, Tried};
 use dyups::balance::{HashId, Method};
-use dyups::config::peer::PeerPatch;
+use dyups::config::peer::{PeerCheckPatch, PeerPatch};
 use dyups::error::Code;
 use dyups::health::check::Check;
 use dyups::shm::layout::state;
@@ -463,16 +463,25 @@ fn a_status() -> impl Strategy<Value = Status> {
     prop::sample::select(vec![Status::Up, Status::Up, Status::Up, Status::Down, Status::Drain])
 }
 
+fn a_peer_check() -> impl Strategy<Value = PeerCheckPatch> {
+    let ports = prop::sample::select(vec![None, None, None, Some(None), Some(Some(81))]);
+    let urls = prop::sample::select(vec![None, None, None, Some(None), Some(Some("/up?\"".to_string()))]);
+    (ports, urls).prop_map(|(port, url)| PeerCheckPatch { port, url })
+}
+
 fn a_patch() -> impl Strategy<Value = PeerPatch> {
     let numbers = prop::option::of(0u32..5);
-    (an_address(), prop::option::of(0u16..9), prop::option::of(a_status()), prop::option::of(any::<bool>()), numbers)
-        .prop_map(|(address, weight, status, backup, max_fails)| PeerPatch {
+    let bits = (prop::option::of(a_status()), prop::option::of(any::<bool>()));
+    (an_address(), prop::option::of(0u16..9), bits, numbers, a_peer_check()).prop_map(
+        |(address, weight, (status, backup), max_fails, check)| PeerPatch {
             weight,
             status,
             backup,
             max_fails,
+            check,
             ..PeerPatch::new(address)
-        })
+        },
+    )
 }
 
 fn a_check() -> Check {

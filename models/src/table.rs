@@ -47,7 +47,7 @@ pub fn put_with_ring<M: Memory>(mem: &M, geometry: &Geometry, upstream: &Upstrea
 fn put_with<M: Memory>(mem: &M, geometry: &Geometry, upstream: &Upstream, ring: RingPlan) {
     let old = Directory::over(mem, geometry).find(upstream.name.as_bytes()).expect("readable");
     let build = Build {
-        image: encode(upstream, Flags::default()),
+        image: encode(upstream, Flags::default()).expect("readable"),
         rings: [ring, RingPlan::None],
         must: true,
         cells: CellPlan::default(),

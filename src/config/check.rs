@@ -115,7 +115,7 @@ fn texts(object: &Object<'_>, new: &mut Check) -> Result<()> {
 }
 
 /// An option that `false` takes away: not given, none, or what `read` finds.
-fn or_none<'a, T>(
+pub(super) fn or_none<'a, T>(
     object: &Object<'a>,
     field: &Field,
     read: impl FnOnce(&Object<'a>, &Field) -> Result<Option<T>>,
@@ -127,7 +127,7 @@ fn or_none<'a, T>(
 }
 
 /// Reads a text that is not empty, not too long and nothing that `check` objects to.
-fn text(
+pub(super) fn text(
     check: impl Fn(&str) -> std::result::Result<(), &'static str>,
 ) -> impl Fn(&Object<'_>, &Field) -> Result<Option<String>> {
     move |object, field| {

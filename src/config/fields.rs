@@ -146,6 +146,10 @@ pub const FAILS: Field = field("fails", Kind::ReadOnly);
 pub const OUT: Field = field("out", Kind::ReadOnly);
 /// Peer: how long it grows to its weight.
 pub const SLOW_START: Field = field("slow_start", Kind::Seconds);
+/// Peer: the port of its probes.
+pub const CHECK_PORT: Field = field("check_port", Kind::Optional(&PORT.kind));
+/// Peer: the path of its probes.
+pub const CHECK_URL: Field = field("check_url", Kind::Optional(&super::check::fields::URL.kind));
 
 /// Upstream: how a peer is picked.
 pub const METHOD: Field = field("method", Kind::Choice(&names(&Method::NAMES)));
@@ -206,6 +210,8 @@ pub const PEER: &[Field] = &[
     MAX_FAILS,
     FAIL_TIMEOUT,
     SLOW_START,
+    CHECK_PORT,
+    CHECK_URL,
     CONNS,
     FAILS,
     OUT,

@@ -10,6 +10,7 @@ use super::upstream::upstream;
 use super::value;
 use crate::error::Result;
 use crate::health::PeerState;
+use crate::health::check::PeerCheck;
 use crate::table::{Peer, Status, Upstream};
 
 /// Reads an upstreams file, in its order. What `status` adds to one is ignored.
@@ -78,6 +79,27 @@ impl Serialize for UpstreamObject<'_> {
     }
 }
 
+/// What is different in the probes of a peer: the fields that it has.
+pub struct PeerCheckObject<'a>(pub &'a PeerCheck);
+
+impl Serialize for PeerCheckObject<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        write_peer_check(self.0, &mut map)?;
+        map.end()
+    }
+}
+
+fn write_peer_check<M: SerializeMap>(check: &PeerCheck, map: &mut M) -> std::result::Result<(), M::Error> {
+    if let Some(port) = check.port {
+        map.serialize_entry(fields::CHECK_PORT.name, &port)?;
+    }
+    match &check.url {
+        Some(url) => map.serialize_entry(fields::CHECK_URL.name, url),
+        None => Ok(()),
+    }
+}
+
 struct PeerList<'a>(&'a [Peer], &'a [PeerState]);
 
 impl Serialize for PeerList<'_> {
@@ -110,6 +132,9 @@ impl Serialize for PeerObject<'_> {
         map.serialize_entry(fields::MAX_FAILS.name, &peer.max_fails)?;
         map.serialize_entry(fields::FAIL_TIMEOUT.name, &peer.fail_timeout)?;
         map.serialize_entry(fields::SLOW_START.name, &peer.slow_start)?;
+        if let Some(check) = &peer.check {
+            write_peer_check(check, &mut map)?;
+        }
         if peer.status == Status::Leaving {
             map.serialize_entry(fields::LEAVING.name, &true)?;
         }
@@ -205,10 +230,12 @@ mod tests {
             status in prop::sample::select(vec![Status::Up, Status::Down, Status::Drain, Status::Leaving]),
             backup: bool,
             numbers: [u32; 4],
+            (port, url) in (prop::option::of(1u16..), prop::option::of("/[!-~ö]{0,9}")),
         ) -> Peer {
             let address = Address::from_server(&server).unwrap();
+            let check = (port.is_some() || url.is_some()).then(|| Box::new(PeerCheck { port, url }));
             let [max_conns, max_fails, fail_timeout, slow_start] = numbers;
-            Peer { address, weight, status, backup, max_conns, max_fails, fail_timeout, slow_start }
+            Peer { address, weight, status, backup, max_conns, max_fails, fail_timeout, slow_start, check }
         }
     }
 

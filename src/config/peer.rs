@@ -1,10 +1,13 @@
 //! A peer as an object: whole, or the fields of it that change.
 
+use super::check::{or_none, text};
 use super::fields;
 use super::object::Object;
 use super::show::quote;
 use super::value::Value;
 use crate::error::{Error, Result};
+use crate::health::check::PeerCheck;
+use crate::health::request;
 use crate::table::{Address, Peer, Status};
 
 /// A peer's address and the fields that were given; `None` is not given. See [`Peer`] for what they mean.
@@ -26,6 +29,42 @@ pub struct PeerPatch {
     pub fail_timeout: Option<u32>,
     /// Seconds.
     pub slow_start: Option<u32>,
+    /// Of its probes.
+    pub check: PeerCheckPatch,
+}
+
+/// The fields of a [`PeerCheck`] that were given: `None` is not given, `Some(None)` takes away.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PeerCheckPatch {
+    /// `check_port`.
+    pub port: Option<Option<u16>>,
+    /// `check_url`.
+    pub url: Option<Option<String>>,
+}
+
+impl PeerCheckPatch {
+    /// Reads both fields.
+    ///
+    /// # Errors
+    ///
+    /// As [`peer_patch`].
+    pub fn read(object: &Object<'_>) -> Result<PeerCheckPatch> {
+        Ok(PeerCheckPatch {
+            port: or_none(object, &fields::CHECK_PORT, Object::number)?,
+            url: or_none(object, &fields::CHECK_URL, text(request::check_url))?,
+        })
+    }
+
+    /// Changes what is given.
+    pub fn apply(&self, check: &mut Option<Box<PeerCheck>>) {
+        if *self == PeerCheckPatch::default() {
+            return;
+        }
+        let mut new = check.take().unwrap_or_default();
+        set(&mut new.port, self.port);
+        set(&mut new.url, self.url.clone());
+        *check = (*new != PeerCheck::default()).then_some(new);
+    }
 }
 
 impl PeerPatch {
@@ -40,6 +79,7 @@ impl PeerPatch {
             max_fails: None,
             fail_timeout: None,
             slow_start: None,
+            check: PeerCheckPatch::default(),
         }
     }
 
@@ -55,6 +95,7 @@ impl PeerPatch {
         set(&mut peer.max_fails, self.max_fails);
         set(&mut peer.fail_timeout, self.fail_timeout);
         set(&mut peer.slow_start, self.slow_start);
+        self.check.apply(&mut peer.check);
     }
 
     /// A new peer, with defaults for what was not given.
@@ -95,6 +136,7 @@ pub fn peer_patch(value: &Value, at: &str) -> Result<PeerPatch> {
         max_fails: object.number(&fields::MAX_FAILS)?,
         fail_timeout: object.number(&fields::FAIL_TIMEOUT)?,
         slow_start: object.number(&fields::SLOW_START)?,
+        check: PeerCheckPatch::read(&object)?,
     })
 }
 
@@ -171,7 +213,7 @@ mod tests {
     #[test]
     fn a_peer_of_all_fields_is_read() {
         let json = r#"{"host":"10.0.0.1","port":81,"weight":0,"status":"down","backup":true,"max_conns":1,
-            "max_fails":2,"fail_timeout":3,"slow_start":4294967295}"#;
+            "max_fails":2,"fail_timeout":3,"slow_start":4294967295,"check_port":4,"check_url":"/a"}"#;
         let peer = patch(json).unwrap().into_peer();
         let address = Address::from_server("10.0.0.1:81").unwrap();
         assert_eq!(
@@ -184,7 +226,8 @@ mod tests {
                 max_conns: 1,
                 max_fails: 2,
                 fail_timeout: 3,
-                slow_start: u32::MAX
+                slow_start: u32::MAX,
+                check: Some(Box::new(PeerCheck { port: Some(4), url: Some("/a".into()) })),
             }
         );
     }
@@ -227,6 +270,22 @@ mod tests {
             let message = format!(r#"peer.leaving: true with status "{other}": allowed: only with status "drain""#);
             assert_eq!(why(&format!(r#"{{"host":"10.0.0.1","leaving":true,"status":"{other}"}}"#)), message);
         }
+    }
+
+    #[test]
+    fn a_peer_has_a_port_and_a_url_of_its_own_for_probes_until_they_are_taken_away() {
+        let apply = |peer: &mut Peer, json: &str| {
+            patch(&format!(r#"{{"host":"10.0.0.1",{json}}}"#)).unwrap().apply(peer);
+            peer.check.as_deref().map(|check| (check.port, check.url.clone()))
+        };
+        let url = Some("/a".to_string());
+        let mut peer = patch(r#"{"host":"10.0.0.1"}"#).unwrap().into_peer();
+        assert_eq!(peer.check, None);
+        assert_eq!(apply(&mut peer, r#""check_port":81"#), Some((Some(81), None)));
+        assert_eq!(apply(&mut peer, r#""check_url":"/a""#), Some((Some(81), url.clone())));
+        assert_eq!(apply(&mut peer, r#""weight":2,"check_url":null"#), Some((Some(81), url.clone())));
+        assert_eq!(apply(&mut peer, r#""check_port":false"#), Some((None, url)));
+        assert_eq!(apply(&mut peer, r#""check_url":false"#), None);
     }
 
     #[test]

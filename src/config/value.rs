@@ -55,15 +55,25 @@ pub enum Value {
 /// assert_eq!(parse(b"[1, 2.5]"), Ok(Value::List(vec![Value::Int(1), Value::Float(2.5)])));
 /// ```
 pub fn parse(json: &[u8]) -> Result<Value> {
-    super::check_size(json, "JSON")?;
-    if json.iter().filter(|byte| matches!(byte, b',' | b'[' | b'{')).count() > MAX_VALUES {
-        return Err(Error::invalid(format!("JSON: more values than the {MAX_VALUES} that are allowed")));
-    }
+    check_bounds(json, "JSON")?;
     serde_json::from_str(&String::from_utf8_lossy(json)).map_err(|error| {
         // The only error of our visitor, which is no error of syntax, is a key that is there twice.
         let what = if error.is_data() { "JSON" } else { "not JSON" };
         Error::invalid(format!("{what}: {error}"))
     })
+}
+
+/// Whether [`parse`] takes so much, called `what` in the message.
+///
+/// # Errors
+///
+/// [`crate::error::Code::Invalid`]: more than [`super::MAX_INPUT_BYTES`] or [`MAX_VALUES`].
+pub fn check_bounds(json: &[u8], what: &str) -> Result<()> {
+    super::check_size(json, what)?;
+    if json.iter().filter(|byte| matches!(byte, b',' | b'[' | b'{')).count() > MAX_VALUES {
+        return Err(Error::invalid(format!("{what}: more values than the {MAX_VALUES} that are allowed")));
+    }
+    Ok(())
 }
 
 impl Value {

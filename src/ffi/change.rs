@@ -39,7 +39,8 @@ unsafe fn change(
 /// address in brackets, or `unix:/path`), `port` (1 to 65535, default 80), or both as `server`; `weight` (0 to 65535, default
 /// 1), `status` (`up`, `down`, `drain`), `leaving` (bool: it drains, and is deleted when it is idle; who names such a peer
 /// without it keeps the peer, here as `up`), `backup` (bool), `max_conns` and `max_fails` (0 to 4294967295, default 0 and 1),
-/// `fail_timeout` and `slow_start` (seconds, default 10 and 0). `wait_ms`: milliseconds (at most 60000) to try for the
+/// `fail_timeout` and `slow_start` (seconds, default 10 and 0), `check_port` (1 to 65535) and `check_url` (a path of at most 8192
+/// bytes) of its probes, both `false` for what `dyups_healthcheck` says, the default. `wait_ms`: milliseconds (at most 60000) to try for the
 /// writer's turn; with 0 the call never sleeps, and `DYUPS_BUSY` asks the caller to come again.
 ///
 /// Returns: 0. Errors: `DYUPS_INVALID`, `DYUPS_FULL`, `DYUPS_BUSY` (names the holder), `DYUPS_SUPERSEDED` (by a newer nginx),

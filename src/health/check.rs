@@ -77,6 +77,15 @@ pub struct Check {
     pub panic_threshold: u8,
 }
 
+/// What is different in the probes of one peer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PeerCheck {
+    /// Its port, before that of the check.
+    pub port: Option<u16>,
+    /// http: the target of the request, before that of the check.
+    pub url: Option<String>,
+}
+
 impl Default for Check {
     fn default() -> Self {
         Check {

@@ -2,6 +2,7 @@
 //!
 //! - [`upstream`], [`peer`], [`address`], [`name`]: values, as an operator gives them
 //! - [`snapshot`]: how an upstream is laid out for readers
+//! - [`checks`]: what is in it of checks
 //! - [`directory`]: from a name to its record
 //! - [`store`]: reading all of it, and one change
 //! - [`commit`]: how a change is written and published; repair
@@ -11,6 +12,7 @@
 //! - [`open`]: from a path to a table, and from one region to another
 
 pub mod address;
+pub mod checks;
 pub mod commit;
 pub mod departed;
 pub mod directory;

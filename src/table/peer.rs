@@ -1,6 +1,7 @@
 //! One peer: its address and what an operator sets of it.
 
 use super::address::Address;
+use crate::health::check::PeerCheck;
 
 /// Whether a peer takes part in the picking.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -60,6 +61,8 @@ pub struct Peer {
     pub fail_timeout: u32,
     /// Seconds over which a peer that came back grows to its weight, 0 for at once. Default 0.
     pub slow_start: u32,
+    /// What is different in its probes; never an empty one. In a box, as few peers have it.
+    pub check: Option<Box<PeerCheck>>,
 }
 
 impl Peer {
@@ -74,6 +77,7 @@ impl Peer {
             max_fails: 1,
             fail_timeout: 10,
             slow_start: 0,
+            check: None,
         }
     }
 

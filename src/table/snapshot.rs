@@ -10,12 +10,12 @@
 //!      6   bits of the two rings : 8, 8 | flags and how many peers take traffic : 16 | first word of the peers : 16 |
 //!          panic threshold of the check : 16
 //!      7   checksum of the head, which is these words, the name and the generation : 32 | checksum of all behind it : 32
-//!      8   options of the check: first word : 32 | bytes : 32; 0: there is none
+//!      8   options of checks: first word : 32 | bytes : 32; 0: there are none
 //!      9   name, padded to whole words
 //!          peers, 8 words (a cache line) each; more in some layouts (shm/layout.rs)
 //!          texts of peers that are longer than 24 bytes
 //!          schedules, 2 bytes an entry, 4 above 65,536 peers
-//!          options of the check, as JSON
+//!          options of checks, as JSON (table/checks.rs)
 //! ```
 //!
 //! The head is all that leads anywhere: whoever reads it checks it, so that one spoiled word never frees or shows what is
@@ -25,11 +25,11 @@
 //! bytes of text.
 
 use super::address::Address;
+use super::checks::{self, Checks, PeerChecks};
 use super::peer::{Peer, Status};
 use super::upstream::{MAX_PEERS, Upstream};
 use crate::balance::chash::{self, Ring, RingShape};
 use crate::balance::{HashId, Method, rr};
-use crate::config;
 use crate::health::check::Check;
 use crate::health::passive::Limits;
 use crate::shm::checksum::Checksum;
@@ -38,9 +38,9 @@ use crate::shm::{Damaged, Mem, Memory, Stamp, WORD, versioned};
 
 /// Words before the name.
 pub const HEADER: usize = 9;
-/// Which of them has the checksums, and which the options of the check.
+/// Which of them has the checksums, and which the options of checks.
 const SEALS: usize = 7;
-const CHECK: usize = 8;
+const CHECKS: usize = 8;
 /// Bit of the word with the places: some peer has a `max_conns`.
 const LIMITED: u32 = 16;
 /// And: some peer is deleted once it is idle.
@@ -179,8 +179,8 @@ pub struct View {
     pub default_down: bool,
     /// Percent: when fewer of the peers that take traffic are up, all are picked from.
     pub panic_threshold: u8,
-    /// First word and bytes of the options of the check; 0 bytes: there is none.
-    check: (usize, usize),
+    /// First word and bytes of the options of checks; 0 bytes: there are none.
+    checks: (usize, usize),
     name_len: usize,
     peers_at: usize,
     /// Words of a peer.
@@ -250,7 +250,11 @@ fn joined(low: usize, high: usize) -> u64 {
 }
 
 /// Lays out `upstream`. [`place`] completes the image when its record and its rings have their places.
-pub fn encode(upstream: &Upstream, flags: Flags) -> Vec<u64> {
+///
+/// # Errors
+///
+/// As [`checks::write()`].
+pub fn encode(upstream: &Upstream, flags: Flags) -> crate::error::Result<Vec<u64>> {
     let schedules = Group::ALL.map(|group| {
         let weights: Vec<(u32, u16)> = group.members(upstream).map(|(index, peer)| (index, peer.weight)).collect();
         rr::schedule(&weights)
@@ -266,23 +270,24 @@ pub fn encode(upstream: &Upstream, flags: Flags) -> Vec<u64> {
     let mut long = Vec::new();
     words.resize(long_at, 0);
     // In one pass over the peers: there are many of them.
-    let (mut limited, mut leaving, mut unwatched, mut serving) = (false, false, false, 0);
+    let (mut limited, mut leaving, mut unwatched, mut checks, mut serving) =
+        (false, false, false, upstream.check.is_some(), 0);
     for (peer, words) in upstream.peers.iter().zip(words[peers_at..].chunks_exact_mut(OURS.peer)) {
         encode_peer(peer, words, long_at, &mut long);
         limited |= peer.max_conns != 0;
         leaving |= peer.status == Status::Leaving;
         serving += u64::from(peer.takes_traffic());
         unwatched |= !peer.takes_traffic() || peer.max_fails == 0;
+        checks |= peer.check.is_some();
     }
     words.append(&mut long);
     for (schedule, place) in schedules.iter().zip(2..) {
         words[place] = joined(words.len(), schedule.len());
         append_schedule(&mut words, schedule, count);
     }
-    if let Some(check) = &upstream.check {
-        let mut options = Vec::new();
-        config::check::write(&mut options, check);
-        words[CHECK] = joined(words.len(), options.len());
+    if checks {
+        let options = checks::write(upstream)?;
+        words[CHECKS] = joined(words.len(), options.len());
         words.extend(packed(&options));
     }
     words[0] = joined(words.len(), count);
@@ -300,7 +305,7 @@ pub fn encode(upstream: &Upstream, flags: Flags) -> Vec<u64> {
         | u64::from(upstream.own_check) << OWN_CHECK
         | u64::from(default_down) << DEFAULT_DOWN
         | serving.min(MOST_SERVING) << SERVING;
-    words
+    Ok(words)
 }
 
 /// The peers of an image, by index.
@@ -496,9 +501,9 @@ impl View {
             view.rings[group as usize] = RingPlace { block, shape };
         }
         view.rings.iter().try_for_each(|ring| check_ring(mem, ring))?;
-        let (first, len) = halves(header[CHECK]);
-        view.check = (first as usize, len as usize);
-        if !inside(view.check.0, view.check.1.div_ceil(WORD)) {
+        let (first, len) = halves(header[CHECKS]);
+        view.checks = (first as usize, len as usize);
+        if !inside(view.checks.0, view.checks.1.div_ceil(WORD)) {
             return Err(Damaged);
         }
         if !versioned::holds(mem, place, stamp)? {
@@ -636,6 +641,8 @@ impl View {
             max_fails,
             fail_timeout,
             slow_start,
+            // With the others', once all peers are there.
+            check: None,
         })
     }
 
@@ -652,21 +659,31 @@ impl View {
         for index in 0..self.peers {
             peers.push(self.peer(mem, index)?);
         }
-        let (name, check) = (self.name(mem)?, self.check(mem)?);
+        let (name, Checks { check, peers: own }) = (self.name(mem)?, self.stored_checks(mem)?);
+        for (index, check) in own {
+            peers.get_mut(index as usize).ok_or(Damaged)?.check = Some(Box::new(check));
+        }
         Ok(Upstream { name, method: self.method, hash_id: self.hash_id, peers, check, own_check: self.own_check })
     }
 
-    /// How the peers are checked.
-    pub fn check(&self, mem: &impl Memory) -> Result<Option<Check>, Damaged> {
-        let (first, len) = self.check;
-        if len == 0 {
+    /// How the peers are checked, and what is different for some of them, by index. `None`: they are not.
+    pub fn checks(&self, mem: &impl Memory) -> Result<Option<(Check, PeerChecks)>, Damaged> {
+        if !self.checked {
             return Ok(None);
+        }
+        let Checks { check, peers } = self.stored_checks(mem)?;
+        check.map(|check| Some((check, peers))).ok_or(Damaged)
+    }
+
+    fn stored_checks(&self, mem: &impl Memory) -> Result<Checks, Damaged> {
+        let (first, len) = self.checks;
+        if len == 0 {
+            return Ok(Checks::default());
         }
         let mut words = vec![0; len.div_ceil(WORD)];
         mem.load_all(self.stamp.word() + first, &mut words)?;
         let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).take(len).collect();
-        let options = config::value::parse(&bytes).map_err(|_| Damaged)?;
-        config::check::read(&options, "").map(Some).map_err(|_| Damaged)
+        Checks::read(&bytes).map_err(|_| Damaged)
     }
 }
 

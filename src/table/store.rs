@@ -239,7 +239,7 @@ fn build(
             }
         }
     }
-    let mut image = encode(upstream, flags);
+    let mut image = encode(upstream, flags)?;
     let cells = carry_cells(region, base.0.as_ref().map(|(_, view)| view), &mut image)?;
     Ok(Build { image, rings, must, cells })
 }

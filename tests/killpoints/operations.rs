@@ -186,7 +186,7 @@ fn ring_granules(table: &Table, subject: &Upstream) -> u64 {
 }
 
 fn granules(upstream: &Upstream) -> u64 {
-    encode(upstream, Flags::default()).len().div_ceil(8) as u64
+    encode(upstream, Flags::default()).expect("readable").len().div_ceil(8) as u64
 }
 
 fn used(table: &Table) -> u64 {

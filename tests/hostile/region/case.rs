@@ -299,6 +299,6 @@ pub fn shaped(name: &str, shape: u8, size: u8) -> Upstream {
         hash_id: if shape & 8 == 0 { HashId::Nginx } else { HashId::HostPort },
         peers: (0..count).map(one).collect(),
         check: (shape & 3 == 2).then(Check::default),
-        own_check: shape & 3 == 2,
+        own_check: true,
     }
 }
