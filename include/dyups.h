@@ -356,7 +356,8 @@ int32_t dyups_delete_peer(const char *name,
 // Replaces an upstream as a whole, or makes it: no pick sees a mixture.
 //
 // Arguments: `name`, `len`: the upstream. `json`, `json_len`: an object with `peers` (a list of objects as in
-// `dyups_add_peer`), `method` (as `dyups_method`; left out: by the call), `hash_id` (`nginx`, the default, or `host:port`).
+// `dyups_add_peer`), `method` (as `dyups_method`; left out: by the call), `hash_id` (`nginx`, the default, or `host:port`),
+// `healthcheck` (as `dyups_healthcheck` takes it; left out: as it is set).
 // `wait_ms`: as there. Returns: 0. Errors: as `dyups_add_peer`.
 //
 // # Safety
@@ -367,6 +368,30 @@ int32_t dyups_set_upstream(const char *name,
                            const char *json,
                            size_t json_len,
                            uint32_t wait_ms);
+
+// Sets how the peers of an upstream are checked. What is not given stays as it is set; where nothing is, it has its default. Every
+// process may say the same when it starts: nothing changes then.
+//
+// Arguments: `name`, `len`: the upstream. `json`, `json_len`: `false` for no checks, or an object with `type` (`http`, the default,
+// `https`, `tcp`); `interval`, `interval_down` (of a peer that is down or changing; `false`, the default: as `interval`) and
+// `timeout` (milliseconds: 10, 10 and 1 to 86400000, default 3000 and 2000); `rise` and `fall` (1 to 255, default 2 and 3);
+// `concurrency` (1 to 10000, default 10); `port` (1 to 65535, or `false`, the default: the peer's); `default_down` (bool);
+// `panic_threshold` (percent, 0 to 100, default 0). http and https: `http_req` (one whole request, or `false`, the default: one
+// is built from `url`, a path, default `/`, `host`, and `headers`, an object or a list of `Name: value`), `valid_statuses` (a list
+// of 100 to 599, default 200 and 302), `expect_body` (a text that has to be in the body). https: `ssl_verify` (bool, default
+// true). tcp: `send` and `expect` (texts). Texts have at most 8192 bytes; `false` takes away one that is set. `wait_ms`: as in
+// `dyups_add_peer`.
+//
+// Returns: 0. Errors: `DYUPS_NOT_FOUND` when there is no such upstream, and those of `dyups_add_peer`.
+//
+// # Safety
+//
+// As `dyups_add_peer`.
+int32_t dyups_healthcheck(const char *name,
+                          size_t len,
+                          const char *json,
+                          size_t json_len,
+                          uint32_t wait_ms);
 
 // Deletes an upstream.
 //

@@ -26,7 +26,7 @@ if not C then
     local function missing() return nil, library.why end
     for _, name in ipairs {
         "setup", "start", "find", "tried", "balance", "log", "add_peer", "set_peer", "delete_peer", "set_upstream",
-        "delete_upstream", "status",
+        "delete_upstream", "healthcheck", "status",
     } do
         _M[name] = missing
     end
@@ -288,6 +288,7 @@ end
 --
 -- conf: peers    a list of peers as in add_peer; may be empty
 --       method   as in find(); left out: chash with a key, rr without
+--       healthcheck  options as in healthcheck(), or false for none; left out: as it is set
 --       hash_id  what chash hashes of a peer: "nginx" (default: the ring of `hash ... consistent`) or "host:port"
 --                (that of lua-resty-chash)
 --
@@ -304,6 +305,45 @@ end
 --     assert(dyups.delete_upstream("api", { force = true }))
 function _M.delete_upstream(upstream, options)
     return outcome(change(C.dyups_delete_upstream, upstream, options))
+end
+
+
+-- healthcheck(upstream, options) -> true | nil, message
+--
+-- Sets how the peers of an upstream are checked. What is not given stays as it is set; false switches the checks off.
+-- Options that are wrong change nothing. Every worker may say the same in init_worker_by_lua: nothing changes then. A
+-- reload of the files leaves what was said here alone, unless it overwrites. lua-resty-upstream-healthcheck's options
+-- are taken as they are, but for upstream, which is the first argument here; shm is ignored.
+--
+-- options: type             "http" (default), "https" or "tcp" (connects, and sends and expects what is asked for)
+--          interval         milliseconds from probe to probe of a peer, 10 to 86400000, default 3000
+--          interval_down    the same of a peer that is down or changing; default false: as interval
+--          timeout          milliseconds for all of a probe, 1 to 86400000, default 2000
+--          rise, fall       successes and failures in a row that change a peer's state, 1 to 255, default 2 and 3
+--          concurrency      probes at a time, of this upstream and a worker, 1 to 10000, default 10
+--          port             1 to 65535; default false: the peer's. A peer's check_port comes first
+--          default_down     boolean, default false: a peer that was never probed counts as down
+--          panic_threshold  percent, 0 to 100, default 0: when fewer of the peers that take traffic are up, all are
+--                           picked from, as when all are down
+--   of http and https:
+--          http_req         text of at most 8192 bytes: one request of HTTP/1.0 or HTTP/1.1; default false: a GET is
+--                           built from url, host and headers
+--          url              path, default "/"; not with http_req. A peer's check_url comes first, with http_req too
+--          host             text: the Host of a request that is built, and the name that TLS asks for; default false:
+--                           the peer's address
+--          headers          { ["X-Name"] = "value" } or { "X-Name: value" }, at most 32; not with http_req
+--          valid_statuses   list of 1 to 64 statuses, 100 to 599, default { 200, 302 }
+--          expect_body      text of at most 8192 bytes that is somewhere in the body; default false: any body
+--   of https:
+--          ssl_verify       boolean, default true: the certificate has to be trusted, and to have the name
+--   of tcp:
+--          send, expect     texts of at most 8192 bytes: what is sent, and what the answer begins with; default false
+--
+--     assert(dyups.healthcheck("api", { type = "http", http_req = "GET /up HTTP/1.0\r\nHost: api\r\n\r\n", fall = 5 }))
+--     assert(dyups.healthcheck("api", { interval = 1000 })) -- the rest stays
+--     assert(dyups.healthcheck("api", false))
+function _M.healthcheck(upstream, options)
+    return outcome(change(C.dyups_healthcheck, upstream, options))
 end
 
 

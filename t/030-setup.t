@@ -332,7 +332,7 @@ closed
             for _, call in ipairs {
                 { "start" }, { "find", "api" }, { "find", "api", "key", "chash" }, { "status" }, { "status", "api" },
                 { "add_peer", "api", peer }, { "set_peer", "api", peer }, { "delete_peer", "api", peer },
-                { "set_upstream", "api", { peers = {} } }, { "delete_upstream", "api" },
+                { "set_upstream", "api", { peers = {} } }, { "delete_upstream", "api" }, { "healthcheck", "api", {} },
             } do
                 local ok, err = dyups[call[1]](unpack(call, 2))
                 ngx.say(call[1], " ", ok, " ", err:match("^dyups%.setup has not succeeded in this process") or err)
@@ -350,6 +350,7 @@ set_peer nil dyups.setup has not succeeded in this process
 delete_peer nil dyups.setup has not succeeded in this process
 set_upstream nil dyups.setup has not succeeded in this process
 delete_upstream nil dyups.setup has not succeeded in this process
+healthcheck nil dyups.setup has not succeeded in this process
 
 
 === TEST 12: without the library every function says where it was looked for
@@ -379,6 +380,7 @@ balance: nil dyups: libdyups-V.so is not in lua_package_cpath; looked for no fil
 delete_peer: nil dyups: libdyups-V.so is not in lua_package_cpath; looked for no file '/nowhere/libdyups-V.so'
 delete_upstream: nil dyups: libdyups-V.so is not in lua_package_cpath; looked for no file '/nowhere/libdyups-V.so'
 find: nil dyups: libdyups-V.so is not in lua_package_cpath; looked for no file '/nowhere/libdyups-V.so'
+healthcheck: nil dyups: libdyups-V.so is not in lua_package_cpath; looked for no file '/nowhere/libdyups-V.so'
 log: nil dyups: libdyups-V.so is not in lua_package_cpath; looked for no file '/nowhere/libdyups-V.so'
 set_peer: nil dyups: libdyups-V.so is not in lua_package_cpath; looked for no file '/nowhere/libdyups-V.so'
 set_upstream: nil dyups: libdyups-V.so is not in lua_package_cpath; looked for no file '/nowhere/libdyups-V.so'

@@ -32,6 +32,12 @@ our $Attempts = q{
         return rawequal(value, hostile) and "hostile" or tostring(value)
     end
 
+    -- What is right, and changes the table.
+    local function switches(name, upstream, options)
+        local empty = type(options) == "table" and next(options) == nil
+        return name == "healthcheck" and upstream == "api" and (options == false or empty)
+    end
+
     -- attempts(most_arguments[, but]) -> whether there were calls, and what was wrong with the first that was wrong
     function attempts(most_arguments, but)
         local calls, wrong = 0, nil
@@ -49,7 +55,9 @@ our $Attempts = q{
                 for a = 1, values.n do
                     try(name, values[a])
                     for b = 1, most_arguments > 1 and values.n or 0 do
-                        try(name, values[a], values[b])
+                        if not switches(name, values[a], values[b]) then
+                            try(name, values[a], values[b])
+                        end
                     end
                 end
             end

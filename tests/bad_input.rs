@@ -6,6 +6,7 @@
 
 mod vm;
 
+use dyups::config::check::fields as check;
 use dyups::config::fields::{self, Field};
 use dyups::config::setup::SETUP;
 use mlua::prelude::*;
@@ -51,6 +52,8 @@ type Exempt = (&'static str, Wrong, &'static str);
 
 const TWO_NAMES: &str = "a choice has no order";
 const TWO_VALUES: &str = "a boolean has no order";
+const IGNORED: &str = "it is another module's; what is given is ignored";
+const MISPLACED: &str = "it is another module's; whatever is given is refused with where it belongs";
 const READ_ONLY: &str = "status adds it; what is given is ignored";
 
 const LONG_PATH: &str = r#"("x"):rep(4001)"#;
@@ -227,6 +230,103 @@ const UPSTREAM_EXEMPT: &[Exempt] = &[
     ("origin", Above, READ_ONLY),
 ];
 
+/// Of an http check, but for those that only another type knows.
+const CHECK_ROWS: &[Row] = &[
+    same("type", Type, r#""icmp""#),
+    same("type", Type, r#""HTTP""#),
+    same("type", Type, "1"),
+    same("http_req", Type, "5"),
+    same("http_req", Type, "true"),
+    same("http_req", Type, r#""GET / HTTP/1.0""#),
+    row("http_req", Type, r#""GET / HTTP/1.0\n\n""#, r#""GET / HTTP/1.0\n\n""#, r#""GET / HTTP/1.0\x0a\x0a""#),
+    row("http_req", Type, r#"("GET / HTTP/1.0\r\n\r\n"):rep(2)"#, "", "a body without a Content-Length"),
+    row("http_req", Type, r#""GET / HTTP/1.0\r\nX: \0\r\n\r\n""#, "", "a NUL byte"),
+    same("http_req", Below, r#""""#),
+    row("http_req", Above, r#"("x"):rep(8193)"#, "", r#""xxxx"#),
+    same("send", Type, "5"),
+    same("send", Below, r#""""#),
+    row("send", Above, r#"("x"):rep(8193)"#, "", r#""xxxx"#),
+    row("expect", Type, "{}", "{}", "{}"),
+    same("expect", Below, r#""""#),
+    row("expect", Above, r#"("x"):rep(8193)"#, "", r#""xxxx"#),
+    same("port", Type, r#""81""#),
+    same("port", Type, "true"),
+    same("port", Below, "0"),
+    same("port", Above, "65536"),
+    same("host", Type, r#""a b""#),
+    same("host", Type, r#""::1""#),
+    row("host", Type, r#""a\r\nX: y""#, r#""a\r\nX: y""#, r#""a\x0d\x0aX: y""#),
+    same("host", Below, r#""""#),
+    row("host", Above, r#"("x"):rep(256)"#, "", r#""xxxx"#),
+    same("interval", Type, r#""3s""#),
+    row("interval", Type, "0/0", "", "nan"),
+    same("interval", Type, "false"),
+    same("interval", Below, "9"),
+    row("interval", Above, "1/0", "", "inf"),
+    same("interval", Above, "86400001"),
+    same("interval_down", Type, "true"),
+    same("interval_down", Below, "9"),
+    same("interval_down", Above, "86400001"),
+    same("timeout", Type, r#""1s""#),
+    same("timeout", Below, "0"),
+    same("timeout", Above, "86400001"),
+    same("rise", Type, "1.5"),
+    same("rise", Below, "0"),
+    same("rise", Above, "256"),
+    same("fall", Type, "true"),
+    same("fall", Below, "-1"),
+    same("fall", Above, "256"),
+    same("valid_statuses", Type, "200"),
+    row("valid_statuses", Type, r#"{ "200" }"#, r#"["200"]"#, r#"[0]: "200""#),
+    row("valid_statuses", Type, "{ 200, nil, 302 }", "", "mixed"),
+    row("valid_statuses", Below, "{}", "[]", "0 statuses"),
+    row("valid_statuses", Below, "{ 99 }", "[99]", "[0]: 99"),
+    row("valid_statuses", Above, "{ 200, 600 }", "[200,600]", "[1]: 600"),
+    row("valid_statuses", Above, "MANY", "", "262145 statuses"),
+    same("concurrency", Type, r#""10""#),
+    same("concurrency", Below, "0"),
+    same("concurrency", Above, "10001"),
+    same("ssl_verify", Type, "1"),
+    same("ssl_verify", Type, r#""no""#),
+    same("expect_body", Type, "5"),
+    same("expect_body", Below, r#""""#),
+    row("expect_body", Above, r#"("x"):rep(8193)"#, "", r#""xxxx"#),
+    same("headers", Type, r#""X: y""#),
+    row("headers", Type, "{ 'X' }", r#"["X"]"#, "no colon"),
+    row("headers", Type, "{ X = 1 }", r#"{"X":1}"#, "headers.X: 1"),
+    row("headers", Type, r#"{ "X: y\r\nZ: 1" }"#, r#"["X: y\r\nZ: 1"]"#, r#""X: y\x0d\x0aZ: 1""#),
+    row("headers", Type, r#"{ ["Content-Length"] = "5" }"#, r#"{"Content-Length":"5"}"#, "has no body"),
+    row("headers", Below, r#"{ ":" }"#, r#"[":"]"#, r#"":""#),
+    row("headers", Above, "MANY_HEADERS", "", "more than 32 headers"),
+    row("headers", Above, r#"{ X = ("x"):rep(8192) }"#, "", "more than 8192 bytes"),
+    same("url", Type, "false"),
+    same("url", Type, r#""up""#),
+    same("url", Type, r#""/ HTTP/1.1""#),
+    same("url", Below, r#""""#),
+    row("url", Above, r#""/" .. ("x"):rep(8192)"#, "", r#""/xxx"#),
+    same("default_down", Type, "0"),
+    same("default_down", Type, r#""true""#),
+    same("panic_threshold", Type, r#""50%""#),
+    same("panic_threshold", Type, "0.5"),
+    same("panic_threshold", Below, "-1"),
+    same("panic_threshold", Above, "101"),
+];
+
+const CHECK_EXEMPT: &[Exempt] = &[
+    ("type", Below, TWO_NAMES),
+    ("type", Above, TWO_NAMES),
+    ("ssl_verify", Below, TWO_VALUES),
+    ("ssl_verify", Above, TWO_VALUES),
+    ("default_down", Below, TWO_VALUES),
+    ("default_down", Above, TWO_VALUES),
+    ("shm", Type, IGNORED),
+    ("shm", Below, IGNORED),
+    ("shm", Above, IGNORED),
+    ("upstream", Type, MISPLACED),
+    ("upstream", Below, MISPLACED),
+    ("upstream", Above, MISPLACED),
+];
+
 const DELETE_ROWS: &[Row] =
     &[same("force", Type, "1"), same("force", Type, r#""true""#), row("force", Type, "{}", "{}", "{}")];
 
@@ -364,9 +464,10 @@ struct List {
     exempt: &'static [Exempt],
 }
 
-const LISTS: [List; 5] = [
+const LISTS: [List; 6] = [
     List { name: "PEER", known: fields::PEER, rows: PEER_ROWS, exempt: PEER_EXEMPT },
     List { name: "UPSTREAM", known: fields::UPSTREAM, rows: UPSTREAM_ROWS, exempt: UPSTREAM_EXEMPT },
+    List { name: "CHECK", known: check::CHECK, rows: CHECK_ROWS, exempt: CHECK_EXEMPT },
     List { name: "DELETE", known: fields::DELETE, rows: DELETE_ROWS, exempt: DELETE_EXEMPT },
     List { name: "SETUP", known: SETUP, rows: SETUP_ROWS, exempt: SETUP_EXEMPT },
     List { name: "FILE", known: fields::FILE, rows: FILE_ROWS, exempt: FILE_EXEMPT },
@@ -422,10 +523,14 @@ impl Bench {
             SELF.self = SELF
             MANY = {}
             for i = 1, 262145 do MANY[i] = 0 end
+            MANY_HEADERS = {}
+            for i = 1, 33 do MANY_HEADERS[i] = "X: " .. i end
             assert(dyups.set_upstream("api", { method = "rr", peers = {
                 { host = "10.0.0.1", port = 81, weight = 3 }, { host = "10.0.0.2", status = "drain", backup = true },
             } }))
             assert(dyups.set_upstream("empty", { peers = {} }))
+            -- The check that has to go on as it is.
+            assert(dyups.healthcheck("api", { url = "/up", fall = 7 }))
             -- Calls that fail: what they said, and whether the table is as before.
             function attempt(call, ...)
                 local before = status()
@@ -518,6 +623,7 @@ fn what_is_not_allowed_is_refused_by_name_and_changes_nothing() {
     known_fields(&mut bench);
     peers(&mut bench);
     upstreams(&mut bench);
+    checks(&mut bench);
     deletions(&mut bench);
     setups(&mut bench);
     files(&mut bench);
@@ -536,7 +642,7 @@ fn known_fields(bench: &mut Bench) {
         for field in names(known) {
             for typo in [format!("{field}x"), field[1..].to_string(), field.to_uppercase()] {
                 let parts = [typo.as_str(), "not known to this version; known: ", all.as_str()];
-                let (lua, json) = (format!("{{ {typo} = 1 }}"), format!("{{\"{typo}\":1}}"));
+                let (lua, json) = (format!("{{ ['{typo}'] = 1 }}"), format!("{{\"{typo}\":1}}"));
                 match name {
                     "PEER" => {
                         for call in ["add_peer", "set_peer", "delete_peer"] {
@@ -546,6 +652,14 @@ fn known_fields(bench: &mut Bench) {
                         bench.refuses(&format!("dyups.set_upstream, 'api', {{ peers = {{ {lua} }} }}"), &parts);
                     }
                     "UPSTREAM" => bench.refuses(&format!("dyups.set_upstream, 'api', {lua}"), &parts),
+                    "CHECK" => {
+                        bench.refuses(&format!("dyups.healthcheck, 'api', {lua}"), &parts);
+                        bench.refuses(&format!("abi 'healthcheck', 'api', {}", long(&json)), &parts);
+                        bench.refuses(
+                            &format!("dyups.set_upstream, 'api', {{ peers = {{}}, healthcheck = {lua} }}"),
+                            &parts,
+                        );
+                    }
                     "DELETE" => bench.refuses(&format!("dyups.delete_upstream, 'api', {lua}"), &parts),
                     "SETUP" => bench.refuses(&format!("dyups.setup, {lua}"), &parts),
                     _ => bench.refuses_file("typo.json", &json, &parts),
@@ -606,6 +720,48 @@ fn upstreams(bench: &mut Bench) {
         "dyups.set_upstream, 'api', { peers = { { host = '10.0.0.1' }, { server = '10.0.0.1:80' } } }",
         &["peers[1]", "10.0.0.1:80", "the same address as upstream.peers[0]"],
     );
+}
+
+fn checks(bench: &mut Bench) {
+    for row in CHECK_ROWS {
+        let parts = [row.field, row.shown, "allowed"];
+        let kind = match row.field {
+            "type" => "",
+            "send" | "expect" => "tcp",
+            "ssl_verify" => "https",
+            _ => "http",
+        };
+        let lua_kind = if kind.is_empty() { String::new() } else { format!("type = '{kind}', ") };
+        let lua = format!("{{ {lua_kind}{} = {} }}", row.field, row.lua);
+        bench.refuses(&format!("dyups.healthcheck, 'api', {lua}"), &parts);
+        bench.refuses(&format!("dyups.healthcheck, 'empty', {lua}"), &parts);
+        bench.refuses(&format!("dyups.set_upstream, 'api', {{ peers = {{}}, healthcheck = {lua} }}"), &parts);
+        if !row.json.is_empty() {
+            let kind = if kind.is_empty() { String::new() } else { format!("\"type\":\"{kind}\",") };
+            let json = format!("{{{kind}\"{}\":{}}}", row.field, row.json);
+            bench.refuses(&format!("abi 'healthcheck', 'api', {}", long(&json)), &parts);
+            let file = format!("{{\"upstreams\":{{\"api\":{{\"peers\":[],\"healthcheck\":{json}}}}}}}");
+            let at = format!("upstreams.api.healthcheck.{}", row.field);
+            bench.refuses_file("check.json", &file, &[at.as_str(), row.shown, "allowed"]);
+        }
+    }
+    for (value, shown) in
+        [("nil", "null"), ("true", "true"), ("5", "5"), ("'http'", r#""http""#), ("print", "function")]
+    {
+        bench.refuses(&format!("dyups.healthcheck, 'api', {value}"), &["healthcheck", shown, "allowed: an object"]);
+    }
+    bench.refuses("dyups.healthcheck, 'none', {}", &["upstream none: not found"]);
+    bench.refuses("dyups.healthcheck, 'api', { upstream = 'api' }", &["healthcheck.upstream", "the first argument"]);
+    // What goes with one type alone, and what takes the place of something else.
+    for (lua, option) in [
+        ("{ type = 'tcp', url = '/' }", "url"),
+        ("{ type = 'tcp', valid_statuses = { 200 } }", "valid_statuses"),
+        ("{ send = 'PING' }", "send"),
+        ("{ ssl_verify = false }", "ssl_verify"),
+        ("{ http_req = 'GET / HTTP/1.0\\r\\n\\r\\n', headers = { 'X: y' } }", "headers"),
+    ] {
+        bench.refuses(&format!("dyups.healthcheck, 'api', {lua}"), &[option, "makes no sense with", "allowed"]);
+    }
 }
 
 fn deletions(bench: &mut Bench) {
@@ -711,7 +867,7 @@ fn upstream_names(bench: &mut Bench) {
         ("('x'):rep(256)", r#""xxxx"#),
         ("('x'):rep(10000000)", r#""xxxx"#),
     ];
-    let calls = ["add_peer", "set_peer", "delete_peer", "set_upstream", "delete_upstream"];
+    let calls = ["add_peer", "set_peer", "delete_peer", "set_upstream", "delete_upstream", "healthcheck"];
     let argument = |call: &str| {
         if call.ends_with("peer") {
             "{ host = '10.0.0.1' }"
@@ -849,13 +1005,20 @@ fn nothing_throws(bench: &mut Bench) {
                 wrong[#wrong + 1] = name .. "(" .. table.concat(shown, ", ") .. "): " .. tostring(done and message or value)
             end
         end
+        -- What is right, and changes the table.
+        local function switches(name, upstream, options)
+            local empty = type(options) == "table" and next(options) == nil
+            return name == "healthcheck" and upstream == "api" and (options == false or empty)
+        end
         for name, call in pairs(dyups) do
             if type(call) == "function" then
                 try(name)
                 for a = 1, n do
                     try(name, values[a])
                     for b = 1, n do
-                        try(name, values[a], values[b])
+                        if not switches(name, values[a], values[b]) then
+                            try(name, values[a], values[b])
+                        end
                     end
                 end
             end

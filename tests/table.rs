@@ -9,6 +9,7 @@ use common::*;
 use dyups::balance::pick::{Ask, Handle, Miss, Picked, Tried};
 use dyups::balance::{HashId, Method};
 use dyups::config::peer::{PeerCheckPatch, PeerPatch};
+use dyups::config::value;
 use dyups::error::Code;
 use dyups::health::check::Check;
 use dyups::shm::layout::state;
@@ -497,6 +498,12 @@ fn a_check() -> Check {
     }
 }
 
+fn some_options() -> impl Strategy<Value = value::Value> {
+    const OPTIONS: &[&str] =
+        &[r#"{}"#, "false", r#"{"rise":7}"#, r#"{"type":"tcp"}"#, r#"{"url":"/up"}"#, r#"{"fall":0}"#, "true"];
+    prop::sample::select(OPTIONS).prop_map(|json| value::parse(json.as_bytes()).expect("JSON"))
+}
+
 fn an_upstream() -> impl Strategy<Value = Upstream> {
     let methods = prop::sample::select(vec![None, None, Some(Method::Rr), Some(Method::Chash)]);
     let hash_ids = prop::sample::select(vec![HashId::Nginx, HashId::HostPort]);
@@ -526,6 +533,7 @@ fn an_op() -> impl Strategy<Value = Op> {
     let absent = prop::sample::select(vec![Absent::Make, Absent::Make, Absent::Refuse]);
     prop_oneof![
         4 => (a_name(), a_patch(), absent).prop_map(|(name, patch, absent)| Op::Put(name, patch, absent)),
+        2 => (a_name(), some_options()).prop_map(|(name, options)| Op::Check(name, options)),
         2 => (a_name(), an_address()).prop_map(|(name, address)| Op::DeletePeer(name, address)),
         2 => an_upstream().prop_map(Op::Set),
         2 => (a_name(), any::<bool>()).prop_map(|(name, force)| Op::Delete(name, force)),

@@ -30,16 +30,17 @@ pub fn read(value: &Value, at: &str) -> Result<Check> {
     merge(&Check::default(), value, at)
 }
 
-/// The same, or `false` for none.
+/// As [`merge`] with the check that is set, if there is one; `false`: none.
 ///
 /// # Errors
 ///
 /// As [`merge`].
-pub fn read_or_none(value: &Value, at: &str) -> Result<Option<Check>> {
-    match value {
-        Value::Bool(false) => Ok(None),
-        Value::Map(_) => read(value, at).map(Some),
-        _ => Err(Error::invalid(format!("{at}: {value}: allowed: {}", HEALTHCHECK.kind.allowed()))),
+pub fn merge_or_none(old: Option<&Check>, patch: &Value, at: &str) -> Result<Option<Check>> {
+    match (patch, old) {
+        (Value::Bool(false), _) => Ok(None),
+        (Value::Map(_), Some(old)) => merge(old, patch, at).map(Some),
+        (Value::Map(_), None) => read(patch, at).map(Some),
+        _ => Err(Error::invalid(format!("{at}: {patch}: allowed: {}", HEALTHCHECK.kind.allowed()))),
     }
 }
 

@@ -45,7 +45,7 @@ pub fn upstream(name: &str, value: &Value, at: &str) -> Result<Upstream> {
 fn check(object: &Object<'_>) -> Result<(Option<Check>, bool)> {
     match object.given(&fields::HEALTHCHECK) {
         None => Ok((None, false)),
-        Some(options) => Ok((check::read_or_none(options, &object.path(&fields::HEALTHCHECK))?, true)),
+        Some(options) => Ok((check::merge_or_none(None, options, &object.path(&fields::HEALTHCHECK))?, true)),
     }
 }
 

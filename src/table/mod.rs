@@ -9,9 +9,11 @@
 //! - [`spare`]: how that goes on where there is no room
 //! - [`departed`]: what is left of peers with connections open
 //! - [`ops`]: what an operator can do
+//! - [`checking`]: and of checks
 //! - [`open`]: from a path to a table, and from one region to another
 
 pub mod address;
+pub mod checking;
 pub mod checks;
 pub mod commit;
 pub mod departed;

@@ -23,7 +23,7 @@ pub enum Absent {
 }
 
 /// What is in the table as far as its users are concerned: no tombstones.
-fn visible(stored: Option<Stored>) -> Option<Stored> {
+pub(super) fn visible(stored: Option<Stored>) -> Option<Stored> {
     stored.filter(|stored| !stored.flags.has(Flags::DELETED))
 }
 
@@ -36,7 +36,7 @@ fn touched(flags: Flags) -> Flags {
     flags.with(Flags::TOUCHED).without(Flags::DELETED)
 }
 
-fn no_upstream(name: &str) -> Error {
+pub(super) fn no_upstream(name: &str) -> Error {
     Error::new(Code::NotFound, format!("upstream {name}: not found"))
 }
 
@@ -131,11 +131,13 @@ impl<R: Borrow<Region>> Table<R> {
         })
     }
 
-    /// Replaces an upstream as a whole, or makes it.
+    /// Replaces an upstream as a whole, or makes it. It keeps its check, unless `upstream` has one of its own.
     pub fn set_upstream(&self, upstream: &Upstream, wait: Duration) -> Result<()> {
-        // Who picks by chash will ask for the ring again.
-        let flags = |stored: Option<Stored>| touched(flags(stored.as_ref())).without(Flags::RING);
-        self.edit(&upstream.name, wait, |stored| Ok(Edit::Put(upstream.clone(), flags(stored))))
+        self.edit(&upstream.name, wait, |stored| {
+            // Who picks by chash will ask for the ring again.
+            let flags = touched(flags(stored.as_ref())).without(Flags::RING);
+            Ok(Edit::Put(self.checked(upstream, visible(stored).as_ref()), flags))
+        })
     }
 
     /// Deletes an upstream; one that has peers only with `force`.
@@ -169,10 +171,10 @@ impl<R: Borrow<Region>> Table<R> {
     }
 
     /// Makes the table follow its files: what was not touched at run time becomes as they say, appears and goes with them.
-    /// With `overwrite`, what was touched too.
+    /// With `overwrite`, what was touched too. Where only the check was set at run time, only that stays.
     pub fn load(&self, files: &[Upstream], overwrite: bool, wait: Duration) -> Result<()> {
         for upstream in files {
-            self.edit(&upstream.name, wait, |stored| Ok(follow(upstream, stored.as_ref(), overwrite)))
+            self.edit(&upstream.name, wait, |stored| Ok(self.follow(upstream, stored.as_ref(), overwrite)))
                 .map_err(|error| error.within(format!("upstream {}", upstream.name)))?;
         }
         let names: HashSet<&str> = files.iter().map(|upstream| upstream.name.as_str()).collect();
@@ -184,6 +186,37 @@ impl<R: Borrow<Region>> Table<R> {
         }
         Ok(())
     }
+
+    /// What becomes of an upstream that a file has.
+    fn follow(&self, file: &Upstream, stored: Option<&Stored>, overwrite: bool) -> Edit {
+        let Some(old) = stored else { return Edit::Put(self.checked(file, None), Flags::IN_FILE) };
+        if old.flags.has(Flags::TOUCHED) && !overwrite {
+            let flags = old.flags.with(Flags::IN_FILE);
+            return if flags == old.flags { Edit::Keep } else { Edit::Put(old.upstream.clone(), flags) };
+        }
+        let by_hand = old.flags.has(Flags::CHECK_BY_HAND) && !overwrite;
+        let new = if by_hand { with_check_of(file, &old.upstream) } else { self.checked(file, None) };
+        let kept = if by_hand { Flags::CHECK_BY_HAND } else { Flags::default() };
+        let flags = Flags::IN_FILE.with(kept);
+        match (new == old.upstream, flags.with(Flags(old.flags.0 & Flags::RING.0))) {
+            (true, with_ring) if with_ring == old.flags => Edit::Keep,
+            (true, with_ring) => Edit::Put(new, with_ring),
+            (false, _) => Edit::Put(new, flags),
+        }
+    }
+
+    /// A new version of an upstream, with the check of the old one if it has none of its own.
+    fn checked(&self, new: &Upstream, old: Option<&Stored>) -> Upstream {
+        match old {
+            _ if new.own_check => new.clone(),
+            Some(old) => with_check_of(new, &old.upstream),
+            None => new.clone(),
+        }
+    }
+}
+
+fn with_check_of(new: &Upstream, old: &Upstream) -> Upstream {
+    Upstream { check: old.check.clone(), own_check: old.own_check, ..new.clone() }
 }
 
 fn push(upstream: &mut Upstream, peer: Peer) -> Result<()> {
@@ -203,21 +236,6 @@ fn push(upstream: &mut Upstream, peer: Peer) -> Result<()> {
 
 fn tombstone(name: &str) -> Upstream {
     Upstream { name: name.to_owned(), ..Upstream::default() }
-}
-
-/// What becomes of an upstream that a file has.
-fn follow(file: &Upstream, stored: Option<&Stored>, overwrite: bool) -> Edit {
-    let Some(old) = stored else { return Edit::Put(file.clone(), Flags::IN_FILE) };
-    let keeps_own = old.flags.has(Flags::TOUCHED) && !overwrite;
-    let (upstream, flags) = match keeps_own {
-        true => (&old.upstream, old.flags.with(Flags::IN_FILE)),
-        false if *file == old.upstream => (file, Flags(old.flags.0 & Flags::RING.0).with(Flags::IN_FILE)),
-        false => (file, Flags::IN_FILE),
-    };
-    match *upstream == old.upstream && flags == old.flags {
-        true => Edit::Keep,
-        false => Edit::Put(upstream.clone(), flags),
-    }
 }
 
 /// What becomes of an upstream that the files no longer have.

@@ -79,6 +79,8 @@ impl Flags {
     pub const DELETED: Flags = Flags(4);
     /// Somebody asked for chash, so each version has a ring.
     pub const RING: Flags = Flags(8);
+    /// Its check was set at run time: a reload of the files leaves that alone.
+    pub const CHECK_BY_HAND: Flags = Flags(16);
 
     /// Whether `flag` is set.
     pub fn has(self, flag: Flags) -> bool {

@@ -87,6 +87,7 @@ static void before_setup_everything_says_so(void)
     CHECK(dyups_delete_peer(T("api"), T("{\"host\":\"10.0.0.1\"}"), 0) == DYUPS_NOT_SET_UP);
     CHECK(dyups_set_upstream(T("api"), T("{\"peers\":[]}"), 0) == DYUPS_NOT_SET_UP);
     CHECK(dyups_delete_upstream(T("api"), T("null"), 0) == DYUPS_NOT_SET_UP);
+    CHECK(dyups_healthcheck(T("api"), T("{}"), 0) == DYUPS_NOT_SET_UP);
     CHECK(dyups_status(NULL, 0, &text) == DYUPS_NOT_SET_UP);
     CHECK(dyups_admin(T("GET"), T("/list"), T(""), 0, &reply) == DYUPS_NOT_SET_UP && says("setup"));
     CHECK(dyups_method(T("rr")) > 0);
@@ -148,6 +149,15 @@ static void peers_are_made_changed_and_deleted(void)
     CHECK(dyups_add_peer(T("a b"), T("{\"host\":\"10.0.0.9\"}"), 0) == DYUPS_INVALID && says("upstream \"a b\""));
     CHECK(dyups_add_peer("a\0b", 3, T("{\"host\":\"10.0.0.9\"}"), 0) == DYUPS_INVALID && says("a\\x00b"));
     CHECK(dyups_status(T("none"), &text) == DYUPS_NOT_FOUND);
+
+    CHECK(dyups_healthcheck(T("api"), T("{\"fall\":5}"), 0) == 0);
+    CHECK(dyups_status(T("api"), &text) == 0 && has(text, "\"healthcheck\":{\"type\":\"http\"") && has(text, "\"fall\":5"));
+    CHECK(dyups_healthcheck(T("api"), T("{\"fall\":0}"), 0) == DYUPS_INVALID);
+    CHECK(strcmp(dyups_error(), "healthcheck.fall: 0: allowed: an integer from 1 to 255") == 0);
+    CHECK(dyups_status(T("api"), &text) == 0 && has(text, "\"fall\":5"));
+    CHECK(dyups_healthcheck(T("none"), T("{}"), 0) == DYUPS_NOT_FOUND && says("upstream none: not found"));
+    CHECK(dyups_healthcheck(T("api"), T("false"), 0) == 0);
+    CHECK(dyups_status(T("api"), &text) == 0 && has(text, "\"healthcheck\":false"));
 
     CHECK(dyups_set_upstream(T("tmp"), T("{\"peers\":[{\"host\":\"10.0.0.1\"}],\"method\":\"chash\"}"), 0) == 0);
     CHECK(dyups_status(T("tmp"), &text) == 0 && has(text, "\"method\":\"chash\"") && !has(text, "\"api\""));
@@ -331,6 +341,8 @@ static void null_and_too_long_are_refused(void)
             CHECK(dyups_set_upstream(T("api"), bad, len, 0) == DYUPS_INVALID && says("upstream: "));
             CHECK(dyups_delete_upstream(bad, len, T("null"), 0) == DYUPS_INVALID && says("upstream: "));
             CHECK(dyups_delete_upstream(T("api"), bad, len, 0) == DYUPS_INVALID && says("options: "));
+            CHECK(dyups_healthcheck(bad, len, T("{}"), 0) == DYUPS_INVALID && says("upstream: "));
+            CHECK(dyups_healthcheck(T("api"), bad, len, 0) == DYUPS_INVALID && says("healthcheck: "));
             CHECK(dyups_admin(bad, len, T("/list"), T(""), 0, &reply) == DYUPS_INVALID && says("method: "));
             CHECK(dyups_admin(T("GET"), bad, len, T(""), 0, &reply) == DYUPS_INVALID && says("path: "));
             CHECK(dyups_admin(T("POST"), T("/upstream/a"), bad, len, 0, &reply) == DYUPS_INVALID && says("body: "));

@@ -1,7 +1,9 @@
 //! What the table is to hold, kept beside it in the simplest way.
 
 use super::{SOON, upstream};
+use dyups::config::check;
 use dyups::config::peer::PeerPatch;
+use dyups::config::value::Value;
 use dyups::error::Code;
 use dyups::shm::Region;
 use dyups::table::ops::Absent;
@@ -24,6 +26,7 @@ pub enum Op {
     Delete(String, bool),
     Ring(String),
     Load(Vec<Upstream>, bool),
+    Check(String, Value),
 }
 
 impl Model {
@@ -61,7 +64,10 @@ impl Model {
                 self.touch(new);
             }
             Op::Set(new) => {
-                self.touch(new.clone());
+                self.touch(match self.visible(&new.name) {
+                    Some((old, _)) if !new.own_check => with_check_of(new, old),
+                    _ => new.clone(),
+                });
                 let (_, flags) = self.0.get_mut(&new.name).expect("set");
                 *flags = flags.without(Flags::RING);
             }
@@ -84,6 +90,13 @@ impl Model {
                 *flags = flags.with(Flags::RING);
             }
             Op::Load(files, overwrite) => self.load(files, *overwrite),
+            Op::Check(name, options) => {
+                self.visible(name).ok_or(Code::NotFound)?;
+                let (upstream, flags) = self.0.get_mut(name).expect("visible");
+                let check = check::merge_or_none(upstream.check.as_ref(), options, "").map_err(|error| error.code)?;
+                (upstream.check, upstream.own_check) = (check, true);
+                *flags = flags.with(Flags::CHECK_BY_HAND);
+            }
         }
         Ok(())
     }
@@ -96,10 +109,14 @@ impl Model {
                 Some((own, flags)) if flags.has(Flags::TOUCHED) && !overwrite => {
                     (own.clone(), flags.with(Flags::IN_FILE))
                 }
-                Some((old, flags)) if flags.has(Flags::RING) && old == file => {
-                    (file.clone(), Flags::IN_FILE.with(Flags::RING))
+                Some((old, flags)) => {
+                    let (new, by_hand) = match flags.has(Flags::CHECK_BY_HAND) && !overwrite {
+                        true => (with_check_of(file, old), Flags::CHECK_BY_HAND),
+                        false => (file.clone(), Flags::default()),
+                    };
+                    let ring = if flags.has(Flags::RING) && *old == new { Flags::RING } else { Flags::default() };
+                    (new, Flags::IN_FILE.with(ring).with(by_hand))
                 }
-                Some(_) => (file.clone(), Flags::IN_FILE),
             };
             self.0.insert(file.name.clone(), new);
         }
@@ -115,6 +132,10 @@ impl Model {
     }
 }
 
+fn with_check_of(new: &Upstream, old: &Upstream) -> Upstream {
+    Upstream { check: old.check.clone(), own_check: old.own_check, ..new.clone() }
+}
+
 /// Does `op` to the table itself.
 pub fn apply<R: Borrow<Region>>(table: &Table<R>, op: &Op) -> Result<(), Code> {
     match op {
@@ -124,6 +145,7 @@ pub fn apply<R: Borrow<Region>>(table: &Table<R>, op: &Op) -> Result<(), Code> {
         Op::Delete(name, force) => table.delete_upstream(name, *force, SOON),
         Op::Ring(name) => table.build_ring(name, SOON),
         Op::Load(files, overwrite) => table.load(files, *overwrite, SOON),
+        Op::Check(name, options) => table.set_check(name, options, SOON),
     }
     .map_err(|error| error.code)
 }

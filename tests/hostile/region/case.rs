@@ -84,6 +84,7 @@ impl Debug for Brief<'_> {
             Op::DeletePeer(name, address) => write!(f, "delete {} from {name}", address.text()),
             Op::Delete(name, force) => write!(f, "delete {name}{}", if *force { " by force" } else { "" }),
             Op::Ring(name) => write!(f, "build the ring of {name}"),
+            Op::Check(name, options) => write!(f, "check {name} by {options}"),
             Op::Load(files, overwrite) => {
                 let files: Vec<String> = files.iter().map(brief).collect();
                 write!(f, "load {}{}", files.join(", "), if *overwrite { " over all" } else { "" })

@@ -125,7 +125,9 @@ impl Truth {
     /// The names that a change is about.
     pub fn names_of(&self, op: &Op) -> Vec<String> {
         match op {
-            Op::Put(name, ..) | Op::DeletePeer(name, _) | Op::Delete(name, _) | Op::Ring(name) => vec![name.clone()],
+            Op::Put(name, ..) | Op::DeletePeer(name, _) | Op::Delete(name, _) | Op::Ring(name) | Op::Check(name, _) => {
+                vec![name.clone()]
+            }
             Op::Set(upstream) => vec![upstream.name.clone()],
             Op::Load(files, _) => {
                 let in_file = self.model.0.iter().filter(|(_, (_, flags))| flags.has(Flags::IN_FILE));
