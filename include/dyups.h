@@ -145,7 +145,8 @@ const char *dyups_cdef(void);
 // Arguments: `conf`, `len`: a JSON object with `shm_path` (text: the region is `shm_path.vN`, N for its layout, its lock file
 // `shm_path.lock`), `shm_size` (bytes, or a text like `"64m"`, 256 KiB to
 // 4 GiB, default `"128m"`), `files` (a path or a list of paths: JSON, or nginx's `upstream` blocks), `overwrite` (bool),
-// `prefix` (text: where relative paths start, default `/`).
+// `healthcheck` (as `dyups_healthcheck` takes it: that of all upstreams of which neither a file nor a call says what it is; default
+// `false`), `prefix` (text: where relative paths start, default `/`).
 //
 // Returns: 0. `dyups_notes` then has what an operator should read, also after an error.
 //

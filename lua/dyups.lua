@@ -71,6 +71,8 @@ end
 --   shm_size   number (bytes) or text ("64m"), 256 KiB to 4 GiB; default 128 MiB, of which only what is used is taken
 --   files      text, or a list of texts: JSON, or nginx's own `upstream name { server ...; }`; relative to the prefix
 --   overwrite  boolean  the files win over what was changed at run time; default false
+--   healthcheck  options as in healthcheck(): of all upstreams of which neither a file nor a call says what they are;
+--                default false: those are not checked
 --
 --     assert(dyups.setup{ shm_size = "64m", files = { "conf/upstreams.json", "conf/legacy.conf" } })
 function _M.setup(conf)

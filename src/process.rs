@@ -54,7 +54,7 @@ fn not_set_up() -> Error {
     Error::new(Code::NotSetUp, format!("dyups.setup has not succeeded in this process: {reason}"))
 }
 
-/// Maps the region, or keeps the one that is mapped, and loads the files. What an operator should read goes to `notes`.
+/// Maps the region, or keeps the one that is mapped, loads the files, and has all upstreams follow the default of `healthcheck`. What an operator should read goes to `notes`.
 pub fn setup(conf: &Setup, notes: &mut Vec<String>) -> Result<()> {
     let table = match TABLE.get() {
         Some(table) => {
@@ -67,10 +67,17 @@ pub fn setup(conf: &Setup, notes: &mut Vec<String>) -> Result<()> {
     };
     let (upstreams, mut warnings) = conf.upstreams()?;
     notes.append(&mut warnings);
-    let Some(upstreams) = upstreams else { return Ok(()) };
-    match table.load(&upstreams, conf.overwrite, SETUP_WAIT) {
-        // An old nginx starts and reloads, or nobody could go back to it.
-        Err(error) if error.code == Code::Superseded => notes.push(format!("files are not loaded: {error}")),
+    table.set_default_check(conf.healthcheck.clone());
+    if let Some(upstreams) = upstreams {
+        unless_superseded(table.load(&upstreams, conf.overwrite, SETUP_WAIT), "files are not loaded", notes)?;
+    }
+    unless_superseded(table.spread_default_check(SETUP_WAIT), "the default of healthcheck is not set", notes)
+}
+
+/// An old nginx starts and reloads, or nobody could go back to it.
+fn unless_superseded(done: Result<()>, what: &str, notes: &mut Vec<String>) -> Result<()> {
+    match done {
+        Err(error) if error.code == Code::Superseded => notes.push(format!("{what}: {error}")),
         done => done?,
     }
     Ok(())

@@ -195,3 +195,104 @@ fn what_is_different_for_a_peer_is_kept_with_it_until_it_is_set_anew() {
     table.set_upstream(&api(""), SOON).expect("room");
     assert_eq!(of_peers(), [None], "peers are replaced whole");
 }
+
+/// What an operator does.
+type Say = fn(&Table<Region>);
+
+fn set_default(table: &Table<Region>, json: Option<&str>) {
+    table.set_default_check(json.map(check_of));
+    table.spread_default_check(SOON).expect("room");
+}
+
+#[test]
+fn an_upstream_that_is_new_has_the_default_however_it_is_made() {
+    let made: [Say; 3] = [
+        |table| table.put_peer("api", &patch(ONE, 1), Absent::Make, SOON).expect("room"),
+        |table| table.set_upstream(&api(""), SOON).expect("room"),
+        |table| load(table, "", false),
+    ];
+    for make in made {
+        let (table, _scratch) = table(MIB);
+        set_default(&table, Some(r#"{"interval":100}"#));
+        make(&table);
+        assert_eq!((interval(&table), view(&table).own_check), (Some(100), false));
+        make(&table);
+        assert_eq!((interval(&table), view(&table).own_check), (Some(100), false), "made again");
+        say(&table, r#"{"rise":9}"#).expect("good");
+        let check = table.upstream("api").expect("there").upstream.check;
+        assert_eq!(check, Some(check_of(r#"{"interval":100,"rise":9}"#)), "merged with the default");
+    }
+}
+
+#[test]
+fn another_default_changes_those_that_nobody_said_anything_of() {
+    let (table, _scratch) = table(MIB);
+    load(&table, "", false);
+    for (default, expected) in [
+        (Some(r#"{"interval":100}"#), Some(100)),
+        (Some(r#"{"interval":200}"#), Some(200)),
+        (None, None),
+        (Some("{}"), Some(3000)),
+    ] {
+        set_default(&table, default);
+        assert_eq!((interval(&table), view(&table).own_check), (expected, false), "{default:?}");
+        let before = generation(&table);
+        set_default(&table, default);
+        load(&table, "", false);
+        assert_eq!(generation(&table), before, "{default:?} again");
+        let stored = table.upstream("api").expect("there");
+        assert_eq!(stored.flags, Flags::IN_FILE, "it follows its file as before");
+    }
+}
+
+#[test]
+fn what_was_said_of_an_upstream_wins_over_the_default() {
+    let said: [(&str, Say, Option<u32>); 5] = [
+        ("by a file", |table| load(table, r#"{"interval":200}"#, false), Some(200)),
+        ("none by a file", |table| load(table, "false", false), None),
+        ("by set_upstream", |table| table.set_upstream(&api(r#"{"interval":200}"#), SOON).expect("room"), Some(200)),
+        ("none by set_upstream", |table| table.set_upstream(&api("false"), SOON).expect("room"), None),
+        (
+            "at run time",
+            |table| {
+                load(table, "", false);
+                say(table, "false").expect("good");
+            },
+            None,
+        ),
+    ];
+    for (how, say, expected) in said {
+        let (table, _scratch) = table(MIB);
+        table.set_default_check(Some(check_of(r#"{"interval":100}"#)));
+        say(&table);
+        set_default(&table, Some(r#"{"interval":300}"#));
+        assert_eq!((interval(&table), view(&table).own_check), (expected, true), "{how}");
+    }
+}
+
+#[test]
+fn an_upstream_whose_file_says_nothing_any_more_has_the_default_again() {
+    let (table, _scratch) = table(MIB);
+    set_default(&table, Some(r#"{"interval":100}"#));
+    for healthcheck in [r#"{"interval":200}"#, "false"] {
+        load(&table, healthcheck, false);
+        load(&table, "", false);
+        assert_eq!((interval(&table), view(&table).own_check), (Some(100), false), "{healthcheck}");
+        say(&table, "false").expect("good");
+        load(&table, "", false);
+        assert_eq!(interval(&table), None, "said at run time");
+        load(&table, "", true);
+        assert_eq!((interval(&table), view(&table).own_check), (Some(100), false), "overwritten");
+    }
+}
+
+#[test]
+fn a_deletion_that_is_remembered_has_no_check() {
+    let (table, _scratch) = table(MIB);
+    load(&table, "", false);
+    table.delete_upstream("api", true, SOON).expect("there");
+    set_default(&table, Some("{}"));
+    assert!(!view(&table).checked);
+    table.put_peer("api", &patch(TWO, 1), Absent::Make, SOON).expect("room");
+    assert_eq!(interval(&table), Some(3000), "made again");
+}

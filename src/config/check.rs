@@ -30,6 +30,11 @@ pub fn read(value: &Value, at: &str) -> Result<Check> {
     merge(&Check::default(), value, at)
 }
 
+/// Whether `status` says of these options that they are the default.
+pub fn is_default(value: &Value) -> bool {
+    matches!(value, Value::Map(map) if map.iter().any(|(key, value)| key == fields::DEFAULT.name && *value == Value::Bool(true)))
+}
+
 /// As [`merge`] with the check that is set, if there is one; `false`: none.
 ///
 /// # Errors

@@ -66,8 +66,9 @@ impl Serialize for UpstreamObject<'_> {
             map.serialize_entry(fields::METHOD.name, method.name())?;
         }
         map.serialize_entry(fields::HASH_ID.name, self.upstream.hash_id.name())?;
+        let shown = |check| CheckObject { check, is_default: !self.upstream.own_check };
         match &self.upstream.check {
-            Some(check) => map.serialize_entry(fields::HEALTHCHECK.name, &CheckObject(check))?,
+            Some(check) => map.serialize_entry(fields::HEALTHCHECK.name, &shown(check))?,
             None if self.upstream.own_check => map.serialize_entry(fields::HEALTHCHECK.name, &false)?,
             None => {}
         }
@@ -152,6 +153,7 @@ mod tests {
     use super::super::check::tests::any_check;
     use super::*;
     use crate::balance::{HashId, Method};
+    use crate::health::check::Check;
     use crate::table::Address;
     use proptest::prelude::*;
 
@@ -202,6 +204,15 @@ mod tests {
         assert!(why(r#"{"upstreams":{"a b":{"peers":[]}}}"#).starts_with(r#"upstream "a b": allowed: a name"#));
         let not_utf_8 = file(b"{\"upstreams\":{\"a\xff\":{\"peers\":[]}}}").unwrap_err();
         assert!(not_utf_8.message.contains("of UTF-8"), "{not_utf_8}");
+    }
+
+    #[test]
+    fn a_check_that_is_the_default_is_said_to_be_and_is_none_of_its_own_when_it_is_read() {
+        let upstream = Upstream { name: "a".into(), check: Some(Check::default()), ..Upstream::default() };
+        let json = written(&upstream);
+        assert!(json.contains(r#""panic_threshold":0,"default":true},"peers":"#), "{json}");
+        let read = file(format!(r#"{{"upstreams":{{"a":{json}}}}}"#).as_bytes()).unwrap();
+        assert_eq!(read, [Upstream { check: None, ..upstream }]);
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! What `dyups.setup{...}` takes.
 
-use super::fields::{Field, Kind};
+use super::check;
+use super::fields::{Field, HEALTHCHECK, Kind};
 use super::object::Object;
 use super::show::quote;
 use super::value::{Value, parse};
 use super::{MAX_INPUT_BYTES, json, nginx};
 use crate::error::{Code, Error, Result};
+use crate::health::check::Check;
 use crate::shm::file;
 use crate::shm::layout::{MAX_SIZE, MIN_SIZE};
 use crate::shm::mem::PAGE;
@@ -29,7 +31,7 @@ pub const OVERWRITE: Field = Field { name: "overwrite", kind: Kind::Bool };
 pub const PREFIX: Field = Field { name: "prefix", kind: Kind::Text("a path") };
 
 /// All of them.
-pub const SETUP: &[Field] = &[SHM_PATH, SHM_SIZE, FILES, OVERWRITE, PREFIX];
+pub const SETUP: &[Field] = &[SHM_PATH, SHM_SIZE, FILES, OVERWRITE, HEALTHCHECK, PREFIX];
 
 /// The arguments of `setup`, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +41,8 @@ pub struct Setup {
     files: Option<Vec<PathBuf>>,
     /// Files win over what was changed at run time. Default false.
     pub overwrite: bool,
+    /// The check of all upstreams of which nobody says another one.
+    pub healthcheck: Option<Check>,
     prefix: PathBuf,
 }
 
@@ -53,6 +57,10 @@ impl Setup {
             shm_size: size(&object)?,
             files: files(&object)?.map(|files| files.into_iter().map(|file| prefix.join(file)).collect()),
             overwrite: object.boolean(&OVERWRITE)?.unwrap_or(false),
+            healthcheck: match object.given(&HEALTHCHECK) {
+                None => None,
+                Some(options) => check::merge_or_none(None, options, &object.path(&HEALTHCHECK))?,
+            },
             prefix,
         })
     }

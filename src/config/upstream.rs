@@ -41,10 +41,12 @@ pub fn upstream(name: &str, value: &Value, at: &str) -> Result<Upstream> {
     })
 }
 
-/// The upstream's check, and whether that is its own. `false` is none, as where a call switches a check off.
+/// The upstream's check, and whether that is its own. `false` is none, as where a call switches a check off; what `status` shows as
+/// the default is as if it was not given.
 fn check(object: &Object<'_>) -> Result<(Option<Check>, bool)> {
     match object.given(&fields::HEALTHCHECK) {
         None => Ok((None, false)),
+        Some(options) if check::is_default(options) => Ok((None, false)),
         Some(options) => Ok((check::merge_or_none(None, options, &object.path(&fields::HEALTHCHECK))?, true)),
     }
 }

@@ -1,14 +1,17 @@
 //! What an operator says of checks, of one upstream or of all.
 
+use super::directory::Directory;
 use super::ops::{no_upstream, visible};
-use super::snapshot::Flags;
+use super::snapshot::{Flags, View};
 use super::store::{Edit, Stored, Table};
 use super::upstream::Upstream;
 use crate::config::check;
 use crate::config::fields::HEALTHCHECK;
 use crate::config::value::Value;
 use crate::error::Result;
+use crate::health::check::Check;
 use crate::shm::Region;
+use crate::shm::versioned::Unread;
 use std::borrow::Borrow;
 use std::time::Duration;
 
@@ -26,5 +29,41 @@ impl<R: Borrow<Region>> Table<R> {
             }
             Ok(Edit::Put(Upstream { check, own_check: true, ..old }, flags.with(Flags::CHECK_BY_HAND)))
         })
+    }
+
+    /// Sets the check of all upstreams that are made from now on and that nobody says anything of. For those that are there:
+    /// [`Table::spread_default_check`].
+    pub fn set_default_check(&self, check: Option<Check>) {
+        self.replace_default_check(check);
+    }
+
+    /// Has all upstreams that have no check of their own follow the default.
+    pub fn spread_default_check(&self, wait: Duration) -> Result<()> {
+        let (mem, default) = (self.region().mem(), self.default_check());
+        let differs = |view: &View| {
+            let has_default = view.own_check
+                || view.flags.has(Flags::DELETED)
+                || view.checks(mem)?.map(|(check, _)| check) == default;
+            Ok(if has_default { None } else { Some(view.name(mem)?) })
+        };
+        let mut names = Vec::new();
+        let directory = Directory::new(self.region());
+        for record in directory.taken()? {
+            match directory.look(record, differs) {
+                // Whoever wants something of that one is told so.
+                Err(Unread::Damaged) => {}
+                found => names.extend(found?.flatten()),
+            }
+        }
+        for name in names {
+            self.edit(&name, wait, |stored| match visible(stored) {
+                Some(Stored { upstream, flags, .. }) if !upstream.own_check && upstream.check != default => {
+                    Ok(Edit::Put(Upstream { check: default.clone(), ..upstream }, flags))
+                }
+                _ => Ok(Edit::Keep),
+            })
+            .map_err(|error| error.within(format!("upstream {name}")))?;
+        }
+        Ok(())
     }
 }

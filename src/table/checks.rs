@@ -63,7 +63,7 @@ impl Serialize for Stored<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         if let Some(check) = &self.0.check {
-            map.serialize_entry(fields::HEALTHCHECK.name, &CheckObject(check))?;
+            map.serialize_entry(fields::HEALTHCHECK.name, &CheckObject { check, is_default: false })?;
         }
         map.serialize_entry(fields::PEERS.name, &StoredPeers(self.0))?;
         map.end()

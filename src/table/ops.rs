@@ -75,7 +75,7 @@ impl<R: Borrow<Region>> Table<R> {
             let flags = flags(stored.as_ref());
             let (mut upstream, mut changed) = match (visible(stored), absent) {
                 (Some(old), _) => (old.upstream, flags != touched(flags)),
-                (None, Absent::Make) => (Upstream { name: name.to_owned(), ..Upstream::default() }, true),
+                (None, Absent::Make) => (self.checked(&tombstone(name), None), true),
                 (None, Absent::Refuse) => return Err(no_upstream(name)),
             };
             match (position(&upstream, &patch.address), absent) {
@@ -205,12 +205,13 @@ impl<R: Borrow<Region>> Table<R> {
         }
     }
 
-    /// A new version of an upstream, with the check of the old one if it has none of its own.
+    /// A new version of an upstream, with the check of the old one if it has none of its own, and with the default
+    /// if there is no old one.
     fn checked(&self, new: &Upstream, old: Option<&Stored>) -> Upstream {
         match old {
             _ if new.own_check => new.clone(),
             Some(old) => with_check_of(new, &old.upstream),
-            None => new.clone(),
+            None => Upstream { check: self.default_check(), ..new.clone() },
         }
     }
 }

@@ -7,10 +7,12 @@ use super::snapshot::{Flags, Group, ImagePeers, View, build_ring, encode, merge_
 use super::upstream::Upstream;
 use crate::balance::Method;
 use crate::error::{Code, Error, Result};
+use crate::health::check::Check;
 use crate::shm::change::no_room;
 use crate::shm::layout::state;
 use crate::shm::versioned::Unread;
 use crate::shm::{Damaged, Mem, Memory, Region, WORD, Writer};
+use parking_lot::Mutex;
 use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::time::Duration;
@@ -19,6 +21,8 @@ use std::time::Duration;
 #[derive(Debug)]
 pub struct Table<R = Region> {
     region: R,
+    /// What upstreams are checked by that nobody has said anything of. Of this process, and those forked from it.
+    default_check: Mutex<Option<Check>>,
 }
 
 /// An upstream as it stands in the table.
@@ -85,7 +89,17 @@ enum Step {
 impl<R: Borrow<Region>> Table<R> {
     /// The table in `region`.
     pub fn new(region: R) -> Self {
-        Table { region }
+        Table { region, default_check: Mutex::new(None) }
+    }
+
+    /// The check of an upstream that is new, if nobody says another one.
+    pub fn default_check(&self) -> Option<Check> {
+        self.default_check.lock().clone()
+    }
+
+    /// Sets it. Upstreams that are there keep theirs.
+    pub(super) fn replace_default_check(&self, check: Option<Check>) {
+        *self.default_check.lock() = check;
     }
 
     /// The region.

@@ -78,6 +78,8 @@ pub const DEFAULT_DOWN: Field = field("default_down", Kind::Bool);
 /// Percent of the peers that have to be up.
 pub const PANIC_THRESHOLD: Field = field("panic_threshold", Kind::Integer { min: 0, max: 100 });
 
+/// `status` adds it to a check that is the default of `setup`.
+pub const DEFAULT: Field = field("default", Kind::ReadOnly);
 /// lua-resty-upstream-healthcheck's: taken, and ignored, as all workers share what probes find anyway.
 pub const SHM: Field = field("shm", Kind::ReadOnly);
 /// lua-resty-upstream-healthcheck's: refused with the advice where to put it. Read-only, so that nobody is told of it.
@@ -104,6 +106,7 @@ pub const CHECK: &[Field] = &[
     URL,
     DEFAULT_DOWN,
     PANIC_THRESHOLD,
+    DEFAULT,
     SHM,
     UPSTREAM,
 ];

@@ -16,15 +16,21 @@ use crate::health::check::Check;
 /// assert_eq!(out, format!(r#"{{"type":"tcp","port":81,{numbers},"default_down":false,"panic_threshold":0}}"#).into_bytes());
 /// ```
 pub fn write(out: &mut Vec<u8>, check: &Check) {
-    serde_json::to_writer(out, &CheckObject(check)).expect("a Vec takes every write, and every key is a string");
+    serde_json::to_writer(out, &CheckObject { check, is_default: false })
+        .expect("a Vec takes every write, and every key is a string");
 }
 
 /// A check as an object within other JSON.
-pub struct CheckObject<'a>(pub &'a Check);
+pub struct CheckObject<'a> {
+    /// Its options.
+    pub check: &'a Check,
+    /// It is the default of `setup`, which is said then. Read back, an upstream with it follows the default again.
+    pub is_default: bool,
+}
 
 impl Serialize for CheckObject<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        let check = self.0;
+        let check = self.check;
         let mut map = Options(check, serializer.serialize_map(None)?);
         map.put(&fields::TYPE, Some(check.kind.name()))?;
         map.put(&fields::HTTP_REQ, check.http_req.as_ref())?;
@@ -47,6 +53,7 @@ impl Serialize for CheckObject<'_> {
         map.put(&fields::URL, check.http_req.is_none().then_some(&check.url))?;
         map.put(&fields::DEFAULT_DOWN, Some(check.default_down))?;
         map.put(&fields::PANIC_THRESHOLD, Some(check.panic_threshold))?;
+        map.put(&fields::DEFAULT, self.is_default.then_some(true))?;
         map.1.end()
     }
 }
