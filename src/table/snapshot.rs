@@ -657,7 +657,8 @@ impl View {
 
     /// Reads the whole upstream.
     pub fn decode(&self, mem: &impl Memory) -> Result<Upstream, Damaged> {
-        let mut peers = Vec::with_capacity(self.peers as usize);
+        // With room for one more, which is what most who read it to change it want.
+        let mut peers = Vec::with_capacity(self.peers as usize + 1);
         for index in 0..self.peers {
             peers.push(self.peer(mem, index)?);
         }
