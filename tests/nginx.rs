@@ -17,6 +17,8 @@ mod changers;
 mod client;
 #[path = "nginx/counted.rs"]
 mod counted;
+#[path = "nginx/door.rs"]
+mod door;
 #[path = "nginx/fronts.rs"]
 mod fronts;
 #[path = "nginx/gated.rs"]
@@ -30,9 +32,13 @@ mod load;
 mod next;
 #[path = "nginx/place.rs"]
 mod place;
+#[path = "nginx/request.rs"]
+mod request;
 #[path = "nginx/server.rs"]
 mod server;
 mod shipped;
+#[path = "nginx/sockets.rs"]
+mod sockets;
 #[path = "nginx/streams.rs"]
 mod streams;
 #[path = "nginx/system.rs"]

@@ -1,13 +1,13 @@
 //! Backends of this very process: each answers as the path of a request says, holds what is to be held until a gate opens,
 //! and counts what arrives.
 
-use super::place;
-use std::io::{BufRead, BufReader, Read, Write};
+use super::door::Door;
+use super::request::Request;
+use super::{place, sockets};
+use std::io::{BufReader, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::os::fd::AsRawFd;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// How late "late" is: later than the timeouts of these tests.
@@ -50,17 +50,15 @@ struct Counts {
     requests: AtomicU64,
     at_once: AtomicU64,
     most: AtomicU64,
-    stopped: AtomicBool,
 }
 
 /// One backend.
 pub struct Gated {
     /// Where it listens; an answer says so.
     pub name: String,
-    address: SocketAddr,
     counts: Arc<Counts>,
     gate: Gate,
-    thread: Option<JoinHandle<()>>,
+    _door: Door,
 }
 
 impl Gated {
@@ -74,26 +72,20 @@ impl Gated {
     }
 
     fn at(address: SocketAddr, gate: &Gate, serve: fn(TcpStream, &str, &Counts, &Gate) -> Option<()>) -> Gated {
-        let listener = place::listen(address);
         let (counts, name) = (Arc::new(Counts::default()), address.to_string());
-        let thread = {
+        let door = {
             let (counts, gate, name) = (counts.clone(), gate.clone(), name.clone());
-            std::thread::spawn(move || {
-                for stream in listener.incoming().map(|stream| stream.expect("accept")) {
-                    if counts.stopped.load(Ordering::SeqCst) {
-                        break;
-                    }
-                    counts.accepted.fetch_add(1, Ordering::SeqCst);
-                    let (counts, gate, name) = (counts.clone(), gate.clone(), name.clone());
-                    std::thread::spawn(move || {
-                        counts.connections.fetch_add(1, Ordering::SeqCst);
-                        serve(stream, &name, &counts, &gate);
-                        counts.connections.fetch_sub(1, Ordering::SeqCst);
-                    });
-                }
+            Door::open(address, move |stream| {
+                counts.accepted.fetch_add(1, Ordering::SeqCst);
+                let (counts, gate, name) = (counts.clone(), gate.clone(), name.clone());
+                std::thread::spawn(move || {
+                    counts.connections.fetch_add(1, Ordering::SeqCst);
+                    serve(stream, &name, &counts, &gate);
+                    counts.connections.fetch_sub(1, Ordering::SeqCst);
+                });
             })
         };
-        Gated { name, address, counts, gate: gate.clone(), thread: Some(thread) }
+        Gated { name, counts, gate: gate.clone(), _door: door }
     }
 
     /// Connections that were made to it.
@@ -124,11 +116,7 @@ impl Gated {
 
 impl Drop for Gated {
     fn drop(&mut self) {
-        self.counts.stopped.store(true, Ordering::SeqCst);
         self.gate.open();
-        if TcpStream::connect(self.address).is_ok() {
-            let _ = self.thread.take().map(JoinHandle::join);
-        }
     }
 }
 
@@ -138,7 +126,7 @@ fn serve(stream: TcpStream, name: &str, counts: &Counts, gate: &Gate) -> Option<
     let mut stream = BufReader::new(stream);
     let mut once = false;
     loop {
-        let path = read_request(&mut stream)?;
+        let path = Request::read(&mut stream)?.path?;
         counts.requests.fetch_add(1, Ordering::SeqCst);
         let now = counts.at_once.fetch_add(1, Ordering::SeqCst) + 1;
         counts.most.fetch_max(now, Ordering::SeqCst);
@@ -154,30 +142,6 @@ fn serve(stream: TcpStream, name: &str, counts: &Counts, gate: &Gate) -> Option<
         counts.at_once.fetch_sub(1, Ordering::SeqCst);
         answer(&mut stream, action, name, gate)?;
     }
-}
-
-/// The path of a request that was read to its end.
-fn read_request(stream: &mut BufReader<TcpStream>) -> Option<String> {
-    let (mut path, mut length) = (None, 0);
-    loop {
-        let mut line = String::new();
-        if stream.read_line(&mut line).ok()? == 0 {
-            return None;
-        }
-        let line = line.trim_end();
-        if line.is_empty() {
-            break;
-        }
-        if path.is_none() {
-            path = line.split(' ').nth(1).map(|path| path.split('?').next().unwrap_or_default().to_owned());
-        } else if let Some((key, value)) = line.split_once(':')
-            && key.eq_ignore_ascii_case("content-length")
-        {
-            length = value.trim().parse().ok()?;
-        }
-    }
-    std::io::copy(&mut stream.by_ref().take(length), &mut std::io::sink()).ok()?;
-    path
 }
 
 /// `None`: the connection is over.
@@ -214,13 +178,7 @@ fn answer(stream: &mut BufReader<TcpStream>, action: &str, name: &str, gate: &Ga
         }
         "close" => stream.get_ref().shutdown(Shutdown::Both).ok().and(None),
         "reset" => {
-            let now = libc::linger { l_onoff: 1, l_linger: 0 };
-            let size = size_of::<libc::linger>() as libc::socklen_t;
-            let fd = stream.get_ref().as_raw_fd();
-            // SAFETY: a live descriptor, and a live struct of that size.
-            let done =
-                unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_LINGER, (&raw const now).cast(), size) };
-            assert_eq!(done, 0, "SO_LINGER");
+            sockets::reset_on_close(stream.get_ref());
             None
         }
         _ => say("200 OK", "", name),

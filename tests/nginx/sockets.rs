@@ -1,0 +1,21 @@
+//! What sockets can and the standard library does not say.
+
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
+
+/// Closing it will reset the connection.
+pub fn reset_on_close(stream: &TcpStream) {
+    let now = libc::linger { l_onoff: 1, l_linger: 0 };
+    let size = size_of::<libc::linger>() as libc::socklen_t;
+    let fd = stream.as_raw_fd();
+    // SAFETY: a live descriptor, and a live struct of that size.
+    let done = unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_LINGER, (&raw const now).cast(), size) };
+    assert_eq!(done, 0, "SO_LINGER");
+}
+
+/// Refuses connections from now on, whoever has the descriptor, and resets those that nobody has accepted.
+pub fn end(listener: &TcpListener) {
+    // SAFETY: a live descriptor and a number.
+    let done = unsafe { libc::shutdown(listener.as_raw_fd(), libc::SHUT_RDWR) };
+    assert_eq!(done, 0, "shutdown");
+}
