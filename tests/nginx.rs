@@ -1,8 +1,8 @@
 //! dyups inside real nginx processes: what operators were promised, seen from outside, over HTTP.
 //!
 //! Every test starts its own nginx, with its own prefix, ports and region, and leaves nothing behind. They run one at a
-//! time, whatever `--test-threads` says, since they measure each other otherwise. The library has to be built: `make test`
-//! does that, `make build` alone too.
+//! time, whatever `--test-threads` says, since they measure each other otherwise; test_sick.rs alone, which measures nothing,
+//! waits for nobody and needs no nginx. The library has to be built: `make test` does that, `make build` alone too.
 #![allow(unsafe_code)]
 
 mod common;
@@ -37,10 +37,14 @@ mod request;
 #[path = "nginx/server.rs"]
 mod server;
 mod shipped;
+#[path = "nginx/sick.rs"]
+mod sick;
 #[path = "nginx/sockets.rs"]
 mod sockets;
 #[path = "nginx/streams.rs"]
 mod streams;
+#[path = "nginx/symptoms.rs"]
+mod symptoms;
 #[path = "nginx/system.rs"]
 mod system;
 #[path = "nginx/tls_client.rs"]
@@ -82,6 +86,8 @@ mod test_order;
 mod test_protocols;
 #[path = "nginx/test_requests.rs"]
 mod test_requests;
+#[path = "nginx/test_sick.rs"]
+mod test_sick;
 #[path = "nginx/test_states.rs"]
 mod test_states;
 #[path = "nginx/test_stopped.rs"]

@@ -12,6 +12,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock};
 
 static TURN: Mutex<()> = Mutex::new(());
 static NEXT_PORT: AtomicU16 = AtomicU16::new(20_000);
+static NEXT_PORT_EVERYWHERE: AtomicU16 = AtomicU16::new(30_000);
 
 /// Where the Lua files of these tests are.
 pub fn scripts() -> PathBuf {
@@ -142,11 +143,20 @@ pub fn listen(address: SocketAddr) -> TcpListener {
 
 /// A free port there.
 pub fn free_address() -> SocketAddr {
+    free(host(1), &NEXT_PORT, 0)
+}
+
+/// A port that is free at every address, where no process looks for one of a single address.
+pub fn free_everywhere() -> SocketAddr {
+    free(Ipv4Addr::UNSPECIFIED, &NEXT_PORT_EVERYWHERE, std::process::id() % 250 * 10)
+}
+
+fn free(host: Ipv4Addr, next: &AtomicU16, more: u32) -> SocketAddr {
     for _ in 0..1000 {
-        let address = SocketAddr::from((host(1), NEXT_PORT.fetch_add(1, Ordering::Relaxed)));
+        let address = SocketAddr::from((host, next.fetch_add(1, Ordering::Relaxed) + more as u16));
         if TcpListener::bind(address).is_ok() {
             return address;
         }
     }
-    panic!("no free port on {}", host(1));
+    panic!("no free port on {host}");
 }

@@ -13,6 +13,20 @@ pub fn reset_on_close(stream: &TcpStream) {
     assert_eq!(done, 0, "SO_LINGER");
 }
 
+/// Waits for a connection, and takes none; or for the end of the listener.
+pub fn wait_for_client(listener: &TcpListener) {
+    let mut polled = libc::pollfd { fd: listener.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    // SAFETY: one live struct.
+    unsafe { libc::poll(&raw mut polled, 1, -1) };
+}
+
+/// How many connections may wait for it from now on.
+pub fn set_backlog(listener: &TcpListener, length: i32) {
+    // SAFETY: a live descriptor and a number.
+    let done = unsafe { libc::listen(listener.as_raw_fd(), length) };
+    assert_eq!(done, 0, "listen");
+}
+
 /// Refuses connections from now on, whoever has the descriptor, and resets those that nobody has accepted.
 pub fn end(listener: &TcpListener) {
     // SAFETY: a live descriptor and a number.
