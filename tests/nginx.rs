@@ -2,7 +2,7 @@
 //!
 //! Every test starts its own nginx, with its own prefix, ports and region, and leaves nothing behind. They run one at a
 //! time, whatever `--test-threads` says, since they measure each other otherwise; test_sick.rs alone, which measures nothing,
-//! waits for nobody and needs no nginx. The library has to be built: `make test` does that, `make build` alone too.
+//! waits for nobody and needs no nginx but for TLS. The library has to be built: `make test` does that, `make build` alone too.
 #![allow(unsafe_code)]
 
 mod common;
@@ -27,6 +27,8 @@ mod gated;
 mod generations;
 #[path = "nginx/holder.rs"]
 mod holder;
+#[path = "nginx/https.rs"]
+mod https;
 #[path = "nginx/load.rs"]
 mod load;
 mod next;

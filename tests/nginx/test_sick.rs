@@ -1,13 +1,16 @@
 //! The sick backends themselves: to a client each is what it was told to be, and it knows who came.
 
+use super::certificates::Authority;
 use super::client::Client;
-use super::counted::read_until;
-use super::place;
+use super::counted::{Curl, read_until};
+use super::https::Https;
+use super::place::{self, Place};
 use super::sick::{DRIP, HEALTH, Sick};
 use super::symptoms::{Mode, PING, PONG};
 use super::system::{PATIENCE, wait_for};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Long enough for what would come if something did.
@@ -272,5 +275,42 @@ fn a_hundred_backends_answer_side_by_side_and_are_gone_when_they_are_dropped() {
     drop(all);
     for address in addresses {
         assert_eq!(TcpStream::connect(address).expect_err("dropped").kind(), ErrorKind::ConnectionRefused);
+    }
+}
+
+/// What is wrong with the handshake of a client that expects the host `name`.
+fn handshake(https: &Https, trusted: &str, name: &str) -> String {
+    let mut command = Command::new("openssl");
+    command.args(["s_client", "-verify_return_error", "-CAfile", trusted, "-servername", name]);
+    command.args(["-verify_hostname", name, "-connect", &https.name]).stdin(Stdio::null());
+    let out = command.output().expect("openssl: tools/deps test installs it");
+    let said = String::from_utf8_lossy(&out.stderr);
+    let error = said.split_once("verify error:").and_then(|(_, error)| error.lines().next());
+    error.unwrap_or_default().to_owned()
+}
+
+#[test]
+fn a_backend_that_speaks_tls_shows_the_certificate_that_it_was_given_and_counts_who_came() {
+    const HOST: &str = "sick.test";
+    let place = Place::new("sick-tls");
+    let authority = Authority::new(&place, "trusted");
+    let others = Authority::new(&place, "untrusted");
+    for (certificate, error) in [
+        (authority.sign(HOST), ""),
+        (authority.sign_expired(HOST), "num=10:certificate has expired"),
+        (authority.sign("other.test"), "num=62:hostname mismatch"),
+        (others.sign(HOST), "num=20:unable to get local issuer certificate"),
+    ] {
+        let mut https = Https::start(&place, &certificate);
+        assert_eq!(https.accepted(), 0);
+        let said = handshake(&https, &authority.file(), HOST);
+        assert_eq!(said, error);
+        assert_eq!((https.accepted(), https.asked()), (1, vec![]));
+        let url = format!("https://{HOST}:{}{HEALTH}", https.address.port());
+        let resolve = format!("{HOST}:{}:{}", https.address.port(), https.address.ip());
+        let curl = Curl::start(&["-k", "--resolve", &resolve, &url]);
+        assert_eq!(curl.status(), 200);
+        wait_for("it is in the log", || https.asked() == [format!("{HOST} GET {HEALTH}")]);
+        assert_eq!(https.accepted(), 2);
     }
 }
