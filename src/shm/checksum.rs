@@ -53,7 +53,7 @@ mod tests {
 
     #[test]
     fn it_is_the_crc_of_the_bytes_however_they_come() {
-        let words: Vec<u64> = (0..300).map(|word| word * 0x0123_4567_89ab_cdef).collect();
+        let words: Vec<u64> = (0..300u64).map(|word| word.wrapping_mul(0x0123_4567_89ab_cdef)).collect();
         let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
         let copy = |from: usize, out: &mut [u64]| {
             out.copy_from_slice(&words[100 + from..][..out.len()]);
