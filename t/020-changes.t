@@ -24,7 +24,7 @@ __DATA__
     }
 --- response_body
 true
-{{backup=false conns=0 fail_timeout=10 fails=0 host=127.0.0.1 max_conns=0 max_fails=1 out=false port=80 server=127.0.0.1 slow_start=0 status=up weight=1}}
+{{backup=false conns=0 fail_timeout=10 fails=0 host=127.0.0.1 max_conns=0 max_fails=1 out=false port=80 server=127.0.0.1 slow_start=0 state=up status=up weight=1}}
 
 
 === TEST 2: add_peer takes every field
@@ -44,7 +44,7 @@ true
 --- response_body
 true
 true
-{{backup=true conns=0 fail_timeout=3 fails=0 host=[::1] max_conns=1 max_fails=2 out=false port=8080 slow_start=4 status=drain weight=7} {backup=false conns=0 fail_timeout=10 fails=0 host=10.0.0.1 max_conns=4294967295 max_fails=1 out=false port=81 slow_start=0 status=up weight=65535}}
+{{backup=true conns=0 fail_timeout=3 fails=0 host=[::1] max_conns=1 max_fails=2 out=false port=8080 slow_start=4 state=drain status=drain weight=7} {backup=false conns=0 fail_timeout=10 fails=0 host=10.0.0.1 max_conns=4294967295 max_fails=1 out=false port=81 slow_start=0 state=up status=up weight=65535}}
 
 
 === TEST 3: add_peer and set_peer change the given fields of a peer and keep the others
@@ -448,7 +448,7 @@ free:number layout:number lost:boolean max_records:number path:string records:nu
 2 pid:number since:number slot:number
 api:table filed:table
 generation:number hash_id:string origin:string peers:table
-backup:boolean conns:number fail_timeout:number fails:number host:string max_conns:number max_fails:number out:boolean port:number server:string slow_start:number status:string weight:number
+backup:boolean conns:number fail_timeout:number fails:number host:string max_conns:number max_fails:number out:boolean port:number server:string slow_start:number state:string status:string weight:number
 runtime file
 true 1048576 false
 deleted:table region:table upstreams:table version:string workers:table; api:table

@@ -33,7 +33,7 @@ fn helper_process() {
             // A writer that has taken cells for peers, and given one back, when it dies.
             let writer = table.writer(SOON).expect("free");
             writer.begin().expect("inside");
-            let taken = writer.take_cells(5).expect("free");
+            let taken = writer.take_cells(5, 0).expect("free");
             writer.allocate(&[7; 100]).expect("room");
             writer.free_cells(&[args[2].parse().expect("a number")]).expect("inside");
             say(format_args!("{taken:?}"));

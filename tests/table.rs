@@ -11,6 +11,7 @@ use dyups::balance::{HashId, Method};
 use dyups::config::peer::{PeerCheckPatch, PeerPatch};
 use dyups::config::value;
 use dyups::error::Code;
+use dyups::health::PeerState;
 use dyups::health::check::Check;
 use dyups::shm::layout::state;
 use dyups::shm::versioned::Unread;
@@ -421,11 +422,19 @@ fn a_cached_pick_leaves_out_only_what_was_given_under_this_version() {
 fn assert_picks(table: &Table, model: &Model, handles: &mut BTreeMap<String, Handle>) {
     for (name, handle) in handles {
         let expected = model.visible(name).map(|(upstream, _)| upstream);
-        let takers = |backup| {
-            let peers = expected.into_iter().flat_map(|upstream| &upstream.peers);
-            peers.filter(|peer| peer.takes_traffic() && peer.backup == backup).collect::<Vec<_>>()
+        // Nobody was probed yet: by default_down some are down, and are asked when nobody else is there.
+        let states = table.upstream(name).and_then(|stored| dyups::health::states(table, &stored)).unwrap_or_default();
+        let takers = |backup, even_down| {
+            let peers = expected.into_iter().flat_map(|upstream| upstream.peers.iter().zip(&states));
+            let may = |peer: &Peer, state: &PeerState| even_down || state.state == peer.status.name();
+            let of_group =
+                peers.filter(|(peer, state)| peer.takes_traffic() && peer.backup == backup && may(peer, state));
+            of_group.map(|(peer, _)| peer).collect::<Vec<_>>()
         };
-        let takers = if takers(false).is_empty() { takers(true) } else { takers(false) };
+        let in_order = [(false, false), (true, false), (false, true), (true, true)];
+        let takers =
+            in_order.into_iter().map(|(backup, even_down)| takers(backup, even_down)).find(|some| !some.is_empty());
+        let takers = takers.unwrap_or_default();
         for answer in [rr(table, handle), chash(table, handle, name)] {
             match (expected, answer) {
                 (None, Err(Miss::NotFound)) => {}

@@ -36,7 +36,7 @@ impl Scene {
             // Each has counted before: there is memory behind its row.
             [true, false].iter().for_each(|&more| assert_eq!(cells.count_in(slot, CELL, more), Ok(true)));
         }
-        assert_eq!(cells.take(1).expect("inside"), Some(vec![CELL]));
+        assert_eq!(cells.take(1, 0).expect("inside"), Some(vec![CELL]));
         let account = Account {
             cell: CELL,
             health: Health(cells.health(CELL).expect("inside")),
@@ -50,7 +50,7 @@ impl Scene {
         // Those that anybody changes in what follows, and no others: each costs loom dearly.
         let other = Sheet::holding(&image);
         let cells = Cells::new(&other, &plan);
-        let _ = cells.take(1).expect("inside");
+        let _ = cells.take(1, 0).expect("inside");
         SLOTS.for_each(|slot| assert_eq!(cells.count_in(slot, CELL, true), Ok(true)));
         let changed = other.image();
         let shared = Shared::watching(&image, |index| changed[index] != image[index]);
@@ -88,7 +88,7 @@ fn a_cell_goes_to_another_peer_or_a_worker_counts_for_the_last_one_and_never_bot
         };
         let workers = [count(0), count(1)];
         let mem = scene.shared.reader();
-        let taken = Cells::new(&mem, &scene.plan).take(1).expect("inside").is_some();
+        let taken = Cells::new(&mem, &scene.plan).take(1, 0).expect("inside").is_some();
         let counted: u32 = workers.into_iter().map(|worker| worker.join().expect("content")).sum();
         assert!(!(taken && counted > 0), "a worker counts with another peer");
         seen.note((taken, counted));

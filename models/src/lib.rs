@@ -15,6 +15,7 @@ mod counts;
 mod explore;
 mod memory;
 mod names;
+mod probes;
 mod repair;
 mod slots;
 mod table;

@@ -8,13 +8,14 @@ use super::chash::{self, Base, Pick};
 use super::place::{Claimed, Probe, claim};
 use super::random::Random;
 use super::{Method, ip_hash, least_conn, random};
+use crate::health::active::Active;
 use crate::health::passive::{Fitness, Health, Limits, Tenths, tenths};
 use crate::shm::cells::Turn;
 use crate::shm::clock::now_ms;
 use crate::shm::layout::Geometry;
 use crate::shm::versioned::{TRIES, Unread};
 use crate::shm::{Cells, Damaged, Memory, Stamp};
-use crate::table::directory::{Directory, ailing_at, budget_at, counter_at, stamp_at};
+use crate::table::directory::{Directory, ailing_at, ails, budget_at, counter_at, panic_at, stamp_at};
 use crate::table::snapshot::{Flags, Group, MAX_TEXT, RingWords, View};
 use crate::table::store::Table;
 use std::cell::Cell;
@@ -161,6 +162,7 @@ pub struct Handle {
     stamp_at: usize,
     counter_at: usize,
     ailing_at: usize,
+    panic_at: usize,
     view: View,
     random: Random,
     account: Account,
@@ -178,6 +180,7 @@ impl Handle {
             stamp_at: nowhere,
             counter_at: nowhere,
             ailing_at: nowhere,
+            panic_at: nowhere,
             view: View::default(),
             account: Account::default(),
             promises: Promises::default(),
@@ -277,6 +280,7 @@ impl Handle {
         self.stamp_at = stamp_at(geometry, record);
         self.counter_at = counter_at(geometry, record);
         self.ailing_at = ailing_at(geometry, record);
+        self.panic_at = panic_at(geometry, record);
         self.view = view;
         self.given.clear();
         self.given.resize((view.peers as usize).div_ceil(64), 0);
@@ -293,8 +297,8 @@ impl Handle {
         out: &mut Picked,
     ) -> Result<u32, Miss> {
         // Taken apart: the view is looked at where it lies while the others change.
-        let Handle { view, random, account, given, counter_at, ailing_at, promises, .. } = self;
-        let (view, counter_at, ailing_at) = (&*view, *counter_at, *ailing_at);
+        let Handle { view, random, account, given, counter_at, ailing_at, panic_at, promises, .. } = self;
+        let (view, counter_at, ailing_at, panic_at) = (&*view, *counter_at, *ailing_at, *panic_at);
         // As nginx: without a key, or with an empty one, there is nothing to hash.
         let key = ask.key.unwrap_or_default();
         let method = match ask.method.or(view.method) {
@@ -303,8 +307,8 @@ impl Handle {
             None => Method::Chash,
         };
         let tried = ask.tried.as_deref();
-        let careful = view.limited || tried.is_some() || mem.load(ailing_at)? != 0;
-        let one = One { mem, view, cells, tried, careful, counts: ask.counts };
+        let careful = view.limited || tried.is_some() || ails(mem.load(ailing_at)?);
+        let one = One { mem, view, cells, tried, careful, counts: ask.counts, panic_at };
         let quick = match method {
             Method::Rr => one.rr(counter_at)?,
             Method::Chash => one.chash(key)?,
@@ -351,6 +355,8 @@ struct One<'a, M, C> {
     careful: bool,
     /// How the request ends will be known: it may be a probe.
     counts: bool,
+    /// The word that says that all are picked from.
+    panic_at: usize,
 }
 
 /// What the first look at the primaries gives.
@@ -453,9 +459,13 @@ impl<M: Memory, C: Memory> One<'_, M, C> {
     ) -> Result<u32, Miss> {
         let now = tenths(now_ms());
         let mut some = false;
+        let panics = self.view.panic_threshold != 0 && self.mem.load(self.panic_at)? != 0;
         for lenient in [false, true] {
             if notes.well.get() {
                 break;
+            }
+            if panics && !lenient {
+                continue;
             }
             for group in Group::ALL {
                 if self.view.schedules[group as usize].len != 0 {
@@ -553,7 +563,9 @@ impl<M: Memory, C: Memory> Candidates for InGroup<'_, M, C> {
         };
         let (max_conns, limits) = view.limits(mem, index)?;
         let full = untried && max_conns != 0 && cells.open(cell)? >= max_conns.into();
+        let is_down = view.checked && Active(cells.verdict(cell)?).is_down();
         let out = match Health(cells.health(cell)?).fitness(limits, self.now) {
+            _ if is_down => true,
             Fitness::Out => true,
             // Whose end nobody tells is no probe.
             Fitness::Probe { out, .. } => out && !self.one.counts,

@@ -144,6 +144,12 @@ pub const CONNS: Field = field("conns", Kind::ReadOnly);
 pub const FAILS: Field = field("fails", Kind::ReadOnly);
 /// Peer: whether they have taken it out.
 pub const OUT: Field = field("out", Kind::ReadOnly);
+/// Peer: whether it may be picked, in a word.
+pub const STATE: Field = field("state", Kind::ReadOnly);
+/// Peer: results of probes since it is there.
+pub const PROBES: Field = field("probes", Kind::ReadOnly);
+/// Peer: how many of them in a row say that it is no longer up, or down.
+pub const STREAK: Field = field("streak", Kind::ReadOnly);
 /// Peer: how long it grows to its weight.
 pub const SLOW_START: Field = field("slow_start", Kind::Seconds);
 /// Peer: the port of its probes.
@@ -215,6 +221,9 @@ pub const PEER: &[Field] = &[
     CONNS,
     FAILS,
     OUT,
+    STATE,
+    PROBES,
+    STREAK,
     LEAVING,
 ];
 

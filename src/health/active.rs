@@ -15,6 +15,24 @@ pub enum State {
     Down,
 }
 
+impl State {
+    /// `"up"` or `"down"`.
+    pub fn name(self) -> &'static str {
+        match self {
+            State::Up => "up",
+            State::Down => "down",
+        }
+    }
+
+    /// What the probes were that lead there.
+    pub fn results(self) -> &'static str {
+        match self {
+            State::Up => "good",
+            State::Down => "failed",
+        }
+    }
+}
+
 /// A peer went from one state to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Change {

@@ -78,7 +78,7 @@ pub struct Check {
 }
 
 /// What is different in the probes of one peer.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct PeerCheck {
     /// Its port, before that of the check.
     pub port: Option<u16>,

@@ -1,25 +1,24 @@
 //! Who probes a peer, and when: one word a peer, which all workers share.
 //!
-//! Nobody owns a peer. When its probe is due, whichever worker sees that first takes it, until the probe must be over; what comes of
-//! it counts if nobody else has taken the peer since. So peers are shared out by who has time, one probe at a time; what a worker
-//! that died or sleeps had taken is another's as soon as its time is over; and what it finds after that counts for nothing.
+//! Peers are shared out over the workers that are ready to probe, each by a hash of its own, so that one worker more or less moves
+//! few of them ([`share_of`]). A share is a lease: whoever probes takes it until the probe must be over, and renews it by
+//! probing again when that is due. One that is not renewed is anybody's after half an interval ([`patience`]), whatever its worker
+//! does; and as soon as that worker is not ready any more its peers are shared out anew. What a worker finds after its time
+//! counts for nothing: its lease is another word by then.
 
-use super::passive::Tenths;
 use crate::shm::cells::GENERATION_SHIFT;
 
 const OWNER_SHIFT: u32 = 32;
 const OWNER: u64 = 0xffff;
+
+/// Milliseconds since the boot, as a lease has them.
+pub type Millis = u32;
 
 /// A lease: a time : 32 | the slot of the worker that probes, and 1 : 16 | how often the cell was taken : 16 (low part first).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Lease(pub u64);
 
 impl Lease {
-    /// That of a cell that begins anew: no time was set yet.
-    pub fn begin(generation: u16) -> Lease {
-        Lease(u64::from(generation) << GENERATION_SHIFT)
-    }
-
     /// How often the cell was taken.
     pub fn generation(self) -> u16 {
         (self.0 >> GENERATION_SHIFT) as u16
@@ -30,54 +29,123 @@ impl Lease {
         ((self.0 >> OWNER_SHIFT & OWNER) as u32).checked_sub(1)
     }
 
-    /// When the next probe is due, or the one under way is over; `None`: nobody has said yet.
-    pub fn at(self) -> Option<Tenths> {
-        (self.0 & !(OWNER << OWNER_SHIFT) != Lease::begin(self.generation()).0 || self.owner().is_some())
-            .then_some(self.0 as Tenths)
+    /// When the next probe is due, or the one under way is over; `None`: nobody has said yet, as in a cell that begins anew.
+    pub fn at(self) -> Option<Millis> {
+        (self.0 << (64 - GENERATION_SHIFT) != 0).then_some(self.0 as Millis)
     }
 
-    /// Whether a worker may take it now.
-    pub fn is_due(self, now: Tenths) -> bool {
-        // Who looked at the clock before another worker wrote is behind it, and not some years ahead.
-        self.at().is_some_and(|at| now.wrapping_sub(at) as i32 >= 0)
+    /// What is to be done now, where nobody sets a time that is further ahead than `most`.
+    pub fn due(self, now: Millis, most: Millis) -> Due {
+        let Some(at) = self.at() else { return Due::Unknown };
+        match now.wrapping_sub(at) {
+            late if late <= Millis::MAX / 2 => Due::Since(late),
+            // The clock has wrapped since, or the interval is another one by now, or the word is damaged.
+            _ if at.wrapping_sub(now) > most => Due::Unknown,
+            _ => Due::In(at.wrapping_sub(now)),
+        }
     }
 
-    /// Nobody probes until then. A time of 0 would be none.
+    /// Nobody probes until then.
     #[must_use]
-    pub fn until(self, at: Tenths) -> Lease {
-        Lease(Lease::begin(self.generation()).0 | u64::from(at.max(1)))
+    pub fn until(self, at: Millis) -> Lease {
+        let generation = self.0 >> GENERATION_SHIFT << GENERATION_SHIFT;
+        // A time of 0 would be none.
+        Lease(generation | u64::from(at.max(1)))
     }
 
     /// The worker in `slot` probes, and is done then.
     #[must_use]
-    pub fn taken(self, slot: u32, until: Tenths) -> Lease {
+    pub fn taken(self, slot: u32, until: Millis) -> Lease {
         let owner = (u64::from(slot) + 1) & OWNER;
         Lease(self.until(until).0 | owner << OWNER_SHIFT)
     }
 }
 
+/// When a peer is probed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Due {
+    /// Nobody has said, or what was said cannot be meant.
+    Unknown,
+    /// In so many milliseconds, or the probe that is under way is over by then.
+    In(Millis),
+    /// It has been due for so many milliseconds.
+    Since(Millis),
+}
+
+/// Which of these slots has the peer with this cell: the one whose hash with it is greatest, so that a slot more takes its share
+/// from all, and a slot less leaves the others theirs (D. Thaler and C. Ravishankar, "A name-based mapping scheme for rendezvous",
+/// 1996).
+pub fn share_of(cell: u32, slots: &[u32]) -> Option<u32> {
+    slots.iter().copied().max_by_key(|&slot| mixed(u64::from(cell) << 32 | u64::from(slot)))
+}
+
+/// The finalizer of splitmix64 (G. Steele, D. Lea and C. Flood, "Fast splittable pseudorandom number generators", 2014).
+fn mixed(key: u64) -> u64 {
+    let mut z = key.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ z >> 31
+}
+
+/// For how many milliseconds a due probe waits for the worker whose share it is.
+pub fn patience(interval: Millis) -> Millis {
+    interval / 2
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    const NEW: Lease = Lease(7 << GENERATION_SHIFT);
 
     #[test]
     fn a_probe_is_due_when_its_time_has_come_and_again_when_who_took_it_should_be_done() {
-        let new = Lease::begin(7);
-        assert_eq!((new.at(), new.owner(), new.is_due(1000)), (None, None, false));
-        let waits = new.until(1000);
+        assert_eq!((NEW.at(), NEW.owner(), NEW.due(1000, 500)), (None, None, Due::Unknown));
+        let waits = NEW.until(1000);
         assert_eq!((waits.at(), waits.owner()), (Some(1000), None));
-        assert_eq!([999, 1000, 1001].map(|now| waits.is_due(now)), [false, true, true]);
-        let taken = waits.taken(1023, 1025);
-        assert_eq!((taken.owner(), taken.generation()), (Some(1023), 7));
-        assert_eq!([1000, 1024, 1025].map(|now| taken.is_due(now)), [false, false, true]);
-        assert_eq!(taken.until(1030), new.until(1030));
+        assert_eq!([999, 1000, 1007].map(|now| waits.due(now, 500)), [Due::In(1), Due::Since(0), Due::Since(7)]);
+        let taken = waits.taken(511, 1025);
+        assert_eq!((taken.owner(), taken.generation()), (Some(511), 7));
+        assert_eq!([1000, 1025].map(|now| taken.due(now, 500)), [Due::In(25), Due::Since(0)]);
+        assert_eq!(taken.until(1030), NEW.until(1030));
     }
 
     #[test]
     fn the_clock_may_wrap() {
-        let waits = Lease::begin(0).until(u32::MAX);
-        assert_eq!([u32::MAX - 1, u32::MAX, 0, 5].map(|now| waits.is_due(now)), [false, true, true, true]);
-        assert_eq!(Lease::begin(0).until(0).at(), Some(1));
-        assert_eq!(Lease::begin(0).taken(0, 0).owner(), Some(0));
+        let waits = NEW.until(u32::MAX);
+        let due = [u32::MAX - 1, u32::MAX, 0, 5].map(|now| waits.due(now, 9));
+        assert_eq!(due, [Due::In(1), Due::Since(0), Due::Since(1), Due::Since(6)]);
+        assert_eq!((NEW.until(0).at(), NEW.taken(0, 0).owner()), (Some(1), Some(0)));
+    }
+
+    #[test]
+    fn a_time_that_nobody_can_have_set_is_none() {
+        assert_eq!([500, 499].map(|now| NEW.until(1000).due(now, 500)), [Due::In(500), Due::Unknown]);
+        assert_eq!(NEW.until(1000).due(1001 + (1 << 31), 500), Due::Unknown, "nobody has probed for weeks");
+    }
+
+    proptest! {
+        #[test]
+        fn one_worker_more_or_less_moves_its_own_share_and_no_other(
+            mut slots in prop::collection::btree_set(0u32..512, 1..40), other in 0u32..512, cells in prop::collection::vec(1u32.., 1..50),
+        ) {
+            slots.remove(&other);
+            let fewer: Vec<u32> = slots.iter().copied().collect();
+            slots.insert(other);
+            let more: Vec<u32> = slots.into_iter().collect();
+            for cell in cells {
+                let (before, after) = (share_of(cell, &fewer), share_of(cell, &more));
+                prop_assert!(after == before || after == Some(other), "{before:?} {after:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_shares_are_about_equal() {
+        let slots = [3, 4, 5, 9];
+        let share = |slot| (1..=4000).filter(|&cell| share_of(cell, &slots) == Some(slot)).count();
+        assert!(slots.iter().all(|&slot| (900..1100).contains(&share(slot))), "{:?}", slots.map(share));
+        assert_eq!(share_of(1, &[]), None);
     }
 }

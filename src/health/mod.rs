@@ -4,23 +4,26 @@ pub mod active;
 pub mod check;
 pub mod lease;
 pub mod passive;
+pub mod prober;
 pub mod request;
 pub mod response;
+pub mod verdict;
 
 use crate::error::{Code, Result};
 use crate::shm::versioned::Unread;
-use crate::shm::{Damaged, Memory};
-use crate::table::Peer;
-use crate::table::directory::{Directory, ailing_at};
+use crate::shm::{Cells, Damaged, Memory};
+use crate::table::directory::{Directory, ailing_at, ails, healed};
 use crate::table::snapshot::View;
 use crate::table::store::{Stored, Table};
+use crate::table::{Peer, Status};
+use active::Active;
 use passive::{Health, Limits};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// How a peer fares, as `status` shows it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PeerState {
     /// Connections that all workers have open to it.
     pub conns: u64,
@@ -28,6 +31,18 @@ pub struct PeerState {
     pub fails: u32,
     /// They have taken it out.
     pub out: bool,
+    /// All in a word: `up`, `down`, `drain`, as its operator has it; `unhealthy`, by probes; `checking`: it is down until probes have
+    /// found it up; `unavail`, by failures.
+    pub state: &'static str,
+    /// What probes found, where there are probes.
+    pub verdict: Option<Active>,
+}
+
+impl Default for PeerState {
+    /// A peer with which nothing is wrong.
+    fn default() -> Self {
+        PeerState { conns: 0, fails: 0, out: false, state: Status::Up.name(), verdict: None }
+    }
 }
 
 /// How the peers of an upstream fare, by index. Of one that has changed since, those that are still there.
@@ -40,13 +55,26 @@ pub fn states(table: &Table, stored: &Stored) -> Result<Vec<PeerState>> {
     let of_ident: HashMap<u64, u32> = Directory::new(table.region()).look(record, read)?.unwrap_or_default();
     let state = |peer: &Peer| {
         let Some(&cell) = of_ident.get(&peer.address.ident()).filter(|&&cell| cell != 0) else {
-            return Ok(PeerState::default());
+            return Ok(PeerState { state: peer.status.name(), ..PeerState::default() });
         };
         let health = Health(cells.health(cell)?);
         let limits = Limits { max_fails: peer.max_fails, fail_timeout: peer.fail_timeout };
-        Ok(PeerState { conns: cells.open(cell)?, fails: health.fails(), out: health.is_out(limits) })
+        let verdict = stored.upstream.check.as_ref().map(|_| cells.verdict(cell).map(Active)).transpose()?;
+        let (conns, out) = (cells.open(cell)?, health.is_out(limits));
+        let state = in_a_word(peer.status, verdict, out);
+        Ok(PeerState { conns, fails: health.fails(), out, state, verdict })
     };
     stored.upstream.peers.iter().map(state).collect()
+}
+
+/// Operators come first, then probes, then what requests meet.
+fn in_a_word(status: Status, verdict: Option<Active>, out: bool) -> &'static str {
+    match (status, verdict.filter(|verdict| verdict.is_down())) {
+        (Status::Up, Some(verdict)) if !verdict.is_judged() => "checking",
+        (Status::Up, Some(_)) => "unhealthy",
+        (Status::Up, None) if out => "unavail",
+        _ => status.name(),
+    }
 }
 
 /// Does something with every upstream that there is, also with those after one that makes no sense. Answers what went wrong first;
@@ -105,48 +133,68 @@ pub fn delete_idle(table: &Table, next: &AtomicUsize) -> Result<()> {
 
 /// Lets picks no longer look at peers whose upstream is well again.
 pub fn heal(table: &Table) -> Result<()> {
-    let mem = table.region().mem();
-    each(table, |directory, record| {
-        let at = ailing_at(table.region().geometry(), record);
-        let ailing = mem.load(at)?;
+    let Some(cells) = table.region().cells() else { return Ok(()) };
+    each(table, |directory, record| Ok(heal_one(directory, &cells, record)?))
+}
+
+/// The same of one upstream, by its record.
+pub fn heal_one<M: Memory>(
+    directory: &Directory<'_, M>,
+    cells: &Cells<'_, impl Memory>,
+    record: u32,
+) -> Result<(), Unread> {
+    let (mem, at) = (directory.mem(), ailing_at(directory.geometry(), record));
+    let ailing = mem.load(at)?;
+    mem.fence();
+    if !ails(ailing) || is_ill(directory, cells, record)? {
+        return Ok(());
+    }
+    // Where another peer has failed meanwhile, it is another number; but who has failed it may have died before it said so.
+    if mem.replace(at, ailing, healed(ailing))? {
         mem.fence();
-        if ailing == 0 || is_ill(table, directory, record)? {
-            return Ok(());
+        let ill = is_ill(directory, cells, record);
+        if !matches!(ill, Ok(false)) {
+            directory.tell_ailing(record)?;
         }
-        // Where another peer has failed meanwhile, it is another number; but who has failed it may have died before it said so.
-        if mem.replace(at, ailing, 0)? {
-            mem.fence();
-            let ill = is_ill(table, directory, record);
-            if !matches!(ill, Ok(false)) {
-                directory.tell_ailing(record)?;
-            }
-            ill?;
-        }
-        Ok(())
-    })
+        ill?;
+    }
+    Ok(())
 }
 
 /// Has picks look at the peers of upstreams in which somebody has failed and died before it said so. To be called when a worker
-/// has died: whoever finds an upstream well after this failure sees it ([`heal`]), and who did before has left a 0 for us to see.
+/// has died: whoever finds an upstream well after this failure sees it ([`heal`]), and who did before has left word of that for us to see.
 pub fn find_ailing(table: &Table) -> Result<()> {
+    let Some(cells) = table.region().cells() else { return Ok(()) };
     let (mem, geometry) = (table.region().mem(), table.region().geometry());
     each(table, |directory, record| {
-        if mem.load(ailing_at(geometry, record))? == 0 && is_ill(table, directory, record)? {
+        if !ails(mem.load(ailing_at(geometry, record))?) && is_ill(directory, &cells, record)? {
             directory.tell_ailing(record)?;
         }
         Ok(())
     })
 }
 
+/// Whether probes have found a peer of this upstream down, which counts as long as there are probes.
+fn is_down(view: &View, cells: &Cells<'_, impl Memory>, cell: u32) -> Result<bool, Damaged> {
+    Ok(view.checked && Active(cells.verdict(cell)?).is_down())
+}
+
 /// Whether a pick of this upstream has to look at each peer.
-fn is_ill(table: &Table, directory: &Directory<'_>, record: u32) -> Result<bool, Unread> {
-    let Some(cells) = table.region().cells() else { return Ok(false) };
-    let mem = table.region().mem();
+fn is_ill<M: Memory>(
+    directory: &Directory<'_, M>,
+    cells: &Cells<'_, impl Memory>,
+    record: u32,
+) -> Result<bool, Unread> {
+    let mem = directory.mem();
     let ill = |view: &View| {
         for index in 0..view.peers {
             let cell = view.cell(mem, index)?;
             // Asked last, since hardly anybody is ill: who can be picked nevertheless keeps nobody on the slow path.
-            if cell != 0 && !Health(cells.health(cell)?).is_well() && view.is_watched(mem, index)? {
+            if cell == 0 {
+                continue;
+            }
+            let fails = !Health(cells.health(cell)?).is_well() && view.is_watched(mem, index)?;
+            if fails || is_down(view, cells, cell)? && view.bits(mem, index)?.takes_traffic() {
                 return Ok(true);
             }
         }

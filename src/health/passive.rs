@@ -112,6 +112,11 @@ impl Health {
         self.with(self.fails(), self.checked().wrapping_sub(before), false)
     }
 
+    /// After probes have found the peer up again: what requests met while it was down is over.
+    pub fn cured(self) -> Health {
+        self.with(0, self.checked(), false)
+    }
+
     /// After the success of a try, when which began this was `began`; `None`: it changes nothing, as it began before the probe, or
     /// the peer has failed since.
     pub fn succeeded(self, began: Health) -> Option<Health> {

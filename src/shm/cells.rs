@@ -43,8 +43,10 @@ mod word {
     pub const DEPARTED: usize = 10;
     /// One bit a slot: its row counts.
     pub const ACTIVE: usize = 16;
+    /// A word a slot: when the worker in it was last ready to probe.
+    pub const READY: usize = ACTIVE + SLOTS / 64;
     /// All of them.
-    pub const HEADER: usize = ACTIVE + SLOTS / 64;
+    pub const HEADER: usize = READY + SLOTS;
 }
 
 /// Words of a cell.
@@ -53,6 +55,10 @@ mod cell {
     pub const HEALTH: usize = 0;
     /// Whose turn it is among equals: see [`crate::balance::least_conn`].
     pub const TURN: usize = 1;
+    /// What probes found: see [`crate::health::active`].
+    pub const VERDICT: usize = 2;
+    /// Who probes, and when: see [`crate::health::lease`].
+    pub const LEASE: usize = 3;
 }
 
 /// Above this bit, each word of a cell says how often that was taken: who held on to its last peer finds another word.
@@ -253,6 +259,27 @@ impl<'a, M: Memory> Cells<'a, M> {
         self.mem.replace(self.health_at(cell)?, old, new)
     }
 
+    /// What probes found of the peer with this cell.
+    #[inline(always)]
+    pub fn verdict(&self, cell: u32) -> Result<u64, Damaged> {
+        self.mem.load(self.word_at(cell, cell::VERDICT)?)
+    }
+
+    /// Stores `new` where `old` is; whether it was.
+    pub fn set_verdict(&self, cell: u32, old: u64, new: u64) -> Result<bool, Damaged> {
+        self.mem.replace(self.word_at(cell, cell::VERDICT)?, old, new)
+    }
+
+    /// Who probes the peer with this cell, and when.
+    pub fn lease(&self, cell: u32) -> Result<u64, Damaged> {
+        self.mem.load(self.word_at(cell, cell::LEASE)?)
+    }
+
+    /// Stores `new` where `old` is; whether it was.
+    pub fn set_lease(&self, cell: u32, old: u64, new: u64) -> Result<bool, Damaged> {
+        self.mem.replace(self.word_at(cell, cell::LEASE)?, old, new)
+    }
+
     /// How often this cell was taken, which stands in the top bits of its words.
     pub fn generation(&self, cell: u32) -> Result<u16, Damaged> {
         let at = self.health_at(cell)?;
@@ -294,15 +321,16 @@ impl<'a, M: Memory> Cells<'a, M> {
 
 /// What a writer does, under the writer lock.
 impl<M: Memory> Cells<'_, M> {
-    /// Takes `count` cells for so many peers, or none: `None` says that there are not so many.
-    pub fn take(&self, count: usize) -> Result<Option<Vec<u32>>, Untaken> {
+    /// Takes `count` cells for so many peers, or none: `None` says that there are not so many. Their verdicts begin with these
+    /// bits below the generation.
+    pub fn take(&self, count: usize, verdict: u64) -> Result<Option<Vec<u32>>, Untaken> {
         for _ in 0..TRIES {
             let Some((cells, lowest)) = self.find_free(count)? else { return Ok(None) };
             for &cell in &cells {
                 let at = self.plan.cells_at + cell as usize * CELL;
                 self.mem.reserve(at, CELL).map_err(Untaken::NoMemory)?;
             }
-            if self.begin(&cells)? {
+            if self.begin(&cells, verdict)? {
                 self.set_bits(&cells, true)?;
                 self.mem.amend(word::LOWEST_FREE, lowest.into())?;
                 return Ok(Some(cells));
@@ -314,12 +342,13 @@ impl<M: Memory> Cells<'_, M> {
 
     /// Has the health of free cells begin anew. Whoever slept since it picked one of their last peers has counted by now, or
     /// sees that the cell is another's ([`crate::balance::place`]). False: one has counted, and that cell waits.
-    fn begin(&self, cells: &[u32]) -> Result<bool, Damaged> {
+    fn begin(&self, cells: &[u32], verdict: u64) -> Result<bool, Damaged> {
         for &cell in cells {
             let at = self.health_at(cell)?;
             let begun = begin(self.mem.load(at)?);
             self.mem.store(at, begun)?;
             self.mem.store(self.word_at(cell, cell::TURN)?, begun)?;
+            self.begin_probes(cell, begun, verdict)?;
         }
         self.mem.fence();
         for &cell in cells {
@@ -328,6 +357,18 @@ impl<M: Memory> Cells<'_, M> {
             }
         }
         Ok(true)
+    }
+
+    fn begin_probes(&self, cell: u32, begun: u64, verdict: u64) -> Result<(), Damaged> {
+        self.mem.store(self.word_at(cell, cell::VERDICT)?, begun | verdict)?;
+        self.mem.store(self.word_at(cell, cell::LEASE)?, begun)
+    }
+
+    /// Has what probes found of a peer begin anew, with these bits below the generation, as for a new one. Whoever is probing it
+    /// finds another lease.
+    pub fn forget_probes(&self, cell: u32, verdict: u64) -> Result<(), Damaged> {
+        let generation = self.mem.load(self.health_at(cell)?)? >> GENERATION_SHIFT << GENERATION_SHIFT;
+        self.begin_probes(cell, generation, verdict)
     }
 
     /// Cells that are free and have no connections open; and where the next search begins.
@@ -546,9 +587,34 @@ impl<M: Memory> Cells<'_, M> {
         Ok(slots)
     }
 
+    /// The worker in `slot` is ready to probe at this time, which is not 0; or, with 0, no more.
+    pub fn set_ready(&self, slot: u32, at: u64) -> Result<(), Damaged> {
+        if slot as usize >= SLOTS {
+            return Err(Damaged);
+        }
+        self.mem.store(word::READY + slot as usize, at)
+    }
+
+    /// The active slots whose workers were ready to probe at `since` or later.
+    pub fn ready(&self, since: u64) -> Result<Vec<u32>, Damaged> {
+        let mut slots = self.active()?;
+        slots.retain(|&slot| self.is_ready(slot, since) == Ok(true));
+        Ok(slots)
+    }
+
+    /// Whether the worker in `slot` was ready to probe at `since` or later.
+    pub fn is_ready(&self, slot: u32, since: u64) -> Result<bool, Damaged> {
+        if slot as usize >= SLOTS {
+            return Ok(false);
+        }
+        let at = self.mem.load(word::READY + slot as usize)?;
+        Ok(at != 0 && at >= since && self.mem.load(word::ACTIVE + slot as usize / 64)? >> (slot % 64) & 1 == 1)
+    }
+
     /// Begins the row of `slot` at 0, and has it count; it needs no memory. Whoever calls this holds the slot.
     pub fn activate(&self, slot: u32) -> Result<(), Unread> {
         self.deactivate(slot)?;
+        self.set_ready(slot, 0)?;
         for index in 0..self.plan.backed {
             self.mem.amend(self.plan.backed_at + slot as usize * self.plan.backed + index, 0)?;
         }
@@ -612,7 +678,7 @@ mod tests {
     }
 
     fn take(cells: &Cells<'_, Mem>) -> Option<u32> {
-        cells.take(1).expect("sound").map(|taken| taken[0])
+        cells.take(1, 0).expect("sound").map(|taken| taken[0])
     }
 
     /// Connections more, or fewer.
@@ -780,7 +846,11 @@ mod tests {
         assert_eq!((cells.count_in(1, first, true), cells.count_in(1, last, true)), (Ok(true), Ok(false)));
         assert_eq!((cells.open(first), cells.open(last)), (Ok(1), Ok(0)));
         assert_eq!(cells.count_in(1, last, false), Ok(false));
-        assert_eq!(cells.take(1).expect("there is memory for the cell"), Some(vec![2]), "the first has a connection");
+        assert_eq!(
+            cells.take(1, 0).expect("there is memory for the cell"),
+            Some(vec![2]),
+            "the first has a connection"
+        );
         mem.from.set(usize::MAX);
         assert_eq!((cells.count_in(1, last, true), cells.open(last)), (Ok(true), Ok(1)));
         assert_eq!((cells.count_in(1, last, false), cells.open(last)), (Ok(true), Ok(0)));
@@ -842,7 +912,7 @@ mod tests {
         count(&sound, 0, 1, 1);
         let mem = Haunted { mem: &made, at: plan.rows_at };
         let haunted = Cells::new(&mem, &plan);
-        assert!(matches!(haunted.take(1), Err(Untaken::Unread(Unread::Changing))));
+        assert!(matches!(haunted.take(1, 0), Err(Untaken::Unread(Unread::Changing))));
         assert_eq!((haunted.activate(1), haunted.deactivate(0)), (Err(Unread::Changing), Err(Unread::Changing)));
         assert_eq!((haunted.deactivate(1), sound.used()), (Ok(()), Ok(0)));
         assert!(take(&sound) > Some(16));
@@ -1016,7 +1086,7 @@ mod tests {
                 prop_assert_eq!(cells.count_in(1, cell, true).is_ok(), (cell as usize) < size);
             }
             for _ in 0..10 {
-                if let Ok(Some(cell)) = cells.take(1) {
+                if let Ok(Some(cell)) = cells.take(1, 0) {
                     prop_assert!((1..size as u32).contains(&cell[0]));
                 }
             }

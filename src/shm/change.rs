@@ -35,10 +35,10 @@ impl<'a, M: Memory> Change<'a, M> {
         self.cells
     }
 
-    /// Takes cells for so many new peers; zeros where peers have none.
-    pub fn take_cells(&self, count: usize) -> Result<Vec<u32>> {
+    /// Takes cells for so many new peers, whose verdicts begin with these bits; zeros where peers have none.
+    pub fn take_cells(&self, count: usize, verdict: u64) -> Result<Vec<u32>> {
         let Some(cells) = self.cells else { return Ok(vec![0; count]) };
-        match cells.take(count) {
+        match cells.take(count, verdict) {
             Ok(Some(taken)) => Ok(taken),
             Ok(None) => Err(no_cell(cells.count())),
             Err(Untaken::NoMemory(error)) => Err(file::full(self.path, &error, file::FEWER)),

@@ -247,7 +247,7 @@ mod tests {
 
     /// Takes a cell, opens so many connections and gives it back; the peer is remembered.
     fn leave(cells: Cells<'_, Mem>, server: &str, conns: u32) -> u32 {
-        let cell = cells.take(1).expect("sound").expect("free")[0];
+        let cell = cells.take(1, 0).expect("sound").expect("free")[0];
         (0..conns).for_each(|_| assert_eq!(cells.count_in(0, cell, true), Ok(true)));
         Ledger::of(cells).add(b"api", &[Leaver { cell, server: server.into() }]).expect("inside");
         cells.give_back(&[cell]).expect("inside");
@@ -273,7 +273,7 @@ mod tests {
         cells.count_in(0, one, false).expect("inside");
         assert_eq!(shown(cells), [("unix:/p".into(), 1)]);
         // Whoever has the cell next is somebody else.
-        assert_eq!(cells.take(1).expect("sound"), Some(vec![one]));
+        assert_eq!(cells.take(1, 0).expect("sound"), Some(vec![one]));
         cells.count_in(0, one, true).expect("inside");
         assert_eq!(shown(cells), [("unix:/p".into(), 1)]);
         cells.give_back(&[one]).expect("inside");
@@ -287,7 +287,7 @@ mod tests {
         let plan = Plan::for_cells(8);
         let mem = made(&plan);
         let cells = Cells::new(&mem, &plan);
-        let cell = cells.take(1).expect("sound").expect("free")[0];
+        let cell = cells.take(1, 0).expect("sound").expect("free")[0];
         cells.count_in(0, cell, true).expect("inside");
         let (upstream, server) = ("ß".repeat(127) + "x", "y".repeat(MAX_SERVER));
         assert_eq!(upstream.len(), MAX_NAME);

@@ -10,8 +10,8 @@ use crate::config::fields::HEALTHCHECK;
 use crate::config::value::Value;
 use crate::error::Result;
 use crate::health::check::Check;
-use crate::shm::Region;
 use crate::shm::versioned::Unread;
+use crate::shm::{Memory, Region};
 use std::borrow::Borrow;
 use std::time::Duration;
 
@@ -48,8 +48,9 @@ impl<R: Borrow<Region>> Table<R> {
         };
         let mut names = Vec::new();
         let directory = Directory::new(self.region());
+        let mut left = 2 * mem.words();
         for record in directory.taken()? {
-            match directory.look(record, differs) {
+            match directory.look_within(record, &mut left, differs) {
                 // Whoever wants something of that one is told so.
                 Err(Unread::Damaged) => {}
                 found => names.extend(found?.flatten()),

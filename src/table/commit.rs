@@ -8,6 +8,7 @@ use super::snapshot::{ImagePeers, RingPlace, View, place};
 use super::spare;
 use crate::balance::chash::Ring;
 use crate::error::{Code, Error, Result};
+use crate::health::active::Active;
 use crate::health::passive::Health;
 use crate::shm::arena::{Marks, Room};
 use crate::shm::cells::CellMarks;
@@ -74,6 +75,7 @@ pub fn put<M: Memory>(change: &Change<'_, M>, name: &str, mut build: Build, old:
             return Err(error);
         }
     };
+    forget_old_verdicts(change, &mut build, old.as_ref().map(|(_, view)| view))?;
     let ailing = brings_back_the_ill(change, &mut build, old.as_ref().map(|(_, view)| view))?;
     let tell = || if ailing { directory.tell_ailing(record) } else { Ok(()) };
     // Before, so that no pick overlooks it; and after, as somebody may have found the old version well in between.
@@ -114,19 +116,47 @@ fn brings_back_the_ill<M: Memory>(
     build: &mut Build,
     old: Option<&View>,
 ) -> Result<bool, Damaged> {
-    let (Some(cells), true) = (change.cells(), old.is_some_and(|old| old.unwatched)) else { return Ok(false) };
-    for cell in ImagePeers::of(&mut build.image).watched_cells().filter(|&cell| cell != 0) {
-        if !Health(cells.health(cell)?).is_well() {
+    let Some(cells) = change.cells() else { return Ok(false) };
+    let (peers, has_new) = (ImagePeers::of(&mut build.image), !build.cells.new.is_empty());
+    if peers.default_down() && (has_new || begins_a_check(&peers, old)) {
+        return Ok(true);
+    }
+    if !old.is_some_and(|old| old.unwatched) {
+        return Ok(false);
+    }
+    for (cell, is_watched) in peers.serving_cells().filter(|&(cell, _)| cell != 0) {
+        let fails = is_watched && !Health(cells.health(cell)?).is_well();
+        if fails || peers.is_checked() && Active(cells.verdict(cell)?).is_down() {
             return Ok(true);
         }
     }
     Ok(false)
 }
 
+fn begins_a_check(peers: &ImagePeers<'_>, old: Option<&View>) -> bool {
+    peers.is_checked() && !old.is_some_and(|old| old.checked)
+}
+
+/// Where a check begins, what the one before it found is forgotten. Nobody looks at it: the old version has no check.
+fn forget_old_verdicts<M: Memory>(
+    change: &Change<'_, M>,
+    build: &mut Build,
+    old: Option<&View>,
+) -> Result<(), Damaged> {
+    let peers = ImagePeers::of(&mut build.image);
+    match change.cells() {
+        Some(cells) if begins_a_check(&peers, old) => peers
+            .cells()
+            .filter(|&cell| cell != 0)
+            .try_for_each(|cell| cells.forget_probes(cell, peers.first_verdict())),
+        _ => Ok(()),
+    }
+}
+
 /// Takes a cell for each peer that is new, or none.
 fn take_cells<M: Memory>(change: &Change<'_, M>, build: &mut Build) -> Result<Vec<u32>> {
-    let taken = change.take_cells(build.cells.new.len())?;
     let mut peers = ImagePeers::of(&mut build.image);
+    let taken = change.take_cells(build.cells.new.len(), peers.first_verdict())?;
     for (&index, &cell) in build.cells.new.iter().zip(&taken) {
         peers.set_cell(index as usize, cell);
     }

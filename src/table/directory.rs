@@ -22,8 +22,11 @@ mod word {
     pub const NEXT: usize = 1;
     /// Hash of its name : 32 | how often it was linked, twice : 32 (low half first).
     pub const HASH: usize = 2;
-    /// How often one of its peers failed since they were all well; 0: all are that can be out.
+    /// How often one of its peers failed : 32 | up to which of these times all are well by now that can be out : 32 (low half
+    /// first).
     pub const AILING: usize = 3;
+    /// 1: so few of its peers are up that all are picked from.
+    pub const PANIC: usize = 4;
     /// Round robin's counter, on a cache line of its own: every pick of every worker adds to it.
     pub const COUNTER: usize = 8;
     /// [`super::budget::WORDS`] words, behind the counter.
@@ -45,6 +48,25 @@ pub fn stamp_at(geometry: &Geometry, record: u32) -> usize {
 #[inline(always)]
 pub fn ailing_at(geometry: &Geometry, record: u32) -> usize {
     geometry.record(record) + word::AILING
+}
+
+/// Whether by such a word a peer may have failed since all were well. Its numbers only grow: who finds all well and has slept
+/// meanwhile finds another word.
+#[inline(always)]
+pub fn ails(word: u64) -> bool {
+    word != word.rotate_left(32)
+}
+
+/// Such a word once all are well.
+pub fn healed(word: u64) -> u64 {
+    let times = u64::from(word as u32);
+    times << 32 | times
+}
+
+/// The word that says that all peers of a record's upstream are picked from, whether they are up or not.
+#[inline(always)]
+pub fn panic_at(geometry: &Geometry, record: u32) -> usize {
+    geometry.record(record) + word::PANIC
 }
 
 /// The word that holds a record's round robin counter.
@@ -94,6 +116,16 @@ impl<'a, M: Memory> Directory<'a, M> {
     #[inline(always)]
     pub fn over(mem: &'a M, geometry: &'a Geometry) -> Self {
         Directory { mem, geometry }
+    }
+
+    /// What it lies in.
+    pub fn mem(&self) -> &'a M {
+        self.mem
+    }
+
+    /// Where in that.
+    pub fn geometry(&self) -> &'a Geometry {
+        self.geometry
     }
 
     /// The record and the snapshot of `name`, tombstones included.
@@ -236,6 +268,16 @@ impl<'a, M: Memory> Directory<'a, M> {
         self.copy(record, &mut usize::MAX.clone(), read)
     }
 
+    /// The same, as one of many: its words are taken from those that are `left`, see [`Directory::each`].
+    pub fn look_within<T>(
+        &self,
+        record: u32,
+        left: &mut usize,
+        read: impl Fn(&View) -> Result<T, Damaged>,
+    ) -> Result<Option<T>, Unread> {
+        self.copy(record, left, read)
+    }
+
     /// A number that is another one after any change: it is made of all stamps, which count the changes of their records.
     /// `None` where there was none yet.
     pub fn digest(&self) -> Result<Option<u64>, Damaged> {
@@ -272,7 +314,8 @@ impl<M: Memory> Directory<'_, M> {
         self.mem.store(state::RECORDS, self.mem.load(state::RECORDS)?.saturating_add(1))?;
         let hash = hash(name);
         self.mem.store(at + word::COUNTER, 0)?;
-        self.mem.amend(at + word::AILING, 0)?;
+        self.mem.amend(at + word::AILING, healed(self.mem.load(at + word::AILING)?))?;
+        self.mem.amend(at + word::PANIC, 0)?;
         for index in 0..budget::WORDS {
             self.mem.amend(at + word::BUDGET + index, 0)?;
         }

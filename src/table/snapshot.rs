@@ -30,6 +30,8 @@ use super::peer::{Peer, Status};
 use super::upstream::{MAX_PEERS, Upstream};
 use crate::balance::chash::{self, Ring, RingShape};
 use crate::balance::{HashId, Method, rr};
+use crate::config::MAX_INPUT_BYTES;
+use crate::health::active::Active;
 use crate::health::check::Check;
 use crate::health::passive::Limits;
 use crate::shm::checksum::Checksum;
@@ -228,7 +230,8 @@ impl PeerBits {
         Address::from_parts(text, host_len, port, self.0 >> 51 & 1 == 1, ident).ok_or(Damaged)
     }
 
-    fn status(self) -> Result<Status, Damaged> {
+    /// As the operator has it.
+    pub fn status(self) -> Result<Status, Damaged> {
         Status::numbered(self.0 >> 48 & 3).ok_or(Damaged)
     }
 
@@ -334,10 +337,34 @@ impl<'a> ImagePeers<'a> {
         self.0[self.at(index)]
     }
 
-    /// The cells of those that failures take out.
-    pub fn watched_cells(&self) -> impl Iterator<Item = u32> {
-        let peers = (0..self.count()).map(|index| &self.0[self.at(index)..][..PEER]);
-        peers.filter(|words| is_watched(words)).map(|words| halves(words[4]).1)
+    /// The cells of all.
+    pub fn cells(&self) -> impl Iterator<Item = u32> {
+        self.words().map(|words| halves(words[4]).1)
+    }
+
+    /// The cells of those that take traffic, and whether failures take them out.
+    pub fn serving_cells(&self) -> impl Iterator<Item = (u32, bool)> {
+        let serving = self.words().filter(|words| PeerBits(words[1]).takes_traffic());
+        serving.map(|words| (halves(words[4]).1, is_watched(words)))
+    }
+
+    fn words(&self) -> impl Iterator<Item = &[u64]> {
+        (0..self.count()).map(|index| &self.0[self.at(index)..][..PEER])
+    }
+
+    /// Whether there is a check.
+    pub fn is_checked(&self) -> bool {
+        self.0[6] >> CHECKED & 1 == 1
+    }
+
+    /// Whether a peer that was never probed counts as down.
+    pub fn default_down(&self) -> bool {
+        self.0[6] >> DEFAULT_DOWN & 1 == 1
+    }
+
+    /// What the verdict of a peer that was never probed is.
+    pub fn first_verdict(&self) -> u64 {
+        Active::begin(0, self.default_down()).0
     }
 
     /// Gives a peer its cell.
@@ -682,6 +709,9 @@ impl View {
         let (first, len) = self.checks;
         if len == 0 {
             return Ok(Checks::default());
+        }
+        if len > MAX_INPUT_BYTES {
+            return Err(Damaged);
         }
         let mut words = vec![0; len.div_ceil(WORD)];
         mem.load_all(self.stamp.word() + first, &mut words)?;

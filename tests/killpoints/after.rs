@@ -4,6 +4,8 @@ use crate::WAIT;
 use crate::operations::{SUBJECT, patch};
 use dyups::balance::Method;
 use dyups::balance::pick::{Ask, Handle, Picked};
+use dyups::health::PeerState;
+use dyups::health::prober::Prober;
 use dyups::shm::Memory;
 use dyups::shm::departed::Ledger;
 use dyups::shm::layout::state;
@@ -11,6 +13,9 @@ use dyups::table::ops::Absent;
 use dyups::table::snapshot::Flags;
 use dyups::table::store::Stored;
 use dyups::table::{Table, Upstream};
+
+/// The slot of a worker that lives.
+const OTHER: u32 = 8;
 
 /// Changes after each death.
 const CHANGES: usize = 100;
@@ -118,8 +123,19 @@ fn every_deleted_peer_was_one(table: &Table, what: &str) {
     }
 }
 
-/// By the upstream's own method, which has all that it needs.
+/// It is up as far as probes go, or so few are that it does not matter.
+fn may_be_picked(table: &Table, upstream: &Upstream, index: usize) -> bool {
+    let Some(check) = &upstream.check else { return true };
+    let stored = table.upstream(&upstream.name).expect("there");
+    let states = dyups::health::states(table, &stored).expect("sound");
+    let is_up = |state: &PeerState| state.verdict.is_none_or(|verdict| !verdict.is_down());
+    let up = states.iter().filter(|&state| is_up(state)).count();
+    is_up(&states[index]) || up == 0 || up * 100 < states.len() * usize::from(check.panic_threshold)
+}
+
+/// By the upstream's own method, which has all that it needs. Another worker has looked after the checks by then.
 fn every_pick_is_a_peer(table: &Table, found: &[(Upstream, Flags)], what: &str) {
+    Prober::new(OTHER, 1).tick(table, 2_000_000).unwrap_or_else(|error| panic!("{what}: {error}"));
     for (upstream, _) in found.iter().filter(|(_, flags)| !flags.has(Flags::DELETED)) {
         let mut handle = Handle::new(upstream.name.as_bytes());
         let mut picked = Picked::default();
@@ -128,6 +144,7 @@ fn every_pick_is_a_peer(table: &Table, found: &[(Upstream, Flags)], what: &str) 
             let ask = Ask { key: Some(key.as_bytes()), method, tried: None, ..Ask::default() };
             match handle.pick(table, ask, false, &mut picked) {
                 Ok(index) => {
+                    assert!(may_be_picked(table, upstream, index as usize), "{what}: {index} is down");
                     let text = std::str::from_utf8(&picked.text[..picked.len as usize]).expect("UTF-8");
                     assert_eq!(upstream.peers[index as usize].address.text(), text, "{what}");
                 }

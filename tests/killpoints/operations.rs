@@ -8,10 +8,12 @@ use dyups::balance::pick::{Ask, Handle, Picked};
 use dyups::balance::request::{Requests, Tries, Wanted, Why};
 use dyups::config::peer::PeerPatch;
 use dyups::health;
+use dyups::health::check::Check;
 use dyups::health::passive::Health;
+use dyups::health::prober::{Prober, Stage};
 use dyups::shm::layout::state;
 use dyups::shm::{GRANULE, Memory};
-use dyups::table::directory::{self, Directory, ailing_at, budget_at, counter_at, stamp_at};
+use dyups::table::directory::{self, Directory, ailing_at, budget_at, counter_at, panic_at, stamp_at};
 use dyups::table::ops::Absent;
 use dyups::table::snapshot::{Flags, encode};
 use dyups::table::{Address, Status, Table, Upstream};
@@ -140,8 +142,10 @@ fn ails(table: &Table, subject: &Upstream) {
 fn is_used(table: &Table, subject: &Upstream) {
     ails(table, subject);
     let (record, _) = Directory::new(table.region()).find(subject.name.as_bytes()).expect("sound").expect("there");
-    let first = budget_at(counter_at(table.region().geometry(), record));
-    (0..WORDS).for_each(|index| table.region().mem().store(first + index, 7).expect("inside"));
+    let (mem, geometry) = (table.region().mem(), table.region().geometry());
+    let first = budget_at(counter_at(geometry, record));
+    (0..WORDS).for_each(|index| mem.store(first + index, 7).expect("inside"));
+    mem.store(panic_at(geometry, record), 1).expect("inside");
 }
 
 /// A peer with these `max_fails`.
@@ -174,6 +178,42 @@ fn balance(table: &Table, subject: &Upstream) {
         }
         requests.end(table, request, |_| Outcome::Success);
     }
+}
+
+/// The same with a check, which finds all peers down as long as none was probed.
+fn checked(subject: &Upstream) -> Upstream {
+    let check = Check { default_down: true, panic_threshold: 30, fall: 1, rise: 1, ..Check::default() };
+    Upstream { check: Some(check), own_check: true, ..subject.clone() }
+}
+
+/// It is checked, and another upstream with its first peer is so too.
+fn made_and_checked(table: &Table, subject: &Upstream) {
+    made(table, &checked(subject));
+    let peers = subject.peers.iter().take(1).cloned().collect();
+    made(table, &checked(&Upstream { name: "plain".into(), peers, ..Upstream::default() }));
+    // As a worker that has been there for long.
+    let cells = table.region().cells().expect("they are there");
+    assert!(cells.activate(CONNECTED).is_ok() && cells.set_ready(CONNECTED, 1).is_ok());
+}
+
+/// Brings all up, the first down again, and stops with a probe under way.
+fn probe(table: &Table, _: &Upstream) {
+    let mut prober = Prober::new(CONNECTED, 1);
+    let due = |prober: &mut Prober, now| {
+        // When it sees a peer for the first time, it chooses when to probe it.
+        prober.tick(table, now - 4000).expect("sound");
+        prober.tick(table, now).expect("sound");
+        std::iter::from_fn(|| prober.next(table, now).expect("sound")).map(|(id, _)| id).collect::<Vec<_>>()
+    };
+    for (now, answer) in [(1_020_000, &b"HTTP/1.1 200 OK\r\n\r\n"[..]), (1_040_000, b"no")] {
+        for id in due(&mut prober, now) {
+            prober.feed(id, answer, now);
+            prober.end(table, id, Stage::Done, b"", now).expect("sound");
+        }
+        health::heal(table).expect("sound");
+    }
+    due(&mut prober, 1_060_000);
+    prober.stop(table, 1_060_000).expect("sound");
 }
 
 /// What the subject's rings take.
@@ -367,6 +407,14 @@ pub const OPERATIONS: &[Operation] = &[
             ails(table, subject);
         },
         run: |table, _| health::heal(table).expect("sound"),
+        also_large: false,
+        ..PLAIN
+    },
+    Operation { name: "probe", calls: "pick", prepare: made_and_checked, run: probe, also_large: false, ..PLAIN },
+    Operation {
+        name: "begin to check",
+        calls: "set_upstream",
+        run: |table, subject| table.set_upstream(&checked(subject), WAIT).expect("set"),
         also_large: false,
         ..PLAIN
     },

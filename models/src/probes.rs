@@ -1,0 +1,199 @@
+//! Probes: of workers who find that one is due, who makes it, and whose result counts; and whether a pick overlooks a peer that
+//! they have found down.
+
+use crate::explore::explore;
+use crate::memory::{Shared, Sheet, Words, geometry};
+use crate::table;
+use dyups::health::active::{Active, State};
+use dyups::health::check::Check;
+use dyups::health::heal_one;
+use dyups::health::lease::{Due, Lease, Millis};
+use dyups::health::verdict::{Judged, judge};
+use dyups::shm::Memory;
+use dyups::shm::cells::{Cells, Plan};
+use dyups::shm::layout::Geometry;
+use dyups::table::Upstream;
+use dyups::table::commit::{self, Build, CellPlan, RingPlan};
+use dyups::table::directory::{Directory, ailing_at, ails};
+use dyups::table::snapshot::{Flags, encode};
+use loom::thread;
+use std::sync::Arc;
+
+/// The only record, and the cell of its only peer.
+const RECORD: u32 = 0;
+const CELL: u32 = 1;
+
+/// The probe is due, and has been for so long that the worker which took it then should be done.
+const NOW: Millis = 1000;
+/// When the next one is.
+const NEXT: Millis = 2000;
+const MOST_AHEAD: Millis = 5000;
+
+/// An upstream of one peer with a check, in which somebody has failed before.
+struct Scene {
+    table: Shared,
+    cells: Shared,
+    geometry: Geometry,
+    plan: Plan,
+}
+
+impl Scene {
+    /// With a peer that has this lease, and was found up or down before.
+    fn new(lease: impl Fn(Lease) -> Lease, down: bool) -> Scene {
+        let (geometry, plan) = (geometry(1, 1, 16), Plan::for_cells(2));
+        let table = Sheet::new(&geometry);
+        let sheet = Sheet::holding(&vec![0; plan.words_of_rows(1)]);
+        let cells = Cells::new(&sheet, &plan);
+        cells.write_header(&[]).expect("inside");
+        cells.activate(0).expect("inside");
+        let upstream = Upstream { check: Some(Check::default()), ..table::version("u", 1) };
+        let build = Build {
+            image: encode(&upstream, Flags::default()).expect("small"),
+            rings: [RingPlan::None, RingPlan::None],
+            must: true,
+            cells: CellPlan { new: vec![0], freed: Vec::new() },
+        };
+        let change = table::change(&table, &geometry).with_cells(Some(cells));
+        commit::put(&change, "u", build, None).expect("room");
+        let new = Lease(cells.lease(CELL).expect("inside"));
+        assert_eq!(cells.set_lease(CELL, new.0, lease(new).0), Ok(true));
+        if down {
+            let word = cells.verdict(CELL).expect("inside");
+            assert_eq!(cells.set_verdict(CELL, word, Active(word).after(false, 1, 1).0.0), Ok(true));
+        }
+        Directory::over(&table, &geometry).tell_ailing(RECORD).expect("inside");
+
+        // Those that anybody changes in what follows, and no others: each costs loom dearly.
+        let before = sheet.image();
+        let words = [cells.verdict(CELL), cells.lease(CELL)].map(|word| word.expect("inside"));
+        assert_eq!(cells.set_verdict(CELL, words[0], !words[0]), Ok(true));
+        assert_eq!(cells.set_lease(CELL, words[1], !words[1]), Ok(true));
+        let after = sheet.image();
+        let ailing = ailing_at(&geometry, RECORD);
+        Scene {
+            table: Shared::watching(&table.image(), |index| index == ailing),
+            cells: Shared::watching(&before, |index| after[index] != before[index]),
+            geometry,
+            plan,
+        }
+    }
+
+    fn process(self: &Arc<Scene>) -> Process {
+        Process { scene: Arc::clone(self), table: self.table.reader(), cells: self.cells.reader() }
+    }
+}
+
+/// A worker, and what it has mapped.
+struct Process {
+    scene: Arc<Scene>,
+    table: Words,
+    cells: Words,
+}
+
+impl Process {
+    fn directory(&self) -> Directory<'_, Words> {
+        Directory::over(&self.table, &self.scene.geometry)
+    }
+
+    fn cells(&self) -> Cells<'_, Words> {
+        Cells::new(&self.cells, &self.scene.plan)
+    }
+
+    fn lease(&self) -> Lease {
+        Lease(self.cells().lease(CELL).expect("inside"))
+    }
+
+    fn verdict(&self) -> Active {
+        Active(self.cells().verdict(CELL).expect("inside"))
+    }
+
+    /// Takes the probe if it is due, as a prober does.
+    fn take(&self, slot: u32) -> Option<Lease> {
+        let lease = self.lease();
+        let taken = lease.taken(slot, NEXT);
+        let is_due = matches!(lease.due(NOW, MOST_AHEAD), Due::Since(_));
+        (is_due && self.cells().set_lease(CELL, lease.0, taken.0).expect("inside")).then_some(taken)
+    }
+
+    /// Says what its probe found, as a prober does; whether it counts. One result is enough.
+    fn end(&self, lease: Lease, ok: bool) -> bool {
+        let before = self.verdict();
+        let is_mine = self.cells().set_lease(CELL, lease.0, lease.until(NEXT).0).expect("inside");
+        if is_mine {
+            let judged = Judged { record: RECORD, cell: CELL, before };
+            judge(&self.directory(), &self.cells(), judged, ok, (1, 1)).expect("inside");
+        }
+        is_mine
+    }
+
+    fn heal(&self) {
+        heal_one(&self.directory(), &self.cells(), RECORD).expect("readable");
+    }
+
+    /// Whether picks look at each peer.
+    fn ails(&self) -> bool {
+        ails(self.table.load(ailing_at(&self.scene.geometry, RECORD)).expect("inside"))
+    }
+}
+
+#[test]
+fn of_workers_who_find_that_a_probe_is_due_one_makes_it() {
+    let sights = ["[false, false, true]", "[false, true, false]", "[true, false, false]"];
+    explore("probes, due", 4, &sights, |seen| {
+        let scene = Arc::new(Scene::new(|new| new.until(NOW), false));
+        let take = |slot| {
+            let worker = scene.process();
+            thread::spawn(move || worker.take(slot).is_some())
+        };
+        let workers = [take(0), take(1), take(2)];
+        seen.note(workers.map(|worker| worker.join().expect("content")));
+    });
+}
+
+#[test]
+fn the_result_of_a_lease_that_is_another_workers_by_now_adds_nothing() {
+    // Whose result counts, and what the peer is.
+    let sights = [r#"(false, true, Down)"#, r#"(true, false, Up)"#];
+    explore("probes, expired", 4, &sights, |seen| {
+        let scene = Arc::new(Scene::new(|new| new.taken(0, NOW), true));
+        let late = scene.process();
+        // It was to be done by now, and has slept.
+        let lease = late.lease();
+        let late = thread::spawn(move || late.end(lease, true));
+        let others: Vec<_> = [1, 2]
+            .map(|slot| {
+                let other = scene.process();
+                thread::spawn(move || other.take(slot).is_some_and(|lease| other.end(lease, false)))
+            })
+            .into();
+        let late = late.join().expect("content");
+        let others = others.into_iter().map(|other| other.join().expect("content"));
+        let counted = (late, others.fold(false, |one, other| one | other));
+        let verdict = scene.process().verdict();
+        // It was one before.
+        assert_eq!(verdict.results(), 2, "one of both");
+        seen.note((counted.0, counted.1, verdict.state()));
+    });
+}
+
+#[test]
+fn a_peer_that_goes_down_is_looked_at_by_picks_whoever_finds_its_upstream_well_meanwhile() {
+    let sights = ["(Down, true)"];
+    explore("probes, down", 5, &sights, |seen| {
+        let scene = Arc::new(Scene::new(|new| new.taken(0, NEXT), false));
+        let workers: Vec<_> = (0..2)
+            .map(|_| {
+                let worker = scene.process();
+                thread::spawn(move || worker.heal())
+            })
+            .collect();
+        let prober = scene.process();
+        assert!(prober.end(prober.lease(), false));
+        // Whoever picks from now on.
+        let (state, ails) = (prober.verdict().state(), prober.ails());
+        assert!(state == State::Down && ails, "it is overlooked");
+        workers.into_iter().for_each(|worker| worker.join().expect("content"));
+        let last = scene.process();
+        seen.note((last.verdict().state(), last.ails()));
+    });
+}

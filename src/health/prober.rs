@@ -1,0 +1,333 @@
+//! What one worker does of the probing: it looks which peers are due, takes some of them, and says what came of it.
+//!
+//! The connections are its caller's. All that workers share are the words of the cells ([`super::lease`], [`super::verdict`]); the
+//! rest is this worker's own, and made anew from the table when that changes.
+
+mod groups;
+mod look;
+mod news;
+mod place;
+mod probe;
+mod scan;
+mod watch;
+
+pub use news::{News, PeerNews};
+pub use probe::{Orders, Probe, Stage};
+
+use super::active::{Active, Change, State};
+use super::lease::{Due, Lease, Millis};
+use super::verdict::{Judged, judge, settle_panic};
+use crate::balance::random::Random;
+use crate::error::Result;
+use crate::table::store::Table;
+use groups::Member;
+use look::Upstreams;
+use news::Unread;
+use place::Place;
+use scan::Scan;
+use std::collections::{HashMap, VecDeque};
+use std::ops::Bound;
+use watch::Target;
+
+/// Milliseconds between two looks at the versions of all upstreams.
+const LOOK: u64 = 100;
+/// Milliseconds after which it is looked whether somebody has died and left something unsaid.
+const SETTLE: u64 = 1000;
+/// Milliseconds between two ticks, at least and at most.
+const TICKS: (u32, u32) = (10, 100);
+/// The same where nothing is checked.
+const IDLE: u32 = 250;
+/// Peers whose leases a tick looks at; at least one upstream's.
+const SCAN: usize = 8192;
+/// Most probes of this worker that are under way; beyond them one for each upstream that has none, up to as many again.
+pub const MOST_AT_ONCE: usize = 256;
+
+/// The probing of one worker.
+#[derive(Debug)]
+pub struct Prober {
+    slot: u32,
+    random: Random,
+    upstreams: Upstreams,
+    /// The records of those among them that have somebody who is due.
+    turns: VecDeque<u32>,
+    running: HashMap<u32, Probe>,
+    next_id: u32,
+    /// Whose workers are ready.
+    workers: Vec<u32>,
+    looked_at: u64,
+    settled_at: u64,
+    /// The record that the last scan ended with.
+    scanned: u32,
+    unread: Unread,
+}
+
+impl Prober {
+    /// That of the worker in `slot`.
+    pub fn new(slot: u32, seed: u64) -> Prober {
+        Prober {
+            slot,
+            random: Random::new(seed),
+            upstreams: Upstreams::default(),
+            turns: VecDeque::new(),
+            running: HashMap::new(),
+            next_id: 0,
+            workers: Vec::new(),
+            looked_at: 0,
+            settled_at: 0,
+            scanned: 0,
+            unread: Unread::default(),
+        }
+    }
+
+    /// The slot of its worker.
+    pub fn slot(&self) -> u32 {
+        self.slot
+    }
+
+    /// Looks what has changed, and which probes are due by now. Answers in how many milliseconds to come again.
+    pub fn tick(&mut self, table: &Table, now: u64) -> Result<u32> {
+        let Some(place) = Place::of(table, now) else { return Ok(IDLE) };
+        place.cells.set_ready(self.slot, now.max(1))?;
+        let mut done = Ok(());
+        if now.saturating_sub(self.looked_at) >= LOOK {
+            self.looked_at = now;
+            self.drop_lost(now);
+            self.workers = place.workers()?;
+            done = self.upstreams.look(&place);
+        }
+        if now.saturating_sub(self.settled_at) >= SETTLE {
+            self.settled_at = now;
+            done = done.and(self.upstreams.settle(&place));
+        }
+        // What went wrong with one upstream keeps nobody from the others.
+        let next = if self.upstreams.watched.is_empty() { Ok(IDLE) } else { self.scan(&place) };
+        done.and(next)
+    }
+
+    /// Whoever made them has died without a word: nobody will say how they ended.
+    fn drop_lost(&mut self, now: u64) {
+        let is_lost = |probe: &Probe| now > probe.began + 2 * u64::from(probe.lease_time);
+        let lost: Vec<u32> = self.running.iter().filter(|(_, probe)| is_lost(probe)).map(|(&id, _)| id).collect();
+        for id in lost {
+            self.running.remove(&id).iter().for_each(|probe| self.ended(probe));
+        }
+    }
+
+    /// Finds who is due. Answers when the next one is. Of very many peers, some are looked at each time, in turn.
+    fn scan(&mut self, place: &Place<'_>) -> Result<u32> {
+        let Prober { upstreams, workers, random, turns, unread, running, .. } = self;
+        let (mut left, mut next, mut done) = (SCAN, TICKS.1, Ok(()));
+        let (slot, last) = (self.slot, self.scanned);
+        for range in [(Bound::Excluded(last), Bound::Unbounded), (Bound::Unbounded, Bound::Included(last))] {
+            for (&record, watched) in upstreams.watched.range_mut(range) {
+                if left == 0 {
+                    break;
+                }
+                let one = Scan { place, groups: &upstreams.groups, workers, slot, running };
+                match one.of(watched, random) {
+                    Ok(when) => next = next.min(when),
+                    Err(error) => done = done.and(Err(error)),
+                }
+                if !watched.is_queued && !watched.ready.is_empty() {
+                    watched.is_queued = true;
+                    turns.push_back(record);
+                }
+                one.is_late(watched).into_iter().for_each(|warning| unread.add(News::Warning(warning)));
+                self.scanned = record;
+                left = left.saturating_sub(watched.targets.len().max(1));
+            }
+        }
+        done.map(|()| next.max(TICKS.0))
+    }
+
+    /// How many peers are due, as of the last tick. Not all need be there any more.
+    pub fn due(&self) -> usize {
+        let ready = |record| self.upstreams.watched.get(record).map_or(0, |watched| watched.ready.len());
+        self.turns.iter().map(ready).sum()
+    }
+
+    /// Takes a peer whose probe is due, unless as many are under way as may be. The number names the probe in other calls.
+    pub fn next(&mut self, table: &Table, now: u64) -> Result<Option<(u32, Orders)>> {
+        let Some(place) = Place::of(table, now) else { return Ok(None) };
+        while let Some((record, target)) = self.pop_ready(&place)? {
+            if let Some(taken) = self.take(&place, record, target)? {
+                return Ok(Some(taken));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Of the upstreams that may have another probe under way, the next in turn.
+    fn pop_ready(&mut self, place: &Place<'_>) -> Result<Option<(u32, u32)>> {
+        for _ in 0..self.turns.len() {
+            let Some(record) = self.turns.pop_front() else { break };
+            let is_current = self.upstreams.is_current(place, record)?;
+            let under_way = self.running.len();
+            let Some(watched) = self.upstreams.watched.get_mut(&record) else { continue };
+            if !is_current {
+                // Nobody is probed who is no more. Who is still there is found when it was read anew.
+                watched.ready.clear();
+            }
+            let is_full = under_way >= MOST_AT_ONCE && watched.running > 0 || under_way >= 2 * MOST_AT_ONCE;
+            let may = !is_full && watched.running < u32::from(watched.check.concurrency);
+            let target = if may { watched.ready.pop_front() } else { None };
+            watched.is_queued = !watched.ready.is_empty();
+            if watched.is_queued {
+                self.turns.push_back(record);
+            }
+            if let Some(target) = target {
+                return Ok(Some((record, target)));
+            }
+        }
+        Ok(None)
+    }
+
+    fn take(&mut self, place: &Place<'_>, record: u32, target: u32) -> Result<Option<(u32, Orders)>> {
+        let Some(watched) = self.upstreams.watched.get_mut(&record) else { return Ok(None) };
+        let Some(target) = watched.targets.get(target as usize) else { return Ok(None) };
+        let lease = Lease(place.cells.lease(target.cell)?);
+        let is_due = matches!(place.due(lease, watched.most_ahead())?, Due::Since(_));
+        if !is_due || lease.generation() != target.generation {
+            return Ok(None);
+        }
+        let taken = lease.taken(self.slot, place.millis().wrapping_add(watched.lease_time()));
+        if !place.cells.set_lease(target.cell, lease.0, taken.0)? {
+            return Ok(None);
+        }
+        watched.running += 1;
+        let orders = Orders::new(&watched.check, &target.address, target.own.as_deref());
+        let probe = Probe::new(watched, (record, target.key, target.cell), taken, place.now);
+        self.next_id = self.next_id.wrapping_add(1) & i32::MAX as u32;
+        self.running.insert(self.next_id, probe);
+        Ok(Some((self.next_id, orders)))
+    }
+
+    /// Gives a probe the next bytes of its answer. Answers how many milliseconds it has left; 0: it is over.
+    pub fn feed(&mut self, id: u32, bytes: &[u8], now: u64) -> u32 {
+        let Some(probe) = self.running.get_mut(&id) else { return 0 };
+        if probe.feed(bytes) { 0 } else { probe.left(now) }
+    }
+
+    /// Milliseconds that a probe has left.
+    pub fn left(&self, id: u32, now: u64) -> u32 {
+        self.running.get(&id).map_or(0, |probe| probe.left(now))
+    }
+
+    /// How many probes are under way.
+    pub fn running(&self) -> usize {
+        self.running.len()
+    }
+
+    /// A probe has ended. What it found counts, unless its time was over or somebody else has taken its peer since.
+    pub fn end(&mut self, table: &Table, id: u32, stage: Stage, error: &[u8], now: u64) -> Result<()> {
+        let Some(probe) = self.running.remove(&id) else { return Ok(()) };
+        self.ended(&probe);
+        let Some(place) = Place::of(table, now) else { return Ok(()) };
+        let (key, cell, lease, check, began) = (probe.key, probe.cell, probe.lease, probe.check.clone(), probe.began);
+        if matches!(lease.due(place.millis(), Millis::MAX), Due::Since(_)) {
+            // Whoever slept knows nothing of the peer.
+            place.cells.set_lease(cell, lease.0, lease.until(place.millis()).0)?;
+            return Ok(());
+        }
+        let result = probe.end(stage, error);
+        let judged = self.judged(&place, key, cell)?;
+        let Some((_, leader)) = judged.first() else { return Ok(()) };
+        let (after, _) = leader.before.after(result.is_ok(), check.rise, check.fall);
+        let at = self.next_time(began, check.interval_of(after), now);
+        if !place.cells.set_lease(cell, lease.0, lease.until(at).0)? {
+            return Ok(());
+        }
+        for (member, judged) in judged {
+            if member.cell != cell {
+                // Where nobody else has, so that whoever is probed in its place later goes on from here.
+                let old = Lease(place.cells.lease(member.cell)?);
+                place.cells.set_lease(member.cell, old.0, old.until(at).0)?;
+            }
+            let limits = (check.rise, check.fall);
+            if let Some(change) = judge(&place.directory, &place.cells, judged, result.is_ok(), limits)? {
+                self.tell(&place, member, change, result.as_ref().err().map_or("", String::as_str))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn ended(&mut self, probe: &Probe) {
+        // Another upstream may have the record by now.
+        let watched = self.upstreams.watched.get_mut(&probe.record);
+        if let Some(watched) = watched.filter(|watched| watched.name == probe.upstream) {
+            watched.running = watched.running.saturating_sub(1);
+            watched.ended = watched.ended.saturating_add(1);
+        }
+    }
+
+    /// All that a probe of the peer with this cell is for, and what is known of them; the leader is the first. Nobody: that one is
+    /// no more, or probed in another way by now.
+    fn judged(&self, place: &Place<'_>, key: u64, cell: u32) -> Result<Vec<(Member, Judged)>> {
+        let mut all = Vec::new();
+        for member in self.upstreams.groups.members(key) {
+            let Some(target) = self.target(member) else { continue };
+            let before = Active(place.cells.verdict(member.cell)?);
+            let is_its_own = before.generation() == target.generation;
+            let is_current = self.upstreams.is_current(place, member.record)?;
+            if is_its_own && (is_current || place.has(member.record, member.cell)?) {
+                all.push((member, Judged { record: member.record, cell: member.cell, before }));
+            }
+        }
+        // A peer with a lower cell that has come meanwhile leads from now on.
+        all.sort_by_key(|(member, _)| member.cell != cell);
+        if all.first().is_some_and(|(member, _)| member.cell != cell) {
+            all.clear();
+        }
+        Ok(all)
+    }
+
+    fn target(&self, member: Member) -> Option<&Target> {
+        self.upstreams.watched.get(&member.record)?.targets.get(member.target as usize)
+    }
+
+    /// From beginning to beginning, so that a slow answer is no longer interval; and a little more or less each time, so that peers do
+    /// not come to be probed together.
+    fn next_time(&mut self, began: u64, interval: u32, now: u64) -> Millis {
+        let twentieth = interval / 20;
+        let jitter = self.random.below(2 * twentieth + 1);
+        (began + u64::from(interval - twentieth) + u64::from(jitter)).max(now) as Millis
+    }
+
+    fn tell(&mut self, place: &Place<'_>, member: Member, change: Change, why: &str) -> Result<()> {
+        let (Some(watched), Some(target)) = (self.upstreams.watched.get(&member.record), self.target(member)) else {
+            return Ok(());
+        };
+        let why = if change.to == State::Up { "answers as it should" } else { why };
+        let news = PeerNews {
+            upstream: watched.name.to_string(),
+            server: target.address.text().to_string(),
+            change,
+            why: why.to_string(),
+        };
+        if watched.check.panic_threshold != 0 {
+            settle_panic(&place.directory, &place.cells, member.record)?;
+        }
+        self.unread.add(News::Peer(news));
+        Ok(())
+    }
+
+    /// The next thing that an operator should know.
+    pub fn news(&mut self) -> Option<News> {
+        self.unread.next()
+    }
+
+    /// This worker probes no more: what is under way is given back, and its share is the others'.
+    pub fn stop(&mut self, table: &Table, now: u64) -> Result<()> {
+        let Some(place) = Place::of(table, now) else { return Ok(()) };
+        place.cells.set_ready(self.slot, 0)?;
+        for (_, probe) in std::mem::take(&mut self.running) {
+            place.cells.set_lease(probe.cell, probe.lease.0, probe.lease.until(place.millis()).0)?;
+        }
+        self.upstreams = Upstreams::default();
+        self.turns.clear();
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,65 @@
+//! What there is to say of the probes, until somebody reads it.
+
+use crate::health::active::Change;
+use std::collections::VecDeque;
+use std::fmt;
+
+/// Things that wait to be read, at most: more than one probe can change. Who does not listen loses the oldest.
+const MOST: usize = 1 << 16;
+
+/// What an operator should know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum News {
+    /// A peer has come up or gone down.
+    Peer(PeerNews),
+    /// Something does not work as it was asked for.
+    Warning(String),
+}
+
+/// A peer has come up or gone down.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerNews {
+    /// Its upstream.
+    pub upstream: String,
+    /// Its address, as written.
+    pub server: String,
+    /// From what to what, and after how many results in a row.
+    pub change: Change,
+    /// What the last probe said.
+    pub why: String,
+}
+
+impl fmt::Display for News {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            News::Warning(text) => f.write_str(text),
+            News::Peer(PeerNews { upstream, server, change: Change { from, to, after }, why }) => {
+                let (from, to, results) = (from.name(), to.name(), to.results());
+                let s = if *after == 1 { "" } else { "s" };
+                write!(
+                    f,
+                    "upstream {upstream}: peer {server} went from {from} to {to} after {after} {results} probe{s}: {why}"
+                )
+            }
+        }
+    }
+}
+
+/// News in the order in which they came.
+#[derive(Debug, Default)]
+pub struct Unread(VecDeque<News>);
+
+impl Unread {
+    /// One more.
+    pub fn add(&mut self, news: News) {
+        if self.0.len() == MOST {
+            self.0.pop_front();
+        }
+        self.0.push_back(news);
+    }
+
+    /// The oldest.
+    pub fn next(&mut self) -> Option<News> {
+        self.0.pop_front()
+    }
+}

@@ -1,0 +1,67 @@
+//! The table and the cells beside it, at some time.
+
+use crate::error::Result;
+use crate::health::lease::{Due, Lease, Millis};
+use crate::shm::{Cells, Mem};
+use crate::table::directory::Directory;
+use crate::table::snapshot::View;
+use crate::table::store::Table;
+
+/// A worker that was not ready to probe for so many milliseconds loses its share.
+pub const READY: u64 = 600;
+
+/// What a worker looks at.
+pub struct Place<'a> {
+    /// Of the upstreams.
+    pub directory: Directory<'a>,
+    /// Of their peers.
+    pub cells: Cells<'a, Mem>,
+    /// The region.
+    pub mem: &'a Mem,
+    /// Milliseconds since the boot.
+    pub now: u64,
+}
+
+impl<'a> Place<'a> {
+    /// That of `table`; `None`: it has no cells.
+    pub fn of(table: &'a Table, now: u64) -> Option<Place<'a>> {
+        let cells = table.region().cells()?;
+        Some(Place { directory: Directory::new(table.region()), cells, mem: table.region().mem(), now })
+    }
+
+    /// Now, as leases have it.
+    pub fn millis(&self) -> Millis {
+        self.now as Millis
+    }
+
+    /// The slots of those who are ready to probe.
+    pub fn workers(&self) -> Result<Vec<u32>> {
+        Ok(self.cells.ready(self.ready_since())?)
+    }
+
+    fn ready_since(&self) -> u64 {
+        self.now.saturating_sub(READY).max(1)
+    }
+
+    /// When a probe is due. That of a worker which is not ready any more is: it died, sleeps, or shuts down.
+    pub fn due(&self, lease: Lease, most: Millis) -> Result<Due> {
+        let due = lease.due(self.millis(), most);
+        match (due, lease.owner()) {
+            (Due::In(_), Some(owner)) if !self.cells.is_ready(owner, self.ready_since())? => Ok(Due::Since(0)),
+            _ => Ok(due),
+        }
+    }
+
+    /// Whether an upstream is checked and has the peer with this cell, whatever else it is by now.
+    pub fn has(&self, record: u32, cell: u32) -> Result<bool> {
+        let has = |view: &View| {
+            for index in 0..if view.checked { view.peers } else { 0 } {
+                if view.cell(self.mem, index)? == cell {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        };
+        Ok(self.directory.look(record, has)?.unwrap_or(false))
+    }
+}

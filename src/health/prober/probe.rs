@@ -1,0 +1,160 @@
+//! One probe: where it goes, what it sends, and what is made of what comes back.
+
+use super::watch::Watched;
+use crate::config::show::quote;
+use crate::health::check::{Check, Kind, PeerCheck};
+use crate::health::lease::{Lease, Millis};
+use crate::health::response::{Expect, Progress, Response};
+use crate::table::Address;
+use std::rc::Rc;
+
+/// How far the connection was when it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// All was said that had to be.
+    Done,
+    /// It was to be made.
+    Connect,
+    /// TLS was to be agreed on.
+    Handshake,
+    /// Something was to be sent.
+    Send,
+    /// An answer was waited for.
+    Receive,
+}
+
+/// A probe that is under way.
+#[derive(Debug)]
+pub struct Probe {
+    /// The record of the upstream whose concurrency it counts towards, and its name.
+    pub record: u32,
+    /// As above.
+    pub upstream: Rc<str>,
+    /// What it has in common with the peers that it is for.
+    pub key: u64,
+    /// Of the peer that leads them.
+    pub cell: u32,
+    /// What the lease of that is as long as it counts.
+    pub lease: Lease,
+    /// Milliseconds since the boot: when it began.
+    pub began: u64,
+    /// Milliseconds that its lease is for.
+    pub lease_time: Millis,
+    /// How it is made.
+    pub check: Rc<Check>,
+    answer: Answer,
+}
+
+/// What is made of what comes back.
+#[derive(Debug)]
+enum Answer {
+    Http(Box<Response>),
+    Tcp(Expect),
+}
+
+/// What a connection has to be told.
+#[derive(Debug)]
+pub struct Orders {
+    /// As [`Address::host`].
+    pub host: String,
+    /// `None`: the host is a path.
+    pub port: Option<u16>,
+    /// Whether it speaks TLS.
+    pub tls: bool,
+    /// Whether the certificate is verified.
+    pub verify: bool,
+    /// The name that TLS asks for; empty: none.
+    pub name: String,
+    /// What is sent; may be nothing.
+    pub request: Vec<u8>,
+    /// Whether an answer is waited for.
+    pub answers: bool,
+}
+
+impl Orders {
+    /// For the peer at `address`, with what is its own of the check.
+    pub fn new(check: &Check, address: &Address, own: Option<&PeerCheck>) -> Orders {
+        let port = address.port().map(|port| own.and_then(|own| own.port).or(check.port).unwrap_or(port));
+        let host = address.host().to_string();
+        let request = match check.kind {
+            Kind::Tcp => check.send.clone().unwrap_or_default().into_bytes(),
+            Kind::Http | Kind::Https => {
+                let host = port.map_or_else(|| host.clone(), |port| format!("{host}:{port}"));
+                check.request(&host, own.and_then(|own| own.url.as_deref()))
+            }
+        };
+        Orders {
+            host,
+            port,
+            tls: check.kind == Kind::Https,
+            verify: check.ssl_verify,
+            name: check.server_name().unwrap_or_default().to_string(),
+            request,
+            answers: check.kind != Kind::Tcp || check.expect.is_some(),
+        }
+    }
+}
+
+impl Probe {
+    /// One that begins now.
+    pub fn new(watched: &Watched, (record, key, cell): (u32, u64, u32), lease: Lease, now: u64) -> Probe {
+        let (check, upstream) = (watched.check.clone(), watched.name.clone());
+        let answer = match check.kind {
+            Kind::Tcp => Answer::Tcp(Expect::new(&check)),
+            Kind::Http | Kind::Https => Answer::Http(Box::new(Response::new(&check))),
+        };
+        let lease_time = watched.lease_time();
+        Probe { record, upstream, key, cell, lease, began: now, lease_time, check, answer }
+    }
+
+    /// Milliseconds that are left of its time.
+    pub fn left(&self, now: u64) -> u32 {
+        let spent = now.saturating_sub(self.began);
+        u64::from(self.check.timeout).saturating_sub(spent) as u32
+    }
+
+    /// Takes the next bytes. Whether it is over: with none, one that expects no answer is.
+    pub fn feed(&mut self, bytes: &[u8]) -> bool {
+        self.progress(bytes) != Progress::More
+    }
+
+    fn progress(&mut self, bytes: &[u8]) -> Progress {
+        match &mut self.answer {
+            Answer::Http(response) => response.feed(bytes),
+            Answer::Tcp(expect) => expect.feed(bytes),
+        }
+    }
+
+    /// What is wrong with the peer, if anything is, now that the connection has come to its end: at which stage, and by which
+    /// error (`closed`, `timeout`, or another).
+    pub fn end(mut self, stage: Stage, error: &[u8]) -> Result<(), String> {
+        let is_connected = matches!(stage, Stage::Done | Stage::Receive);
+        if let (true, Progress::Done(result)) = (is_connected, self.progress(b"")) {
+            return result.map(|_| ()).map_err(|failure| failure.to_string());
+        }
+        let during = match stage {
+            Stage::Done | Stage::Receive => "answer",
+            Stage::Connect => "connect",
+            Stage::Handshake => "TLS",
+            Stage::Send => "send",
+        };
+        match (stage, error) {
+            // Who has no time left says no more.
+            (Stage::Done, _) | (_, b"timeout") => Err(format!("{during}: not within {} ms", self.check.timeout)),
+            (Stage::Receive, b"closed") => {
+                let result = match &mut self.answer {
+                    Answer::Http(response) => response.closed(),
+                    Answer::Tcp(expect) => expect.closed(),
+                };
+                result.map_err(|failure| failure.to_string())
+            }
+            (_, error) => Err(format!("{during}: {}", shown(error))),
+        }
+    }
+}
+
+/// What nginx or TLS says, on one line.
+fn shown(error: &[u8]) -> String {
+    let quoted = quote(error);
+    quoted[1..quoted.len() - 1].to_string()
+}

@@ -1,0 +1,119 @@
+//! Who is due: a look at the leases of an upstream's peers.
+
+use super::groups::Groups;
+use super::place::Place;
+use super::probe::Probe;
+use super::watch::{Target, Watched};
+use crate::balance::random::Random;
+use crate::error::Result;
+use crate::health::active::Active;
+use crate::health::lease::{Due, Lease, Millis, patience, share_of};
+use std::collections::HashMap;
+
+/// What a worker knows beside the upstream itself.
+pub struct Scan<'a> {
+    /// Where leases are.
+    pub place: &'a Place<'a>,
+    /// Who is probed together.
+    pub groups: &'a Groups,
+    /// Who is ready to probe.
+    pub workers: &'a [u32],
+    /// This one.
+    pub slot: u32,
+    /// Its probes that are under way.
+    pub running: &'a HashMap<u32, Probe>,
+}
+
+impl Scan<'_> {
+    /// Finds who is due for this worker. Answers in how many milliseconds the next one is.
+    pub fn of(&self, watched: &mut Watched, random: &mut Random) -> Result<u32> {
+        let (most, patience) = (watched.most_ahead(), patience(watched.check.interval));
+        let mut next = watched.check.interval / 4;
+        watched.ready.clear();
+        let is_new = std::mem::take(&mut watched.is_new);
+        let mut ready = Vec::new();
+        for (place, target) in (0..).zip(&watched.targets) {
+            let lease = Lease(self.place.cells.lease(target.cell)?);
+            let due = self.place.due(lease, most)?;
+            if let Due::In(ms) = due {
+                next = next.min(ms);
+                continue;
+            }
+            // Asked last, as hardly anybody is due.
+            if lease.generation() != target.generation || !self.groups.leads(target.key, target.cell) {
+                continue;
+            }
+            match due {
+                // What nobody has looked after for long is spread as well.
+                Due::Since(late) if !(is_new && late > watched.check.interval) => {
+                    if (late >= patience || self.has(target)) && !self.is_running(target, lease) {
+                        ready.push((late, place));
+                    }
+                }
+                _ => self.spread(watched, target, lease, random)?,
+            }
+        }
+        // Who has waited longest is first, or the last ones would never have their turn where not all have one.
+        ready.sort_unstable_by(|one, other| other.cmp(one));
+        self.note_lateness(watched, ready.first().map_or(0, |&(late, _)| late));
+        watched.ready.extend(ready.iter().map(|&(_, place)| place));
+        Ok(next)
+    }
+
+    /// Chooses when a peer is probed for the first time.
+    fn spread(&self, watched: &Watched, target: &Target, lease: Lease, random: &mut Random) -> Result<()> {
+        let active = Active(self.place.cells.verdict(target.cell)?);
+        let within = random.below(watched.check.interval_of(active).max(1));
+        let first = lease.until(self.place.millis().wrapping_add(within));
+        // Who does so at the same time is as right.
+        Ok(self.place.cells.set_lease(target.cell, lease.0, first.0).map(|_| ())?)
+    }
+
+    fn note_lateness(&self, watched: &mut Watched, latest: Millis) {
+        let is_busy =
+            self.running.len() >= super::MOST_AT_ONCE || watched.running >= u32::from(watched.check.concurrency);
+        match (latest > watched.check.interval / 4, watched.late_since) {
+            (false, _) => watched.late_since = None,
+            (true, None) if is_busy => (watched.late_since, watched.ended) = (Some(self.place.now), 0),
+            (true, _) => {}
+        }
+    }
+
+    /// What there is to say, once, of an upstream whose probes take longer than its interval: by the worker that has its first peer.
+    pub fn is_late(&self, watched: &mut Watched) -> Option<String> {
+        let for_ms = self.place.now - watched.late_since?;
+        let check = &watched.check;
+        // It takes a round of as many as may be under way to know how long they take.
+        if watched.warned
+            || for_ms < 4 * u64::from(check.interval)
+            || watched.ended < watched.running.max(1)
+            || !self.has(watched.targets.first()?)
+        {
+            return None;
+        }
+        watched.warned = true;
+        let is_probed = |target: &&Target| self.has(target) && self.groups.leads(target.key, target.cell);
+        let share = watched.targets.iter().filter(is_probed).count() as u64;
+        let real = (share * for_ms / u64::from(watched.ended)).max(check.interval.into());
+        let (name, peers, interval) = (&watched.name, watched.targets.len(), check.interval);
+        let why = match watched.running >= u32::from(check.concurrency) {
+            true => format!("concurrency {} allows no more: set a greater one", check.concurrency),
+            false => format!("a worker makes at most {} probes at a time: take more workers", super::MOST_AT_ONCE),
+        };
+        Some(format!(
+            "upstream {name}: its {peers} peers are probed every {real} ms and not every {interval} ms, as {why}, or a longer \
+             interval"
+        ))
+    }
+
+    /// Whether this worker is still at a probe of a peer, though its time is over: what it finds counts for nothing, but to make
+    /// another one beside it would be too much.
+    fn is_running(&self, target: &Target, lease: Lease) -> bool {
+        lease.owner() == Some(self.slot) && self.running.values().any(|probe| probe.cell == target.cell)
+    }
+
+    /// Whether a peer is of this worker's share.
+    fn has(&self, target: &Target) -> bool {
+        share_of(target.cell, self.workers) == Some(self.slot)
+    }
+}

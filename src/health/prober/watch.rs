@@ -1,0 +1,116 @@
+//! Which peers of an upstream are probed, as of one version of it.
+
+use crate::config;
+use crate::health::check::{Check, PeerCheck};
+use crate::health::lease::Millis;
+use crate::shm::cells::GENERATION_SHIFT;
+use crate::shm::{Cells, Damaged, Memory};
+use crate::table::snapshot::View;
+use crate::table::{Address, Status};
+use std::collections::VecDeque;
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
+use std::rc::Rc;
+
+/// Milliseconds to say what came of a probe, at least and at most.
+const GRACE: (Millis, Millis) = (50, 500);
+
+/// An upstream with a check.
+#[derive(Debug)]
+pub struct Watched {
+    /// Its name.
+    pub name: Rc<str>,
+    /// Its check.
+    pub check: Rc<Check>,
+    /// Who is probed.
+    pub targets: Vec<Target>,
+    /// Places in `targets` of those whose probes are due.
+    pub ready: VecDeque<u32>,
+    /// It is among those whose turns are to come.
+    pub is_queued: bool,
+    /// Probes of this worker that are under way.
+    pub running: u32,
+    /// Nobody has looked at its leases yet: times from before this worker began may have passed long ago.
+    pub is_new: bool,
+    /// Since when probes come too late, as more are due than may be under way.
+    pub late_since: Option<u64>,
+    /// Probes of this worker that have ended since.
+    pub ended: u32,
+    /// It was said that the check does not get round.
+    pub warned: bool,
+}
+
+/// A peer that is probed.
+#[derive(Debug)]
+pub struct Target {
+    /// Its cell, and how often that was taken.
+    pub cell: u32,
+    /// By this it is known that the cell is still its own.
+    pub generation: u16,
+    /// Peers with one key are probed together: the same address, in the same way.
+    pub key: u64,
+    /// Where it takes requests.
+    pub address: Address,
+    /// What is its own of the check.
+    pub own: Option<Box<PeerCheck>>,
+}
+
+impl Watched {
+    /// Reads what there is to probe of an upstream; `None` where there is nothing. Peers that are down or about to be deleted are not
+    /// probed.
+    pub fn read(view: &View, mem: &impl Memory, cells: &Cells<'_, impl Memory>) -> Result<Option<Watched>, Damaged> {
+        let Some((check, mut own)) = view.checks(mem)? else { return Ok(None) };
+        let mut plan = Vec::new();
+        config::check::write(&mut plan, &check);
+        let plan = hash_of(&plan);
+        let mut targets = Vec::with_capacity(view.peers as usize);
+        for index in 0..view.peers {
+            let cell = view.cell(mem, index)?;
+            if cell == 0 || matches!(view.bits(mem, index)?.status()?, Status::Down | Status::Leaving) {
+                continue;
+            }
+            let (address, own) = (view.address(mem, index)?, own.remove(&index).map(Box::new));
+            let generation = (cells.verdict(cell)? >> GENERATION_SHIFT) as u16;
+            targets.push(Target { cell, generation, key: hash_of(&(plan, address.ident(), &own)), address, own });
+        }
+        Ok(Some(Watched {
+            name: view.name(mem)?.into(),
+            check: Rc::new(check),
+            targets,
+            ready: VecDeque::new(),
+            is_queued: false,
+            running: 0,
+            is_new: true,
+            late_since: None,
+            ended: 0,
+            warned: false,
+        }))
+    }
+
+    /// Goes on from an older version of itself.
+    pub fn after(&mut self, old: &Watched) {
+        (self.running, self.is_new, self.is_queued) = (old.running, old.is_new, old.is_queued);
+        if self.check == old.check {
+            (self.late_since, self.ended, self.warned) = (old.late_since, old.ended, old.warned);
+        }
+    }
+
+    /// For how many milliseconds a worker takes a peer: for the probe, and to say what came of it.
+    pub fn lease_time(&self) -> Millis {
+        let grace = (self.check.interval / 4).clamp(GRACE.0, GRACE.1);
+        self.check.timeout.saturating_add(grace)
+    }
+
+    /// The furthest ahead that anybody sets the time of a probe.
+    pub fn most_ahead(&self) -> Millis {
+        let check = &self.check;
+        let longest = check.interval.max(check.interval_down.unwrap_or(0)).max(check.timeout);
+        longest.saturating_mul(2).saturating_add(self.lease_time())
+    }
+}
+
+fn hash_of(what: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    what.hash(&mut hasher);
+    hasher.finish()
+}
