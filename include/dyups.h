@@ -105,6 +105,46 @@ typedef struct {
   size_t len;
 } dyups_text;
 
+// A probe to be made.
+typedef struct {
+  // Names it in the calls that follow.
+  uint32_t id;
+  // Where to connect to: an IPv4 address, an IPv6 address in brackets, or `unix:/path`, which has no port.
+  dyups_text host;
+  // 0: none.
+  int32_t port;
+  // 0: no TLS; 1: TLS; 2: and the certificate is verified.
+  int32_t tls;
+  // The name that TLS asks for and verifies; may be empty.
+  dyups_text name;
+  // What to send; may be empty.
+  dyups_text request;
+  // Milliseconds for all of it.
+  int32_t timeout;
+  // 1: an answer is waited for.
+  int32_t answers;
+} dyups_probe;
+
+// What an operator should know of the probes.
+typedef struct {
+  // All of it in a line, for a log.
+  dyups_text line;
+  // 0: a warning, and nothing below is set. 1: a peer has come up or gone down.
+  int32_t is_change;
+  // After how many results in a row.
+  int32_t after;
+  // The upstream.
+  dyups_text upstream;
+  // The peer's address.
+  dyups_text server;
+  // `up` or `down`: what it was.
+  dyups_text from;
+  // And what it is.
+  dyups_text to;
+  // What the last probe found.
+  dyups_text why;
+} dyups_news;
+
 // An answer to an HTTP request.
 typedef struct {
   // HTTP status.
@@ -408,6 +448,77 @@ int32_t dyups_delete_upstream(const char *name,
                               const char *json,
                               size_t json_len,
                               uint32_t wait_ms);
+
+// Looks which probes are due. To be called in each worker, again and again; a worker without a slot probes nothing.
+//
+// Arguments: none. Returns: milliseconds until it should be called again. Errors: `DYUPS_NOT_SET_UP`, `DYUPS_CHANGING`,
+// `DYUPS_DAMAGED`.
+int32_t dyups_probe_tick(void);
+
+// Takes a probe that is due.
+//
+// Arguments: `orders`: what to do; its texts are valid until the next call of this function in this thread. Returns: 1; or 0 when
+// nothing is due, or as many are under way as may be. Errors: as `dyups_probe_tick`.
+//
+// # Safety
+//
+// `orders` is valid.
+int32_t dyups_probe_next(dyups_probe *orders);
+
+// How many probes are due, as of the last `dyups_probe_tick`: where it is 0, `dyups_probe_next` has none.
+//
+// Arguments: none. Returns: the number. Errors: none.
+int32_t dyups_probes_due(void);
+
+// Gives a probe what its peer answers.
+//
+// Arguments: `id`: as `dyups_probe_next` says; `data`, `len`: the next bytes. Returns: milliseconds that are
+// left for the rest; 0: it is over, and `dyups_probe_end` is next. Errors: none.
+//
+// # Safety
+//
+// `data` points to `len` bytes.
+int32_t dyups_probe_feed(uint32_t id, const char *data, size_t len);
+
+// How much time a probe has left.
+//
+// Arguments: `id`. Returns: milliseconds; 0: it is over. Errors: none.
+int32_t dyups_probe_left(uint32_t id);
+
+// A probe is over, and its connection closed.
+//
+// Arguments: `id`; `stage`: where it ended, 0: all was said, 1: connecting, 2: TLS, 3: sending, 4: receiving; `error`, `len`: what
+// nginx says of it, `closed` and `timeout` among others. Returns: 0, also when what it found does not count any more. Errors:
+// `DYUPS_INVALID`, and as `dyups_probe_tick`.
+//
+// # Safety
+//
+// `error` points to `len` bytes.
+int32_t dyups_probe_end(uint32_t id,
+                        uint32_t stage,
+                        const char *error,
+                        size_t len);
+
+// What an operator should know, one thing a call.
+//
+// Arguments: `news`: its texts are valid until the next call of this function in this thread. Returns: 1; or 0 when there is
+// nothing more. Errors: `DYUPS_INVALID`.
+//
+// # Safety
+//
+// `news` is valid.
+int32_t dyups_probe_news(dyups_news *news);
+
+// Probes no more: what is under way counts for nothing, and this worker's peers are the others'. To be called when a worker shuts
+// down; `dyups_probe_tick` begins again.
+//
+// Arguments: none. Returns: 0. Errors: as `dyups_probe_tick`.
+int32_t dyups_probe_stop(void);
+
+// How many probes of this worker are under way.
+//
+// Arguments: none. Returns: the number. Errors: none.
+int32_t dyups_probing(void);
 
 // The table, or one upstream of it, as JSON in the shape of the upstreams file, with read-only fields.
 //

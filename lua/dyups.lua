@@ -26,7 +26,7 @@ if not C then
     local function missing() return nil, library.why end
     for _, name in ipairs {
         "setup", "start", "find", "tried", "balance", "log", "add_peer", "set_peer", "delete_peer", "set_upstream",
-        "delete_upstream", "healthcheck", "status",
+        "delete_upstream", "healthcheck", "status", "on",
     } do
         _M[name] = missing
     end
@@ -34,6 +34,7 @@ if not C then
 end
 
 local balancer = require "dyups.balancer"
+local healthcheck = require "dyups.healthcheck"
 
 local failure, not_a_text = library.failure, library.not_a_text
 
@@ -122,6 +123,7 @@ local function tick(premature)
         ngx.log(ngx.ERR, "dyups: ", err)
     end
     said_of_tick = err
+    healthcheck.look_after()
 end
 
 
@@ -185,6 +187,9 @@ function _M.start()
     local ok, err = every(SECONDS_BETWEEN_TICKS, tick)
     if ok then
         ok, err = every(SECONDS_BETWEEN_SWEEPS, sweep)
+    end
+    if ok and ngx then
+        ok, err = healthcheck.start()
     end
     if ok and ngx and ngx.worker.id() == 0 then
         ok, err = every(SECONDS_BETWEEN_LOOKS, look_after_the_file)
@@ -331,13 +336,13 @@ end
 --          http_req         text of at most 8192 bytes: one request of HTTP/1.0 or HTTP/1.1; default false: a GET is
 --                           built from url, host and headers
 --          url              path, default "/"; not with http_req. A peer's check_url comes first, with http_req too
---          host             text: the Host of a request that is built, and the name that TLS asks for; default false:
---                           the peer's address
+--          host             text: the Host of a request that is built, and the name that TLS asks for and verifies;
+--                           default false: the peer's address, and no name
 --          headers          { ["X-Name"] = "value" } or { "X-Name: value" }, at most 32; not with http_req
 --          valid_statuses   list of 1 to 64 statuses, 100 to 599, default { 200, 302 }
 --          expect_body      text of at most 8192 bytes that is somewhere in the body; default false: any body
 --   of https:
---          ssl_verify       boolean, default true: the certificate has to be trusted, and to have the name
+--          ssl_verify       boolean, default true: the certificate has to be trusted, and to have the name, if any
 --   of tcp:
 --          send, expect     texts of at most 8192 bytes: what is sent, and what the answer begins with; default false
 --
@@ -349,6 +354,18 @@ function _M.healthcheck(upstream, options)
 end
 
 
+-- on(event, handler) -> true | nil, message
+--
+-- Has a function called for each event, in the worker that finds it: each happens once, in one of them.
+--
+-- event "peer_state": probes have found that a peer is up, or down. The handler gets a table of upstream, server (its
+-- address), from and to ("up" or "down"), why (text), after (number of results in a row). It may yield; an error in it
+-- goes to the log.
+--
+--     dyups.on("peer_state", function(event) notify(event.server, event.to) end)
+_M.on = healthcheck.on
+
+
 ---- what operators read -----------------------------------------------------------------------------------------------
 
 -- status([upstream]) -> table | nil, message
@@ -356,7 +373,8 @@ end
 -- The table of upstreams, or one of them, in the shape of the upstreams file: loading it back gives the same table.
 -- Read-only fields beside it: version, region (path, size, used and free in bytes, ...), workers (slot, pid, since),
 -- deleted (a list of peers that are no more and have connections open: upstream, server, conns), in an upstream
--- generation and origin ("file" or "runtime"), and in a peer conns, fails and out.
+-- generation and origin ("file" or "runtime"), and in a peer conns, fails, out, state ("up", "down", "drain",
+-- "unhealthy", "checking" or "unavail") and, where it is checked, probes and streak.
 --
 --     dyups.status().upstreams.api.peers[1].weight
 --     dyups.status("api").upstreams.api.method

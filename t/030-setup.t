@@ -382,6 +382,7 @@ delete_upstream: nil dyups: libdyups-V.so is not in lua_package_cpath; looked fo
 find: nil dyups: libdyups-V.so is not in lua_package_cpath; looked for no file '/nowhere/libdyups-V.so'
 healthcheck: nil dyups: libdyups-V.so is not in lua_package_cpath; looked for no file '/nowhere/libdyups-V.so'
 log: nil dyups: libdyups-V.so is not in lua_package_cpath; looked for no file '/nowhere/libdyups-V.so'
+on: nil dyups: libdyups-V.so is not in lua_package_cpath; looked for no file '/nowhere/libdyups-V.so'
 set_peer: nil dyups: libdyups-V.so is not in lua_package_cpath; looked for no file '/nowhere/libdyups-V.so'
 set_upstream: nil dyups: libdyups-V.so is not in lua_package_cpath; looked for no file '/nowhere/libdyups-V.so'
 setup: nil dyups: libdyups-V.so is not in lua_package_cpath; looked for no file '/nowhere/libdyups-V.so'

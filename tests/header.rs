@@ -26,6 +26,8 @@ fn generate() -> String {
         ("Code", "dyups_code"),
         ("Handle", "dyups_handle"),
         ("Picked", "dyups_picked"),
+        ("ProbeOrders", "dyups_probe"),
+        ("ProbeNews", "dyups_news"),
         ("Given", "dyups_given"),
         ("BalanceOptions", "dyups_options"),
         ("Reply", "dyups_reply"),
@@ -46,6 +48,7 @@ fn generate() -> String {
         "ffi/request.rs",
         "config/balance.rs",
         "ffi/change.rs",
+        "ffi/probe.rs",
         "ffi/show.rs",
     ] {
         builder = builder.with_src(root.join("src").join(source));

@@ -14,6 +14,7 @@ pub mod edge;
 pub mod find;
 mod library;
 mod nginx;
+pub mod probe;
 pub mod request;
 pub mod setup;
 pub mod show;

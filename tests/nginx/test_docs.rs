@@ -125,7 +125,7 @@ fn the_readme_and_the_http_page_run_as_they_stand_on_what_make_install_installs(
 fn the_lua_examples_hold() {
     let place = Place::new("docs-lua");
     let nginx = Nginx::start(&place, &Conf::new(&place, 2));
-    for file in ["README.md", "docs/lua.md"] {
+    for file in ["README.md", "docs/lua.md", "docs/healthcheck.md"] {
         for block in blocks(file, "lua") {
             assert_eq!(nginx.eval(&format!("{block}\nreturn 'held'")), "held", "{file}:\n{block}");
         }

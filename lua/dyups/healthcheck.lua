@@ -1,0 +1,382 @@
+-- The probes of active checks: connections and timers of nginx. What is due, what is sent, what an answer means and
+-- what comes of it is the library's.
+--
+-- One timer handler runs in each worker, and takes what is due into light threads, each with its own connection. It
+-- hands over to a new one after a while, since nginx frees the memory of a handler when that ends and not before.
+
+local ffi = require "ffi"
+local library = require "dyups.library"
+
+local C, ffi_string = library.C, ffi.string
+local ngx = ngx
+local pcall, type = pcall, type
+
+local _M = {}
+
+-- As dyups_probe_end has them.
+local DONE, CONNECT, HANDSHAKE, SEND, RECEIVE = 0, 1, 2, 3, 4
+
+local RECEIVE_AT_ONCE = 4096
+-- Threads that are started, and probes that one of them makes, without letting nginx do something else.
+local AT_ONCE = 16
+-- After so many probes a handler hands over; unless there are many already whose last probes go on and on.
+local PROBES_OF_A_HANDLER = 500
+local MOST_HANDLERS = 16
+local SECONDS_TO_HAND_OVER = 1
+-- After one that has failed.
+local SECONDS_UNTIL_ANOTHER = 1
+-- Of timers that nginx does not run.
+local MOST_SECONDS_MISSED = 3
+local SECONDS_BETWEEN_COMPLAINTS = 60
+
+local orders = ffi.new("dyups_probe")
+local news = ffi.new("dyups_news")
+
+local function say(level, text)
+    ngx.log(level, "dyups: ", text)
+end
+
+
+local function text(of)
+    return ffi_string(of.data, of.len)
+end
+
+
+-- What goes wrong again and again is said once a minute.
+local said = {}
+
+local function complain(what)
+    local now = ngx.now()
+    if not said[what] or math.abs(now - said[what]) >= SECONDS_BETWEEN_COMPLAINTS then
+        said[what] = now
+        say(ngx.ERR, "probes: " .. what)
+    end
+end
+
+
+---- events ------------------------------------------------------------------------------------------------------------
+
+local handlers = {}
+
+local function handle(_, events)
+    for _, event in ipairs(events) do
+        for _, handler in ipairs(handlers) do
+            local ok, err = pcall(handler, event)
+            if not ok then
+                say(ngx.ERR, "a handler of peer_state failed: " .. tostring(err))
+            end
+        end
+    end
+end
+
+
+-- What the library has to say since the last time: a line each in the log. Handlers get a timer of their own: they may
+-- wait, and ngx.exit() ends all that runs in one.
+local function tell()
+    local events
+    while C.dyups_probe_news(news) == 1 do
+        say(ngx.WARN, text(news.line))
+        if news.is_change ~= 0 and handlers[1] then
+            events = events or {}
+            events[#events + 1] = {
+                upstream = text(news.upstream), server = text(news.server), from = text(news.from), to = text(news.to),
+                why = text(news.why), after = news.after,
+            }
+        end
+    end
+    if events and not ngx.timer.at(0, handle, events) then
+        handle(false, events)
+    end
+end
+
+
+-- on(event, handler) -> true | nil, message: see dyups.on.
+function _M.on(event, handler)
+    if type(event) ~= "string" then
+        return library.not_a_text("event", event)
+    elseif event ~= "peer_state" then
+        return nil, "event: " .. event .. ": allowed: \"peer_state\""
+    elseif type(handler) ~= "function" then
+        return nil, "handler: a " .. type(handler) .. ": allowed: a function"
+    end
+    handlers[#handlers + 1] = handler
+    return true
+end
+
+
+---- one probe ---------------------------------------------------------------------------------------------------------
+
+-- Nobody keeps connections under this name: what other Lua code keeps to the same address says nothing of the peer.
+local A_NEW_ONE = { pool = "dyups: none" }
+
+local has_base, base = pcall(require, "resty.core.base")
+
+-- Agrees on TLS; the error. Where that is done at once, resty.core says nothing of a bad certificate unless it is asked
+-- for a session, and most versions throw then (openresty/lua-resty-core#499): why, is in its buffer.
+local function shake_hands(socket, name, verify)
+    local ok, session, err = pcall(socket.sslhandshake, socket, nil, name, verify)
+    if ok then
+        return err
+    elseif has_base and tostring(session):find("assertion failed", 1, true) then
+        return ffi_string(base.get_errmsg_ptr()[0])
+    end
+    return tostring(session)
+end
+
+
+-- Speaks with the peer that the orders name. Answers where it ended, and the error.
+local function speak(socket, id)
+    -- As soon as this waits, the orders are another probe's.
+    local left, host, port, request = orders.timeout, text(orders.host), orders.port, text(orders.request)
+    local tls, answers = orders.tls, orders.answers ~= 0
+    local name = tls ~= 0 and orders.name.len > 0 and text(orders.name) or nil
+    local ok, err
+    if left > 0 then -- 0 would be nginx's default
+        socket:settimeout(left)
+        if port == 0 then
+            ok, err = socket:connect(host, A_NEW_ONE)
+        else
+            ok, err = socket:connect(host, port, A_NEW_ONE)
+        end
+        if not ok then
+            return CONNECT, err
+        end
+        left = C.dyups_probe_left(id)
+    end
+    if left > 0 and tls ~= 0 then
+        socket:settimeout(left)
+        err = shake_hands(socket, name, tls == 2)
+        if err then
+            return HANDSHAKE, err
+        end
+        left = C.dyups_probe_left(id)
+    end
+    if left > 0 and #request > 0 then
+        socket:settimeout(left)
+        ok, err = socket:send(request)
+        if not ok then
+            return SEND, err
+        end
+        left = C.dyups_probe_left(id)
+    end
+    while left > 0 and answers do
+        socket:settimeout(left)
+        local data
+        data, err = socket:receiveany(RECEIVE_AT_ONCE)
+        if not data then
+            return RECEIVE, err
+        end
+        left = C.dyups_probe_feed(id, data, #data)
+    end
+    return DONE
+end
+
+
+local function talk(id)
+    local socket = ngx.socket.tcp()
+    local stage, err = speak(socket, id)
+    socket:close()
+    return stage, err
+end
+
+
+-- Makes a probe that is due. False: none is.
+local function probe_one()
+    local code = C.dyups_probe_next(orders)
+    if code < 0 then
+        return nil, ffi_string(C.dyups_error())
+    elseif code == 0 then
+        return false
+    end
+    local id = orders.id
+    local ok, stage, err = pcall(talk, id)
+    if not ok then
+        stage, err = CONNECT, tostring(stage)
+    end
+    err = err or ""
+    if C.dyups_probe_end(id, stage, err, #err) < 0 then
+        return nil, ffi_string(C.dyups_error())
+    end
+    tell()
+    return true
+end
+
+
+---- the handler -------------------------------------------------------------------------------------------------------
+
+-- The handler whose turn it is, and how many there are.
+local current
+local alive = 0
+
+-- How often somebody looked after it since it last ticked; and for how many seconds it has ticked since somebody did.
+local looks_without_a_tick, seconds_without_a_look = 0, 0
+
+
+-- A light thread: makes probes until none is due.
+local function work(handler)
+    local co = coroutine.running()
+    handler.threads[co] = true
+    local made, err
+    local count = 0
+    repeat
+        handler.starting = true
+        made, err = probe_one()
+        count = count + 1
+        -- Where nobody listens a probe may be over without having waited.
+        if count % AT_ONCE == 0 then
+            ngx.sleep(0)
+        end
+    until not made or handler.is_over
+    if err then
+        complain(err)
+    end
+    handler.starting = false
+    -- Each thread takes memory too.
+    handler.left = handler.left - count
+    handler.threads[co] = nil
+    handler.ended[#handler.ended + 1] = co
+end
+
+
+local function wait_for_those_that_ended(handler)
+    local ended = handler.ended
+    handler.ended = {}
+    for _, co in ipairs(ended) do
+        ngx.thread.wait(co)
+    end
+end
+
+
+local function start_those_that_are_due(handler)
+    for _ = 1, math.min(C.dyups_probes_due(), AT_ONCE) do
+        local co, err = ngx.thread.spawn(work, handler)
+        if not co then
+            return complain(tostring(err))
+        elseif not handler.starting then
+            return
+        end
+    end
+end
+
+
+local run
+
+-- Whether another handler is there by now.
+local function hand_over(handler)
+    local ok, err = ngx.timer.at(0, run)
+    if not ok then
+        if not ngx.worker.exiting() then
+            complain("no timer: " .. tostring(err) .. ": is lua_max_pending_timers too small?")
+        end
+        return false
+    end
+    local waited = 0
+    while current == handler and waited < SECONDS_TO_HAND_OVER do
+        ngx.sleep(0.01)
+        waited = waited + 0.01
+    end
+    if current == handler and not ngx.worker.exiting() then
+        complain("a timer does not run: is lua_max_running_timers too small?")
+    end
+    return current ~= handler
+end
+
+
+-- Answers after how many seconds to come again.
+local function tick()
+    looks_without_a_tick = 0
+    if seconds_without_a_look > MOST_SECONDS_MISSED then
+        complain("no other timer of dyups runs: is lua_max_running_timers too small?")
+    end
+    local wait = C.dyups_probe_tick()
+    if wait < 0 then
+        complain(ffi_string(C.dyups_error()))
+        wait = 100
+    end
+    tell()
+    seconds_without_a_look = seconds_without_a_look + wait / 1000
+    return wait / 1000
+end
+
+
+local function turn(handler)
+    while current == handler and not ngx.worker.exiting() do
+        local wait = tick()
+        start_those_that_are_due(handler)
+        ngx.sleep(wait)
+        wait_for_those_that_ended(handler)
+        if handler.left <= 0 and (alive >= MOST_HANDLERS or not hand_over(handler)) then
+            handler.left = PROBES_OF_A_HANDLER
+        end
+    end
+end
+
+
+-- Those who were handed over from stay until their last probe has ended. A worker that shuts down leaves its share to
+-- the others, and does not wait for answers.
+local function wait_for_the_last(handler)
+    while next(handler.threads) and not ngx.worker.exiting() do
+        ngx.sleep(0.1)
+    end
+    if ngx.worker.exiting() then
+        C.dyups_probe_stop()
+    end
+    for co in pairs(handler.threads) do
+        ngx.thread.kill(co)
+    end
+end
+
+
+function run(premature)
+    if premature then
+        return
+    end
+    local handler = { threads = {}, ended = {}, left = PROBES_OF_A_HANDLER }
+    current = handler
+    alive = alive + 1
+    local ok, err = pcall(turn, handler)
+    handler.is_over = true
+    if not ok then
+        complain(tostring(err))
+        ngx.timer.at(SECONDS_UNTIL_ANOTHER, run)
+    end
+    pcall(wait_for_the_last, handler)
+    alive = alive - 1
+end
+
+
+local has_started = false
+
+local function start_handler()
+    looks_without_a_tick = 0
+    local ok, err = ngx.timer.at(0, run)
+    if not ok and not ngx.worker.exiting() then
+        complain("no timer: " .. tostring(err) .. ": is lua_max_pending_timers too small?")
+    end
+    return ok, err
+end
+
+
+-- start() -> true | nil, message: starts the handler, once.
+function _M.start()
+    if has_started then
+        return true
+    end
+    local ok, err = start_handler()
+    has_started = ok and true or false
+    return ok, err
+end
+
+
+-- look_after(): to be called once a second. Starts another handler where nginx did not run the timer of one.
+function _M.look_after()
+    seconds_without_a_look = 0
+    looks_without_a_tick = looks_without_a_tick + 1
+    if has_started and looks_without_a_tick > MOST_SECONDS_MISSED then
+        complain("the timer does not run: is lua_max_running_timers too small?")
+        start_handler()
+    end
+end
+
+
+return _M

@@ -1,0 +1,234 @@
+//! Probing: what is due, what to send, and what comes of it. The connections are the caller's.
+
+use super::edge::{bytes, guard, guard_code, out, refused};
+use super::show::Text;
+use crate::health::prober::{News, Orders, Prober, Stage};
+use crate::process;
+use crate::shm::clock::now_ms;
+use crate::table::store::Table;
+use std::cell::RefCell;
+use std::ffi::c_char;
+
+/// A probe to be made.
+#[derive(Debug)]
+#[repr(C)]
+pub struct ProbeOrders {
+    /// Names it in the calls that follow.
+    pub id: u32,
+    /// Where to connect to: an IPv4 address, an IPv6 address in brackets, or `unix:/path`, which has no port.
+    pub host: Text,
+    /// 0: none.
+    pub port: i32,
+    /// 0: no TLS; 1: TLS; 2: and the certificate is verified.
+    pub tls: i32,
+    /// The name that TLS asks for and verifies; may be empty.
+    pub name: Text,
+    /// What to send; may be empty.
+    pub request: Text,
+    /// Milliseconds for all of it.
+    pub timeout: i32,
+    /// 1: an answer is waited for.
+    pub answers: i32,
+}
+
+/// What an operator should know of the probes.
+#[derive(Debug)]
+#[repr(C)]
+pub struct ProbeNews {
+    /// All of it in a line, for a log.
+    pub line: Text,
+    /// 0: a warning, and nothing below is set. 1: a peer has come up or gone down.
+    pub is_change: i32,
+    /// After how many results in a row.
+    pub after: i32,
+    /// The upstream.
+    pub upstream: Text,
+    /// The peer's address.
+    pub server: Text,
+    /// `up` or `down`: what it was.
+    pub from: Text,
+    /// And what it is.
+    pub to: Text,
+    /// What the last probe found.
+    pub why: Text,
+}
+
+/// What the structs of this worker's last calls point to.
+#[derive(Default)]
+struct Kept {
+    prober: Option<Prober>,
+    orders: Option<Orders>,
+    news: [Vec<u8>; 6],
+}
+
+thread_local! {
+    static KEPT: RefCell<Kept> = RefCell::default();
+}
+
+fn text(bytes: &[u8]) -> Text {
+    Text { data: bytes.as_ptr().cast(), len: bytes.len() }
+}
+
+/// Looks which probes are due. To be called in each worker, again and again; a worker without a slot probes nothing.
+///
+/// Arguments: none. Returns: milliseconds until it should be called again. Errors: `DYUPS_NOT_SET_UP`, `DYUPS_CHANGING`,
+/// `DYUPS_DAMAGED`.
+#[unsafe(no_mangle)]
+pub extern "C" fn dyups_probe_tick() -> i32 {
+    guard(|| {
+        let table = process::table()?;
+        let Some(slot) = process::counting_slot() else { return Ok(1000) };
+        KEPT.with_borrow_mut(|kept| {
+            let now = now_ms();
+            if kept.prober.as_ref().is_none_or(|prober| prober.slot() != slot) {
+                kept.prober = Some(Prober::new(slot, now << 32 ^ u64::from(std::process::id())));
+            }
+            let prober = kept.prober.as_mut().expect("there is one by now");
+            Ok(prober.tick(table, now)?.min(60_000) as i32)
+        })
+    })
+}
+
+/// What `of` makes of this worker's prober, once there is one.
+fn with<T>(of: impl FnOnce(&'static Table, &mut Prober) -> T) -> Option<T> {
+    let table = process::attached()?;
+    KEPT.with_borrow_mut(|kept| kept.prober.as_mut().map(|prober| of(table, prober)))
+}
+
+/// Takes a probe that is due.
+///
+/// Arguments: `orders`: what to do; its texts are valid until the next call of this function in this thread. Returns: 1; or 0 when
+/// nothing is due, or as many are under way as may be. Errors: as `dyups_probe_tick`.
+///
+/// # Safety
+///
+/// `orders` is valid.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyups_probe_next(orders: *mut ProbeOrders) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's contract.
+        let given = unsafe { out(orders, "orders")? };
+        let next = with(|table, prober| {
+            let next = prober.next(table, now_ms())?;
+            Ok::<_, crate::error::Error>(next.map(|(id, orders)| (id, orders, prober.left(id, now_ms()))))
+        });
+        let Some((id, orders, timeout)) = next.transpose()?.flatten() else { return Ok(0) };
+        KEPT.with_borrow_mut(|kept| {
+            let orders = kept.orders.insert(orders);
+            *given = ProbeOrders {
+                id,
+                host: text(orders.host.as_bytes()),
+                port: orders.port.map_or(0, i32::from),
+                tls: i32::from(orders.tls) + i32::from(orders.tls && orders.verify),
+                name: text(orders.name.as_bytes()),
+                request: text(&orders.request),
+                timeout: timeout as i32,
+                answers: i32::from(orders.answers),
+            };
+        });
+        Ok(1)
+    })
+}
+
+/// How many probes are due, as of the last `dyups_probe_tick`: where it is 0, `dyups_probe_next` has none.
+///
+/// Arguments: none. Returns: the number. Errors: none.
+#[unsafe(no_mangle)]
+pub extern "C" fn dyups_probes_due() -> i32 {
+    guard_code(|| with(|_, prober| prober.due()).map_or(0, |due| i32::try_from(due).unwrap_or(i32::MAX)))
+}
+
+/// Gives a probe what its peer answers.
+///
+/// Arguments: `id`: as `dyups_probe_next` says; `data`, `len`: the next bytes. Returns: milliseconds that are
+/// left for the rest; 0: it is over, and `dyups_probe_end` is next. Errors: none.
+///
+/// # Safety
+///
+/// `data` points to `len` bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyups_probe_feed(id: u32, data: *const c_char, len: usize) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's contract.
+        let data = unsafe { bytes(data, len, "data")? };
+        Ok(with(|_, prober| prober.feed(id, data, now_ms())).map_or(0, |left| left as i32))
+    })
+}
+
+/// How much time a probe has left.
+///
+/// Arguments: `id`. Returns: milliseconds; 0: it is over. Errors: none.
+#[unsafe(no_mangle)]
+pub extern "C" fn dyups_probe_left(id: u32) -> i32 {
+    guard_code(|| with(|_, prober| prober.left(id, now_ms())).map_or(0, |left| left as i32))
+}
+
+/// A probe is over, and its connection closed.
+///
+/// Arguments: `id`; `stage`: where it ended, 0: all was said, 1: connecting, 2: TLS, 3: sending, 4: receiving; `error`, `len`: what
+/// nginx says of it, `closed` and `timeout` among others. Returns: 0, also when what it found does not count any more. Errors:
+/// `DYUPS_INVALID`, and as `dyups_probe_tick`.
+///
+/// # Safety
+///
+/// `error` points to `len` bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyups_probe_end(id: u32, stage: u32, error: *const c_char, len: usize) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's contract.
+        let error = unsafe { bytes(error, len, "error")? };
+        let stages = [Stage::Done, Stage::Connect, Stage::Handshake, Stage::Send, Stage::Receive];
+        let stage = *stages.get(stage as usize).ok_or_else(|| refused("stage", &stage.to_string(), "0 to 4"))?;
+        with(|table, prober| prober.end(table, id, stage, error, now_ms())).transpose()?;
+        Ok(0)
+    })
+}
+
+/// What an operator should know, one thing a call.
+///
+/// Arguments: `news`: its texts are valid until the next call of this function in this thread. Returns: 1; or 0 when there is
+/// nothing more. Errors: `DYUPS_INVALID`.
+///
+/// # Safety
+///
+/// `news` is valid.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyups_probe_news(news: *mut ProbeNews) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's contract.
+        let given = unsafe { out(news, "news")? };
+        let Some(news) = with(|_, prober| prober.news()).flatten() else { return Ok(0) };
+        let line = news.to_string();
+        let (is_change, after, texts) = match news {
+            News::Warning(_) => (0, 0, [const { String::new() }; 5]),
+            News::Peer(peer) => {
+                let [from, to] = [peer.change.from, peer.change.to].map(|state| state.name().to_string());
+                (1, peer.change.after.into(), [peer.upstream, peer.server, from, to, peer.why])
+            }
+        };
+        KEPT.with_borrow_mut(|kept| {
+            let [upstream, server, from, to, why] = texts.map(String::into_bytes);
+            kept.news = [line.into_bytes(), upstream, server, from, to, why];
+            let [line, upstream, server, from, to, why] = kept.news.each_ref().map(|bytes| text(bytes));
+            *given = ProbeNews { line, is_change, after, upstream, server, from, to, why };
+        });
+        Ok(1)
+    })
+}
+
+/// Probes no more: what is under way counts for nothing, and this worker's peers are the others'. To be called when a worker shuts
+/// down; `dyups_probe_tick` begins again.
+///
+/// Arguments: none. Returns: 0. Errors: as `dyups_probe_tick`.
+#[unsafe(no_mangle)]
+pub extern "C" fn dyups_probe_stop() -> i32 {
+    guard(|| with(|table, prober| prober.stop(table, now_ms())).transpose().map(|_| 0))
+}
+
+/// How many probes of this worker are under way.
+///
+/// Arguments: none. Returns: the number. Errors: none.
+#[unsafe(no_mangle)]
+pub extern "C" fn dyups_probing() -> i32 {
+    guard_code(|| with(|_, prober| prober.running()).map_or(0, |running| running as i32))
+}
