@@ -13,6 +13,8 @@ mod backends;
 mod certificates;
 #[path = "nginx/changers.rs"]
 mod changers;
+#[path = "nginx/checked.rs"]
+mod checked;
 #[path = "nginx/client.rs"]
 mod client;
 #[path = "nginx/counted.rs"]
@@ -34,6 +36,10 @@ mod load;
 mod next;
 #[path = "nginx/place.rs"]
 mod place;
+#[path = "nginx/probers.rs"]
+mod probers;
+#[path = "nginx/relay.rs"]
+mod relay;
 #[path = "nginx/request.rs"]
 mod request;
 #[path = "nginx/server.rs"]
@@ -49,6 +55,8 @@ mod streams;
 mod symptoms;
 #[path = "nginx/system.rs"]
 mod system;
+#[path = "nginx/timed.rs"]
+mod timed;
 #[path = "nginx/tls_client.rs"]
 mod tls_client;
 #[path = "nginx/wrk.rs"]
@@ -62,6 +70,8 @@ mod test_cache;
 mod test_changes;
 #[path = "nginx/test_chash.rs"]
 mod test_chash;
+#[path = "nginx/test_checks.rs"]
+mod test_checks;
 #[path = "nginx/test_counted_upgrade.rs"]
 mod test_counted_upgrade;
 #[path = "nginx/test_demo.rs"]
@@ -84,6 +94,12 @@ mod test_lua;
 mod test_methods;
 #[path = "nginx/test_order.rs"]
 mod test_order;
+#[path = "nginx/test_probers.rs"]
+mod test_probers;
+#[path = "nginx/test_probes.rs"]
+mod test_probes;
+#[path = "nginx/test_probing.rs"]
+mod test_probing;
 #[path = "nginx/test_protocols.rs"]
 mod test_protocols;
 #[path = "nginx/test_requests.rs"]
@@ -102,3 +118,5 @@ mod test_survival;
 mod test_tls;
 #[path = "nginx/test_upgrade.rs"]
 mod test_upgrade;
+#[path = "nginx/test_verdicts.rs"]
+mod test_verdicts;

@@ -27,6 +27,11 @@ impl Authority {
         self.path("authority.pem")
     }
 
+    /// nginx.conf: its own certificate, which nobody else has signed, and its key.
+    pub fn own(&self) -> String {
+        format!("ssl_certificate {}; ssl_certificate_key {};", self.file(), self.path("authority.key"))
+    }
+
     /// nginx.conf: a certificate for the host `name`, and its key.
     pub fn sign(&self, name: &str) -> String {
         self.sign_for("2", name)

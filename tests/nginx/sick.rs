@@ -52,6 +52,8 @@ struct State {
     accepted: u64,
     streams: HashMap<u64, Stream>,
     probes: Vec<Probe>,
+    /// Paths of all other requests.
+    asked: Vec<String>,
 }
 
 /// What is done to requests of one kind, and what was.
@@ -80,7 +82,8 @@ impl Sick {
     /// One whose probes ask for `health`.
     pub fn at(address: SocketAddr, health: &str) -> Sick {
         let sides = [(); 2].map(|()| Side { mode: Mode::Well, requests: 0, at_once: 0, most: 0 });
-        let state = State { sides, accepted: 0, streams: HashMap::new(), probes: Vec::new() };
+        let (streams, probes, asked) = (HashMap::new(), Vec::new(), Vec::new());
+        let state = State { sides, accepted: 0, streams, probes, asked };
         let patient = Patient { health: health.to_owned(), state: Mutex::new(state), turned: Condvar::new() };
         let sick = Sick { name: address.to_string(), address, patient: Arc::new(patient), door: Mutex::default() };
         sick.set(Mode::Well);
@@ -154,6 +157,11 @@ impl Sick {
     /// Requests that are no probes.
     pub fn traffic(&self) -> u64 {
         self.patient.lock().sides[TRAFFIC].requests
+    }
+
+    /// The paths that they asked for, in their order.
+    pub fn asked(&self) -> Vec<String> {
+        self.patient.lock().asked.clone()
     }
 
     /// The most of them that ever waited at one time.
@@ -233,8 +241,9 @@ impl Patient {
                 Some(path) if *path != self.health => TRAFFIC,
                 _ => PROBES,
             };
-            if kind == PROBES {
-                self.note(probe(&request.raw));
+            match &request.path {
+                Some(path) if kind == TRAFFIC => self.lock().asked.push(path.clone()),
+                _ => self.note(probe(&request.raw)),
             }
             self.begin(kind, number).end(&mut reader, &request, to)?;
         }
