@@ -38,9 +38,11 @@ mod measure;
 mod memory;
 mod peers;
 mod plain;
+mod probes;
 mod reload;
 mod requests;
 mod seed;
+mod steady;
 mod table;
 mod visible;
 mod worker;
@@ -52,7 +54,7 @@ use table::Line;
 /// A section: its name, and what measures it.
 type Section = (&'static str, fn(&Place) -> Vec<Line>);
 
-const SECTIONS: [Section; 8] = [
+const SECTIONS: [Section; 9] = [
     ("find", find::measure),
     ("contended", contended::measure),
     ("requests", requests::measure),
@@ -61,6 +63,7 @@ const SECTIONS: [Section; 8] = [
     ("memory", memory::measure),
     ("visible", visible::measure),
     ("reload", reload::measure),
+    ("probes", probes::measure),
 ];
 
 fn main() -> ExitCode {

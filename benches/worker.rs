@@ -29,15 +29,7 @@ impl Worker {
         conf.shm_path = place.path(region);
         conf.setup = "shm_size = \"256m\", ".into();
         more(&mut conf);
-        conf.init = Some(format!(
-            "package.path = \"{dir}/benches/?.lua;\" .. package.path
-             assert(require(\"dyups\").setup{{ shm_path = \"{}\", {} }})
-             require \"dyups.admin\"
-             require \"ngx.balancer\"",
-            conf.shm_path.display(),
-            conf.setup
-        ));
-        conf.init_worker = format!("assert(require(\"dyups\").start()) require(\"native\").load(\"{dir}\", {cpu})");
+        prepare(&mut conf, &dir, &cpu.to_string());
         let (traffic, admin) = (place::free_address(), place::free_address());
         let nginx = Nginx::with_text(&place.path(name), &conf.text(traffic, admin), 1, traffic, admin);
         let pid = nginx.worker_pids()[0];
@@ -66,6 +58,19 @@ impl Worker {
     }
 }
 
+/// Lua that finds the modules of this directory, whose copy is `dir`; and a CPU for each worker, as a Lua expression.
+pub fn prepare(conf: &mut Conf, dir: &str, cpu: &str) {
+    conf.init = Some(format!(
+        "package.path = \"{dir}/benches/?.lua;\" .. package.path
+         assert(require(\"dyups\").setup{{ shm_path = \"{}\", {} }})
+         require \"dyups.admin\"
+         require \"ngx.balancer\"",
+        conf.shm_path.display(),
+        conf.setup
+    ));
+    conf.init_worker = format!("assert(require(\"dyups\").start()) require(\"native\").load(\"{dir}\", {cpu})");
+}
+
 impl Drop for Worker {
     fn drop(&mut self) {
         if !std::thread::panicking() {
@@ -85,7 +90,7 @@ pub fn new_region(place: &Place, name: &str) -> PathBuf {
 }
 
 /// Puts what the workers load where their user may read it; the directory.
-fn native(place: &Place) -> String {
+pub fn native(place: &Place) -> String {
     let library = place.path("native.so");
     if !library.exists() {
         place::copy(root(), &place.dir, &["benches"]);
