@@ -12,6 +12,7 @@ use crate::common::{Random, SMALL, SOON, Scratch, assert_no_leak_of_heap, open, 
 use dyups::balance::Method;
 use dyups::balance::pick::{Ask, Handle, Picked, Tried};
 use dyups::error::Code;
+use dyups::health::prober::{Prober, Stage};
 use dyups::shm::layout::{fixed, state};
 use dyups::shm::{Mem, Memory};
 use dyups::table::Table;
@@ -118,6 +119,25 @@ fn call<T>(what: &dyn Debug, body: impl FnOnce() -> T) -> T {
     assert!(bytes <= BYTES * SMALL as usize, "{what:?} took {bytes} bytes");
     assert!(took < SECONDS, "{what:?} took {took} s");
     value
+}
+
+/// Looks who is due, now and a while later, and finds them all sick.
+fn probe(table: &Table) {
+    let mut prober = Prober::new(0, 1);
+    for now in [1_000_000, 1_004_000, 1_008_000] {
+        let tick = call(&"a tick", || prober.tick(table, now));
+        assert!(tick.is_err() || tick.is_ok_and(|wait| wait <= 1000), "{now}");
+        let next = |prober: &mut Prober| call(&"a probe", || prober.next(table, now));
+        while let Ok(Some((id, orders))) = next(&mut prober) {
+            assert!(
+                orders.request.windows(4).filter(|bytes| bytes == b"\r\n\r\n").count() <= 1,
+                "one request: {orders:?}"
+            );
+            let _ = call(&"its end", || prober.end(table, id, Stage::Connect, b"connection refused", now));
+            while prober.news().is_some() {}
+        }
+    }
+    let _ = call(&"the end", || prober.stop(table, 1_008_000));
 }
 
 /// Of this thread.
@@ -303,6 +323,7 @@ impl<'a> Run<'a> {
                 assert!(self.truth.spoiled || status.is_ok(), "{status:?}");
             }
             Look::Detail => drop(call(&look, || admin::answer(table, b"GET", b"/detail", b"", SOON))),
+            Look::Probes => probe(table),
             Look::Workers => assert_eq!(call(&look, || table.region().workers(None)), Ok(Vec::new())),
         }
     }

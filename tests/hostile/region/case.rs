@@ -111,6 +111,8 @@ pub enum Look {
     Status,
     Detail,
     Workers,
+    /// As a worker does that probes.
+    Probes,
 }
 
 /// Bytes that are read from the front.
@@ -237,7 +239,7 @@ impl Bytes<'_> {
     }
 
     fn look(&mut self) -> Option<Look> {
-        let all = [Look::All, Look::Names, Look::Status, Look::Detail, Look::Workers];
+        let all = [Look::All, Look::Names, Look::Status, Look::Detail, Look::Workers, Look::Probes];
         Some(all[usize::from(self.byte()?) % all.len()])
     }
 
