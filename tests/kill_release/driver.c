@@ -18,7 +18,8 @@
 
 #define FUNCTIONS(F)                                                                                 \
     F(error) F(setup) F(notes) F(start) F(lost) F(open) F(close) F(find) F(find_cached) F(build_ring) \
-    F(add_peer) F(set_peer) F(delete_peer) F(set_upstream) F(delete_upstream) F(status) F(admin)
+    F(add_peer) F(set_peer) F(delete_peer) F(set_upstream) F(delete_upstream) F(healthcheck) F(status) \
+    F(admin)
 
 static struct {
 #define FIELD(name) __typeof__(&dyups_##name) name;
@@ -115,6 +116,8 @@ static void obey(char *field[])
         CALL(lib.set_upstream(T(1), T(2), WAIT_MS));
     } else if (IS("delete_upstream")) {
         CALL(lib.delete_upstream(T(1), T(2), WAIT_MS));
+    } else if (IS("healthcheck")) {
+        CALL(lib.healthcheck(T(1), T(2), WAIT_MS));
     } else if (IS("admin")) {
         CALL(lib.admin(T(1), T(2), T(3), WAIT_MS, &reply));
         text = reply.body.data;

@@ -6,7 +6,7 @@ use super::operation::{Operation, PATH, image_after};
 use std::path::{Path, PathBuf};
 
 /// Functions that store nothing in a region.
-pub const READ_ONLY: [&str; 12] = [
+pub const READ_ONLY: [&str; 17] = [
     "abi",
     "balance_options",
     "balancing",
@@ -17,13 +17,18 @@ pub const READ_ONLY: [&str; 12] = [
     "method",
     "notes",
     "open",
+    "probe_feed",
+    "probe_left",
+    "probe_news",
+    "probes_due",
+    "probing",
     "status",
     "version",
 ];
 
 /// Functions that are not stepped: what a request counts needs nginx, and what a worker does again and again needs what requests
-/// have left. The kill points have all their stores.
-pub const NOT_STEPPED: [&str; 3] = ["balance", "sweep", "tick"];
+/// have left, or that time goes by. The kill points have all their stores.
+pub const NOT_STEPPED: [&str; 7] = ["balance", "probe_end", "probe_next", "probe_stop", "probe_tick", "sweep", "tick"];
 
 const ONE: &str = r#"{"server": "10.0.0.1:80"}"#;
 const TWO: &str = r#"{"server": "[::1]:8080", "weight": 2}"#;
@@ -117,6 +122,7 @@ impl Upstream {
         let empty = &self.base(&[self.set(&[])]);
         let one = &self.base(&[self.set(&[ONE])]);
         let three = &self.base(&[self.set(&[ONE, TWO, THREE])]);
+        let checked = &self.base(&[self.set(&[ONE]), self.peer("healthcheck", r#"{"default_down": true}"#)]);
         let undeclared = &self.base(&[format!("set_upstream\t{name}\t{{\"peers\": [{ONE}, {TWO}]}}")]);
         let short = |operation: Operation| if self.method == "rr" { operation.short() } else { operation };
         vec![
@@ -144,6 +150,10 @@ impl Upstream {
             on("delete_peer: the last", one, self.peer("delete_peer", ONE)),
             short(on("delete_upstream with peers", three, self.peer("delete_upstream", r#"{"force": true}"#))),
             on("delete_upstream without", empty, self.peer("delete_upstream", "null")),
+            on("healthcheck begins", three, self.peer("healthcheck", r#"{"default_down": true}"#)),
+            short(on("healthcheck changes", checked, self.peer("healthcheck", r#"{"type": "tcp"}"#))),
+            short(on("healthcheck ends", checked, self.peer("healthcheck", "false"))),
+            on("add_peer to one that is checked", checked, self.peer("add_peer", TWO)),
             on("build_ring", undeclared, format!("build_ring\t{name}")),
             on("admin makes it", none, format!("admin\tPOST\t/upstream/{name}\tserver 10.0.0.1 weight=2;")),
             on("admin replaces it", three, format!("admin\tPOST\t/upstream/{name}\tserver 10.0.0.1 weight=2;")),
