@@ -449,7 +449,9 @@ int32_t dyups_delete_upstream(const char *name,
                               size_t json_len,
                               uint32_t wait_ms);
 
-// Looks which probes are due. To be called in each worker, again and again; a worker without a slot probes nothing.
+// Looks which probes are due. To be called in one thread of each worker, again and again: after it `dyups_probe_next` gives those
+// that are due, each of which is a connection to be made and ends with `dyups_probe_end`; and `dyups_probe_news` says what that
+// has changed. A worker without a slot probes nothing. A number of a probe is good in the thread that it was given in.
 //
 // Arguments: none. Returns: milliseconds until it should be called again. Errors: `DYUPS_NOT_SET_UP`, `DYUPS_CHANGING`,
 // `DYUPS_DAMAGED`.
@@ -458,14 +460,14 @@ int32_t dyups_probe_tick(void);
 // Takes a probe that is due.
 //
 // Arguments: `orders`: what to do; its texts are valid until the next call of this function in this thread. Returns: 1; or 0 when
-// nothing is due, or as many are under way as may be. Errors: as `dyups_probe_tick`.
+// nothing is due, or as many are under way as may be. Errors: `DYUPS_INVALID`, and as `dyups_probe_tick`.
 //
 // # Safety
 //
 // `orders` is valid.
 int32_t dyups_probe_next(dyups_probe *orders);
 
-// How many probes are due, as of the last `dyups_probe_tick`: where it is 0, `dyups_probe_next` has none.
+// How many probes may begin, as of the last `dyups_probe_tick`: where it is 0, `dyups_probe_next` has none.
 //
 // Arguments: none. Returns: the number. Errors: none.
 int32_t dyups_probes_due(void);
@@ -473,12 +475,15 @@ int32_t dyups_probes_due(void);
 // Gives a probe what its peer answers.
 //
 // Arguments: `id`: as `dyups_probe_next` says; `data`, `len`: the next bytes. Returns: milliseconds that are
-// left for the rest; 0: it is over, and `dyups_probe_end` is next. Errors: none.
+// left for the rest; 0: it is over, and `dyups_probe_end` is next, as it is for a probe that there is not. Errors: `DYUPS_INVALID`,
+// `DYUPS_NOT_SET_UP`.
 //
 // # Safety
 //
 // `data` points to `len` bytes.
-int32_t dyups_probe_feed(uint32_t id, const char *data, size_t len);
+int32_t dyups_probe_feed(uint32_t id,
+                         const char *data,
+                         size_t len);
 
 // How much time a probe has left.
 //
@@ -502,7 +507,7 @@ int32_t dyups_probe_end(uint32_t id,
 // What an operator should know, one thing a call.
 //
 // Arguments: `news`: its texts are valid until the next call of this function in this thread. Returns: 1; or 0 when there is
-// nothing more. Errors: `DYUPS_INVALID`.
+// nothing more. Errors: `DYUPS_INVALID`, `DYUPS_NOT_SET_UP`.
 //
 // # Safety
 //

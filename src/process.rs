@@ -54,7 +54,8 @@ fn not_set_up() -> Error {
     Error::new(Code::NotSetUp, format!("dyups.setup has not succeeded in this process: {reason}"))
 }
 
-/// Maps the region, or keeps the one that is mapped, loads the files, and has all upstreams follow the default of `healthcheck`. What an operator should read goes to `notes`.
+/// Maps the region, or keeps the one that is mapped, loads the files, and has all upstreams follow the default of `healthcheck`.
+/// What an operator should read goes to `notes`.
 pub fn setup(conf: &Setup, notes: &mut Vec<String>) -> Result<()> {
     let table = match TABLE.get() {
         Some(table) => {

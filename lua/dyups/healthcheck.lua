@@ -54,12 +54,30 @@ local function complain(what)
 end
 
 
+-- Whether nginx has taken a timer.
+local function timer(seconds, callback)
+    local ok, err = ngx.timer.at(seconds, callback)
+    if not ok and not ngx.worker.exiting() then
+        complain("no timer: " .. tostring(err) .. ": is lua_max_pending_timers too small?")
+    end
+    return ok and true or false
+end
+
+
 ---- events ------------------------------------------------------------------------------------------------------------
 
 local handlers = {}
 
-local function handle(_, events)
-    for _, event in ipairs(events) do
+-- Events that no handler has seen, and which of them is next; whether a timer is asked for that goes on with them, and
+-- which event was next when somebody last looked.
+local events, first, last = {}, 1, 0
+local is_asked, looked_at = false, 0
+
+local function handle()
+    while first <= last do
+        local event = events[first]
+        events[first] = nil
+        first = first + 1
         for _, handler in ipairs(handlers) do
             local ok, err = pcall(handler, event)
             if not ok then
@@ -67,26 +85,44 @@ local function handle(_, events)
             end
         end
     end
+    is_asked = false
 end
 
 
--- What the library has to say since the last time: a line each in the log. Handlers get a timer of their own: they may
--- wait, and ngx.exit() ends all that runs in one.
+-- Handlers have a timer of their own, one for all events: they may wait, and ngx.exit() ends all that runs in one.
+local function go_on_with_events()
+    if first <= last and not is_asked then
+        is_asked = timer(0, handle)
+        if not is_asked and ngx.worker.exiting() then
+            handle()
+        end
+    end
+end
+
+
+-- A timer that did not run, or that a handler has ended or holds for long: another one goes on with the next event.
+local function look_after_events()
+    if first <= last and first == looked_at then
+        is_asked = false
+    end
+    looked_at = first
+    go_on_with_events()
+end
+
+
+-- What the library has to say since the last time: a line each in the log.
 local function tell()
-    local events
     while C.dyups_probe_news(news) == 1 do
         say(ngx.WARN, text(news.line))
         if news.is_change ~= 0 and handlers[1] then
-            events = events or {}
-            events[#events + 1] = {
+            last = last + 1
+            events[last] = {
                 upstream = text(news.upstream), server = text(news.server), from = text(news.from), to = text(news.to),
                 why = text(news.why), after = news.after,
             }
         end
     end
-    if events and not ngx.timer.at(0, handle, events) then
-        handle(false, events)
-    end
+    go_on_with_events()
 end
 
 
@@ -212,27 +248,34 @@ local alive = 0
 local looks_without_a_tick, seconds_without_a_look = 0, 0
 
 
--- A light thread: makes probes until none is due.
-local function work(handler)
-    local co = coroutine.running()
-    handler.threads[co] = true
-    local made, err
+local function make_probes(handler)
     local count = 0
     repeat
         handler.starting = true
-        made, err = probe_one()
+        local made, err = probe_one()
+        if err then
+            complain(err)
+        end
         count = count + 1
+        -- Each takes memory of the handler.
+        handler.left = handler.left - 1
         -- Where nobody listens a probe may be over without having waited.
         if count % AT_ONCE == 0 then
             ngx.sleep(0)
         end
     until not made or handler.is_over
-    if err then
-        complain(err)
+end
+
+
+-- A light thread: makes probes until none is due.
+local function work(handler)
+    local co = coroutine.running()
+    handler.threads[co] = true
+    local ok, err = pcall(make_probes, handler)
+    if not ok then
+        complain(tostring(err))
     end
     handler.starting = false
-    -- Each thread takes memory too.
-    handler.left = handler.left - count
     handler.threads[co] = nil
     handler.ended[#handler.ended + 1] = co
 end
@@ -263,11 +306,7 @@ local run
 
 -- Whether another handler is there by now.
 local function hand_over(handler)
-    local ok, err = ngx.timer.at(0, run)
-    if not ok then
-        if not ngx.worker.exiting() then
-            complain("no timer: " .. tostring(err) .. ": is lua_max_pending_timers too small?")
-        end
+    if not timer(0, run) then
         return false
     end
     local waited = 0
@@ -338,7 +377,7 @@ function run(premature)
     handler.is_over = true
     if not ok then
         complain(tostring(err))
-        ngx.timer.at(SECONDS_UNTIL_ANOTHER, run)
+        timer(SECONDS_UNTIL_ANOTHER, run)
     end
     pcall(wait_for_the_last, handler)
     alive = alive - 1
@@ -349,27 +388,23 @@ local has_started = false
 
 local function start_handler()
     looks_without_a_tick = 0
-    local ok, err = ngx.timer.at(0, run)
-    if not ok and not ngx.worker.exiting() then
-        complain("no timer: " .. tostring(err) .. ": is lua_max_pending_timers too small?")
-    end
-    return ok, err
+    return timer(0, run)
 end
 
 
 -- start() -> true | nil, message: starts the handler, once.
 function _M.start()
-    if has_started then
-        return true
+    has_started = has_started or start_handler()
+    if not has_started then
+        return nil, "no timer"
     end
-    local ok, err = start_handler()
-    has_started = ok and true or false
-    return ok, err
+    return true
 end
 
 
 -- look_after(): to be called once a second. Starts another handler where nginx did not run the timer of one.
 function _M.look_after()
+    look_after_events()
     seconds_without_a_look = 0
     looks_without_a_tick = looks_without_a_tick + 1
     if has_started and looks_without_a_tick > MOST_SECONDS_MISSED then

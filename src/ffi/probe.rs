@@ -2,6 +2,7 @@
 
 use super::edge::{bytes, guard, guard_code, out, refused};
 use super::show::Text;
+use crate::error::Result;
 use crate::health::prober::{News, Orders, Prober, Stage};
 use crate::process;
 use crate::shm::clock::now_ms;
@@ -69,7 +70,9 @@ fn text(bytes: &[u8]) -> Text {
     Text { data: bytes.as_ptr().cast(), len: bytes.len() }
 }
 
-/// Looks which probes are due. To be called in each worker, again and again; a worker without a slot probes nothing.
+/// Looks which probes are due. To be called in one thread of each worker, again and again: after it `dyups_probe_next` gives those
+/// that are due, each of which is a connection to be made and ends with `dyups_probe_end`; and `dyups_probe_news` says what that
+/// has changed. A worker without a slot probes nothing. A number of a probe is good in the thread that it was given in.
 ///
 /// Arguments: none. Returns: milliseconds until it should be called again. Errors: `DYUPS_NOT_SET_UP`, `DYUPS_CHANGING`,
 /// `DYUPS_DAMAGED`.
@@ -89,16 +92,24 @@ pub extern "C" fn dyups_probe_tick() -> i32 {
     })
 }
 
-/// What `of` makes of this worker's prober, once there is one.
-fn with<T>(of: impl FnOnce(&'static Table, &mut Prober) -> T) -> Option<T> {
-    let table = process::attached()?;
-    KEPT.with_borrow_mut(|kept| kept.prober.as_mut().map(|prober| of(table, prober)))
+/// What `of` makes of this worker's prober; `None`: it has not ticked yet.
+fn with<T>(of: impl FnOnce(&'static Table, &mut Prober) -> T) -> Result<Option<T>> {
+    let table = process::table()?;
+    Ok(KEPT.with_borrow_mut(|kept| kept.prober.as_mut().map(|prober| of(table, prober))))
+}
+
+/// A number that is 0 where there is no prober.
+fn number(of: impl FnOnce(&mut Prober) -> usize) -> i32 {
+    guard_code(|| {
+        let number = with(|_, prober| of(prober)).ok().flatten().unwrap_or(0);
+        i32::try_from(number).unwrap_or(i32::MAX)
+    })
 }
 
 /// Takes a probe that is due.
 ///
 /// Arguments: `orders`: what to do; its texts are valid until the next call of this function in this thread. Returns: 1; or 0 when
-/// nothing is due, or as many are under way as may be. Errors: as `dyups_probe_tick`.
+/// nothing is due, or as many are under way as may be. Errors: `DYUPS_INVALID`, and as `dyups_probe_tick`.
 ///
 /// # Safety
 ///
@@ -111,7 +122,7 @@ pub unsafe extern "C" fn dyups_probe_next(orders: *mut ProbeOrders) -> i32 {
         let next = with(|table, prober| {
             let next = prober.next(table, now_ms())?;
             Ok::<_, crate::error::Error>(next.map(|(id, orders)| (id, orders, prober.left(id, now_ms()))))
-        });
+        })?;
         let Some((id, orders, timeout)) = next.transpose()?.flatten() else { return Ok(0) };
         KEPT.with_borrow_mut(|kept| {
             let orders = kept.orders.insert(orders);
@@ -130,18 +141,19 @@ pub unsafe extern "C" fn dyups_probe_next(orders: *mut ProbeOrders) -> i32 {
     })
 }
 
-/// How many probes are due, as of the last `dyups_probe_tick`: where it is 0, `dyups_probe_next` has none.
+/// How many probes may begin, as of the last `dyups_probe_tick`: where it is 0, `dyups_probe_next` has none.
 ///
 /// Arguments: none. Returns: the number. Errors: none.
 #[unsafe(no_mangle)]
 pub extern "C" fn dyups_probes_due() -> i32 {
-    guard_code(|| with(|_, prober| prober.due()).map_or(0, |due| i32::try_from(due).unwrap_or(i32::MAX)))
+    number(|prober| prober.due())
 }
 
 /// Gives a probe what its peer answers.
 ///
 /// Arguments: `id`: as `dyups_probe_next` says; `data`, `len`: the next bytes. Returns: milliseconds that are
-/// left for the rest; 0: it is over, and `dyups_probe_end` is next. Errors: none.
+/// left for the rest; 0: it is over, and `dyups_probe_end` is next, as it is for a probe that there is not. Errors: `DYUPS_INVALID`,
+/// `DYUPS_NOT_SET_UP`.
 ///
 /// # Safety
 ///
@@ -151,7 +163,7 @@ pub unsafe extern "C" fn dyups_probe_feed(id: u32, data: *const c_char, len: usi
     guard(|| {
         // SAFETY: the caller's contract.
         let data = unsafe { bytes(data, len, "data")? };
-        Ok(with(|_, prober| prober.feed(id, data, now_ms())).map_or(0, |left| left as i32))
+        Ok(with(|_, prober| prober.feed(id, data, now_ms()))?.map_or(0, |left| left as i32))
     })
 }
 
@@ -160,7 +172,7 @@ pub unsafe extern "C" fn dyups_probe_feed(id: u32, data: *const c_char, len: usi
 /// Arguments: `id`. Returns: milliseconds; 0: it is over. Errors: none.
 #[unsafe(no_mangle)]
 pub extern "C" fn dyups_probe_left(id: u32) -> i32 {
-    guard_code(|| with(|_, prober| prober.left(id, now_ms())).map_or(0, |left| left as i32))
+    number(|prober| prober.left(id, now_ms()) as usize)
 }
 
 /// A probe is over, and its connection closed.
@@ -179,7 +191,7 @@ pub unsafe extern "C" fn dyups_probe_end(id: u32, stage: u32, error: *const c_ch
         let error = unsafe { bytes(error, len, "error")? };
         let stages = [Stage::Done, Stage::Connect, Stage::Handshake, Stage::Send, Stage::Receive];
         let stage = *stages.get(stage as usize).ok_or_else(|| refused("stage", &stage.to_string(), "0 to 4"))?;
-        with(|table, prober| prober.end(table, id, stage, error, now_ms())).transpose()?;
+        with(|table, prober| prober.end(table, id, stage, error, now_ms()))?.transpose()?;
         Ok(0)
     })
 }
@@ -187,7 +199,7 @@ pub unsafe extern "C" fn dyups_probe_end(id: u32, stage: u32, error: *const c_ch
 /// What an operator should know, one thing a call.
 ///
 /// Arguments: `news`: its texts are valid until the next call of this function in this thread. Returns: 1; or 0 when there is
-/// nothing more. Errors: `DYUPS_INVALID`.
+/// nothing more. Errors: `DYUPS_INVALID`, `DYUPS_NOT_SET_UP`.
 ///
 /// # Safety
 ///
@@ -197,7 +209,7 @@ pub unsafe extern "C" fn dyups_probe_news(news: *mut ProbeNews) -> i32 {
     guard(|| {
         // SAFETY: the caller's contract.
         let given = unsafe { out(news, "news")? };
-        let Some(news) = with(|_, prober| prober.news()).flatten() else { return Ok(0) };
+        let Some(news) = with(|_, prober| prober.news())?.flatten() else { return Ok(0) };
         let line = news.to_string();
         let (is_change, after, texts) = match news {
             News::Warning(_) => (0, 0, [const { String::new() }; 5]),
@@ -222,7 +234,7 @@ pub unsafe extern "C" fn dyups_probe_news(news: *mut ProbeNews) -> i32 {
 /// Arguments: none. Returns: 0. Errors: as `dyups_probe_tick`.
 #[unsafe(no_mangle)]
 pub extern "C" fn dyups_probe_stop() -> i32 {
-    guard(|| with(|table, prober| prober.stop(table, now_ms())).transpose().map(|_| 0))
+    guard(|| with(|table, prober| prober.stop(table, now_ms()))?.transpose().map(|_| 0))
 }
 
 /// How many probes of this worker are under way.
@@ -230,5 +242,5 @@ pub extern "C" fn dyups_probe_stop() -> i32 {
 /// Arguments: none. Returns: the number. Errors: none.
 #[unsafe(no_mangle)]
 pub extern "C" fn dyups_probing() -> i32 {
-    guard_code(|| with(|_, prober| prober.running()).map_or(0, |running| running as i32))
+    number(|prober| prober.running())
 }

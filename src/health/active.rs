@@ -49,7 +49,7 @@ const DOWN: u64 = 1 << 40;
 const JUDGED: u64 = 1 << 41;
 
 /// A word: results since the peer's cell was taken, which wrap : 32 | results in a row that contradict the state : 8 | down : 1 |
-/// there was a result : 1 | not used, 0 : 6 | how often the cell was taken : 16 (low part first).
+/// it was up, or a probe has failed : 1 | not used, 0 : 6 | how often the cell was taken : 16 (low part first).
 ///
 /// Every result makes another word, so that who compares and swaps loses no result that another worker stored meanwhile.
 ///
@@ -86,7 +86,7 @@ impl Active {
         self.0 & DOWN != 0
     }
 
-    /// Whether a probe ever ended.
+    /// Whether it was ever up, or a probe of it has failed.
     pub fn is_judged(self) -> bool {
         self.0 & JUDGED != 0
     }
@@ -109,22 +109,25 @@ impl Active {
     /// After a probe that ended well or not. A `rise` or `fall` of 0 is 1.
     pub fn after(self, ok: bool, rise: u8, fall: u8) -> (Active, Option<Change>) {
         let down = self.is_down();
+        // Who has not failed yet, and is on its way up, is not judged.
+        let judged = self.is_judged() || !(ok && down);
         if ok != down {
-            return (self.with(down, 0), None);
+            return (self.with(down, 0, judged), None);
         }
         let streak = self.streak().saturating_add(1);
         if streak < if down { rise } else { fall } {
-            return (self.with(down, streak), None);
+            return (self.with(down, streak, judged), None);
         }
-        let next = self.with(!down, 0);
+        let next = self.with(!down, 0, true);
         (next, Some(Change { from: self.state(), to: next.state(), after: streak }))
     }
 
-    fn with(self, down: bool, streak: u8) -> Active {
+    fn with(self, down: bool, streak: u8, judged: bool) -> Active {
         let generation = self.0 >> GENERATION_SHIFT << GENERATION_SHIFT;
         let results = u64::from(self.results().wrapping_add(1));
         let down = if down { DOWN } else { 0 };
-        Active(generation | JUDGED | down | u64::from(streak) << STREAK_SHIFT | results)
+        let judged = if judged { JUDGED } else { 0 };
+        Active(generation | judged | down | u64::from(streak) << STREAK_SHIFT | results)
     }
 }
 
@@ -219,12 +222,15 @@ mod tests {
         ) {
             let rise = rise % 6;
             let (mut active, mut model) = (Active::begin(generation, down), Model { down, since: Vec::new() });
+            let mut was_up = !down;
             for (i, &ok) in results.iter().enumerate() {
                 let (next, change) = active.after(ok, rise, fall);
                 prop_assert_eq!(change, model.after(ok, rise, fall));
                 prop_assert_eq!(next.is_down(), model.down);
                 prop_assert_eq!((next.generation(), next.results() as usize), (generation, i + 1));
-                prop_assert!(next.is_judged() && next != active);
+                prop_assert!(next != active);
+                was_up |= !model.down;
+                prop_assert_eq!(next.is_judged(), was_up || results[..=i].contains(&false));
                 active = next;
             }
         }
@@ -235,7 +241,7 @@ mod tests {
             let (next, change) = active.after(ok, rise, fall);
             prop_assert_eq!(next.generation(), active.generation());
             prop_assert_eq!(change.is_some(), next.is_down() != active.is_down());
-            prop_assert!(next != active && next.is_judged());
+            prop_assert!(next != active && (next.is_judged() || ok && next.is_down()));
         }
     }
 }

@@ -73,7 +73,7 @@ pub struct Check {
     pub url: String,
     /// Whether a peer that was never probed counts as down.
     pub default_down: bool,
-    /// Percent: when fewer of the peers that take traffic are up, all are picked from, as when all are down; 0 to 100.
+    /// Percent: when fewer of the primaries that take traffic are up, but one at least, all primaries are picked from; 0 to 100.
     pub panic_threshold: u8,
 }
 

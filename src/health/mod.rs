@@ -32,7 +32,7 @@ pub struct PeerState {
     /// They have taken it out.
     pub out: bool,
     /// All in a word: `up`, `down`, `drain`, as its operator has it; `unhealthy`, by probes; `checking`: it is down until probes have
-    /// found it up; `unavail`, by failures.
+    /// found it up, and none has failed; `unavail`, by failures.
     pub state: &'static str,
     /// What probes found, where there are probes.
     pub verdict: Option<Active>,
@@ -162,7 +162,8 @@ pub fn heal_one<M: Memory>(
 }
 
 /// Has picks look at the peers of upstreams in which somebody has failed and died before it said so. To be called when a worker
-/// has died: whoever finds an upstream well after this failure sees it ([`heal`]), and who did before has left word of that for us to see.
+/// has died: whoever finds an upstream well after this failure sees it ([`heal`]), and who did before has left word of that for us
+/// to see.
 pub fn find_ailing(table: &Table) -> Result<()> {
     let Some(cells) = table.region().cells() else { return Ok(()) };
     let (mem, geometry) = (table.region().mem(), table.region().geometry());

@@ -16,7 +16,7 @@ pub use probe::{Orders, Probe, Stage};
 
 use super::active::{Active, Change, State};
 use super::lease::{Due, Lease, Millis};
-use super::verdict::{Judged, judge, settle_panic};
+use super::verdict::{Judged, judge};
 use crate::balance::random::Random;
 use crate::error::Result;
 use crate::table::store::Table;
@@ -27,16 +27,14 @@ use place::Place;
 use scan::Scan;
 use std::collections::{HashMap, VecDeque};
 use std::ops::Bound;
-use watch::Target;
+use watch::{Target, Watched};
 
 /// Milliseconds between two looks at the versions of all upstreams.
 const LOOK: u64 = 100;
 /// Milliseconds after which it is looked whether somebody has died and left something unsaid.
 const SETTLE: u64 = 1000;
-/// Milliseconds between two ticks, at least and at most.
+/// Milliseconds between two ticks, at least and at most. A worker that shuts down is seen to do so at a tick.
 const TICKS: (u32, u32) = (10, 100);
-/// The same where nothing is checked.
-const IDLE: u32 = 250;
 /// Peers whose leases a tick looks at; at least one upstream's.
 const SCAN: usize = 8192;
 /// Most probes of this worker that are under way; beyond them one for each upstream that has none, up to as many again.
@@ -86,7 +84,7 @@ impl Prober {
 
     /// Looks what has changed, and which probes are due by now. Answers in how many milliseconds to come again.
     pub fn tick(&mut self, table: &Table, now: u64) -> Result<u32> {
-        let Some(place) = Place::of(table, now) else { return Ok(IDLE) };
+        let Some(place) = Place::of(table, now) else { return Ok(TICKS.1) };
         place.cells.set_ready(self.slot, now.max(1))?;
         let mut done = Ok(());
         if now.saturating_sub(self.looked_at) >= LOOK {
@@ -97,10 +95,11 @@ impl Prober {
         }
         if now.saturating_sub(self.settled_at) >= SETTLE {
             self.settled_at = now;
-            done = done.and(self.upstreams.settle(&place));
+            self.upstreams.all_are_to_be_settled();
         }
+        done = done.and(self.upstreams.settle(&place));
         // What went wrong with one upstream keeps nobody from the others.
-        let next = if self.upstreams.watched.is_empty() { Ok(IDLE) } else { self.scan(&place) };
+        let next = self.scan(&place);
         done.and(next)
     }
 
@@ -140,10 +139,17 @@ impl Prober {
         done.map(|()| next.max(TICKS.0))
     }
 
-    /// How many peers are due, as of the last tick. Not all need be there any more.
+    /// How many probes may begin, as of the last tick. Not all of the peers need be there any more.
     pub fn due(&self) -> usize {
-        let ready = |record| self.upstreams.watched.get(record).map_or(0, |watched| watched.ready.len());
-        self.turns.iter().map(ready).sum()
+        let watched = self.turns.iter().filter_map(|record| self.upstreams.watched.get(record));
+        watched.filter(|watched| self.may_begin(watched)).map(|watched| watched.ready.len()).sum()
+    }
+
+    /// Whether as many are under way as may be.
+    fn may_begin(&self, watched: &Watched) -> bool {
+        let under_way = self.running.len();
+        let is_full = under_way >= MOST_AT_ONCE && watched.running > 0 || under_way >= 2 * MOST_AT_ONCE;
+        !is_full && watched.running < u32::from(watched.check.concurrency)
     }
 
     /// Takes a peer whose probe is due, unless as many are under way as may be. The number names the probe in other calls.
@@ -162,14 +168,12 @@ impl Prober {
         for _ in 0..self.turns.len() {
             let Some(record) = self.turns.pop_front() else { break };
             let is_current = self.upstreams.is_current(place, record)?;
-            let under_way = self.running.len();
+            let may = self.upstreams.watched.get(&record).is_some_and(|watched| self.may_begin(watched));
             let Some(watched) = self.upstreams.watched.get_mut(&record) else { continue };
             if !is_current {
                 // Nobody is probed who is no more. Who is still there is found when it was read anew.
                 watched.ready.clear();
             }
-            let is_full = under_way >= MOST_AT_ONCE && watched.running > 0 || under_way >= 2 * MOST_AT_ONCE;
-            let may = !is_full && watched.running < u32::from(watched.check.concurrency);
             let target = if may { watched.ready.pop_front() } else { None };
             watched.is_queued = !watched.ready.is_empty();
             if watched.is_queued {
@@ -231,7 +235,11 @@ impl Prober {
         }
         let result = probe.end(stage, error);
         let judged = self.judged(&place, key, cell)?;
-        let Some((_, leader)) = judged.first() else { return Ok(()) };
+        let Some((_, leader)) = judged.first() else {
+            // Whoever is there by now need not wait for this one's time to be over.
+            place.cells.set_lease(cell, lease.0, lease.until(place.millis()).0)?;
+            return Ok(());
+        };
         let (after, _) = leader.before.after(result.is_ok(), check.rise, check.fall);
         let at = self.next_time(began, check.interval_of(after), now);
         if !place.cells.set_lease(cell, lease.0, lease.until(at).0)? {
@@ -245,7 +253,7 @@ impl Prober {
             }
             let limits = (check.rise, check.fall);
             if let Some(change) = judge(&place.directory, &place.cells, judged, result.is_ok(), limits)? {
-                self.tell(&place, member, change, result.as_ref().err().map_or("", String::as_str))?;
+                self.tell(member, change, result.as_ref().err().map_or("", String::as_str));
             }
         }
         Ok(())
@@ -293,9 +301,9 @@ impl Prober {
         (began + u64::from(interval - twentieth) + u64::from(jitter)).max(now) as Millis
     }
 
-    fn tell(&mut self, place: &Place<'_>, member: Member, change: Change, why: &str) -> Result<()> {
+    fn tell(&mut self, member: Member, change: Change, why: &str) {
         let (Some(watched), Some(target)) = (self.upstreams.watched.get(&member.record), self.target(member)) else {
-            return Ok(());
+            return;
         };
         let why = if change.to == State::Up { "answers as it should" } else { why };
         let news = PeerNews {
@@ -304,11 +312,8 @@ impl Prober {
             change,
             why: why.to_string(),
         };
-        if watched.check.panic_threshold != 0 {
-            settle_panic(&place.directory, &place.cells, member.record)?;
-        }
         self.unread.add(News::Peer(news));
-        Ok(())
+        self.upstreams.is_to_be_settled(member.record);
     }
 
     /// The next thing that an operator should know.

@@ -9,7 +9,7 @@ use super::passive::Health;
 use crate::shm::versioned::TRIES;
 use crate::shm::{Cells, Damaged, Memory};
 use crate::table::directory::{Directory, panic_at};
-use crate::table::snapshot::View;
+use crate::table::snapshot::{Group, View};
 
 /// A peer whose probe has ended.
 #[derive(Clone, Copy, Debug)]
@@ -81,18 +81,20 @@ pub fn settle_panic<M: Memory>(
     Ok(())
 }
 
-/// Whether fewer percent of the peers that take traffic are up than `panic_threshold`.
+/// Whether fewer percent of the primaries that take traffic are up than `panic_threshold`, but one at least: with none, the backups
+/// are asked, and then all.
 fn panics(view: &View, mem: &impl Memory, cells: &Cells<'_, impl Memory>) -> Result<bool, Damaged> {
     if !view.checked || view.panic_threshold == 0 {
         return Ok(false);
     }
     let (mut serving, mut up) = (0u64, 0u64);
     for index in 0..view.peers {
-        if view.bits(mem, index)?.takes_traffic() {
+        let bits = view.bits(mem, index)?;
+        if bits.takes_traffic() && bits.group() == Group::Primary {
             let cell = view.cell(mem, index)?;
             serving += 1;
             up += u64::from(cell == 0 || !Active(cells.verdict(cell)?).is_down());
         }
     }
-    Ok(up * 100 < serving * u64::from(view.panic_threshold))
+    Ok(up > 0 && up * 100 < serving * u64::from(view.panic_threshold))
 }

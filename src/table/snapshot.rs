@@ -181,7 +181,7 @@ pub struct View {
     pub own_check: bool,
     /// A peer that was never probed counts as down.
     pub default_down: bool,
-    /// Percent: when fewer of the peers that take traffic are up, all are picked from.
+    /// Percent: when fewer of the primaries that take traffic are up, all of them are picked from.
     pub panic_threshold: u8,
     /// First word and bytes of the options of checks; 0 bytes: there are none.
     checks: (usize, usize),

@@ -77,7 +77,8 @@ static void before_setup_everything_says_so(void)
 {
     dyups_text text;
     dyups_reply reply;
-
+    dyups_probe probe;
+    dyups_news news;
     CHECK(dyups_start() == DYUPS_NOT_SET_UP && says("setup"));
     CHECK(dyups_lost() == DYUPS_NOT_SET_UP && says("setup"));
     CHECK(dyups_open(T("api")) == NULL && says("setup"));
@@ -88,6 +89,11 @@ static void before_setup_everything_says_so(void)
     CHECK(dyups_set_upstream(T("api"), T("{\"peers\":[]}"), 0) == DYUPS_NOT_SET_UP);
     CHECK(dyups_delete_upstream(T("api"), T("null"), 0) == DYUPS_NOT_SET_UP);
     CHECK(dyups_healthcheck(T("api"), T("{}"), 0) == DYUPS_NOT_SET_UP);
+    CHECK(dyups_probe_tick() == DYUPS_NOT_SET_UP && says("setup"));
+    CHECK(dyups_probe_next(&probe) == DYUPS_NOT_SET_UP && dyups_probe_news(&news) == DYUPS_NOT_SET_UP);
+    CHECK(dyups_probe_feed(1, T("x")) == DYUPS_NOT_SET_UP && dyups_probe_end(1, 0, NULL, 0) == DYUPS_NOT_SET_UP);
+    CHECK(dyups_probe_stop() == DYUPS_NOT_SET_UP);
+    CHECK(dyups_probe_left(1) == 0 && dyups_probes_due() == 0 && dyups_probing() == 0);
     CHECK(dyups_status(NULL, 0, &text) == DYUPS_NOT_SET_UP);
     CHECK(dyups_admin(T("GET"), T("/list"), T(""), 0, &reply) == DYUPS_NOT_SET_UP && says("setup"));
     CHECK(dyups_method(T("rr")) > 0);
@@ -126,6 +132,39 @@ static void a_worker_has_one_slot(void)
     int32_t slot = dyups_start();
     CHECK(slot >= 0 && slot < 512);
     CHECK(dyups_start() == slot);
+}
+
+static void a_probe_is_taken_answered_and_judged(void)
+{
+    dyups_probe probe;
+    dyups_news news;
+    int ticks, next = 0;
+    CHECK(dyups_probe_next(&probe) == 0);
+    CHECK(dyups_add_peer(T("probed"), T("{\"host\":\"10.0.0.7\",\"port\":81}"), 0) == 0);
+    CHECK(dyups_healthcheck(T("probed"), T("{\"interval\":10,\"fall\":1}"), 0) == 0);
+    for (ticks = 0; ticks < 10000 && next == 0; ticks++) {
+        CHECK(dyups_probe_tick() >= 0);
+        next = dyups_probe_next(&probe);
+        nanosleep(&(struct timespec){0, 1000000}, NULL);
+    }
+    CHECK(next == 1 && has(probe.host, "10.0.0.7") && probe.port == 81 && probe.tls == 0 && probe.answers == 1);
+    CHECK(has(probe.request, "GET / HTTP/1.1\r\nHost: 10.0.0.7:81\r\n") && probe.name.len == 0);
+    CHECK(dyups_probing() == 1 && probe.timeout > 0 && dyups_probe_left(probe.id) > 0);
+    CHECK(dyups_probe_feed(probe.id, T("HTTP/1.1 20")) > 0);
+    CHECK(dyups_probe_feed(probe.id, NULL, 5) == DYUPS_INVALID && says("data: NULL"));
+    CHECK(dyups_probe_feed(probe.id + 1, T("x")) == 0 && dyups_probe_left(probe.id + 1) == 0);
+    CHECK(dyups_probe_end(probe.id, 5, NULL, 0) == DYUPS_INVALID && says("stage: 5: allowed: 0 to 4"));
+    CHECK(dyups_probe_end(probe.id, 4, NULL, 9) == DYUPS_INVALID && says("error: NULL"));
+    CHECK(dyups_probe_end(probe.id + 1, 0, NULL, 0) == 0 && dyups_probing() == 1);
+    CHECK(dyups_probe_end(probe.id, 4, T("closed")) == 0 && dyups_probing() == 0);
+    CHECK(dyups_probe_news(&news) == 1 && news.is_change == 1 && news.after == 1);
+    CHECK(has(news.upstream, "probed") && has(news.server, "10.0.0.7:81") && has(news.from, "up") && has(news.to, "down"));
+    CHECK(has(news.line, "upstream probed: peer 10.0.0.7:81 went from up to down after 1 failed probe: "));
+    CHECK(dyups_probe_news(&news) == 0 && dyups_probe_end(probe.id, 0, NULL, 0) == 0);
+    CHECK(dyups_probe_next(NULL) == DYUPS_INVALID && says("orders: NULL"));
+    CHECK(dyups_probe_news(NULL) == DYUPS_INVALID && says("news: NULL"));
+    CHECK(dyups_probe_stop() == 0 && dyups_probes_due() == 0 && dyups_probe_next(&probe) == 0);
+    CHECK(dyups_delete_upstream(T("probed"), T("{\"force\":true}"), 0) == 0);
 }
 
 static void peers_are_made_changed_and_deleted(void)
@@ -554,6 +593,7 @@ int main(int argc, char **argv)
     before_setup_everything_says_so();
     setup_refuses_and_then_maps(argv[1]);
     a_worker_has_one_slot();
+    a_probe_is_taken_answered_and_judged();
     peers_are_made_changed_and_deleted();
     round_robin_is_nginxs();
     chash_keeps_a_key_and_asks_for_its_ring();

@@ -128,8 +128,20 @@ impl Checked {
         log.lines().filter_map(change).collect()
     }
 
+    /// The last change of an upstream, once it is one to this state: what status says is said before.
+    pub fn wait_for_change(&self, upstream: &str, to: &str) -> Change {
+        let mut found = None;
+        wait_for(&format!("{upstream} is told to be {to}"), || {
+            found = self.changes_of(upstream).pop().filter(|change| change.to == to);
+            found.is_some()
+        });
+        found.expect("waited for")
+    }
+
     /// Each change is one line and one event, over all workers.
     pub fn assert_each_change_is_one_line_and_one_event(&self) {
+        // A handler is called after the line is written.
+        wait_for("all changes are told", || self.changes().len() >= self.lines().len());
         let mut events: Vec<String> = self.changes().iter().map(Change::line).collect();
         let mut lines = self.lines();
         events.sort_unstable();

@@ -60,7 +60,7 @@ struct Pair {
 impl Pair {
     fn new(name: &str, timeout: u64) -> Pair {
         let check = json!({
-            "url": HEALTH, "interval": 100, "timeout": timeout, "rise": RISE, "fall": FALL,
+            "url": HEALTH, "interval": 400, "interval_down": 100, "timeout": timeout, "rise": RISE, "fall": FALL,
         });
         Pair { name: name.into(), sick: Sick::start(), well: Sick::start(), check }
     }

@@ -136,7 +136,7 @@ fn probes_send_what_was_asked_for_and_understand_every_answer_that_http_allows()
     let checked = Checked::start(&place, 2, "", &upstreams.into());
     for (case, sick) in cases.iter().zip(&sicks) {
         checked.wait_for_states(case.name, &[if case.why.is_empty() { "up" } else { "unhealthy" }]);
-        let change = checked.changes_of(case.name).pop().expect("it has changed");
+        let change = checked.wait_for_change(case.name, if case.why.is_empty() { "up" } else { "down" });
         assert!(change.why.contains(case.why) && change.after == 2, "{}: {change:?}", case.name);
         let default = "GET /health HTTP/1.1\r\nHost: @peer@\r\nUser-Agent: dyups\r\nConnection: close\r\n\r\n";
         let expected = case.asked.unwrap_or(default).replace("@peer@", &sick.name);

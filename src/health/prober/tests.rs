@@ -367,7 +367,9 @@ fn with_default_down_a_peer_is_out_until_probes_have_found_it_up() {
     let mut world = World::new("default-down", 1);
     world.set("api", &["10.0.0.1:80"], r#"{"interval": 1000, "timeout": 500, "default_down": true, "rise": 2}"#);
     assert_eq!(world.states("api"), ["checking"]);
-    world.run(&[0], 3200, |_| true);
+    while world.run(&[0], 10, |_| true).is_empty() {}
+    assert_eq!(world.states("api"), ["checking"], "one of two");
+    world.run(&[0], 2200, |_| true);
     assert_eq!(world.states("api"), ["up"]);
     world.set(
         "api",
@@ -375,6 +377,20 @@ fn with_default_down_a_peer_is_out_until_probes_have_found_it_up() {
         r#"{"interval": 1000, "timeout": 500, "default_down": true, "rise": 2}"#,
     );
     assert_eq!(world.states("api"), ["up", "checking"]);
+    world.run(&[0], 2200, |_| false);
+    assert_eq!(world.states("api"), ["up", "unhealthy"]);
+}
+
+#[test]
+fn a_probe_that_was_under_way_when_its_check_changed_leaves_nobody_unprobed() {
+    let mut world = World::new("changed", 1);
+    let options = |fall: u8| format!(r#"{{"interval": 1000, "timeout": 60000, "fall": {fall}}}"#);
+    world.set("api", &["10.0.0.1:80"], &options(3));
+    let held = std::iter::repeat_with(|| world.begin(&[0], 10)).find(|begun| !begun.is_empty()).expect("one");
+    world.set("api", &["10.0.0.1:80"], &options(5));
+    world.begin(&[0], 200);
+    world.end(&held[0], true);
+    assert_eq!(world.begin(&[0], 1000).len(), 1);
 }
 
 #[test]
@@ -474,6 +490,16 @@ fn when_too_few_are_up_all_are_picked_from_and_no_longer_when_enough_are() {
     };
     world.run(&[0], 2000, |_| true);
     assert_eq!(picked_from(&world), [0, 1, 2, 3]);
+    // With a backup that is well and no primary, the backup; with some, all of them.
+    let backup = "10.0.0.5:80";
+    let mut upstream = world.table.upstream("api").expect("there").upstream;
+    upstream.peers.push(Peer { backup: true, ..Peer::new(Address::from_server(backup).expect("one")) });
+    world.table.set_upstream(&upstream, WAIT).expect("room");
+    for (well, expected) in [(0, vec![4]), (1, vec![0, 1, 2, 3]), (4, vec![0, 1, 2, 3])] {
+        world.run(&[0], 2500, |server| server == backup || four[..well].contains(&server));
+        assert_eq!(picked_from(&world), expected, "{well} and a backup are up");
+    }
+    world.set("api", &four, options);
     for (well, expected) in [
         (3, vec![0, 1, 2]),
         (2, vec![0, 1]),
