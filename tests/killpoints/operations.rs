@@ -7,6 +7,7 @@ use dyups::balance::outcome::Outcome;
 use dyups::balance::pick::{Ask, Handle, Picked};
 use dyups::balance::request::{Requests, Tries, Wanted, Why};
 use dyups::config::peer::PeerPatch;
+use dyups::config::value;
 use dyups::health;
 use dyups::health::check::Check;
 use dyups::health::passive::Health;
@@ -182,7 +183,7 @@ fn balance(table: &Table, subject: &Upstream) {
 
 /// The same with a check, which finds all peers down as long as none was probed.
 fn checked(subject: &Upstream) -> Upstream {
-    let check = Check { default_down: true, panic_threshold: 30, fall: 1, rise: 1, ..Check::default() };
+    let check = Check { default_down: true, panic_threshold: 50, fall: 1, rise: 1, ..Check::default() };
     Upstream { check: Some(check), own_check: true, ..subject.clone() }
 }
 
@@ -194,6 +195,19 @@ fn made_and_checked(table: &Table, subject: &Upstream) {
     // As a worker that has been there for long.
     let cells = table.region().cells().expect("they are there");
     assert!(cells.activate(CONNECTED).is_ok() && cells.set_ready(CONNECTED, 1).is_ok());
+}
+
+/// Upstreams follow a default, and nobody has said so to the subject yet.
+fn made_before_the_default(table: &Table, subject: &Upstream) {
+    follow_the_default(table);
+    made(table, subject);
+}
+
+/// The default is one for this call: who dies takes it along.
+fn follow_the_default(table: &Table) {
+    table.set_default_check(Some(Check::default()));
+    table.spread_default_check(WAIT).expect("spread");
+    table.set_default_check(None);
 }
 
 /// Brings all up, the first down again, and stops with a probe under way.
@@ -209,6 +223,7 @@ fn probe(table: &Table, _: &Upstream) {
         for id in due(&mut prober, now) {
             prober.feed(id, answer, now);
             prober.end(table, id, Stage::Done, b"", now).expect("sound");
+            prober.tick(table, now).expect("sound");
         }
         health::heal(table).expect("sound");
     }
@@ -411,6 +426,24 @@ pub const OPERATIONS: &[Operation] = &[
         ..PLAIN
     },
     Operation { name: "probe", calls: "pick", prepare: made_and_checked, run: probe, also_large: false, ..PLAIN },
+    Operation {
+        name: "set options of a check",
+        calls: "set_check",
+        run: |table, subject| {
+            let options = value::parse(br#"{"type": "tcp", "default_down": true}"#).expect("JSON");
+            table.set_check(&subject.name, &options, WAIT).expect("set");
+        },
+        also_large: false,
+        ..PLAIN
+    },
+    Operation {
+        name: "follow the default check",
+        calls: "spread_default_check",
+        prepare: made_before_the_default,
+        run: |table, _| follow_the_default(table),
+        also_large: false,
+        ..PLAIN
+    },
     Operation {
         name: "begin to check",
         calls: "set_upstream",
