@@ -91,7 +91,8 @@ pub fn merge(old: &Check, patch: &Value, at: &str) -> Result<Check> {
     Ok(new)
 }
 
-fn set<T>(option: &mut T, given: Option<T>) {
+/// Changes what is given.
+pub(super) fn set<T>(option: &mut T, given: Option<T>) {
     if let Some(value) = given {
         *option = value;
     }

@@ -1,6 +1,6 @@
 //! A peer as an object: whole, or the fields of it that change.
 
-use super::check::{or_none, text};
+use super::check::{or_none, set, text};
 use super::fields;
 use super::object::Object;
 use super::show::quote;
@@ -103,12 +103,6 @@ impl PeerPatch {
         let mut peer = Peer::new(self.address.clone());
         self.apply(&mut peer);
         peer
-    }
-}
-
-fn set<T>(field: &mut T, given: Option<T>) {
-    if let Some(value) = given {
-        *field = value;
     }
 }
 

@@ -66,10 +66,6 @@ thread_local! {
     static KEPT: RefCell<Kept> = RefCell::default();
 }
 
-fn text(bytes: &[u8]) -> Text {
-    Text { data: bytes.as_ptr().cast(), len: bytes.len() }
-}
-
 /// Looks which probes are due. To be called in one thread of each worker, again and again: after it `dyups_probe_next` gives those
 /// that are due, each of which is a connection to be made and ends with `dyups_probe_end`; and `dyups_probe_news` says what that
 /// has changed. A worker without a slot probes nothing. A number of a probe is good in the thread that it was given in.
@@ -119,21 +115,18 @@ pub unsafe extern "C" fn dyups_probe_next(orders: *mut ProbeOrders) -> i32 {
     guard(|| {
         // SAFETY: the caller's contract.
         let given = unsafe { out(orders, "orders")? };
-        let next = with(|table, prober| {
-            let next = prober.next(table, now_ms())?;
-            Ok::<_, crate::error::Error>(next.map(|(id, orders)| (id, orders, prober.left(id, now_ms()))))
-        })?;
-        let Some((id, orders, timeout)) = next.transpose()?.flatten() else { return Ok(0) };
+        let next = with(|table, prober| prober.next(table, now_ms()))?;
+        let Some((id, orders)) = next.transpose()?.flatten() else { return Ok(0) };
         KEPT.with_borrow_mut(|kept| {
             let orders = kept.orders.insert(orders);
             *given = ProbeOrders {
                 id,
-                host: text(orders.host.as_bytes()),
+                host: Text::of(orders.host.as_bytes()),
                 port: orders.port.map_or(0, i32::from),
                 tls: i32::from(orders.tls) + i32::from(orders.tls && orders.verify),
-                name: text(orders.name.as_bytes()),
-                request: text(&orders.request),
-                timeout: timeout as i32,
+                name: Text::of(orders.name.as_bytes()),
+                request: Text::of(&orders.request),
+                timeout: orders.timeout as i32,
                 answers: i32::from(orders.answers),
             };
         });
@@ -221,7 +214,7 @@ pub unsafe extern "C" fn dyups_probe_news(news: *mut ProbeNews) -> i32 {
         KEPT.with_borrow_mut(|kept| {
             let [upstream, server, from, to, why] = texts.map(String::into_bytes);
             kept.news = [line.into_bytes(), upstream, server, from, to, why];
-            let [line, upstream, server, from, to, why] = kept.news.each_ref().map(|bytes| text(bytes));
+            let [line, upstream, server, from, to, why] = kept.news.each_ref().map(|bytes| Text::of(bytes));
             *given = ProbeNews { line, is_change, after, upstream, server, from, to, why };
         });
         Ok(1)

@@ -16,6 +16,13 @@ pub struct Text {
     pub len: usize,
 }
 
+impl Text {
+    /// These bytes, as long as they stay where they are.
+    pub(super) fn of(bytes: &[u8]) -> Text {
+        Text { data: bytes.as_ptr().cast(), len: bytes.len() }
+    }
+}
+
 /// An answer to an HTTP request.
 #[derive(Debug)]
 #[repr(C)]
@@ -38,7 +45,7 @@ thread_local! {
 fn keep(answer: [Vec<u8>; 3]) -> [Text; 3] {
     ANSWER.with_borrow_mut(|kept| {
         *kept = answer;
-        kept.each_ref().map(|bytes| Text { data: bytes.as_ptr().cast(), len: bytes.len() })
+        kept.each_ref().map(|bytes| Text::of(bytes))
     })
 }
 

@@ -92,12 +92,17 @@ fn each_of(
     let directory = Directory::new(table.region());
     let mut done = Ok(());
     for record in records {
-        match each(&directory, record) {
-            Err(error) if error.code == Code::Changing => {}
-            this => done = done.and(this),
-        }
+        done = done.and(unless_changing(each(&directory, record)));
     }
     done
+}
+
+/// What changes too often to be read is another time's.
+fn unless_changing(done: Result<()>) -> Result<()> {
+    match done {
+        Err(error) if error.code == Code::Changing => Ok(()),
+        done => done,
+    }
 }
 
 /// Upstreams of which a look for idle peers reads the heads, at most: half a millisecond's.

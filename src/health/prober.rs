@@ -230,15 +230,13 @@ impl Prober {
         let (key, cell, lease, check, began) = (probe.key, probe.cell, probe.lease, probe.check.clone(), probe.began);
         if matches!(lease.due(place.millis(), Millis::MAX), Due::Since(_)) {
             // Whoever slept knows nothing of the peer.
-            place.cells.set_lease(cell, lease.0, lease.until(place.millis()).0)?;
-            return Ok(());
+            return place.give_back(cell, lease);
         }
         let result = probe.end(stage, error);
         let judged = self.judged(&place, key, cell)?;
         let Some((_, leader)) = judged.first() else {
             // Whoever is there by now need not wait for this one's time to be over.
-            place.cells.set_lease(cell, lease.0, lease.until(place.millis()).0)?;
-            return Ok(());
+            return place.give_back(cell, lease);
         };
         let (after, _) = leader.before.after(result.is_ok(), check.rise, check.fall);
         let at = self.next_time(began, check.interval_of(after), now);
@@ -326,7 +324,7 @@ impl Prober {
         let Some(place) = Place::of(table, now) else { return Ok(()) };
         place.cells.set_ready(self.slot, 0)?;
         for (_, probe) in std::mem::take(&mut self.running) {
-            place.cells.set_lease(probe.cell, probe.lease.0, probe.lease.until(place.millis()).0)?;
+            place.give_back(probe.cell, probe.lease)?;
         }
         self.upstreams = Upstreams::default();
         self.turns.clear();

@@ -9,7 +9,6 @@ use crate::config::check;
 use crate::config::fields::HEALTHCHECK;
 use crate::config::value::Value;
 use crate::error::Result;
-use crate::health::check::Check;
 use crate::shm::versioned::Unread;
 use crate::shm::{Memory, Region};
 use std::borrow::Borrow;
@@ -29,12 +28,6 @@ impl<R: Borrow<Region>> Table<R> {
             }
             Ok(Edit::Put(Upstream { check, own_check: true, ..old }, flags.with(Flags::CHECK_BY_HAND)))
         })
-    }
-
-    /// Sets the check of all upstreams that are made from now on and that nobody says anything of. For those that are there:
-    /// [`Table::spread_default_check`].
-    pub fn set_default_check(&self, check: Option<Check>) {
-        self.replace_default_check(check);
     }
 
     /// Has all upstreams that have no check of their own follow the default.

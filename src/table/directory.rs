@@ -204,7 +204,7 @@ impl<'a, M: Memory> Directory<'a, M> {
     pub fn each<T>(&self, read: impl Fn(&View) -> Result<T, Damaged>, mut each: impl FnMut(T)) -> Result<(), Unread> {
         let mut left = 2 * self.mem.words();
         for record in 0..self.geometry.records as u32 {
-            if let Some(value) = self.copy(record, &mut left, &read)? {
+            if let Some(value) = self.look_within(record, &mut left, &read)? {
                 each(value);
             }
         }
@@ -216,7 +216,7 @@ impl<'a, M: Memory> Directory<'a, M> {
     pub fn each_sound<T>(&self, read: impl Fn(&View) -> Result<T, Damaged>, mut each: impl FnMut(T)) -> u64 {
         let (mut left, mut lost) = (2 * self.mem.words(), 0);
         for record in 0..self.geometry.records as u32 {
-            match self.copy(record, &mut left, &read) {
+            match self.look_within(record, &mut left, &read) {
                 Ok(value) => value.into_iter().for_each(&mut each),
                 Err(_) => lost += 1,
             }
@@ -224,8 +224,9 @@ impl<'a, M: Memory> Directory<'a, M> {
         lost
     }
 
-    /// What `read` makes of the upstream in `record`, if there is one. Its words are taken from those that are `left`.
-    fn copy<T>(
+    /// What `read` makes of the upstream in `record`, if there is one, as of one of many: its words are taken from those that are
+    /// `left`, see [`Directory::each`].
+    pub fn look_within<T>(
         &self,
         record: u32,
         left: &mut usize,
@@ -265,17 +266,7 @@ impl<'a, M: Memory> Directory<'a, M> {
 
     /// What `read` makes of the upstream in `record`, if there is one.
     pub fn look<T>(&self, record: u32, read: impl Fn(&View) -> Result<T, Damaged>) -> Result<Option<T>, Unread> {
-        self.copy(record, &mut usize::MAX.clone(), read)
-    }
-
-    /// The same, as one of many: its words are taken from those that are `left`, see [`Directory::each`].
-    pub fn look_within<T>(
-        &self,
-        record: u32,
-        left: &mut usize,
-        read: impl Fn(&View) -> Result<T, Damaged>,
-    ) -> Result<Option<T>, Unread> {
-        self.copy(record, left, read)
+        self.look_within(record, &mut usize::MAX.clone(), read)
     }
 
     /// A number that is another one after any change: it is made of all stamps, which count the changes of their records.

@@ -97,8 +97,8 @@ impl<R: Borrow<Region>> Table<R> {
         self.default_check.lock().clone()
     }
 
-    /// Sets it. Upstreams that are there keep theirs.
-    pub(super) fn replace_default_check(&self, check: Option<Check>) {
+    /// Sets it, for upstreams that are made from now on. For those that are there: [`Table::spread_default_check`].
+    pub fn set_default_check(&self, check: Option<Check>) {
         *self.default_check.lock() = check;
     }
 

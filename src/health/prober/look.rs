@@ -3,7 +3,8 @@
 use super::groups::{Groups, Member};
 use super::place::Place;
 use super::watch::Watched;
-use crate::error::{Code, Error, Result};
+use crate::error::Result;
+use crate::health::unless_changing;
 use crate::health::verdict::settle_panic;
 use crate::shm::{Memory, Stamp};
 use crate::table::directory::{ailing_at, ails, panic_at};
@@ -137,12 +138,4 @@ fn settle(place: &Place<'_>, record: u32) -> Result<()> {
     let is_of_interest =
         ails(place.mem.load(ailing_at(geometry, record))?) || place.mem.load(panic_at(geometry, record))? != 0;
     if is_of_interest { Ok(settle_panic(&place.directory, &place.cells, record)?) } else { Ok(()) }
-}
-
-/// What changes too often to be read is another time's.
-fn unless_changing(done: Result<()>) -> Result<()> {
-    match done {
-        Err(Error { code: Code::Changing, .. }) => Ok(()),
-        done => done,
-    }
 }

@@ -52,6 +52,11 @@ impl<'a> Place<'a> {
         }
     }
 
+    /// Gives a peer back whose probe counts for nothing: it is due now, unless somebody else has taken it since.
+    pub fn give_back(&self, cell: u32, lease: Lease) -> Result<()> {
+        Ok(self.cells.set_lease(cell, lease.0, lease.until(self.millis()).0).map(|_| ())?)
+    }
+
     /// Whether an upstream is checked and has the peer with this cell, whatever else it is by now.
     pub fn has(&self, record: u32, cell: u32) -> Result<bool> {
         let has = |view: &View| {

@@ -67,6 +67,8 @@ pub struct Orders {
     pub name: String,
     /// What is sent; may be nothing.
     pub request: Vec<u8>,
+    /// Milliseconds for all of it.
+    pub timeout: u32,
     /// Whether an answer is waited for.
     pub answers: bool,
 }
@@ -90,6 +92,7 @@ impl Orders {
             verify: check.ssl_verify,
             name: check.server_name().unwrap_or_default().to_string(),
             request,
+            timeout: check.timeout,
             answers: check.kind != Kind::Tcp || check.expect.is_some(),
         }
     }
