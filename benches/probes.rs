@@ -1,9 +1,12 @@
 //! Active checks of many peers: what a probe costs the workers, how long probes keep their event loops from other work, and what
-//! that does to requests.
+//! that does to requests; and what it does to them when a process of its own makes as many connections to the same backend, as
+//! all share the CPUs here.
 
 use crate::backend::Backend;
+use crate::client::Client;
 use crate::cpu;
 use crate::measure::{Figures, Run, alternate};
+use crate::peers;
 use crate::place::Place;
 use crate::server::{Conf, Nginx};
 use crate::steady::Clients;
@@ -11,7 +14,10 @@ use crate::system::wait_for;
 use crate::table::{Line, time, times};
 use crate::worker::{lua_peers, native, prepare};
 use std::cell::{Cell, RefCell};
-use std::time::Duration;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread::{scope, sleep};
+use std::time::{Duration, Instant};
 
 const PEERS: usize = 5000;
 const INTERVAL: Duration = Duration::from_millis(3000);
@@ -62,7 +68,7 @@ impl Bench {
         let mut before = self.probed.count();
         let goal = before + PEERS;
         wait_for("probes begin or end", || {
-            std::thread::sleep(Duration::from_millis(200));
+            sleep(Duration::from_millis(200));
             let now = self.probed.count();
             let since = now - std::mem::replace(&mut before, now) - 1;
             if on { now >= goal } else { since == 0 }
@@ -89,7 +95,7 @@ impl Bench {
         let workers = self.proxy.worker_pids();
         let spent = || -> f64 { workers.iter().map(|&pid| cpu::of(pid)).sum() };
         let from = spent();
-        let probes = self.probes(|| std::thread::sleep(INTERVAL));
+        let probes = self.probes(|| sleep(INTERVAL));
         (spent() - from, probes)
     }
 
@@ -119,34 +125,68 @@ fn alone(bench: &Bench) -> Line {
         .doubted(disturbed.get())
 }
 
-fn beside_requests(bench: &Bench) -> [Line; 2] {
+/// Who asks the backend of probes meanwhile.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum By {
+    Nobody,
+    Probes,
+    Another,
+}
+
+fn beside_requests(bench: &Bench) -> [Line; 3] {
     let mut clients = Clients::new(CLIENTS, bench.proxy.traffic, "asked");
     bench.switch(false);
     let rate = clients.saturating_rate(INTERVAL) / 2.0;
     let disturbed = Cell::new(false);
-    let (clients, stalls) = (RefCell::new(clients), [const { RefCell::new(Vec::new()) }; 2]);
-    let run = |on: bool| -> Run<'_> {
-        let (clients, stalls, disturbed) = (&clients, &stalls[usize::from(on)], &disturbed);
+    let (clients, stalls) = (RefCell::new(clients), [const { RefCell::new(Vec::new()) }; 3]);
+    let run = |by: By| -> Run<'_> {
+        let (clients, stalls, disturbed) = (&clients, &stalls[by as usize], &disturbed);
         Box::new(move || {
-            bench.switch(on);
+            bench.switch(by == By::Probes);
             let mut times = Vec::new();
             let load = || times = clients.borrow_mut().times(rate, INTERVALS as u32 * INTERVAL);
-            let probes = bench.probes(|| stalls.borrow_mut().push(bench.stall(load)));
-            disturbed.set(disturbed.get() || on && !is_complete(probes, INTERVALS));
+            let probes = bench.probes(|| match by {
+                By::Another => beside_as_many(bench.probed.port, load),
+                _ => stalls.borrow_mut().push(bench.stall(load)),
+            });
+            disturbed.set(disturbed.get() || by != By::Nobody && !is_complete(probes, INTERVALS));
             Figures::new(times).quantile(0.99)
         })
     };
-    let [without, with] = alternate(ROUNDS, [run(false), run(true)]);
-    // The first is of the round for nothing.
-    let [quiet, stall] = stalls.map(|stalls| Figures::new(stalls.into_inner().split_off(1)));
+    let [without, with, another] = alternate(ROUNDS, [By::Nobody, By::Probes, By::Another].map(run));
+    let stalls = |by: By| Figures::new(stalls[by as usize].borrow_mut().split_off(1)); // The first is of the round for nothing.
     let line = |what: &str, figures: &Figures, without: &Figures| {
         let what = format!("{rate:.0} requests a second, half of what saturates, during those probes: {what}");
         let beside = format!("without probes: {}", time(without.median()));
         Line::new(what, time(figures.median()), beside, figures.of(without)).doubted(disturbed.get())
     };
-    let ratio = with.of(&without);
+    let (ratio, stall) = (with.of(&without), stalls(By::Probes));
     [
         line("99 of 100", &with, &without).at_most(ratio, MOST_OF_P99, times),
-        line("longest stall of an event loop", &stall, &quiet).at_most(stall.median(), MOST_STALL_NS, time),
+        line("99 of 100, with another process in place of probes", &another, &without),
+        line("longest stall of an event loop", &stall, &stalls(By::Nobody)).at_most(
+            stall.median(),
+            MOST_STALL_NS,
+            time,
+        ),
     ]
+}
+
+/// Makes as many connections as all probes are while `run` runs, one by one and evenly.
+fn beside_as_many(port: u16, run: impl FnOnce()) {
+    let (is_over, begin) = (&AtomicBool::new(false), Instant::now());
+    scope(|scope| {
+        scope.spawn(move || {
+            let hosts = (0..PEERS).cycle().map(|index| peers::host(1, index));
+            let times = (0..).map(|number| begin + INTERVAL * number / PEERS as u32);
+            for (host, due) in hosts.zip(times).take_while(|_| !is_over.load(Relaxed)) {
+                sleep(due.saturating_duration_since(Instant::now()));
+                let answer =
+                    Client::new(SocketAddr::new(host.parse().expect("an address"), port)).get_fresh("probe", "/");
+                assert_eq!(answer.expect("an answer").status, 200);
+            }
+        });
+        run();
+        is_over.store(true, Relaxed);
+    });
 }
