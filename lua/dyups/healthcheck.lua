@@ -18,7 +18,7 @@ local DONE, CONNECT, HANDSHAKE, SEND, RECEIVE = 0, 1, 2, 3, 4
 
 local RECEIVE_AT_ONCE = 4096
 -- Threads that are started, and probes that one of them makes, without letting nginx do something else.
-local AT_ONCE = 16
+local AT_ONCE = 4
 -- After so many probes a handler hands over; unless there are many already whose last probes go on and on.
 local PROBES_OF_A_HANDLER = 500
 local MOST_HANDLERS = 16
@@ -290,15 +290,19 @@ local function wait_for_those_that_ended(handler)
 end
 
 
+-- Whether there are more to be started.
 local function start_those_that_are_due(handler)
-    for _ = 1, math.min(C.dyups_probes_due(), AT_ONCE) do
+    local due = C.dyups_probes_due()
+    for _ = 1, math.min(due, AT_ONCE) do
         local co, err = ngx.thread.spawn(work, handler)
         if not co then
-            return complain(tostring(err))
+            complain(tostring(err))
+            return false
         elseif not handler.starting then
-            return
+            return false
         end
     end
+    return due > AT_ONCE
 end
 
 
@@ -341,8 +345,7 @@ end
 local function turn(handler)
     while current == handler and not ngx.worker.exiting() do
         local wait = tick()
-        start_those_that_are_due(handler)
-        ngx.sleep(wait)
+        ngx.sleep(start_those_that_are_due(handler) and 0 or wait)
         wait_for_those_that_ended(handler)
         if handler.left <= 0 and (alive >= MOST_HANDLERS or not hand_over(handler)) then
             handler.left = PROBES_OF_A_HANDLER

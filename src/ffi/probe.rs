@@ -5,7 +5,7 @@ use super::show::Text;
 use crate::error::Result;
 use crate::health::prober::{News, Orders, Prober, Stage};
 use crate::process;
-use crate::shm::clock::now_ms;
+use crate::shm::clock::{exact_ms, spent_ms};
 use crate::table::store::Table;
 use std::cell::RefCell;
 use std::ffi::c_char;
@@ -78,12 +78,12 @@ pub extern "C" fn dyups_probe_tick() -> i32 {
         let table = process::table()?;
         let Some(slot) = process::counting_slot() else { return Ok(1000) };
         KEPT.with_borrow_mut(|kept| {
-            let now = now_ms();
+            let now = exact_ms();
             if kept.prober.as_ref().is_none_or(|prober| prober.slot() != slot) {
                 kept.prober = Some(Prober::new(slot, now << 32 ^ u64::from(std::process::id())));
             }
             let prober = kept.prober.as_mut().expect("there is one by now");
-            Ok(prober.tick(table, now)?.min(60_000) as i32)
+            Ok(prober.tick(table, now, spent_ms)?.min(60_000) as i32)
         })
     })
 }
@@ -115,7 +115,7 @@ pub unsafe extern "C" fn dyups_probe_next(orders: *mut ProbeOrders) -> i32 {
     guard(|| {
         // SAFETY: the caller's contract.
         let given = unsafe { out(orders, "orders")? };
-        let next = with(|table, prober| prober.next(table, now_ms()))?;
+        let next = with(|table, prober| prober.next(table, exact_ms()))?;
         let Some((id, orders)) = next.transpose()?.flatten() else { return Ok(0) };
         KEPT.with_borrow_mut(|kept| {
             let orders = kept.orders.insert(orders);
@@ -156,7 +156,7 @@ pub unsafe extern "C" fn dyups_probe_feed(id: u32, data: *const c_char, len: usi
     guard(|| {
         // SAFETY: the caller's contract.
         let data = unsafe { bytes(data, len, "data")? };
-        Ok(with(|_, prober| prober.feed(id, data, now_ms()))?.map_or(0, |left| left as i32))
+        Ok(with(|_, prober| prober.feed(id, data, exact_ms()))?.map_or(0, |left| left as i32))
     })
 }
 
@@ -165,7 +165,7 @@ pub unsafe extern "C" fn dyups_probe_feed(id: u32, data: *const c_char, len: usi
 /// Arguments: `id`. Returns: milliseconds; 0: it is over. Errors: none.
 #[unsafe(no_mangle)]
 pub extern "C" fn dyups_probe_left(id: u32) -> i32 {
-    number(|prober| prober.left(id, now_ms()) as usize)
+    number(|prober| prober.left(id, exact_ms()) as usize)
 }
 
 /// A probe is over, and its connection closed.
@@ -184,7 +184,7 @@ pub unsafe extern "C" fn dyups_probe_end(id: u32, stage: u32, error: *const c_ch
         let error = unsafe { bytes(error, len, "error")? };
         let stages = [Stage::Done, Stage::Connect, Stage::Handshake, Stage::Send, Stage::Receive];
         let stage = *stages.get(stage as usize).ok_or_else(|| refused("stage", &stage.to_string(), "0 to 4"))?;
-        with(|table, prober| prober.end(table, id, stage, error, now_ms()))?.transpose()?;
+        with(|table, prober| prober.end(table, id, stage, error, exact_ms()))?.transpose()?;
         Ok(0)
     })
 }
@@ -227,7 +227,7 @@ pub unsafe extern "C" fn dyups_probe_news(news: *mut ProbeNews) -> i32 {
 /// Arguments: none. Returns: 0. Errors: as `dyups_probe_tick`.
 #[unsafe(no_mangle)]
 pub extern "C" fn dyups_probe_stop() -> i32 {
-    guard(|| with(|table, prober| prober.stop(table, now_ms()))?.transpose().map(|_| 0))
+    guard(|| with(|table, prober| prober.stop(table, exact_ms()))?.transpose().map(|_| 0))
 }
 
 /// How many probes of this worker are under way.

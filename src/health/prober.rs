@@ -6,6 +6,7 @@
 mod groups;
 mod look;
 mod news;
+mod pace;
 mod place;
 mod probe;
 mod scan;
@@ -23,6 +24,7 @@ use crate::table::store::Table;
 use groups::Member;
 use look::Upstreams;
 use news::Unread;
+use pace::Pace;
 use place::Place;
 use scan::Scan;
 use std::collections::{HashMap, VecDeque};
@@ -33,8 +35,8 @@ use watch::{Target, Watched};
 const LOOK: u64 = 100;
 /// Milliseconds after which it is looked whether somebody has died and left something unsaid.
 const SETTLE: u64 = 1000;
-/// Milliseconds between two ticks, at least and at most. A worker that shuts down is seen to do so at a tick.
-const TICKS: (u32, u32) = (10, 100);
+/// Milliseconds between two ticks, at most. A worker that shuts down is seen to do so at a tick.
+const MOST: u64 = 100;
 /// Peers whose leases a tick looks at; at least one upstream's.
 const SCAN: usize = 8192;
 /// Most probes of this worker that are under way; beyond them one for each upstream that has none, up to as many again.
@@ -52,6 +54,7 @@ pub struct Prober {
     next_id: u32,
     /// Whose workers are ready.
     workers: Vec<u32>,
+    pace: Pace,
     looked_at: u64,
     settled_at: u64,
     /// The record that the last scan ended with.
@@ -70,6 +73,7 @@ impl Prober {
             running: HashMap::new(),
             next_id: 0,
             workers: Vec::new(),
+            pace: Pace::default(),
             looked_at: 0,
             settled_at: 0,
             scanned: 0,
@@ -82,10 +86,12 @@ impl Prober {
         self.slot
     }
 
-    /// Looks what has changed, and which probes are due by now. Answers in how many milliseconds to come again.
-    pub fn tick(&mut self, table: &Table, now: u64) -> Result<u32> {
-        let Some(place) = Place::of(table, now) else { return Ok(TICKS.1) };
+    /// Looks what has changed, and which probes are due by now. `spent` says what this worker has spent on a CPU, in milliseconds.
+    /// Answers in how many milliseconds to come again.
+    pub fn tick(&mut self, table: &Table, now: u64, spent: impl FnOnce() -> u64) -> Result<u64> {
+        let Some(place) = Place::of(table, now) else { return Ok(MOST) };
         place.cells.set_ready(self.slot, now.max(1))?;
+        self.pace.measure(now, spent);
         let mut done = Ok(());
         if now.saturating_sub(self.looked_at) >= LOOK {
             self.looked_at = now;
@@ -112,31 +118,34 @@ impl Prober {
         }
     }
 
-    /// Finds who is due. Answers when the next one is. Of very many peers, some are looked at each time, in turn.
-    fn scan(&mut self, place: &Place<'_>) -> Result<u32> {
+    /// Finds who is due. Answers in how many milliseconds the next one is. Of very many peers, some are looked at each time, in turn.
+    fn scan(&mut self, place: &Place<'_>) -> Result<u64> {
         let Prober { upstreams, workers, random, turns, unread, running, .. } = self;
-        let (mut left, mut next, mut done) = (SCAN, TICKS.1, Ok(()));
+        let (mut left, mut next, mut done) = (SCAN, MOST, Ok(()));
         let (slot, last) = (self.slot, self.scanned);
+        let least = self.pace.least(upstreams.watched.len());
         for range in [(Bound::Excluded(last), Bound::Unbounded), (Bound::Unbounded, Bound::Included(last))] {
             for (&record, watched) in upstreams.watched.range_mut(range) {
                 if left == 0 {
+                    next = 0;
                     break;
                 }
-                let one = Scan { place, groups: &upstreams.groups, workers, slot, running };
-                match one.of(watched, random) {
-                    Ok(when) => next = next.min(when),
-                    Err(error) => done = done.and(Err(error)),
+                self.scanned = record;
+                watched.advance(place.now);
+                if watched.scan_at <= place.now {
+                    let one = Scan { place, groups: &upstreams.groups, workers, slot, running };
+                    done = done.and(one.of(watched, random));
+                    one.is_late(watched).into_iter().for_each(|warning| unread.add(News::Warning(warning)));
+                    left = left.saturating_sub(watched.targets.len().max(1));
                 }
                 if !watched.is_queued && !watched.ready.is_empty() {
                     watched.is_queued = true;
                     turns.push_back(record);
                 }
-                one.is_late(watched).into_iter().for_each(|warning| unread.add(News::Warning(warning)));
-                self.scanned = record;
-                left = left.saturating_sub(watched.targets.len().max(1));
+                next = next.min(watched.next(place.now));
             }
         }
-        done.map(|()| next.max(TICKS.0))
+        done.map(|()| next.max(least))
     }
 
     /// How many probes may begin, as of the last tick. Not all of the peers need be there any more.
@@ -240,14 +249,15 @@ impl Prober {
         };
         let (after, _) = leader.before.after(result.is_ok(), check.rise, check.fall);
         let at = self.next_time(began, check.interval_of(after), now);
-        if !place.cells.set_lease(cell, lease.0, lease.until(at).0)? {
+        if !place.cells.set_lease(cell, lease.0, lease.until(at as Millis).0)? {
             return Ok(());
         }
+        self.comes(judged[0].0, at, now);
         for (member, judged) in judged {
             if member.cell != cell {
                 // Where nobody else has, so that whoever is probed in its place later goes on from here.
                 let old = Lease(place.cells.lease(member.cell)?);
-                place.cells.set_lease(member.cell, old.0, old.until(at).0)?;
+                place.cells.set_lease(member.cell, old.0, old.until(at as Millis).0)?;
             }
             let limits = (check.rise, check.fall);
             if let Some(change) = judge(&place.directory, &place.cells, judged, result.is_ok(), limits)? {
@@ -255,6 +265,15 @@ impl Prober {
             }
         }
         Ok(())
+    }
+
+    /// A peer's next probe may be due before anybody looks at its lease again.
+    fn comes(&mut self, member: Member, at: u64, now: u64) {
+        if let Some(watched) = self.upstreams.watched.get_mut(&member.record)
+            && watched.is_soon(at.saturating_sub(now) as Millis)
+        {
+            watched.add_coming(at, member.target);
+        }
     }
 
     fn ended(&mut self, probe: &Probe) {
@@ -293,10 +312,10 @@ impl Prober {
 
     /// From beginning to beginning, so that a slow answer is no longer interval; and a little more or less each time, so that peers do
     /// not come to be probed together.
-    fn next_time(&mut self, began: u64, interval: u32, now: u64) -> Millis {
+    fn next_time(&mut self, began: u64, interval: u32, now: u64) -> u64 {
         let twentieth = interval / 20;
         let jitter = self.random.below(2 * twentieth + 1);
-        (began + u64::from(interval - twentieth) + u64::from(jitter)).max(now) as Millis
+        (began + u64::from(interval - twentieth) + u64::from(jitter)).max(now)
     }
 
     fn tell(&mut self, member: Member, change: Change, why: &str) {

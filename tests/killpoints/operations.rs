@@ -215,15 +215,15 @@ fn probe(table: &Table, _: &Upstream) {
     let mut prober = Prober::new(CONNECTED, 1);
     let due = |prober: &mut Prober, now| {
         // When it sees a peer for the first time, it chooses when to probe it.
-        prober.tick(table, now - 4000).expect("sound");
-        prober.tick(table, now).expect("sound");
+        prober.tick(table, now - 4000, || 0).expect("sound");
+        prober.tick(table, now, || 0).expect("sound");
         std::iter::from_fn(|| prober.next(table, now).expect("sound")).map(|(id, _)| id).collect::<Vec<_>>()
     };
     for (now, answer) in [(1_020_000, &b"HTTP/1.1 200 OK\r\n\r\n"[..]), (1_040_000, b"no")] {
         for id in due(&mut prober, now) {
             prober.feed(id, answer, now);
             prober.end(table, id, Stage::Done, b"", now).expect("sound");
-            prober.tick(table, now).expect("sound");
+            prober.tick(table, now, || 0).expect("sound");
         }
         health::heal(table).expect("sound");
     }

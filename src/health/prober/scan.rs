@@ -1,4 +1,4 @@
-//! Who is due: a look at the leases of an upstream's peers.
+//! Who is due: a look at the leases of an upstream's peers, every now and then. In between nothing but the time goes on.
 
 use super::groups::Groups;
 use super::place::Place;
@@ -25,18 +25,17 @@ pub struct Scan<'a> {
 }
 
 impl Scan<'_> {
-    /// Finds who is due for this worker. Answers in how many milliseconds the next one is.
-    pub fn of(&self, watched: &mut Watched, random: &mut Random) -> Result<u32> {
+    /// Finds who is due for this worker, and who will be before the next look.
+    pub fn of(&self, watched: &mut Watched, random: &mut Random) -> Result<()> {
         let (most, patience) = (watched.most_ahead(), patience(watched.check.interval));
-        let mut next = watched.check.interval / 4;
+        watched.scan_at = self.place.now + watched.scans();
         watched.ready.clear();
         let is_new = std::mem::take(&mut watched.is_new);
-        let mut ready = Vec::new();
+        let (mut ready, mut coming) = (Vec::new(), Vec::new());
         for (place, target) in (0..).zip(&watched.targets) {
             let lease = Lease(self.place.cells.lease(target.cell)?);
             let due = self.place.due(lease, most)?;
-            if let Due::In(ms) = due {
-                next = next.min(ms);
+            if matches!(due, Due::In(ms) if lease.owner().is_some() || !watched.is_soon(ms)) {
                 continue;
             }
             // Asked last, as hardly anybody is due.
@@ -44,29 +43,38 @@ impl Scan<'_> {
                 continue;
             }
             match due {
+                Due::In(ms) if self.has(target) => coming.push((self.place.now + u64::from(ms), place)),
+                Due::In(_) => {}
                 // What nobody has looked after for long is spread as well.
                 Due::Since(late) if !(is_new && late > watched.check.interval) => {
                     if (late >= patience || self.has(target)) && !self.is_running(target, lease) {
                         ready.push((late, place));
                     }
                 }
-                _ => self.spread(watched, target, lease, random)?,
+                _ => {
+                    let within = self.spread(watched, target, lease, random)?;
+                    if watched.is_soon(within) && self.has(target) {
+                        coming.push((self.place.now + u64::from(within), place));
+                    }
+                }
             }
         }
         // Who has waited longest is first, or the last ones would never have their turn where not all have one.
         ready.sort_unstable_by(|one, other| other.cmp(one));
         self.note_lateness(watched, ready.first().map_or(0, |&(late, _)| late));
         watched.ready.extend(ready.iter().map(|&(_, place)| place));
-        Ok(next)
+        watched.set_coming(coming);
+        Ok(())
     }
 
-    /// Chooses when a peer is probed for the first time.
-    fn spread(&self, watched: &Watched, target: &Target, lease: Lease, random: &mut Random) -> Result<()> {
+    /// Chooses in how many milliseconds a peer is probed for the first time.
+    fn spread(&self, watched: &Watched, target: &Target, lease: Lease, random: &mut Random) -> Result<Millis> {
         let active = Active(self.place.cells.verdict(target.cell)?);
         let within = random.below(watched.check.interval_of(active).max(1));
         let first = lease.until(self.place.millis().wrapping_add(within));
         // Who does so at the same time is as right.
-        Ok(self.place.cells.set_lease(target.cell, lease.0, first.0).map(|_| ())?)
+        self.place.cells.set_lease(target.cell, lease.0, first.0)?;
+        Ok(within)
     }
 
     fn note_lateness(&self, watched: &mut Watched, latest: Millis) {

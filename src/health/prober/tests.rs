@@ -64,7 +64,7 @@ impl World {
             self.now += 10;
             for &worker in workers {
                 let prober = &mut self.workers[worker];
-                prober.tick(&self.table, self.now).expect("sound");
+                prober.tick(&self.table, self.now, || 0).expect("sound");
                 while let Some((id, orders)) = prober.next(&self.table, self.now).expect("sound") {
                     begun.push(Begun { worker, id, orders });
                 }
@@ -149,6 +149,30 @@ fn first_probes_are_spread_and_later_ones_do_not_meet() {
     world.set("api", &texts(&servers(100)), EVERY_SECOND);
     let a_tenth: Vec<usize> = (0..60).map(|_| world.run(&[0], 100, |_| true).len()).collect();
     assert!(a_tenth[1..].iter().all(|probes| (1..30).contains(probes)), "{a_tenth:?}");
+}
+
+#[test]
+fn a_probe_begins_when_it_is_due_and_not_when_all_leases_are_looked_at() {
+    let mut world = World::new("fine", 1);
+    world.set("api", &texts(&servers(100)), EVERY_SECOND);
+    world.run(&[0], 2000, |_| true);
+    let at_once: Vec<usize> = (0..500).map(|_| world.run(&[0], 10, |_| true).len()).collect();
+    let (with_some, most) = (at_once.iter().filter(|&&probes| probes > 0).count(), at_once.iter().max());
+    assert!(with_some > 250 && most < Some(&8), "{with_some} {most:?}");
+    // Long probes, whose next ones are due soon after their end.
+    let mut world = World::new("long", 1);
+    world.set("api", &["10.0.0.1:80"], r#"{"interval": 1000, "timeout": 1000}"#);
+    let mut late = Vec::new();
+    let mut due = None;
+    while late.len() < 40 {
+        let begun = world.begin(&[0], 10);
+        let Some(begun) = begun.first() else { continue };
+        late.extend(due.map(|due| (world.now as Millis).wrapping_sub(due)));
+        world.begin(&[0], 900);
+        world.end(begun, true);
+        due = Lease(world.table.region().cells().expect("some").lease(1).expect("inside")).at();
+    }
+    assert!(late.iter().all(|&ms| ms < 10), "{late:?}");
 }
 
 #[test]
@@ -281,7 +305,7 @@ fn an_upstream_that_changes_often_has_no_more_turns_than_others() {
     for i in 0..200u32 {
         world.set("api", &["10.0.0.1:80", "10.0.0.2:80"], &format!(r#"{{"interval": 10, "timeout": {}}}"#, 1000 + i));
         world.now += 100;
-        world.workers[0].tick(&world.table, world.now).expect("sound");
+        world.workers[0].tick(&world.table, world.now, || 0).expect("sound");
     }
     assert!(world.workers[0].turns.len() <= 1, "{}", world.workers[0].turns.len());
 }
@@ -342,7 +366,7 @@ fn who_was_deleted_is_not_probed_and_not_judged_any_more() {
     let prober = &mut world.workers[0];
     while prober.turns.is_empty() {
         world.now += 10;
-        prober.tick(&world.table, world.now).expect("sound");
+        prober.tick(&world.table, world.now, || 0).expect("sound");
     }
     world.table.delete_upstream("api", true, WAIT).expect("there");
     assert!(prober.next(&world.table, world.now).is_ok_and(|next| next.is_none()));

@@ -14,6 +14,8 @@ use std::rc::Rc;
 
 /// Milliseconds to say what came of a probe, at least and at most.
 const GRACE: (Millis, Millis) = (50, 500);
+/// Milliseconds between two looks at all leases, at least and at most.
+const SCANS: (Millis, Millis) = (10, 100);
 
 /// An upstream with a check.
 #[derive(Debug)]
@@ -26,6 +28,10 @@ pub struct Watched {
     pub targets: Vec<Target>,
     /// Places in `targets` of those whose probes are due.
     pub ready: VecDeque<u32>,
+    /// Those whose probes will be, and when: the next one is the last.
+    coming: Vec<(u64, u32)>,
+    /// When to look at all leases again.
+    pub scan_at: u64,
     /// It is among those whose turns are to come.
     pub is_queued: bool,
     /// Probes of this worker that are under way.
@@ -78,6 +84,8 @@ impl Watched {
             check: Rc::new(check),
             targets,
             ready: VecDeque::new(),
+            coming: Vec::new(),
+            scan_at: 0,
             is_queued: false,
             running: 0,
             is_new: true,
@@ -95,10 +103,45 @@ impl Watched {
         }
     }
 
+    /// Whether what is due in so many milliseconds may be due before the next look at all leases, were that late.
+    pub fn is_soon(&self, ms: Millis) -> bool {
+        u64::from(ms) <= 2 * self.scans()
+    }
+
+    /// Those whose probes are due before long, as all leases say.
+    pub fn set_coming(&mut self, mut coming: Vec<(u64, u32)>) {
+        coming.sort_unstable_by(|one, other| other.cmp(one));
+        self.coming = coming;
+    }
+
+    /// One more of them.
+    pub fn add_coming(&mut self, at: u64, target: u32) {
+        let place = self.coming.partition_point(|&one| one > (at, target));
+        self.coming.insert(place, (at, target));
+    }
+
+    /// Those of them that are due by now are ready.
+    pub fn advance(&mut self, now: u64) {
+        while let Some((_, target)) = self.coming.pop_if(|&mut (at, _)| at <= now) {
+            self.ready.push_back(target);
+        }
+    }
+
+    /// In how many milliseconds there is something to do.
+    pub fn next(&self, now: u64) -> u64 {
+        let coming = self.coming.last().map_or(self.scan_at, |&(at, _)| at);
+        coming.min(self.scan_at).saturating_sub(now)
+    }
+
     /// For how many milliseconds a worker takes a peer: for the probe, and to say what came of it.
     pub fn lease_time(&self) -> Millis {
         let grace = (self.check.interval / 4).clamp(GRACE.0, GRACE.1);
         self.check.timeout.saturating_add(grace)
+    }
+
+    /// Milliseconds between two looks at all leases.
+    pub fn scans(&self) -> u64 {
+        (self.check.interval / 4).clamp(SCANS.0, SCANS.1).into()
     }
 
     /// The furthest ahead that anybody sets the time of a probe.

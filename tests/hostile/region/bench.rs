@@ -125,7 +125,7 @@ fn call<T>(what: &dyn Debug, body: impl FnOnce() -> T) -> T {
 fn probe(table: &Table) {
     let mut prober = Prober::new(0, 1);
     for now in [1_000_000, 1_004_000, 1_008_000] {
-        let tick = call(&"a tick", || prober.tick(table, now));
+        let tick = call(&"a tick", || prober.tick(table, now, || 0));
         assert!(tick.is_err() || tick.is_ok_and(|wait| wait <= 1000), "{now}");
         let next = |prober: &mut Prober| call(&"a probe", || prober.next(table, now));
         while let Ok(Some((id, orders))) = next(&mut prober) {
