@@ -44,11 +44,12 @@ pub trait Candidates {
         Ok(self.fits(index)? && self.claim(index)?)
     }
 
-    /// The first peer that can be taken, from turn `count` of the round robin on.
+    /// The peer whose turn it is at turn `count` of the round robin, or one of the others when that cannot be taken: another one each
+    /// time around, so that they share its turns out among them.
     fn take_in_turn(&self, count: u64) -> Result<Option<u32>, Miss> {
         let len = u64::from(self.len());
         for step in 0..len.min(WALK) {
-            let index = self.scheduled((count.wrapping_add(step) % len) as u32)?;
+            let index = self.scheduled(position(count, len, step))?;
             if self.take(index)? {
                 return Ok(Some(index));
             }
@@ -65,6 +66,19 @@ pub trait Candidates {
 
 /// How far a pick follows the schedule before it looks at every peer.
 const WALK: u64 = 128;
+
+/// Where turn `count` comes to in a schedule of `len` entries after so many steps, fewer than these: to its own entry, then to each
+/// of the others once. It goes on with another one of them each time around, or the neighbour of a peer that is out would get
+/// all of its turns; and forward or backward, or the last one of a row of such peers would have its neighbour get theirs.
+fn position(count: u64, len: u64, step: u64) -> u32 {
+    let (entry, around) = (count % len, count / len);
+    let Some(step) = step.checked_sub(1) else { return entry as u32 };
+    let others = len - 1;
+    let first = around % others;
+    let is_forward = (around / others).is_multiple_of(2);
+    let offset = if is_forward { first + step } else { first + others - step } % others;
+    ((entry + 1 + offset) % len) as u32
+}
 
 /// A group that does as it is told, and nginx's own algorithms.
 #[cfg(test)]
@@ -357,6 +371,32 @@ pub(super) mod tests {
         fn in_turn_whoever_can_be_taken_is(fake in fakes(), count: u64) {
             let picked = fake.take_in_turn(count).expect("sound");
             prop_assert!(is_right(&fake, picked), "{picked:?} of {fake:?}");
+        }
+    }
+
+    #[test]
+    fn the_turns_of_those_that_are_out_are_shared_out_among_the_others() {
+        for (weights, out, shares) in [
+            ([1, 1, 1, 1], vec![1], [40, 0, 40, 40]),
+            ([1, 1, 1, 1], vec![1, 2], [60, 0, 0, 60]),
+            ([1, 1, 1, 1], vec![0, 2], [0, 60, 0, 60]),
+            ([2, 1, 1, 1], vec![3], [60, 30, 30, 0]),
+        ] {
+            let fake = Fake::of_weights(weights);
+            out.iter().for_each(|&index: &usize| fake.members[index].fits.set(false));
+            (0..120).for_each(|count| assert!(fake.take_in_turn(count).expect("sound").is_some()));
+            let taken = |index| fake.claimed.borrow().iter().filter(|&&claimed| claimed == index).count();
+            assert_eq!([0, 1, 2, 3].map(taken), shares, "{weights:?} without {out:?}");
+        }
+    }
+
+    #[test]
+    fn a_walk_comes_to_each_entry_once() {
+        for (len, count) in (1..12).flat_map(|len| (0..3 * len * len).map(move |count| (len, count))) {
+            let mut positions: Vec<u32> = (0..len).map(|step| position(count, len, step)).collect();
+            assert_eq!(u64::from(positions[0]), count % len);
+            positions.sort_unstable();
+            assert!((0..).zip(positions).all(|(expected, position)| position == expected), "{len} {count}");
         }
     }
 
