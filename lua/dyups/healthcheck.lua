@@ -337,7 +337,6 @@ local function tick()
         wait = 100
     end
     tell()
-    seconds_without_a_look = seconds_without_a_look + wait / 1000
     return wait / 1000
 end
 
@@ -345,7 +344,11 @@ end
 local function turn(handler)
     while current == handler and not ngx.worker.exiting() do
         local wait = tick()
-        ngx.sleep(start_those_that_are_due(handler) and 0 or wait)
+        if start_those_that_are_due(handler) then
+            wait = 0
+        end
+        seconds_without_a_look = seconds_without_a_look + wait
+        ngx.sleep(wait)
         wait_for_those_that_ended(handler)
         if handler.left <= 0 and (alive >= MOST_HANDLERS or not hand_over(handler)) then
             handler.left = PROBES_OF_A_HANDLER

@@ -42,21 +42,19 @@ impl Scan<'_> {
             if lease.generation() != target.generation || !self.groups.leads(target.key, target.cell) {
                 continue;
             }
-            match due {
-                Due::In(ms) if self.has(target) => coming.push((self.place.now + u64::from(ms), place)),
-                Due::In(_) => {}
+            let within = match due {
+                Due::In(ms) => ms,
                 // What nobody has looked after for long is spread as well.
                 Due::Since(late) if !(is_new && late > watched.check.interval) => {
                     if (late >= patience || self.has(target)) && !self.is_running(target, lease) {
                         ready.push((late, place));
                     }
+                    continue;
                 }
-                _ => {
-                    let within = self.spread(watched, target, lease, random)?;
-                    if watched.is_soon(within) && self.has(target) {
-                        coming.push((self.place.now + u64::from(within), place));
-                    }
-                }
+                _ => self.spread(watched, target, lease, random)?,
+            };
+            if watched.is_soon(within) && self.has(target) {
+                coming.push((self.place.now + u64::from(within), place));
             }
         }
         // Who has waited longest is first, or the last ones would never have their turn where not all have one.
