@@ -79,7 +79,7 @@ end
 function _M.setup(conf)
     local sent = conf
     if conf == nil or type(conf) == "table" then
-        sent = { prefix = ngx and ngx.config.prefix() }
+        sent = { prefix = ngx and ngx.config.prefix(), nginx_version = ngx and ngx.config.nginx_version }
         for key, value in next, conf or {} do
             sent[key] = value
         end

@@ -10,6 +10,7 @@
 //! - [`balance`] picks a peer. [`balance::pick`] is the request path; [`balance::rr`] and [`balance::chash`] are pure algorithms.
 //! - [`health`] is what takes a peer out of the picking, and brings it back.
 //! - [`table`] is what upstreams and peers are, how a version of one is laid out, published and repaired.
+//! - [`version`] is nginx's, for what differs from one to another.
 //! - [`shm`] is the memory below: bytes, offsets, locks and the protocol between readers and writers. Begin there if you are
 //!   here to check whether it is right.
 //!
@@ -28,3 +29,4 @@ pub mod process;
 pub mod shm;
 pub mod status;
 pub mod table;
+pub mod version;

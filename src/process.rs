@@ -9,10 +9,11 @@ use crate::health;
 use crate::shm::lock::LockFile;
 use crate::shm::region::lock_of;
 use crate::table::store::Table;
+use crate::version::NginxVersion;
 use once_cell::sync::OnceCell;
 use parking_lot::Mutex;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 
 static TABLE: OnceCell<Table> = OnceCell::new();
@@ -26,6 +27,9 @@ static COUNTING: AtomicI32 = AtomicI32::new(-1);
 /// Where the look for idle peers goes on.
 static NEXT_IDLE: AtomicUsize = AtomicUsize::new(0);
 
+/// The version of the nginx around this process, as nginx's number. 0: not known.
+static NGINX_VERSION: AtomicU32 = AtomicU32::new(0);
+
 /// Why the last `setup` did not map a region.
 static FAILURE: Mutex<Option<String>> = Mutex::new(None);
 
@@ -35,6 +39,11 @@ static LOCK_FILES: Mutex<Vec<Arc<LockFile>>> = Mutex::new(Vec::new());
 
 /// How long `setup` waits for another writer. It runs before the event loop, so it may.
 const SETUP_WAIT: Duration = Duration::from_secs(2);
+
+/// The version of the nginx around this process, as `setup` was told it; `None` outside of nginx.
+pub fn nginx_version() -> Option<NginxVersion> {
+    NginxVersion::from_number(NGINX_VERSION.load(Ordering::Relaxed))
+}
 
 /// The table of this process, if it has one.
 #[inline(always)]
@@ -57,6 +66,9 @@ fn not_set_up() -> Error {
 /// Maps the region, or keeps the one that is mapped, loads the files, and has all upstreams follow the default of `healthcheck`.
 /// What an operator should read goes to `notes`.
 pub fn setup(conf: &Setup, notes: &mut Vec<String>) -> Result<()> {
+    if let Some(version) = conf.nginx_version {
+        NGINX_VERSION.store(version.number(), Ordering::Relaxed);
+    }
     let table = match TABLE.get() {
         Some(table) => {
             notes.extend(table.region().still_fits(&conf.path()?, conf.size()));

@@ -12,6 +12,7 @@ use crate::shm::file;
 use crate::shm::layout::{MAX_SIZE, MIN_SIZE};
 use crate::shm::mem::PAGE;
 use crate::table::Upstream;
+use crate::version::NginxVersion;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
@@ -29,9 +30,11 @@ pub const FILES: Field = Field { name: "files", kind: Kind::Text("a path or a li
 pub const OVERWRITE: Field = Field { name: "overwrite", kind: Kind::Bool };
 /// nginx's prefix, which relative paths and the default name follow from. Set by the Lua module.
 pub const PREFIX: Field = Field { name: "prefix", kind: Kind::Text("a path") };
+/// nginx's version as its own number, such as 1022001. Set by the Lua module.
+pub const NGINX_VERSION: Field = Field { name: "nginx_version", kind: Kind::Integer { min: 1, max: u32::MAX as i64 } };
 
 /// All of them.
-pub const SETUP: &[Field] = &[SHM_PATH, SHM_SIZE, FILES, OVERWRITE, HEALTHCHECK, PREFIX];
+pub const SETUP: &[Field] = &[SHM_PATH, SHM_SIZE, FILES, OVERWRITE, HEALTHCHECK, PREFIX, NGINX_VERSION];
 
 /// The arguments of `setup`, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +46,8 @@ pub struct Setup {
     pub overwrite: bool,
     /// The check of all upstreams of which nobody says another one.
     pub healthcheck: Option<Check>,
+    /// The version of the nginx around this process. `None`: not known.
+    pub nginx_version: Option<NginxVersion>,
     prefix: PathBuf,
 }
 
@@ -61,6 +66,7 @@ impl Setup {
                 None => None,
                 Some(options) => check::merge_or_none(None, options, &object.path(&HEALTHCHECK))?,
             },
+            nginx_version: object.number(&NGINX_VERSION)?.and_then(NginxVersion::from_number),
             prefix,
         })
     }
@@ -289,6 +295,7 @@ mod tests {
             (r#"{"files":[1]}"#, "setup.files"),
             (r#"{"files":7}"#, "setup.files"),
             (r#"{"overwrite":"yes"}"#, "setup.overwrite"),
+            (r#"{"nginx_version":0}"#, "setup.nginx_version"),
             ("7", "setup"),
         ] {
             let error = Setup::read(json.as_bytes()).expect_err(json).to_string();

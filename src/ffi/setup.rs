@@ -61,7 +61,8 @@ fn cdef(header: &str) -> String {
 /// `shm_path.lock`), `shm_size` (bytes, or a text like `"64m"`, 256 KiB to
 /// 4 GiB, default `"128m"`), `files` (a path or a list of paths: JSON, or nginx's `upstream` blocks), `overwrite` (bool),
 /// `healthcheck` (as `dyups_healthcheck` takes it: that of all upstreams of which neither a file nor a call says what it is; default
-/// `false`), `prefix` (text: where relative paths start, default `/`).
+/// `false`), `prefix` (text: where relative paths start, default `/`), `nginx_version` (nginx's own number,
+/// such as 1022001 for 1.22.1; left out: not known, and nothing is refused that some version of nginx takes).
 ///
 /// Returns: 0. `dyups_notes` then has what an operator should read, also after an error.
 ///
