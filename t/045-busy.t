@@ -164,7 +164,82 @@ main::hold('nowait');
 ^nil .*busy soon$
 
 
-=== TEST 6: while a newer layout is in use, changes are refused at once with who uses it, and all else goes on
+=== TEST 6: below a C function, which no yield can cross, a change gives up within a blink, and none throws
+--- http_config eval: Dyups::proxy(shm => 'crossing')
+--- init
+main::hold('crossing');
+--- config
+    location = /t {
+        content_by_lua_block {
+            local function change()
+                return dyups.add_peer("api", { host = "10.0.0.1" })
+            end
+            local ways = {
+                function(f) string.gsub("a", ".", f) end,
+                function(f) table.sort({ 1, 2 }, function() f() return false end) end,
+                function(f)
+                    package.loaded.made, package.preload.made = nil, function() f() return {} end
+                    require "made"
+                end,
+                function(f) xpcall(error, f) end,
+            }
+            -- Each of these can wait, as a plain call can.
+            local others = {
+                function(f) xpcall(f, print) end,
+                function(f) return setmetatable({}, { __index = f }).x end,
+                function(f) return tostring(setmetatable({}, { __tostring = function() f() return "" end })) end,
+                function(f) return setmetatable({}, { __concat = f }) .. "" end,
+                function(f) for _ in function() f() end do return end end,
+                function(f) coroutine.wrap(f)() end,
+                function(f) ngx.thread.wait(ngx.thread.spawn(f)) end,
+            }
+            local function run(way)
+                local answers = {}
+                ngx.update_time()
+                local start = ngx.now()
+                local ok, err = pcall(way, function()
+                    answers[#answers + 1] = { pcall(change) }
+                end)
+                ngx.update_time()
+                return answers[1] or { ok, err }, ngx.now() - start
+            end
+            for number, way in ipairs(ways) do
+                local answer, took = run(way)
+                ngx.say(number, " ", answer[1], " ", answer[2], " ", tostring(answer[3]):match("^busy"), " ", took < 0.2 or took)
+            end
+            -- No timer is left behind that would wake this sooner.
+            ngx.update_time()
+            local start = ngx.now()
+            ngx.sleep(0.3)
+            ngx.update_time()
+            ngx.say("slept ", ngx.now() - start >= 0.29)
+            local threads = {}
+            for number, way in ipairs(others) do
+                threads[number] = ngx.thread.spawn(function() return run(way) end)
+            end
+            for number, thread in ipairs(threads) do
+                local _, answer, took = ngx.thread.wait(thread)
+                ngx.say(number, " ", answer[1], " ", answer[2], " ", tostring(answer[3]):match("^busy"), " ", took > 1.5 or took)
+            end
+        }
+    }
+--- timeout: 8
+--- response_body
+1 true nil busy true
+2 true nil busy true
+3 true nil busy true
+4 true nil busy true
+slept true
+1 true nil busy true
+2 true nil busy true
+3 true nil busy true
+4 true nil busy true
+5 true nil busy true
+6 true nil busy true
+7 true nil busy true
+
+
+=== TEST 7: while a newer layout is in use, changes are refused at once with who uses it, and all else goes on
 --- http_config eval
 Dyups::proxy(shm => 'superseded', init => q{ assert(dyups.set_upstream("api", { peers = { { host = "127.0.0.1", port = T.port + 1 } } })) })
 --- init
@@ -200,7 +275,7 @@ at once
 true 1$
 
 
-=== TEST 7: setup succeeds while a newer layout is in use, and says that it loaded no files
+=== TEST 8: setup succeeds while a newer layout is in use, and says that it loaded no files
 --- http_config eval
 my $file = Dyups::file('late.json', '{"upstreams": {"late": {"peers": [{"host": "127.0.0.1", "port": 81}]}}}');
 Dyups::proxy(shm => 'late', init => qq{
@@ -222,7 +297,7 @@ upstream late: not found
 qr{\[warn\] .*dyups: files are not loaded: upstream late: superseded by layout}
 
 
-=== TEST 8: when it is gone, changes are made again
+=== TEST 9: when it is gone, changes are made again
 --- http_config eval: Dyups::proxy(shm => 'again')
 --- init
 main::supersede('again');

@@ -1,6 +1,7 @@
 -- Changes wait for their turn without stalling the worker: the library is asked, and while another process is writing,
 -- nginx goes on with other requests between two tries.
 
+local ffi = require "ffi"
 local library = require "dyups.library"
 
 -- Seconds that a change tries in all, where nginx can do something else meanwhile.
@@ -17,25 +18,48 @@ local CAN_YIELD = {
 }
 
 local C = library.C
-local BUSY = C and tonumber(require("ffi").cast("int", C.DYUPS_BUSY))
+local BUSY = C and tonumber(ffi.cast("int", C.DYUPS_BUSY))
 
 
 local function phase()
-    return ngx and ngx.get_phase() or "init"
+    local ok, now = pcall(function() return ngx and ngx.get_phase() or "init" end)
+    return ok and now
+end
+
+
+-- LuaJIT exports it to C, and not all builds have coroutine.isyieldable. A lua_State is what a thread is in memory.
+local asks_by_ffi = pcall(ffi.cdef, "int lua_isyieldable(void *L);") and pcall(function() return ffi.C.lua_isyieldable end)
+
+-- Whether ngx.sleep would work here, where nginx calls Lua. Between nginx and this function there may be C code that a yield
+-- cannot cross: string.gsub, table.sort and require call functions from C. ngx.sleep has set its timer by the time that it
+-- throws, and that timer would wake this coroutine out of whatever it waits for next. So ask, do not try.
+local function can_yield()
+    local thread = coroutine.running()
+    if not thread then
+        return false
+    elseif coroutine.isyieldable then
+        return coroutine.isyieldable()
+    elseif asks_by_ffi then
+        return ffi.C.lua_isyieldable(ffi.cast("void *", tonumber(("%p"):format(thread)))) ~= 0
+    end
+    return false
 end
 
 
 -- try(call, a, b, c, d) -> the code of call(a, b, c, d, wait_ms)
 local function try(call, a, b, c, d)
     local now = phase()
-    if not CAN_YIELD[now] then
+    if not CAN_YIELD[now] or not can_yield() then
         local before = now == "init" or now == "init_worker"
         return call(a, b, c, d, before and BEFORE_THE_LOOP or INSIDE_THE_LOOP)
     end
     local code = call(a, b, c, d, 0)
     local nap, waited = FIRST_NAP, 0
     while code == BUSY and waited < YIELDING do
-        ngx.sleep(nap)
+        -- None of what dyups offers throws, whatever nginx says of its sleep.
+        if not pcall(ngx.sleep, nap) then
+            return call(a, b, c, d, INSIDE_THE_LOOP)
+        end
         waited = waited + nap
         nap = math.min(nap * 2, LONGEST_NAP)
         code = call(a, b, c, d, 0)
