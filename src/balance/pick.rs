@@ -378,8 +378,8 @@ enum Walk {
 impl<M: Memory, C: Memory> One<'_, M, C> {
     #[inline(always)]
     fn rr(&self, counter_at: usize) -> Result<Quick, Miss> {
-        let count = self.mem.add(counter_at, 1)?;
         let schedule = &self.view.schedules[Group::Primary as usize];
+        let count = self.mem.add(counter_at, 1)?.wrapping_add(schedule.start.into());
         if schedule.len == 0 || self.careful {
             return Ok(Quick::Walk(Walk::Rr(count)));
         }

@@ -88,6 +88,13 @@ impl<'a, M: Memory> Change<'a, M> {
         if self.mem.is_torn() { Err(Damaged) } else { Ok(()) }
     }
 
+    /// The number of this change, larger than that of any before it.
+    pub fn next_version(&self) -> Result<u64, Damaged> {
+        let version = self.mem.load(state::SEQUENCE)?.wrapping_add(1);
+        self.mem.store(state::SEQUENCE, version)?;
+        Ok(version)
+    }
+
     /// Copies `image` into a new block. Nobody sees it yet.
     pub fn allocate(&self, image: &[u64]) -> Result<u32> {
         self.allocate_in(Room::Home, image)

@@ -19,21 +19,28 @@ pub struct Shape {
     pub slot: usize,
     /// Words of a record: at least two cache lines, of which the second is for what readers write.
     pub record: usize,
+    /// Words of a snapshot before its name.
+    pub head: usize,
     /// Words of a peer in a snapshot: at least a cache line.
     pub peer: usize,
 }
 
 impl Shape {
     /// The first one.
-    pub const V1: Shape = Shape { layout: 1, header: PAGE / WORD, state: 16, slot: 8, record: 16, peer: 8 };
+    pub const V1: Shape = Shape { layout: 1, header: PAGE / WORD, state: 16, slot: 8, record: 16, head: 9, peer: 8 };
+
+    /// Upstreams know when they were made and changed, and their peers by weight.
+    pub const V2: Shape = Shape { layout: 2, head: 16, ..Shape::V1 };
 
     /// One in which all differs, for tests alone: it makes a second library out of this source (feature `next-layout`).
     #[cfg(feature = "next-layout")]
-    pub const NEXT: Shape = Shape { layout: 2, header: 2 * PAGE / WORD, state: 40, slot: 16, record: 24, peer: 12 };
+    pub const NEXT: Shape =
+        Shape { layout: 3, header: 2 * PAGE / WORD, state: 40, slot: 16, record: 24, head: 20, peer: 12 };
 
     /// All that this library can read, in the order of their numbers: none is missing between the first and its own.
     pub const KNOWN: &[Shape] = &[
         Shape::V1,
+        Shape::V2,
         #[cfg(feature = "next-layout")]
         Shape::NEXT,
     ];
@@ -91,6 +98,8 @@ pub mod state {
     pub const LOWEST_RECORD: usize = OURS.state + 4;
     /// How often a half built change was cleared away.
     pub const REPAIRS: usize = OURS.state + 5;
+    /// Number of the last change: each change of an upstream takes the next one, and some are never used.
+    pub const SEQUENCE: usize = OURS.state + 6;
 }
 
 /// Worker slots, more than the workers of a few generations that overlap.
@@ -213,7 +222,7 @@ mod tests {
         let numbers: Vec<u32> = Shape::KNOWN.iter().map(|shape| shape.layout).collect();
         assert_eq!(numbers, (1..=LAYOUT).collect::<Vec<_>>());
         for shape in Shape::KNOWN {
-            assert!(shape.slot >= 8 && shape.record >= 16 && shape.peer >= 8, "{shape:?}");
+            assert!(shape.slot >= 8 && shape.record >= 16 && shape.head >= 9 && shape.peer >= 8, "{shape:?}");
             assert!(shape.state >= fixed::WORDS && shape.state < shape.header, "{shape:?}");
         }
     }

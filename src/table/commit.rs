@@ -4,7 +4,7 @@
 use super::departed;
 use super::directory::{self, Directory, stamp_at};
 use super::name;
-use super::snapshot::{ImagePeers, RingPlace, View, place};
+use super::snapshot::{ImagePeers, RingPlace, View, place, set_version};
 use super::spare;
 use crate::balance::chash::Ring;
 use crate::error::{Code, Error, Result};
@@ -77,6 +77,7 @@ pub fn put<M: Memory>(change: &Change<'_, M>, name: &str, mut build: Build, old:
     };
     forget_old_verdicts(change, &mut build, old.as_ref().map(|(_, view)| view))?;
     let ailing = brings_back_the_ill(change, &mut build, old.as_ref().map(|(_, view)| view))?;
+    set_version(&mut build.image, change.next_version()?);
     let tell = || if ailing { directory.tell_ailing(record) } else { Ok(()) };
     // Before, so that no pick overlooks it; and after, as somebody may have found the old version well in between.
     tell()?;

@@ -32,6 +32,8 @@ impl Content for Upstreams {
         let mut all: Vec<Stored> = Vec::new();
         let mut lost = Directory::new(old).each_sound(|view| stored(view, old.mem()), |stored| all.push(stored));
         let table = Table::new(new);
+        // They are numbered anew, in the order in which they were made; of layout 1, which does not tell, by their names.
+        all.sort_by(|one, other| (one.created, &one.upstream.name).cmp(&(other.created, &other.upstream.name)));
         let count = all.len() as u64 + lost;
         for Stored { upstream, flags, .. } in all {
             let put = name::check(upstream.name.as_bytes())

@@ -11,7 +11,11 @@
 //!          panic threshold of the check : 16
 //!      7   checksum of the head, which is these words, the name and the generation : 32 | checksum of all behind it : 32
 //!      8   options of checks: first word : 32 | bytes : 32; 0: there are none
-//!      9   name, padded to whole words
+//!      9   number of the change that made the upstream; 0 in layout 1, as the next three are
+//!     10   number of the change that made this version, which no other version of the table has
+//!     11   where the round robin starts, in parts of a cycle : 32 | 0 : 32
+//!     12   four words that are not used, 0
+//!     16   name, padded to whole words; in layout 1 it begins at 9
 //!          peers, 8 words (a cache line) each; more in some layouts (shm/layout.rs)
 //!          texts of peers that are longer than 24 bytes
 //!          schedules, 2 bytes an entry, 4 above 65,536 peers
@@ -39,10 +43,16 @@ use crate::shm::layout::{Geometry, OURS};
 use crate::shm::{Damaged, Mem, Memory, Stamp, WORD, versioned};
 
 /// Words before the name.
-pub const HEADER: usize = 9;
+pub const HEADER: usize = OURS.head;
+/// The most of them in any layout.
+const MOST_HEADER: usize = 20;
 /// Which of them has the checksums, and which the options of checks.
 const SEALS: usize = 7;
 const CHECKS: usize = 8;
+/// Words that layout 1 does not have.
+const CREATED: usize = 9;
+const VERSION: usize = 10;
+const START: usize = 11;
 /// Bit of the word with the places: some peer has a `max_conns`.
 const LIMITED: u32 = 16;
 /// And: some peer is deleted once it is idle.
@@ -128,6 +138,8 @@ pub struct Schedule {
     at: usize,
     /// Entries; 0: the group has nobody to pick.
     pub len: u32,
+    /// The entry that turn 0 is at.
+    pub start: u32,
 }
 
 /// A ring in a block of its own.
@@ -167,6 +179,12 @@ pub struct View {
     pub schedules: [Schedule; 2],
     /// By [`Group`].
     pub rings: [RingPlace; 2],
+    /// Number of the change that made the upstream; 0: not known.
+    pub created: u64,
+    /// Number of the change that made this version.
+    pub version: u64,
+    /// Where the round robin starts, in parts of a cycle of 2^32.
+    pub start: u32,
     /// Some peer has a `max_conns`.
     pub limited: bool,
     /// Some peer is deleted once it is idle.
@@ -185,6 +203,8 @@ pub struct View {
     pub panic_threshold: u8,
     /// First word and bytes of the options of checks; 0 bytes: there are none.
     checks: (usize, usize),
+    /// Words before the name.
+    head: usize,
     name_len: usize,
     peers_at: usize,
     /// Words of a peer.
@@ -352,6 +372,19 @@ impl<'a> ImagePeers<'a> {
         (0..self.count()).map(|index| &self.0[self.at(index)..][..PEER])
     }
 
+    /// Whether the round robin goes over the same peers as in `old`, in the same order and by the same weights.
+    pub fn are_picked_as(&self, mem: &impl Memory, old: &View) -> Result<bool, Damaged> {
+        if self.count() != old.peers as usize {
+            return Ok(false);
+        }
+        for (index, words) in (0..).zip(self.words()) {
+            if words[0] != old.ident(mem, index)? || words[1] != old.bits(mem, index)?.0 {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// Whether there is a check.
     pub fn is_checked(&self) -> bool {
         self.0[6] >> CHECKED & 1 == 1
@@ -374,6 +407,20 @@ impl<'a> ImagePeers<'a> {
     }
 }
 
+/// Writes into an image which change made its upstream, and where the round robin starts.
+pub fn set_origin(image: &mut [u64], created: u64, start: u32) {
+    image[CREATED] = created;
+    image[START] = start.into();
+}
+
+/// Writes into an image which change makes it, and its upstream if that is new.
+pub fn set_version(image: &mut [u64], version: u64) {
+    image[VERSION] = version;
+    if image[CREATED] == 0 {
+        image[CREATED] = version;
+    }
+}
+
 /// Writes into an image where it will be reached from, by a stamp of which generation, and where its rings are. Then all of it
 /// is there, and gets its checksums.
 pub fn place(image: &mut [u64], record: u32, generation: u64, rings: [RingPlace; 2]) {
@@ -391,12 +438,13 @@ pub fn place(image: &mut [u64], record: u32, generation: u64, rings: [RingPlace;
 
 /// The low half of the word with the checksums.
 pub fn seal_of_head(header: &[u64], name: &[u64], generation: u64) -> u32 {
-    let mut head = [0; 1 + HEADER + NAME];
+    let mut head = [0; 1 + MOST_HEADER + NAME];
+    let name_at = 1 + header.len();
     head[0] = generation;
-    head[1..=HEADER].copy_from_slice(header);
+    head[1..name_at].copy_from_slice(header);
     head[1 + SEALS] >>= 32;
-    head[1 + HEADER..][..name.len()].copy_from_slice(name);
-    Checksum::of(&head[..1 + HEADER + name.len()])
+    head[name_at..][..name.len()].copy_from_slice(name);
+    Checksum::of(&head[..name_at + name.len()])
 }
 
 fn peers_at(places: u64) -> usize {
@@ -482,8 +530,9 @@ impl View {
         if stamp.block() == 0 {
             return Err(Damaged);
         }
-        let mut header = [0; HEADER];
-        mem.load_all(at, &mut header)?;
+        let mut header = [0; MOST_HEADER];
+        let head = geometry.shape.head;
+        mem.load_all(at, &mut header[..head])?;
         let (words, peers) = halves(header[0]);
         let (identity, places) = (header[1], header[6]);
         let wide = is_wide(peers as usize);
@@ -505,13 +554,17 @@ impl View {
             own_check: places >> OWN_CHECK & 1 == 1,
             default_down: places >> DEFAULT_DOWN & 1 == 1,
             panic_threshold: (places >> PANIC_THRESHOLD) as u8,
+            created: header[CREATED],
+            version: header[VERSION],
+            start: header[START] as u32,
+            head,
             peer: geometry.shape.peer,
             wide,
             ..View::default()
         };
         let inside = |from: usize, count: usize| from.checked_add(count).is_some_and(|end| end <= view.words);
         let name_words = view.name_len.div_ceil(WORD);
-        let name_fits = view.name_len > 0 && inside(HEADER, name_words);
+        let name_fits = view.name_len > 0 && inside(head, name_words);
         if at + view.words > mem.words()
             || peers as usize > MAX_PEERS
             || !name_fits
@@ -525,7 +578,8 @@ impl View {
                 return Err(Damaged);
             }
             let (block, points) = halves(header[4 + group as usize]);
-            view.schedules[group as usize] = Schedule { at: at + first as usize, len };
+            let start = (u64::from(view.start) * u64::from(len) >> 32) as u32;
+            view.schedules[group as usize] = Schedule { at: at + first as usize, len, start };
             let shape = RingShape { points, bits: (places >> (8 * group as usize)) as u8 };
             view.rings[group as usize] = RingPlace { block, shape };
         }
@@ -539,8 +593,8 @@ impl View {
             return Err(Damaged);
         }
         let mut name = [0; NAME];
-        mem.load_all(at + HEADER, &mut name[..name_words])?;
-        let seal = seal_of_head(&header, &name[..name_words], stamp.generation());
+        mem.load_all(at + head, &mut name[..name_words])?;
+        let seal = seal_of_head(&header[..head], &name[..name_words], stamp.generation());
         if header[SEALS] as u32 == seal { Ok(view) } else { Err(Damaged) }
     }
 
@@ -554,7 +608,7 @@ impl View {
 
     /// What the high half of the word with the checksums has to be.
     pub fn seal_of_body(&self, mem: &impl Memory) -> Result<u32, Damaged> {
-        let head = HEADER + self.name_len.div_ceil(WORD);
+        let head = self.head + self.name_len.div_ceil(WORD);
         let first = self.stamp.word() + head;
         let copy = |from, out: &mut [u64]| mem.load_all(first + from, out);
         Checksum::default().and_copied(self.words - head, copy).map(Checksum::value)
@@ -563,7 +617,7 @@ impl View {
     /// Whether this is the upstream called `name`.
     pub fn is_named(&self, mem: &impl Memory, name: &[u8]) -> Result<bool, Damaged> {
         let mut own = [0; 256];
-        unpack(mem, self.stamp.word() + HEADER, self.name_len, &mut own)?;
+        unpack(mem, self.stamp.word() + self.head, self.name_len, &mut own)?;
         Ok(&own[..self.name_len] == name)
     }
 
@@ -678,7 +732,7 @@ impl View {
     /// Reads the name.
     pub fn name(&self, mem: &impl Memory) -> Result<String, Damaged> {
         let mut name = [0; 256];
-        unpack(mem, self.stamp.word() + HEADER, self.name_len, &mut name)?;
+        unpack(mem, self.stamp.word() + self.head, self.name_len, &mut name)?;
         Ok(std::str::from_utf8(&name[..self.name_len]).map_err(|_| Damaged)?.to_owned())
     }
 

@@ -3,7 +3,7 @@
 
 use super::commit::{self, Build, CellPlan, RingPlan};
 use super::directory::Directory;
-use super::snapshot::{Flags, Group, ImagePeers, View, build_ring, encode, merge_ring, ring_words};
+use super::snapshot::{Flags, Group, ImagePeers, View, build_ring, encode, merge_ring, ring_words, set_origin};
 use super::upstream::Upstream;
 use crate::balance::Method;
 use crate::error::{Code, Error, Result};
@@ -34,6 +34,10 @@ pub struct Stored {
     pub flags: Flags,
     /// How often its place has changed.
     pub generation: u64,
+    /// Number of the change that made it, by which upstreams are put in order; 0 where an older layout does not tell.
+    pub created: u64,
+    /// Number of its last change. No two versions of a table have the same.
+    pub version: u64,
     /// Whether it has a ring.
     pub has_ring: bool,
 }
@@ -229,6 +233,8 @@ pub(super) fn stored(view: &View, mem: &Mem) -> Result<Stored, Damaged> {
         upstream: view.decode(mem)?,
         flags: view.flags,
         generation: view.stamp.generation(),
+        created: view.created,
+        version: view.version,
         has_ring: view.rings.iter().any(|ring| ring.block != 0),
     })
 }
@@ -254,8 +260,24 @@ fn build(
         }
     }
     let mut image = encode(upstream, flags)?;
-    let cells = carry_cells(region, base.0.as_ref().map(|(_, view)| view), &mut image)?;
+    let old = base.0.as_ref().map(|(_, view)| view);
+    let cells = carry_cells(region, old, &mut image)?;
+    if let Some(old) = old.filter(|old| !old.flags.has(Flags::DELETED)) {
+        let start = next_start(region, old, &mut image)?;
+        set_origin(&mut image, old.created, start);
+    }
     Ok(Build { image, rings, must, cells })
+}
+
+/// Part of a cycle, of 2^32, by which the round robin moves on when its schedule changes: the golden ratio's. However often and
+/// however regularly schedules change, the places where they start are spread evenly: Knuth, "The Art of Computer Programming",
+/// volume 3, section 6.4, theorem S.
+const MOVED: u32 = 0x9e37_79b9;
+
+/// Where the round robin starts in an image that replaces `old`: elsewhere, if it may have another schedule.
+fn next_start(region: &Region, old: &View, image: &mut [u64]) -> Result<u32, Damaged> {
+    let same = ImagePeers::of(image).are_picked_as(region.mem(), old)?;
+    Ok(if same { old.start } else { old.start.wrapping_add(MOVED) })
 }
 
 /// Gives the peers of an image the cells that they have in the old version.
