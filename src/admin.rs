@@ -3,6 +3,7 @@
 
 use crate::config::{dyups, nginx};
 use crate::error::{Code, Error, Result};
+use crate::process;
 use crate::status;
 use crate::table::name;
 use crate::table::store::Table;
@@ -108,7 +109,7 @@ fn delete(table: &Table, name: &[u8], wait: Duration) -> Reply {
 
 fn post(table: &Table, name: &[u8], body: &[u8], wait: Duration) -> Reply {
     let set = |name: &str| {
-        let (upstream, notes) = nginx::block(name, body, "body")?;
+        let (upstream, notes) = nginx::block(name, body, "body", process::nginx_version())?;
         table.set_upstream(&upstream, wait)?;
         Ok(notes.join("; "))
     };

@@ -7,7 +7,7 @@
 //!
 //! JSON, from a file or from Lua, becomes a [`value::Value`] first; [`object`] reads its fields as the table in
 //! [`fields`] allows, and [`peer`] and [`upstream`] make of them what is stored. All of these are pure functions: they
-//! take bytes, give values, and touch neither files nor the region.
+//! take bytes, give values, and touch neither files nor the region. [`files`] alone, for [`setup`] and for `include`, reads files.
 //!
 //! A message names the place, the value and what is allowed: `upstreams.api.peers[3].weight: -1: allowed: an integer
 //! from 0 to 65535`. Values come from outside, so they are shown through [`show`].
@@ -16,12 +16,14 @@ pub mod balance;
 pub mod check;
 pub mod dyups;
 pub mod fields;
+pub mod files;
 pub mod json;
 pub mod nginx;
 pub mod object;
 pub mod peer;
 pub mod setup;
 pub mod show;
+pub mod text;
 pub mod upstream;
 pub mod value;
 
@@ -49,7 +51,7 @@ mod tests {
         assert_eq!(check_size(&large[1..], "JSON"), Ok(()));
         let message = "67108865 bytes: allowed: at most 67108864 bytes";
         assert_eq!(value::parse(&large).unwrap_err().message, format!("JSON: {message}"));
-        assert_eq!(nginx::file(&large, "f.conf").unwrap_err().message, format!("f.conf: {message}"));
-        assert_eq!(nginx::block("a", &large, "body").unwrap_err().message, format!("body: {message}"));
+        assert_eq!(nginx::file(&large, "f.conf", None).unwrap_err().message, format!("f.conf: {message}"));
+        assert_eq!(nginx::block("a", &large, "body", None).unwrap_err().message, format!("body: {message}"));
     }
 }

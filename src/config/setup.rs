@@ -2,10 +2,11 @@
 
 use super::check;
 use super::fields::{Field, HEALTHCHECK, Kind};
+use super::files::Files;
 use super::object::Object;
 use super::show::quote;
 use super::value::{Value, parse};
-use super::{MAX_INPUT_BYTES, json, nginx};
+use super::{json, nginx};
 use crate::error::{Code, Error, Result};
 use crate::health::check::Check;
 use crate::shm::file;
@@ -106,8 +107,9 @@ impl Setup {
         let Some(files) = &self.files else { return Ok((None, Vec::new())) };
         let (mut all, mut notes) = (Vec::new(), Vec::new());
         let mut seen: HashMap<String, &Path> = HashMap::new();
+        let mut all_files = Files::default();
         for path in files {
-            for upstream in read_file(path, &mut notes)? {
+            for upstream in read_file(path, self.nginx_version, &mut all_files, &mut notes)? {
                 if let Some(first) = seen.insert(upstream.name.clone(), path) {
                     let (name, first, path) = (&upstream.name, first.display(), path.display());
                     return Err(Error::invalid(format!("{path}: upstream {name} is in {first} already")));
@@ -131,18 +133,14 @@ fn default_directory() -> PathBuf {
 }
 
 /// A file in either syntax: JSON begins with a brace, nginx's with a word.
-fn read_file(path: &Path, notes: &mut Vec<String>) -> Result<Vec<Upstream>> {
+fn read_file(
+    path: &Path,
+    nginx: Option<NginxVersion>,
+    files: &mut Files,
+    notes: &mut Vec<String>,
+) -> Result<Vec<Upstream>> {
+    let (bytes, id) = files.read(path)?;
     let shown = path.display();
-    let unreadable = |error: std::io::Error| Error::new(Code::System, format!("{shown}: {error}"));
-    let meta = std::fs::metadata(path).map_err(unreadable)?;
-    if !meta.is_file() {
-        return Err(Error::invalid(format!("{shown}: not a regular file: allowed: a file with upstreams")));
-    }
-    if meta.len() > MAX_INPUT_BYTES as u64 {
-        let len = meta.len();
-        return Err(Error::invalid(format!("{shown}: {len} bytes: allowed: at most {MAX_INPUT_BYTES} bytes")));
-    }
-    let bytes = std::fs::read(path).map_err(unreadable)?;
     if bytes.trim_ascii().is_empty() {
         // Cut short, most likely. Taken as "no upstreams", it would delete all that came from it.
         return Err(Error::invalid(format!(
@@ -152,7 +150,7 @@ fn read_file(path: &Path, notes: &mut Vec<String>) -> Result<Vec<Upstream>> {
     if bytes.trim_ascii_start().first() == Some(&b'{') {
         return json::file(&bytes).map_err(|error| error.within(shown));
     }
-    let (upstreams, mut warnings) = nginx::file(&bytes, &shown.to_string())?;
+    let (upstreams, mut warnings) = nginx::read(path, (&bytes, id), nginx, files)?;
     notes.append(&mut warnings);
     Ok(upstreams)
 }

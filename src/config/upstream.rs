@@ -90,7 +90,7 @@ pub fn first_repeat(peers: &[Peer]) -> Option<(usize, usize)> {
 }
 
 /// An address by what it is, not by how it is written.
-struct Same<'a>(&'a Address);
+pub(super) struct Same<'a>(pub &'a Address);
 
 impl PartialEq for Same<'_> {
     fn eq(&self, other: &Self) -> bool {

@@ -6,6 +6,7 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
 use super::show::{Short, quote};
+use super::text;
 use crate::error::{Error, Result};
 
 /// The key of the one-key object in which our Lua encoder says what JSON has no word for: `{"\u0001lua":"nan"}`.
@@ -42,7 +43,7 @@ pub enum Value {
 
 /// Parses JSON.
 ///
-/// Bytes that are not UTF-8 become U+FFFD here and are refused where the text is used ([`super::object`]): only there
+/// A byte order mark at the beginning is skipped. Bytes that are not UTF-8 become U+FFFD here and are refused where the text is used ([`super::object`]): only there
 /// the message can name the field.
 ///
 /// # Errors
@@ -55,6 +56,7 @@ pub enum Value {
 /// assert_eq!(parse(b"[1, 2.5]"), Ok(Value::List(vec![Value::Int(1), Value::Float(2.5)])));
 /// ```
 pub fn parse(json: &[u8]) -> Result<Value> {
+    let json = text::without_mark(json);
     check_bounds(json, "JSON")?;
     serde_json::from_str(&String::from_utf8_lossy(json)).map_err(|error| {
         // The only error of our visitor, which is no error of syntax, is a key that is there twice.

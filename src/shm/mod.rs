@@ -103,6 +103,7 @@ pub mod clock;
 pub mod departed;
 pub mod elders;
 pub mod file;
+pub mod glob;
 pub mod header;
 #[cfg(feature = "killpoints")]
 pub mod kill;

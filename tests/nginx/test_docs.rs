@@ -140,7 +140,7 @@ fn the_files_that_are_shown_load() {
             assert_eq!(dyups::config::json::file(block.as_bytes()).map(|all| all.len()), Ok(1), "{file}: {block}");
         }
         for block in blocks(file, "nginx-upstream") {
-            let (upstreams, warnings) = dyups::config::nginx::file(block.as_bytes(), file).expect(&block);
+            let (upstreams, warnings) = dyups::config::nginx::file(block.as_bytes(), file, None).expect(&block);
             assert_eq!((upstreams.len(), warnings), (1, vec![]), "{file}: {block}");
         }
     }

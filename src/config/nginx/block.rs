@@ -1,152 +1,179 @@
 //! The lines inside an `upstream` block.
 
-use super::MAX_WARNINGS;
-use super::server;
-use super::tokens::{Directive, End, Reader, error_at};
+use super::own::{self, Own};
+use super::reading::Reading;
+use super::tokens::{Directive, End, Place, Reader};
+use super::{key, repeats, server};
 use crate::balance::Method;
 use crate::config::show::quote;
-use crate::config::upstream::first_repeat;
-use crate::error::Result;
-use crate::table::Upstream;
+use crate::error::{Error, Result};
 use crate::table::upstream::MAX_PEERS;
+use crate::table::{Peer, Upstream};
 
-/// The lines that may stand in a block.
-pub(super) const LINES: [&str; 7] =
-    ["server", "hash", "keepalive", "keepalive_requests", "keepalive_time", "keepalive_timeout", "zone"];
+/// The lines that may stand in a block, beside [`own::LINES`].
+const LINES: [&str; 6] = ["server", "include", "hash", "least_conn", "ip_hash", "random"];
 
-/// A block that is being read.
-pub(super) struct Block<'a> {
-    upstream: Upstream,
-    /// The line of each peer.
-    lines: Vec<usize>,
-    source: &'a str,
-    warnings: &'a mut Vec<String>,
+/// Lines that some nginx has and dyups has not, and what to do until it has.
+const NOT_YET: [(&str, &str); 7] = [
+    ("least_time", "least_conn; or, where there are many peers, random two"),
+    ("sticky", "hash KEY consistent, with a key that a client keeps, such as $cookie_NAME or $remote_addr"),
+    ("resolver", server::UNTIL_NAMES_RESOLVE),
+    ("resolver_timeout", server::UNTIL_NAMES_RESOLVE),
+    ("queue", "leave it out: a request that finds no peer is answered with 502"),
+    ("state", "leave it out: what was changed at run time stays in shared memory"),
+    ("ntlm", "leave it out"),
+];
+
+/// The names of all lines that are known, for the message that refuses another one.
+fn known() -> String {
+    LINES.into_iter().chain(own::LINES.map(|(name, _)| name)).collect::<Vec<_>>().join(", ")
 }
 
-impl<'a> Block<'a> {
+/// Whether a line of a block may begin with this word: where it stands in a `server` line, a `;` is missing.
+pub(super) fn begins_a_line(word: &[u8]) -> bool {
+    LINES.into_iter().chain(own::LINES.map(|(name, _)| name)).any(|name| name.as_bytes() == word)
+}
+
+/// A block that is being read.
+pub(super) struct Block {
+    upstream: Upstream,
+    servers: Vec<(Peer, Place)>,
+    own: Own,
+}
+
+impl Block {
     /// An empty block of the upstream `name`.
-    pub(super) fn new(name: String, source: &'a str, warnings: &'a mut Vec<String>) -> Block<'a> {
-        Block { upstream: Upstream { name, ..Upstream::default() }, lines: Vec::new(), source, warnings }
+    pub(super) fn new(name: String) -> Block {
+        let upstream = Upstream { name, ..Upstream::default() };
+        Block { upstream, servers: Vec::new(), own: Own::default() }
     }
 
-    /// Reads up to the `}` of the block that was opened on line `opened`; `None` for the inside of a block alone, which
-    /// goes to the end of the text.
-    pub(super) fn read(mut self, reader: &mut Reader<'_>, opened: Option<usize>) -> Result<Upstream> {
-        let name = quote(self.upstream.name.as_bytes());
-        loop {
-            match (reader.next()?, opened) {
-                (None, None) => break,
-                (None, Some(line)) => {
-                    return Err(error_at(self.source, line, format!("upstream {name} is not closed by \"}}\"")));
-                }
-                (Some(directive), _) if directive.end != End::Close => self.line(&directive)?,
-                (Some(_), Some(_)) => break,
-                (Some(directive), None) => return Err(error_at(self.source, directive.line, r#"unexpected "}""#)),
-            }
+    /// Reads up to the `}` of the block that was opened at `opened`; `None` for the inside of a block alone, which goes to the end
+    /// of the text.
+    pub(super) fn read<'a>(
+        mut self,
+        reader: &mut Reader<'_>,
+        opened: Option<&Place>,
+        reading: &mut Reading<'a>,
+    ) -> Result<Upstream> {
+        let start = opened.cloned().unwrap_or_else(|| reader.start());
+        self.lines(reader, opened, reading)?;
+        if self.servers.is_empty() {
+            let name = quote(self.upstream.name.as_bytes());
+            return Err(start.error(format_args!("no servers are inside upstream {name}")));
         }
-        if self.upstream.peers.is_empty() {
-            let message = format!("no servers are inside upstream {name}");
-            return Err(error_at(self.source, opened.unwrap_or(1), message));
-        }
-        self.check_repeats()?;
+        self.upstream.peers = repeats::merge(self.servers, self.upstream.method, reading)?;
         Ok(self.upstream)
     }
 
-    fn line(&mut self, directive: &Directive) -> Result<()> {
-        let word = &directive.words[0].text;
-        if directive.end == End::Open {
-            return Err(self.error(directive, format!("{} is not ended by \";\"", quote(word))));
+    fn lines<'a>(&mut self, reader: &mut Reader<'_>, opened: Option<&Place>, reading: &mut Reading<'a>) -> Result<()> {
+        loop {
+            match (reader.next()?, opened) {
+                (None, None) => return Ok(()),
+                (None, Some(place)) => {
+                    let name = quote(self.upstream.name.as_bytes());
+                    return Err(place.error(format_args!("upstream {name} is not closed by \"}}\"")));
+                }
+                (Some(directive), _) if directive.name() == b"include" => {
+                    reading.include(&directive, &mut |reading, reader| self.lines(reader, None, reading))?;
+                }
+                (Some(directive), _) if directive.end != End::Close => self.line(&directive, reading)?,
+                (Some(_), Some(_)) => return Ok(()),
+                (Some(directive), None) => return Err(directive.error(r#"unexpected "}""#)),
+            }
         }
-        match word.as_slice() {
+    }
+
+    fn line(&mut self, directive: &Directive, reading: &mut Reading<'_>) -> Result<()> {
+        let word = directive.name();
+        if !begins_a_line(word) {
+            return Err(unknown(directive));
+        }
+        if directive.end == End::Open {
+            return Err(directive.error(format_args!("{} is not ended by \";\"", quote(word))));
+        }
+        match word {
             b"server" => self.server(directive),
-            b"hash" => self.hash(directive),
-            b"least_conn" | b"ip_hash" | b"random" => self.method(directive),
-            b"least_time" => {
-                let known = "rr (no line), chash (hash KEY consistent), least_conn, ip_hash, random, random two";
-                Err(self.error(directive, format!("{}: a method not in this version; known: {known}", quote(word))))
-            }
-            name if LINES.iter().any(|line| line.as_bytes() == name) => {
-                self.warn(directive);
-                Ok(())
-            }
-            name => {
-                let (name, known) = (quote(name), LINES.join(", "));
-                Err(self.error(directive, format!("{name}: not known inside an upstream; known: {known}")))
-            }
+            b"hash" => self.method(directive, hash(directive)?, reading),
+            b"least_conn" | b"ip_hash" | b"random" => self.method(directive, without_key(directive)?, reading),
+            _ => match own::LINES.iter().find(|(name, _)| name.as_bytes() == word) {
+                Some((name, _)) => self.own.line(name, directive, reading),
+                None => Err(unknown(directive)),
+            },
         }
     }
 
     fn server(&mut self, directive: &Directive) -> Result<()> {
-        if self.upstream.peers.len() == MAX_PEERS {
-            return Err(self.error(directive, format!("server: allowed: at most {MAX_PEERS} of them")));
+        if self.servers.len() == MAX_PEERS {
+            return Err(directive.error(format_args!("server: allowed: at most {MAX_PEERS} of them")));
         }
-        self.upstream.peers.push(server::peer(directive, self.source)?);
-        self.lines.push(directive.line);
+        self.servers.push((server::peer(directive)?, directive.place.clone()));
         Ok(())
     }
 
-    /// A method that has no key of its own.
-    fn method(&mut self, directive: &Directive) -> Result<()> {
-        let words: Vec<_> = directive.words.iter().map(|word| word.text.as_slice()).collect();
-        self.upstream.method = Some(match words.as_slice() {
-            [b"least_conn"] => Method::LeastConn,
-            [b"ip_hash"] => Method::IpHash,
-            [b"random"] => Method::Random,
-            [b"random", b"two"] | [b"random", b"two", b"least_conn"] => Method::RandomTwo,
-            [name, ..] => {
-                let name = String::from_utf8_lossy(name);
-                let allowed = if name == "random" { "random, random two, random two least_conn" } else { &*name };
-                return Err(self.error(directive, format!("{name}: allowed: {allowed}")));
-            }
-            [] => return Ok(()),
-        });
+    /// As in nginx, the last method counts.
+    fn method(&mut self, directive: &Directive, method: Method, reading: &mut Reading<'_>) -> Result<()> {
+        if let Some(first) = self.upstream.method.replace(method) {
+            let (first, last) = (first.name(), method.name());
+            let message = format_args!("load balancing method redefined: {last} in place of {first}");
+            reading.warn(&directive.place, message);
+        }
         Ok(())
     }
+}
 
-    /// What the key is, is for the caller of the balancer to say; only the ring is the upstream's.
-    fn hash(&mut self, directive: &Directive) -> Result<()> {
-        let arguments: Vec<_> = directive.words[1..].iter().map(|word| word.text.as_slice()).collect();
-        match arguments.as_slice() {
-            [_, b"consistent"] => {
-                self.upstream.method = Some(Method::Chash);
-                Ok(())
-            }
-            [_] => {
-                let message = "hash without consistent would move keys: allowed: hash KEY consistent";
-                Err(self.error(directive, message.into()))
-            }
-            _ => Err(self.error(directive, "hash: allowed: hash KEY consistent".into())),
+/// A method that has no key of its own.
+fn without_key(directive: &Directive) -> Result<Method> {
+    match (directive.name(), &directive.arguments()[..]) {
+        (b"least_conn", []) => Ok(Method::LeastConn),
+        (b"ip_hash", []) => Ok(Method::IpHash),
+        (b"random", []) => Ok(Method::Random),
+        (b"random", [b"two"] | [b"two", b"least_conn"]) => Ok(Method::RandomTwo),
+        (b"random", _) => Err(directive.error("random: allowed: random, random two, random two least_conn")),
+        (name, _) => {
+            let name = String::from_utf8_lossy(name);
+            Err(directive.error(format_args!("{name}: allowed: {name}")))
         }
     }
+}
 
-    /// What only nginx itself can do, since the connections are its own.
-    fn warn(&mut self, directive: &Directive) {
-        let (source, line) = (self.source, directive.line);
-        let word = String::from_utf8_lossy(&directive.words[0].text);
-        if self.warnings.len() < MAX_WARNINGS {
-            self.warnings.push(format!("{source}:{line}: {word} belongs into nginx.conf's upstream block: ignored"));
-        }
+/// What the key is, is for the caller of the balancer to say; only the ring is the upstream's.
+fn hash(directive: &Directive) -> Result<Method> {
+    let (key, consistent) = match directive.arguments()[..] {
+        [key] => (key, false),
+        [key, b"consistent"] => (key, true),
+        _ => return Err(directive.error("hash: allowed: hash KEY consistent")),
+    };
+    if let Some(why) = key::why_not(key) {
+        return Err(directive.error(format_args!("hash: {}: {why}", quote(key))));
     }
+    match consistent {
+        true => Ok(Method::Chash),
+        false => Err(directive.error("hash without consistent would move keys: allowed: hash KEY consistent")),
+    }
+}
 
-    fn check_repeats(&self) -> Result<()> {
-        let Some((first, again)) = first_repeat(&self.upstream.peers) else { return Ok(()) };
-        let server = self.upstream.peers[again].address.server();
-        let message = format!("server {server}: the same address as on line {}", self.lines[first]);
-        Err(error_at(self.source, self.lines[again], message))
+/// An error for a line that is none of dyups's, with what to do about it.
+fn unknown(directive: &Directive) -> Error {
+    let word = directive.name();
+    let name = quote(word);
+    if let Some((_, instead)) = NOT_YET.iter().find(|(name, _)| name.as_bytes() == word) {
+        return directive.error(format_args!("{name}: not in this version; until it is: {instead}"));
     }
-
-    fn error(&self, directive: &Directive, message: String) -> crate::error::Error {
-        error_at(self.source, directive.line, message)
+    if word.starts_with(b"balancer_by_lua") {
+        let message = "belongs into the upstream block of nginx.conf that requests go to: take it out here";
+        return directive.error(format_args!("{name}: {message}"));
     }
+    directive.error(format_args!("{name}: not known inside an upstream; known: {}", known()))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::block;
+    use super::super::{MAX_WARNINGS, block};
     use super::*;
 
     fn read(body: &str) -> Result<(Upstream, Vec<String>)> {
-        block("api", body.as_bytes(), "body")
+        block("api", body.as_bytes(), "body", None)
     }
 
     fn why(body: &str) -> String {
@@ -167,17 +194,10 @@ mod tests {
         );
         assert_eq!(why("hash k bla;"), "body:1: hash: allowed: hash KEY consistent");
         assert_eq!(why("hash;"), "body:1: hash: allowed: hash KEY consistent");
-    }
-
-    #[test]
-    fn methods_of_nginx_that_are_not_there_are_refused() {
-        let known = "rr (no line), chash (hash KEY consistent), least_conn, ip_hash, random, random two";
         assert_eq!(
-            why("least_time header;"),
-            format!("body:1: \"least_time\": a method not in this version; known: {known}")
+            why("hash ${a consistent;"),
+            r#"body:1: hash: "${a": the closing bracket in "a" variable is missing"#
         );
-        assert_eq!(why("least_conn 5;"), "body:1: least_conn: allowed: least_conn");
-        assert_eq!(why("random two least_time;"), "body:1: random: allowed: random, random two, random two least_conn");
     }
 
     #[test]
@@ -191,42 +211,63 @@ mod tests {
         ] {
             assert_eq!(read(&format!("{line}; server 1.1.1.1;")).unwrap().0.method, Some(method), "{line}");
         }
+        assert_eq!(why("least_conn 5;"), "body:1: least_conn: allowed: least_conn");
+        assert_eq!(why("random two least_time;"), "body:1: random: allowed: random, random two, random two least_conn");
     }
 
     #[test]
-    fn what_only_nginx_can_do_is_a_warning() {
-        let (_, warnings) = read("keepalive 16;\nzone api 64k;\nkeepalive_timeout 60s; server 1.1.1.1;").unwrap();
-        assert_eq!(
-            warnings,
-            ["1: keepalive", "2: zone", "3: keepalive_timeout"]
-                .map(|line| format!("body:{line} belongs into nginx.conf's upstream block: ignored"))
-        );
-        assert_eq!(read(&("zone;".repeat(1000) + "server 1.1.1.1;")).unwrap().1.len(), MAX_WARNINGS);
+    fn the_last_method_counts_as_in_nginx_with_its_warning() {
+        let (upstream, warnings) = read("least_conn; server 1.1.1.1;\nrandom two;").unwrap();
+        assert_eq!(upstream.method, Some(Method::RandomTwo));
+        assert_eq!(warnings, ["body:2: load balancing method redefined: random two in place of least_conn"]);
     }
 
     #[test]
-    fn an_unknown_line_is_named_with_the_known_ones() {
+    fn what_this_version_has_not_says_what_to_do_until_it_has() {
+        for (line, instead) in [
+            ("sticky cookie a", "hash KEY consistent"),
+            ("least_time header", "least_conn"),
+            ("resolver 1.1.1.1", "addresses"),
+            ("queue 10", "502"),
+        ] {
+            let error = why(&format!("server 1.1.1.1;\n{line};"));
+            let name = line.split(' ').next().unwrap();
+            let expected = format!("body:2: \"{name}\": not in this version; until it is: ");
+            assert!(error.starts_with(&expected) && error.contains(instead), "{error}");
+        }
+        assert!(why("balancer_by_lua_block { }").contains("belongs into the upstream block of nginx.conf"));
+    }
+
+    #[test]
+    fn an_unknown_line_is_named_with_all_that_are_known() {
         assert_eq!(
-            why("\nsticky cookie;"),
-            "body:2: \"sticky\": not known inside an upstream; known: server, hash, keepalive, keepalive_requests, \
-             keepalive_time, keepalive_timeout, zone"
+            why("\nfair;"),
+            "body:2: \"fair\": not known inside an upstream; known: server, include, hash, least_conn, ip_hash, random, \
+             keepalive, keepalive_requests, keepalive_time, keepalive_timeout, zone"
         );
         assert_eq!(why("server 1.1.1.1 { }"), r#"body:1: "server" is not ended by ";""#);
+        assert_eq!(why("\n}"), r#"body:2: unexpected "}""#);
     }
 
     #[test]
     fn an_upstream_without_servers_is_refused() {
-        for body in ["", " # nothing\n", "zone a;"] {
+        for body in ["", " # nothing\n", "zone a 64k;"] {
             assert_eq!(why(body), r#"body:1: no servers are inside upstream "api""#);
         }
     }
 
     #[test]
-    fn two_servers_with_one_address_are_named_by_their_lines() {
+    fn what_is_no_file_includes_none() {
         assert_eq!(
-            why("server 1.1.1.2;\nserver 1.1.1.1;\n\nserver 1.1.1.1:80 weight=2;"),
-            "body:4: server 1.1.1.1:80: the same address as on line 2"
+            why("server 1.1.1.1;\ninclude /etc/passwd;"),
+            r#"body:2: include "/etc/passwd": allowed in files only; write the lines themselves"#
         );
+    }
+
+    #[test]
+    fn warnings_are_so_many_and_no_more() {
+        let zones = "zone a 64k;".repeat(1000);
+        assert_eq!(read(&(zones + "server 1.1.1.1;")).unwrap().1.len(), MAX_WARNINGS);
     }
 
     #[test]

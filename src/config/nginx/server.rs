@@ -1,8 +1,8 @@
 //! A `server` line.
 
-use super::block::LINES;
+use super::block::begins_a_line;
 use super::time;
-use super::tokens::{Directive, Word, error_at};
+use super::tokens::{Directive, Word};
 use crate::config::fields::{self, Field};
 use crate::config::peer::PeerPatch;
 use crate::config::show::quote;
@@ -12,19 +12,23 @@ use crate::table::{Address, Peer, Status, address};
 /// The parameters of a `server`, for the message that refuses another one.
 const KNOWN: &str = "weight=, max_conns=, max_fails=, fail_timeout=, slow_start=, backup, down, drain";
 
+/// What to do until names are resolved.
+pub(super) const UNTIL_NAMES_RESOLVE: &str =
+    "leave it out, write addresses, and send new ones when DNS changes (POST /upstream/NAME, or set_upstream)";
+
 /// The peer of `server ADDRESS [PARAMETER ...];`. As in nginx, the last one counts where a parameter is repeated.
-pub(super) fn peer(directive: &Directive, source: &str) -> Result<Peer> {
+pub(super) fn peer(directive: &Directive) -> Result<Peer> {
     let [_, address, parameters @ ..] = directive.words.as_slice() else {
-        return Err(error_at(source, directive.line, format!("server: no address: allowed: {}", address::ALLOWED)));
+        return Err(directive.error(format_args!("server: no address: allowed: {}", address::ALLOWED)));
     };
     let parsed = text(address).and_then(Address::from_server).map_err(|error| error.within("server"));
-    let mut patch = PeerPatch::new(parsed.map_err(|error| error_at(source, address.line, error))?);
+    let mut patch = PeerPatch::new(parsed.map_err(|error| directive.error_at(address, error))?);
     for word in parameters {
-        if LINES.iter().any(|name| name.as_bytes() == word.text) {
+        if begins_a_line(&word.text) {
             let next = quote(&word.text);
-            return Err(error_at(source, directive.line, format!("\"server\" is not ended by \";\" before {next}")));
+            return Err(directive.error(format_args!("\"server\" is not ended by \";\" before {next}")));
         }
-        text(word).and_then(|text| parameter(&mut patch, text)).map_err(|error| error_at(source, word.line, error))?;
+        text(word).and_then(|text| parameter(&mut patch, text)).map_err(|error| directive.error_at(word, error))?;
     }
     Ok(patch.into_peer())
 }
@@ -40,8 +44,13 @@ fn parameter(patch: &mut PeerPatch, text: &str) -> Result<()> {
         ("max_fails", value) => patch.max_fails = Some(number(&fields::MAX_FAILS, value)?),
         ("fail_timeout", value) => patch.fail_timeout = Some(seconds(&fields::FAIL_TIMEOUT, value)?),
         ("slow_start", value) => patch.slow_start = Some(seconds(&fields::SLOW_START, value)?),
-        ("resolve" | "service", _) => return Err(unsupported(text, "needs DNS")),
-        ("route", _) => return Err(unsupported(text, "is not supported")),
+        ("resolve" | "service", _) => return Err(not_yet(text, UNTIL_NAMES_RESOLVE)),
+        ("route", _) => {
+            return Err(not_yet(
+                text,
+                "leave it out; sticky, which needs it, is not there either: hash KEY consistent",
+            ));
+        }
         _ => return flag(patch, text),
     }
     Ok(())
@@ -55,7 +64,10 @@ fn flag(patch: &mut PeerPatch, text: &str) -> Result<()> {
         }
         "down" => Status::Down,
         "drain" => Status::Drain,
-        _ => return Err(unsupported(text, "is not known of a server")),
+        _ => {
+            let shown = quote(text.as_bytes());
+            return Err(Error::invalid(format!("{shown} is not known of a server; known: {KNOWN}")));
+        }
     };
     if patch.status.is_some_and(|other| other != status) {
         return Err(Error::invalid("down and drain: allowed: one of them"));
@@ -79,8 +91,8 @@ fn refused(field: &Field, value: &str, allowed: &str) -> Error {
     Error::invalid(format!("{}: {}: allowed: {allowed}", field.name, quote(value.as_bytes())))
 }
 
-fn unsupported(parameter: &str, why: &str) -> Error {
-    Error::invalid(format!("{} {why}; known: {KNOWN}", quote(parameter.as_bytes())))
+fn not_yet(parameter: &str, instead: &str) -> Error {
+    Error::invalid(format!("{}: not in this version; until it is: {instead}", quote(parameter.as_bytes())))
 }
 
 #[cfg(test)]
@@ -89,7 +101,7 @@ mod tests {
     use super::*;
 
     fn read(line: &str) -> Result<Peer> {
-        peer(&Reader::new(line.as_bytes(), "f").next()?.unwrap(), "f")
+        peer(&Reader::new(line.as_bytes(), "f").next()?.unwrap())
     }
 
     fn why(line: &str) -> String {
@@ -135,9 +147,14 @@ mod tests {
 
     #[test]
     fn what_dyups_cannot_do_is_refused_with_the_reason() {
-        assert_eq!(why("server 10.0.0.1 resolve;"), format!("f:1: \"resolve\" needs DNS; known: {KNOWN}"));
-        assert_eq!(why("server 10.0.0.1 service=http;"), format!("f:1: \"service=http\" needs DNS; known: {KNOWN}"));
-        assert_eq!(why("server 10.0.0.1 route=a;"), format!("f:1: \"route=a\" is not supported; known: {KNOWN}"));
+        for (parameter, instead) in [
+            ("resolve", UNTIL_NAMES_RESOLVE),
+            ("service=http", UNTIL_NAMES_RESOLVE),
+            ("route=a", "leave it out; sticky, which needs it, is not there either: hash KEY consistent"),
+        ] {
+            let expected = format!("f:2: \"{parameter}\": not in this version; until it is: {instead}");
+            assert_eq!(why(&format!("server 10.0.0.1\n{parameter};")), expected);
+        }
         assert_eq!(
             why("server 10.0.0.1 wieght=1;"),
             format!("f:1: \"wieght=1\" is not known of a server; known: {KNOWN}")
@@ -150,12 +167,21 @@ mod tests {
     fn a_bad_address_is_refused() {
         assert!(why("server api.local;").starts_with(r#"f:1: server: "api.local": a name that needs DNS; allowed:"#));
         assert!(why("server;").starts_with("f:1: server: no address: allowed: an IPv4 address"));
-        let not_utf_8 = peer(&Reader::new(b"server \xff;", "f").next().unwrap().unwrap(), "f").unwrap_err();
+        let not_utf_8 = peer(&Reader::new(b"server \xff;", "f").next().unwrap().unwrap()).unwrap_err();
         assert_eq!(not_utf_8.message, r#"f:1: server: "\xff": not UTF-8"#);
     }
 
     #[test]
     fn a_forgotten_semicolon_is_found_at_its_line() {
         assert_eq!(why("\nserver 10.0.0.1\nserver 10.0.0.2;"), r#"f:2: "server" is not ended by ";" before "server""#);
+        assert_eq!(why("server 10.0.0.1\nip_hash;"), r#"f:1: "server" is not ended by ";" before "ip_hash""#);
+    }
+
+    #[test]
+    fn every_known_parameter_is_read() {
+        for parameter in KNOWN.split(", ") {
+            let value = if parameter.ends_with('=') { "1" } else { "" };
+            assert!(read(&format!("server 10.0.0.1 {parameter}{value};")).is_ok(), "{parameter}");
+        }
     }
 }

@@ -1,10 +1,18 @@
 //! nginx's tokens: words up to a `;`, a `{` or a `}`, as `ngx_conf_read_token` takes them.
 
+use std::borrow::Cow;
+use std::fmt;
+use std::rc::Rc;
+
 use crate::config::show::quote;
+use crate::config::text;
 use crate::error::{Error, Result};
 
 /// Most words of one directive: far more than a `server` has, and a bound on what bad input can take of memory.
 const MAX_WORDS: usize = 64;
+
+/// nginx's buffer: a word or a comment has to be shorter.
+const BUFFER: usize = 4096;
 
 /// A word without its quotes and escapes.
 #[derive(Debug, PartialEq, Eq)]
@@ -32,32 +40,85 @@ pub(super) struct Directive {
     pub words: Vec<Word>,
     pub end: End,
     /// Where it begins.
+    pub place: Place,
+}
+
+impl Directive {
+    /// Its first word.
+    pub(super) fn name(&self) -> &[u8] {
+        self.words.first().map_or(b"", |word| &word.text)
+    }
+
+    /// The words behind its name.
+    pub(super) fn arguments(&self) -> Vec<&[u8]> {
+        self.words.iter().skip(1).map(|word| word.text.as_slice()).collect()
+    }
+
+    /// An error on the line where it begins.
+    pub(super) fn error(&self, message: impl fmt::Display) -> Error {
+        self.place.error(message)
+    }
+
+    /// An error on the line of one of its words.
+    pub(super) fn error_at(&self, word: &Word, message: impl fmt::Display) -> Error {
+        Place { source: self.place.source.clone(), line: word.line }.error(message)
+    }
+}
+
+/// A line of a text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    /// What messages call the text.
+    pub source: Rc<str>,
+    /// The first is 1.
     pub line: usize,
+}
+
+impl Place {
+    /// An error here.
+    pub(super) fn error(&self, message: impl fmt::Display) -> Error {
+        Error::invalid(format!("{self}: {message}"))
+    }
+
+    /// How a message at `other` calls this place.
+    pub(super) fn seen_from(&self, other: &Place) -> String {
+        if self.source == other.source { format!("line {}", self.line) } else { self.to_string() }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.source, self.line)
+    }
 }
 
 /// Goes through a text directive by directive.
 pub(super) struct Reader<'a> {
     rest: &'a [u8],
     line: usize,
-    source: &'a str,
-}
-
-/// An error on a line of `source`.
-pub(super) fn error_at(source: &str, line: usize, message: impl std::fmt::Display) -> Error {
-    Error::invalid(format!("{source}:{line}: {message}"))
+    source: Rc<str>,
 }
 
 impl<'a> Reader<'a> {
-    /// `source` is what messages call the text.
-    pub(super) fn new(text: &'a [u8], source: &'a str) -> Reader<'a> {
-        Reader { rest: text, line: 1, source }
+    /// `source` is what messages call the text. A byte order mark at its beginning is skipped.
+    pub(super) fn new(text: &'a [u8], source: &str) -> Reader<'a> {
+        Reader { rest: text::without_mark(text), line: 1, source: source.into() }
+    }
+
+    /// The first line of the text.
+    pub(super) fn start(&self) -> Place {
+        self.place(1)
+    }
+
+    fn place(&self, line: usize) -> Place {
+        Place { source: self.source.clone(), line }
     }
 
     /// The next directive; `None` at the end.
     pub(super) fn next(&mut self) -> Result<Option<Directive>> {
         let mut words: Vec<Word> = Vec::new();
         loop {
-            self.skip_space();
+            self.skip_space()?;
             let Some(&byte) = self.rest.first() else {
                 return if words.is_empty() { Ok(None) } else { Err(self.not_ended(&words)) };
             };
@@ -66,11 +127,11 @@ impl<'a> Reader<'a> {
                 b'{' => return self.end(words, End::Open).map(Some),
                 b'}' => return self.end(words, End::Close).map(Some),
                 b'"' | b'\'' => words.push(self.quoted(byte)?),
-                _ => words.push(self.bare()),
+                _ => words.push(self.bare()?),
             }
             if words.len() > MAX_WORDS {
-                let (line, first) = (words[0].line, quote(&words[0].text));
-                return Err(error_at(self.source, line, format!("{first}: allowed: at most {MAX_WORDS} words")));
+                let (place, first) = (self.place(words[0].line), quote(&words[0].text));
+                return Err(place.error(format_args!("{first}: allowed: at most {MAX_WORDS} words")));
             }
         }
     }
@@ -82,16 +143,27 @@ impl<'a> Reader<'a> {
             (true, End::Semicolon | End::Open) => return Err(self.unexpected()),
             _ => self.bump(),
         }
-        Ok(Directive { words, end, line })
+        Ok(Directive { words, end, place: self.place(line) })
     }
 
     /// The error for words that no `;` ended. It is at the line where they begin: the `;` is missing near it.
     fn not_ended(&self, words: &[Word]) -> Error {
-        error_at(self.source, words[0].line, format!("{} is not ended by \";\"", quote(&words[0].text)))
+        self.place(words[0].line).error(format_args!("{} is not ended by \";\"", quote(&words[0].text)))
     }
 
     fn unexpected(&self) -> Error {
-        error_at(self.source, self.line, format!("unexpected {}", quote(&self.rest[..self.rest.len().min(1)])))
+        self.place(self.line).error(format_args!("unexpected {}", quote(&self.rest[..self.rest.len().min(1)])))
+    }
+
+    /// Refuses what began at `start`, on `line`, where nginx's buffer ends before it does.
+    fn check_length(&self, start: &[u8], line: usize) -> Result<()> {
+        if start.len() - self.rest.len() < BUFFER || self.rest.is_empty() {
+            return Ok(());
+        }
+        Err(self.place(line).error(format_args!(
+            "too long parameter {}: allowed: words and comments of less than {BUFFER} bytes; is a quote not closed?",
+            quote(&start[..10])
+        )))
     }
 
     /// Goes on by one byte.
@@ -103,17 +175,22 @@ impl<'a> Reader<'a> {
     }
 
     /// Whitespace and comments. A `#` begins a comment only where a word could begin.
-    fn skip_space(&mut self) {
-        let mut comment = false;
+    fn skip_space(&mut self) -> Result<()> {
         while let Some(&byte) = self.rest.first() {
             match byte {
-                b'\n' => comment = false,
-                b'#' => comment = true,
-                _ if comment || is_space(byte) => {}
-                _ => return,
+                b'#' => self.skip_comment()?,
+                _ if is_space(byte) => self.bump(),
+                _ => break,
             }
-            self.bump();
         }
+        Ok(())
+    }
+
+    fn skip_comment(&mut self) -> Result<()> {
+        let start = self.rest;
+        let end = start.iter().position(|&byte| byte == b'\n').unwrap_or(start.len());
+        self.rest = &start[end..];
+        self.check_length(start, self.line)
     }
 
     /// A word in quotes. Behind it there has to be a space or an end.
@@ -123,22 +200,25 @@ impl<'a> Reader<'a> {
         let start = self.rest;
         while let Some(&byte) = self.rest.first() {
             let text = &start[..start.len() - self.rest.len()];
-            self.bump();
             if byte == mark {
+                self.check_length(start, line)?;
+                self.bump();
+                // Before a parenthesis nginx wants no space, for the end of "if".
                 return match self.rest.first() {
-                    Some(&next) if !is_space(next) && !matches!(next, b';' | b'{') => Err(self.unexpected()),
+                    Some(&next) if !is_space(next) && !matches!(next, b';' | b'{' | b')') => Err(self.unexpected()),
                     _ => Ok(Word { text: unescape(text), line }),
                 };
             }
+            self.bump();
             if byte == b'\\' {
                 self.bump();
             }
         }
-        Err(error_at(self.source, line, format!("a quote {} is not closed", quote(&[mark]))))
+        Err(self.place(line).error(format_args!("a quote {} is not closed", quote(&[mark]))))
     }
 
     /// A word without quotes: up to a space, a `;` or a `{` that is not `${`.
-    fn bare(&mut self) -> Word {
+    fn bare(&mut self) -> Result<Word> {
         let (start, line) = (self.rest, self.line);
         let mut variable = false;
         while let Some(&byte) = self.rest.first() {
@@ -151,7 +231,8 @@ impl<'a> Reader<'a> {
             }
             variable = byte == b'$' || (byte == b'{' && variable);
         }
-        Word { text: unescape(&start[..start.len() - self.rest.len()]), line }
+        self.check_length(start, line)?;
+        Ok(Word { text: unescape(&start[..start.len() - self.rest.len()]), line })
     }
 }
 
@@ -185,9 +266,34 @@ fn unescape(raw: &[u8]) -> Vec<u8> {
     text
 }
 
+/// `text` as a word that is read as `text` again: in quotes where it has to be.
+///
+/// ```
+/// use dyups::config::nginx::word;
+/// assert_eq!(word("unix:/run/a.sock"), "unix:/run/a.sock");
+/// assert_eq!(word("unix:/run/a;b c"), r#""unix:/run/a;b c""#);
+/// ```
+pub fn word(text: &str) -> Cow<'_, str> {
+    let ends = |byte: u8| is_space(byte) || matches!(byte, b';' | b'{' | b'"' | b'\'' | b'\\');
+    if !text.is_empty() && !text.starts_with(['#', '}']) && !text.bytes().any(ends) {
+        return Cow::Borrowed(text);
+    }
+    let mut quoted = String::with_capacity(text.len() + 2);
+    quoted.push('"');
+    for char in text.chars() {
+        if matches!(char, '"' | '\\') {
+            quoted.push('\\');
+        }
+        quoted.push(char);
+    }
+    quoted.push('"');
+    Cow::Owned(quoted)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     /// The words of every directive, and its end as a character.
     fn read(text: &str) -> std::result::Result<Vec<(Vec<String>, char)>, String> {
@@ -238,7 +344,7 @@ mod tests {
         let mut reader = Reader::new(b"#\n'a\nb'\n\\\nc;\nd;", "f");
         let first = reader.next().unwrap().unwrap();
         assert_eq!(first.words.iter().map(|word| word.line).collect::<Vec<_>>(), [2, 4]);
-        assert_eq!(reader.next().unwrap().unwrap().line, 6);
+        assert_eq!(reader.next().unwrap().unwrap().place.line, 6);
     }
 
     #[test]
@@ -254,6 +360,35 @@ mod tests {
         assert_eq!(read("a;\n;"), Err("f:2: unexpected \";\"".into()));
         assert_eq!(read("{"), Err("f:1: unexpected \"{\"".into()));
         assert_eq!(read("\"a\"x;"), Err("f:1: unexpected \"x\"".into()));
+        assert_eq!(words("\"a\")b;"), ["a", ")b"]);
+    }
+
+    #[test]
+    fn a_mark_of_the_byte_order_is_skipped_at_the_beginning_alone() {
+        assert_eq!(words("\u{feff}a b;"), ["a", "b"]);
+        assert_eq!(words("a \u{feff}b;"), ["a", "\u{feff}b"]);
+    }
+
+    #[test]
+    fn what_nginx_has_no_buffer_for_is_refused_where_it_begins() {
+        let long = "x".repeat(BUFFER);
+        let why = |begin: &str| {
+            let hint = "allowed: words and comments of less than 4096 bytes; is a quote not closed?";
+            Err(format!("f:2: too long parameter \"{begin}\": {hint}"))
+        };
+        assert_eq!(read(&format!("\n{long};")), why("xxxxxxxxxx"));
+        assert_eq!(read(&format!("\n\"{long}\";")), why("xxxxxxxxxx"));
+        assert_eq!(read(&format!("\n#{long}\na;")), why("#xxxxxxxxx"));
+        let fits = &long[2..];
+        assert_eq!(words(&format!("#{fits}\n{fits} '{fits}';")), [fits, fits]);
+        assert_eq!(read(&format!("a;#{long}")).map(|all| all.len()), Ok(1), "nothing follows");
+    }
+
+    proptest! {
+        #[test]
+        fn a_word_that_is_written_is_read_as_the_same(text in r#"[ -~ö\t\n"'\\;{}#$]{0,20}"#) {
+            prop_assert_eq!(words(&format!("{} {};", word(&text), word(&text))), [text.as_str(), text.as_str()]);
+        }
     }
 
     #[test]
