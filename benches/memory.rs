@@ -9,7 +9,6 @@ use dyups::shm::layout::{LAYOUT, OURS};
 use dyups::shm::region::cells_of;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::process::Command;
 
 const MOST_A_PEER: f64 = 512.0;
 const MOST_A_POINT: f64 = 8.0;
@@ -74,9 +73,8 @@ fn smallest_zone(place: &Place, peers: usize) -> f64 {
         let zone = format!("upstream zone {{ zone zone {}k; {servers} }}", pages * 4);
         let text = format!("pid test.pid;\nerror_log stderr emerg;\nevents {{}}\nhttp {{ {zone} }}\n");
         let conf = place.write("zone.conf", &text);
-        let test =
-            Command::new(&place::nginx().0).arg("-p").arg(place.path("worker")).arg("-c").arg(conf).arg("-t").output();
-        test.expect("nginx -t").status.success()
+        let mut test = place::nginx_in(&place.path("worker"));
+        test.arg("-c").arg(conf).arg("-t").output().expect("nginx -t").status.success()
     };
     let (mut too_small, mut enough) = (0, 8);
     while !takes(enough) {

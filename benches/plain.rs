@@ -6,7 +6,6 @@ use crate::server::Nginx;
 use crate::system::{children, wait_for};
 use std::fs;
 use std::path::PathBuf;
-use std::process::Command;
 
 const WORKERS: usize = 2;
 
@@ -32,8 +31,8 @@ impl Plain {
     /// Edits the configuration and has nginx take it, as an operator does. Comes back when that is asked for, not done.
     pub fn change(&self, servers: &str) {
         write(&self.prefix, self.method, servers);
-        let mut reload = Command::new(&place::nginx().0);
-        reload.arg("-p").arg(&self.prefix).arg("-c").arg(self.prefix.join("nginx.conf")).args(["-s", "reload"]);
+        let mut reload = place::nginx_in(&self.prefix);
+        reload.arg("-c").arg(self.prefix.join("nginx.conf")).args(["-s", "reload"]);
         let out = reload.output().expect("nginx -s reload");
         assert!(out.status.success(), "nginx -s reload: {}", String::from_utf8_lossy(&out.stderr));
     }

@@ -6,7 +6,6 @@ use crate::place::{self, Place};
 use crate::table::{Line, time};
 use crate::worker::Worker;
 use std::fmt::Write;
-use std::process::Command;
 
 const UPSTREAMS: usize = 10_000;
 const PEERS: usize = 10;
@@ -31,10 +30,8 @@ pub fn measure(place: &Place) -> Vec<Line> {
             }),
             Box::new(|| {
                 let from = cpu::of_dead_children(std::process::id());
-                let prefix = place.path("worker");
-                let test =
-                    Command::new(&place::nginx().0).arg("-p").arg(prefix).arg("-c").arg(&conf).arg("-t").output();
-                let out = test.expect("nginx -t");
+                let mut test = place::nginx_in(&place.path("worker"));
+                let out = test.arg("-c").arg(&conf).arg("-t").output().expect("nginx -t");
                 assert!(out.status.success(), "nginx -t: {}", String::from_utf8_lossy(&out.stderr));
                 cpu::of_dead_children(std::process::id()) - from
             }),

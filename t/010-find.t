@@ -427,7 +427,7 @@ unix:/run/b.sock unix:/run/b.sock unix:/run/b.sock
 
 === TEST 17: a unix peer is proxied to
 --- http_config eval
-my $socket = Dyups::dir() . "/backend.sock";
+my $socket = Dyups::socket("backend.sock");
 Dyups::proxy(init_worker => qq{
     assert(dyups.set_upstream("api", { peers = { { host = "unix:$socket" } } }))
 }, more => qq{

@@ -17,6 +17,7 @@ use warnings;
 use Cwd ();
 use File::Basename ();
 use File::Path ();
+use File::Temp ();
 
 # The checkout: tools/prove runs tests from there.
 my $root = Cwd::getcwd();
@@ -86,6 +87,20 @@ sub file {
     return $path;
 }
 
+# A path for a unix socket, which has to be short: in dir(), or in a directory of its own when that is a long one.
+my $sockets;
+
+sub socket {
+    my $path = dir() . "/$_[0]";
+    return $path if length $path < 100;
+    $sockets //= do {
+        my $made = File::Temp::tempdir('dyups-t-XXXXXX', TMPDIR => 1);
+        chmod 0711, $made or die "$made: $!\n";
+        $made;
+    };
+    return "$sockets/$_[0]";
+}
+
 # Takes the files of a region away, so that the next nginx begins with none.
 sub clean {
     my $path = shm_path(@_);
@@ -96,7 +111,7 @@ File::Path::remove_tree($dir);
 
 END {
     # Test::Nginx forks; only the process that began the file ends it.
-    File::Path::remove_tree($dir) if $$ == $owner && !$ENV{TEST_NGINX_NO_CLEAN};
+    File::Path::remove_tree($dir, $sockets // ()) if $$ == $owner && !$ENV{TEST_NGINX_NO_CLEAN};
 }
 
 # The http block's part. Arguments, all optional: init, Lua for init_by_lua_block, in which $root, $library and

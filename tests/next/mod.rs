@@ -9,10 +9,13 @@ use std::sync::OnceLock;
 #[allow(dead_code)]
 pub const LAYOUT: u32 = dyups::shm::layout::LAYOUT + 1;
 
-/// Where it is. Built when it is first asked for, in a target directory of its own.
+/// Where it is. Built when it is first asked for, in a target directory of its own, unless DYUPS_NEXT_LIBRARY says that it was.
 pub fn library() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
+        if let Some(library) = std::env::var_os("DYUPS_NEXT_LIBRARY") {
+            return library.into();
+        }
         let shipped = shipped::library();
         let target = shipped.ancestors().nth(2).expect("a target directory").join("next");
         let mut cargo = Command::new(env!("CARGO"));

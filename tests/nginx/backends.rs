@@ -45,7 +45,7 @@ impl Backends {
         text += HEAD;
         text += &format!(
             "lua_package_path \"{}/?.lua;;\"; init_by_lua_block {{ require \"clock\" }}\n",
-            place::scripts().display()
+            place.clock().parent().expect("a directory").display()
         );
         for name in &names {
             text += &format!(

@@ -7,6 +7,23 @@ use std::process::Command;
 /// Of a request for a certificate, or of a certificate of its own, with a new key.
 const NEW: &[&str] = &["req", "-nodes", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"];
 
+/// What `openssl ca` wants to know, which takes dates in the past: in new releases `-days -1` is an error.
+const CA: &str = "
+    [ca]
+    default_ca = own
+    [own]
+    database = @dir@/database
+    new_certs_dir = @dir@
+    certificate = @dir@/authority.pem
+    private_key = @dir@/authority.key
+    default_md = sha256
+    copy_extensions = copy
+    rand_serial = yes
+    policy = any
+    [any]
+    commonName = supplied
+";
+
 /// An authority, and what it has signed.
 pub struct Authority {
     dir: PathBuf,
@@ -34,23 +51,27 @@ impl Authority {
 
     /// nginx.conf: a certificate for the host `name`, and its key.
     pub fn sign(&self, name: &str) -> String {
-        self.sign_for("2", name)
+        let (authority, key) = (self.file(), self.path("authority.key"));
+        let by = ["x509", "-req", "-copy_extensions", "copy", "-days", "2", "-CA", &authority, "-CAkey", &key];
+        self.sign_with(&by, "", name)
     }
 
-    /// The same, but it expired yesterday.
+    /// The same, but it expired years ago.
     pub fn sign_expired(&self, name: &str) -> String {
-        self.sign_for("-1", name)
+        let conf = self.path("ca.conf");
+        std::fs::write(&conf, CA.replace("@dir@", self.dir.to_str().expect("UTF-8"))).expect("write");
+        std::fs::write(self.path("database"), "").expect("write");
+        let dates = ["-startdate", "20200101000000Z", "-enddate", "20200201000000Z"];
+        self.sign_with(&[&["ca", "-batch", "-notext", "-config", &conf], &dates[..]].concat(), "-expired", name)
     }
 
-    fn sign_for(&self, days: &str, name: &str) -> String {
-        let [certificate, key, request] = ["pem", "key", "csr"].map(|end| self.path(&format!("{name}{days}.{end}")));
+    /// `by` is the command that signs.
+    fn sign_with(&self, by: &[&str], kind: &str, name: &str) -> String {
+        let [certificate, key, request] = ["pem", "key", "csr"].map(|end| self.path(&format!("{name}{kind}.{end}")));
         let (subject, names) = (format!("/CN={name}"), format!("subjectAltName=DNS:{name}"));
         let leaf = ["-addext", "basicConstraints=critical,CA:FALSE", "-addext", &names];
         openssl(&[NEW, &["-out", &request, "-keyout", &key, "-subj", &subject], &leaf[..]].concat());
-        let by = ["-CA", &self.file(), "-CAkey", &self.path("authority.key"), "-days", days];
-        openssl(
-            &[&["x509", "-req", "-copy_extensions", "copy", "-in", &request, "-out", &certificate], &by[..]].concat(),
-        );
+        openssl(&[by, &["-in", &request, "-out", &certificate]].concat());
         format!("ssl_certificate {certificate}; ssl_certificate_key {key};")
     }
 

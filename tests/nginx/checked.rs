@@ -1,6 +1,6 @@
 //! An nginx whose upstreams are probed, and what it makes known of their peers.
 
-use super::place::{Place, scripts};
+use super::place::Place;
 use super::server::{Conf, Nginx};
 use super::system::wait_for;
 use serde_json::{Value, json};
@@ -77,7 +77,7 @@ impl Checked {
         let mut conf = Conf::new(place, workers).files(&[&file]);
         conf.http += HTTP;
         conf.http += http;
-        let clock = scripts().join("clock.lua");
+        let clock = place.clock();
         conf.init_worker += &HANDLERS.replace("@clock@", &clock.display().to_string());
         conf
     }

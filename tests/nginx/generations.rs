@@ -4,7 +4,7 @@
 use super::client::{Client, Response};
 use super::place::{self, Place};
 use super::server::Conf;
-use super::system::{children, group_lives, signal, wait_for, wait_until};
+use super::system::{PATIENCE, children, group_lives, groups_with, signal, wait_for, wait_until};
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -64,9 +64,7 @@ impl Generations {
         };
         write(conf);
         let log = fs::File::create(prefix.join("stderr.log")).expect("a log");
-        let status = Command::new(&place::nginx().0)
-            .arg("-p")
-            .arg(&prefix)
+        let status = place::nginx_in(&prefix)
             .arg("-c")
             .arg(prefix.join("nginx.conf"))
             .stdin(Stdio::null())
@@ -75,7 +73,7 @@ impl Generations {
             .expect("nginx");
         let stderr = fs::read_to_string(prefix.join("stderr.log")).unwrap_or_default();
         assert!(status.success(), "nginx did not start: {stderr}");
-        let master = master_in(&prefix).expect("a master that has written down who it is");
+        let master = first_master(&prefix);
         let script = "read -r _; kill -KILL \"-$1\" 2>/dev/null";
         let mut guard = Command::new("sh");
         guard.args(["-c", script, "sh", &master.0.to_string()]).stdin(Stdio::piped());
@@ -174,6 +172,15 @@ impl Drop for Generations {
         let _ = self.guard.kill();
         let _ = self.guard.wait();
     }
+}
+
+/// The master of a daemon that has just been started: it writes its pid file after the process that made it has ended.
+fn first_master(prefix: &Path) -> Master {
+    if !wait_until(PATIENCE, || master_in(prefix).is_some()) {
+        groups_with(&prefix.display().to_string()).into_iter().for_each(|group| _ = signal(-group, libc::SIGKILL));
+        panic!("nginx has written no nginx.pid: {:?}", fs::read_to_string(prefix.join("error.log")));
+    }
+    master_in(prefix).expect("waited for")
 }
 
 fn master_in(prefix: &Path) -> Option<Master> {

@@ -2,6 +2,7 @@
 
 use super::system::{is_root, passable, wait_for, worker_user};
 pub use crate::shipped::{LIBRARY, library, root};
+use std::ffi::OsStr;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
@@ -14,7 +15,7 @@ static TURN: Mutex<()> = Mutex::new(());
 static NEXT_PORT: AtomicU16 = AtomicU16::new(20_000);
 static NEXT_PORT_EVERYWHERE: AtomicU16 = AtomicU16::new(30_000);
 
-/// Where the Lua files of these tests are.
+/// Where the Lua files of these tests are. The user of the workers may be unable to read them.
 pub fn scripts() -> PathBuf {
     root().join("tests/nginx")
 }
@@ -39,6 +40,27 @@ pub fn nginx() -> &'static (PathBuf, Vec<String>) {
         let nginx = lines.next().expect("a path").into();
         (nginx, lines.filter(|module| !module.is_empty()).collect())
     })
+}
+
+/// nginx with this prefix. Until it has read its configuration it logs into `early.log` there: the log that it was built with may
+/// lie in a directory that is missing, or that is another user's.
+pub fn nginx_in(prefix: &Path) -> Command {
+    let mut command = Command::new(&nginx().0);
+    command.args(arguments(prefix));
+    command
+}
+
+/// What [`nginx_in`] passes first.
+pub fn arguments(prefix: &Path) -> [&OsStr; 4] {
+    ["-p".as_ref(), prefix.as_os_str(), "-e".as_ref(), "early.log".as_ref()]
+}
+
+/// The directory of the log that this nginx was built with, where there is one.
+pub fn built_in_log_dir() -> Option<PathBuf> {
+    let out = Command::new(&nginx().0).arg("-V").output().expect("nginx -V");
+    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    let path = said.split("--error-log-path=").nth(1)?.split_whitespace().next()?;
+    Path::new(path).parent().filter(|dir| dir.is_absolute() && dir.is_dir()).map(Path::to_owned)
 }
 
 /// A directory and a turn of one test. Dropped last, it takes the directory away.
@@ -89,6 +111,11 @@ impl Place {
         (lua, lib)
     }
 
+    /// The clock of these tests as a Lua file in this place: workers may be unable to read the checkout.
+    pub fn clock(&self) -> PathBuf {
+        self.write("clock.lua", include_str!("clock.lua"))
+    }
+
     pub fn write(&self, name: &str, content: &str) -> PathBuf {
         let path = self.path(name);
         fs::write(&path, content).expect("write");
@@ -109,16 +136,25 @@ impl Place {
     /// A path for a unix socket, which has to be short.
     pub fn socket(&self, name: &str) -> PathBuf {
         let path = self.path(name);
-        match path.as_os_str().len() < 100 {
-            true => path,
-            false => std::env::temp_dir().join(format!("dyups-t-{}-{name}", std::process::id())),
+        if path.as_os_str().len() < 100 {
+            return path;
         }
+        let dir = short_dir();
+        fs::create_dir_all(&dir).expect("mkdir");
+        fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).expect("chmod");
+        dir.join(name)
     }
+}
+
+/// For what cannot lie in a place whose path is long.
+fn short_dir() -> PathBuf {
+    std::env::temp_dir().join(format!("dyups-s-{}", std::process::id()))
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.dir);
+        let _ = fs::remove_dir_all(short_dir());
         // Gone with its last user only.
         let _ = self.dir.parent().map(fs::remove_dir);
     }

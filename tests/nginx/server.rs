@@ -32,7 +32,7 @@ pub struct Conf {
     pub main: String,
     /// User of the workers, when the master is root.
     pub user: &'static str,
-    /// The size of a /dev/shm that this nginx alone sees.
+    /// The size of a /dev/shm that this nginx alone sees. It may not write the log that it was built with either.
     pub dev_shm: Option<&'static str>,
 }
 
@@ -307,20 +307,24 @@ fn status(answer: &Response) -> serde_json::Value {
     serde_json::from_str(&answer.body).expect("JSON")
 }
 
-/// nginx, perhaps where it sees another /dev/shm. The pid is its own, as everything before it is replaced by exec.
-fn command(dev_shm: Option<&'static str>) -> Command {
-    let nginx = &place::nginx().0;
-    let Some(size) = dev_shm else { return Command::new(nginx) };
-    let script = format!("mount -t tmpfs -o size={size} tmpfs /dev/shm && exec \"$0\" \"$@\"");
+/// nginx, perhaps where it sees another /dev/shm, and may not write the log that it was built with. The pid is its own, as
+/// everything before it is replaced by exec.
+fn command(prefix: &Path, dev_shm: Option<&'static str>) -> Command {
+    let Some(size) = dev_shm else { return place::nginx_in(prefix) };
+    let mut script = format!("mount -t tmpfs -o size={size} tmpfs /dev/shm && ");
+    if let Some(dir) = place::built_in_log_dir() {
+        script += &format!("mount -t tmpfs -o ro tmpfs '{}' && ", dir.display());
+    }
     let mut command = Command::new("unshare");
-    command.args(["--mount", "sh", "-c", &script]).arg(nginx);
+    command.args(["--mount", "sh", "-c", &(script + "exec \"$0\" \"$@\"")]);
+    command.arg(&place::nginx().0).args(place::arguments(prefix));
     command
 }
 
 fn spawn(prefix: &Path, dev_shm: Option<&'static str>) -> Child {
     let log = fs::File::options().create(true).append(true).open(prefix.join("stderr.log")).expect("a log");
-    let mut command = command(dev_shm);
-    command.arg("-p").arg(prefix).arg("-c").arg(prefix.join("nginx.conf"));
+    let mut command = command(prefix, dev_shm);
+    command.arg("-c").arg(prefix.join("nginx.conf"));
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).process_group(0);
     // SAFETY: between fork and exec, prctl alone, which is async-signal-safe.
     unsafe {
