@@ -11,7 +11,7 @@ lib := $(target)/release/libdyups-$(VERSION).so
 # Tests of the code itself need no link-time optimisation; those of what ships load what `make build` made.
 quick := --profile quick --locked
 
-.PHONY: help build run test storm kill-release fuzz model memcheck mutants bench lint install header clean
+.PHONY: help build run test storm kill-release fuzz model memcheck mutants matrix newcomer bench lint install header clean
 .DEFAULT_GOAL := help
 
 help: ## list these targets
@@ -65,6 +65,15 @@ memcheck: ## run a C program with the library under valgrind, and tests of the c
 mutants: ## break the code in each way that tests/mutants lists, and see the tests notice; ONLY="fence bound" for some
 	@tools/deps build test
 	@exec tools/mutants $(ONLY)
+
+matrix: ## run t/ and the nginx tests on the nginx of Debian's trixie and forky; ONLY=forky for one of them
+	@tools/deps build roots
+	@$(MAKE) --no-print-directory build
+	@exec tools/matrix $(ONLY)
+
+newcomer: ## run `make run` and `make test` of the last commit in a bare Debian 12
+	@tools/deps roots
+	@exec tools/newcomer
 
 bench: ## measure: needs a quiet machine; ONLY="find contended" for some of it
 	@tools/deps build bench
