@@ -7,6 +7,8 @@
 
 mod common;
 
+#[path = "nginx/answers.rs"]
+mod answers;
 #[path = "nginx/backends.rs"]
 mod backends;
 #[path = "nginx/certificates.rs"]
@@ -62,6 +64,8 @@ mod tls_client;
 #[path = "nginx/wrk.rs"]
 mod wrk;
 
+#[path = "nginx/test_answers.rs"]
+mod test_answers;
 #[path = "nginx/test_busy.rs"]
 mod test_busy;
 #[path = "nginx/test_cache.rs"]

@@ -4,6 +4,7 @@ use super::edge::{bytes, guard, guard_code, out, refused};
 use super::show::Text;
 use crate::error::Result;
 use crate::health::prober::{News, Orders, Prober, Stage};
+use crate::health::response::Rules;
 use crate::process;
 use crate::shm::clock::{exact_ms, spent_ms};
 use crate::table::store::Table;
@@ -80,7 +81,9 @@ pub extern "C" fn dyups_probe_tick() -> i32 {
         KEPT.with_borrow_mut(|kept| {
             let now = exact_ms();
             if kept.prober.as_ref().is_none_or(|prober| prober.slot() != slot) {
-                kept.prober = Some(Prober::new(slot, now << 32 ^ u64::from(std::process::id())));
+                let rules = process::nginx_version().map_or(Rules::NEWEST, Rules::of);
+                let seed = now << 32 ^ u64::from(std::process::id());
+                kept.prober = Some(Prober::new(slot, seed, rules));
             }
             let prober = kept.prober.as_mut().expect("there is one by now");
             Ok(prober.tick(table, now, spent_ms)?.min(60_000) as i32)

@@ -17,6 +17,7 @@ pub use probe::{Orders, Probe, Stage};
 
 use super::active::{Active, Change, State};
 use super::lease::{Due, Lease, Millis};
+use super::response::Rules;
 use super::verdict::{Judged, judge};
 use crate::balance::random::Random;
 use crate::error::Result;
@@ -46,6 +47,8 @@ pub const MOST_AT_ONCE: usize = 256;
 #[derive(Debug)]
 pub struct Prober {
     slot: u32,
+    /// What its nginx takes of an answer.
+    rules: Rules,
     random: Random,
     upstreams: Upstreams,
     /// The records of those among them that have somebody who is due.
@@ -63,10 +66,11 @@ pub struct Prober {
 }
 
 impl Prober {
-    /// That of the worker in `slot`.
-    pub fn new(slot: u32, seed: u64) -> Prober {
+    /// That of the worker in `slot`, whose nginx has these rules.
+    pub fn new(slot: u32, seed: u64, rules: Rules) -> Prober {
         Prober {
             slot,
+            rules,
             random: Random::new(seed),
             upstreams: Upstreams::default(),
             turns: VecDeque::new(),
@@ -209,7 +213,7 @@ impl Prober {
         }
         watched.running += 1;
         let orders = Orders::new(&watched.check, &target.address, target.own.as_deref());
-        let probe = Probe::new(watched, (record, target.key, target.cell), taken, place.now);
+        let probe = Probe::new(watched, (record, target.key, target.cell), taken, place.now, self.rules);
         self.next_id = self.next_id.wrapping_add(1) & i32::MAX as u32;
         self.running.insert(self.next_id, probe);
         Ok(Some((self.next_id, orders)))

@@ -1,22 +1,23 @@
 //! What a peer answers to a probe, understood as it comes in, however it is split over packets.
 //!
 //! A response of HTTP/1.x is judged as nginx judges one of an upstream, since a peer is healthy when nginx can pass its responses
-//! on. So lines may end in LF alone, a header line needs no colon and versions after `HTTP/1.` are not looked at; but there is no
-//! NUL and no CR alone in a line, no line that continues another, one `Content-Length` of digits at most, and none beside
-//! `Transfer-Encoding: chunked`. Where nginx takes bytes without a status line for HTTP/0.9, a probe fails.
+//! on: by the [`Rules`] of the nginx at hand. tests/nginx/test_answers.rs asks that nginx and compares. Where nginx takes bytes
+//! without a good status line for HTTP/0.9, a probe fails; docs/healthcheck.md lists all such differences.
 //!
 //! The verdict comes at the earliest point where nothing that follows can change it: for a bad status the end of the status line,
 //! for a good one the end of the head (a peer that never ends it is of no use to nginx), for `expect_body` the last byte of the
-//! text. Responses of 1xx are skipped, except 101, which is final. Time is the caller's to bound.
+//! text. Time is the caller's to bound.
 
 mod body;
 mod expect;
 mod head;
+mod rules;
 mod search;
 
 pub use body::MAX_BYTES as MAX_BODY_BYTES;
 pub use expect::Expect;
 pub use head::MAX_BYTES as MAX_HEAD_BYTES;
+pub use rules::Rules;
 
 use std::fmt;
 
@@ -42,12 +43,23 @@ pub enum Failure {
     Malformed(String),
     /// This status is not among `valid_statuses`.
     Status(u16),
-    /// The text of `expect_body` is not in what was looked at of the body.
-    Body,
+    /// The text of `expect_body` is not in the body.
+    Body(Looked),
     /// tcp: this came, and not the text of `expect`.
     Unexpected(Vec<u8>),
     /// It closed the connection before its answer was whole.
     Closed,
+}
+
+/// How much of a body was looked at in vain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Looked {
+    /// There is none by the method or the status.
+    None,
+    /// All of it, so many bytes.
+    All(usize),
+    /// As far as a probe looks.
+    Begin,
 }
 
 impl fmt::Display for Failure {
@@ -55,8 +67,13 @@ impl fmt::Display for Failure {
         match self {
             Failure::Malformed(what) => write!(f, "no HTTP/1.x response: {what}"),
             Failure::Status(status) => write!(f, "status {status}, which is not one of valid_statuses"),
-            Failure::Body => {
-                write!(f, "the text of expect_body is not in the first {MAX_BODY_BYTES} bytes of the body")
+            Failure::Body(Looked::None) => f.write_str("there is no body, which the text of expect_body could be in"),
+            Failure::Body(Looked::All(bytes)) => {
+                let s = if *bytes == 1 { "" } else { "s" };
+                write!(f, "the text of expect_body is not in the body, which has {bytes} byte{s}")
+            }
+            Failure::Body(Looked::Begin) => {
+                write!(f, "the text of expect_body is not in the first {MAX_BODY_BYTES} bytes after the head")
             }
             Failure::Unexpected(bytes) => write!(f, "answered {}, and not the text of expect", quote(bytes)),
             Failure::Closed => f.write_str("closed the connection before its answer was whole"),
@@ -69,8 +86,8 @@ impl fmt::Display for Failure {
 /// It holds a line of the head at a time, at most [`MAX_HEAD_BYTES`], and of the body nothing.
 ///
 /// ```
-/// use dyups::health::{check::Check, response::{Progress, Response}};
-/// let mut response = Response::new(&Check::default());
+/// use dyups::health::{check::Check, response::{Progress, Response, Rules}};
+/// let mut response = Response::new(&Check::default(), Rules::NEWEST);
 /// assert_eq!(response.feed(b"HTTP/1.1 200 OK\r\nContent-Le"), Progress::More);
 /// assert_eq!(response.feed(b"ngth: 0\r\n\r\n"), Progress::Done(Ok(200)));
 /// ```
@@ -79,6 +96,7 @@ pub struct Response {
     valid_statuses: Vec<u16>,
     search: Option<Search>,
     is_head: bool,
+    rules: Rules,
     state: State,
 }
 
@@ -90,13 +108,14 @@ enum State {
 }
 
 impl Response {
-    /// For a probe by `check`.
-    pub fn new(check: &Check) -> Response {
+    /// For a probe by `check`, judged as an nginx with these rules would.
+    pub fn new(check: &Check, rules: Rules) -> Response {
         Response {
             valid_statuses: check.valid_statuses.clone(),
             search: check.expect_body.as_ref().map(|text| Search::new(text.as_bytes())),
             is_head: check.is_head(),
-            state: State::Head(Head::default()),
+            rules,
+            state: State::Head(Head::new(rules)),
         }
     }
 
@@ -125,17 +144,17 @@ impl Response {
     fn heard(&mut self, event: Event) -> Option<Result<u16, Failure>> {
         match event {
             Event::Status(status) => {
-                let bad = is_final(status) && !self.valid_statuses.contains(&status);
+                let bad = self.rules.is_final(status) && !self.valid_statuses.contains(&status);
                 bad.then_some(Err(Failure::Status(status)))
             }
             // The next head begins, and counts towards the same bound.
-            Event::End(status, _) if !is_final(status) => None,
+            Event::End(status, _) if !self.rules.is_final(status) => None,
             Event::End(status, framing) => {
                 let Some(search) = self.search.take() else { return Some(Ok(status)) };
                 if self.is_head || matches!(status, 101 | 204 | 304) {
-                    return Some(Err(Failure::Body));
+                    return Some(Err(Failure::Body(Looked::None)));
                 }
-                self.state = State::Body(status, Body::new(framing, search));
+                self.state = State::Body(status, Body::new(framing, search, self.rules));
                 None
             }
         }
@@ -156,11 +175,6 @@ impl Response {
         self.state = State::Done(Err(failure.clone()));
         Err(failure)
     }
-}
-
-/// Whether no other response to the same request follows.
-fn is_final(status: u16) -> bool {
-    status >= 200 || status == 101
 }
 
 #[cfg(test)]

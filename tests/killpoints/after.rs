@@ -6,6 +6,7 @@ use dyups::balance::Method;
 use dyups::balance::pick::{Ask, Handle, Picked};
 use dyups::health::PeerState;
 use dyups::health::prober::Prober;
+use dyups::health::response::Rules;
 use dyups::shm::Memory;
 use dyups::shm::departed::Ledger;
 use dyups::shm::layout::state;
@@ -135,7 +136,7 @@ fn may_be_picked(table: &Table, upstream: &Upstream, index: usize) -> bool {
 
 /// By the upstream's own method, which has all that it needs. Another worker has looked after the checks by then.
 fn every_pick_is_a_peer(table: &Table, found: &[(Upstream, Flags)], what: &str) {
-    Prober::new(OTHER, 1).tick(table, 2_000_000, || 0).unwrap_or_else(|error| panic!("{what}: {error}"));
+    Prober::new(OTHER, 1, Rules::NEWEST).tick(table, 2_000_000, || 0).unwrap_or_else(|error| panic!("{what}: {error}"));
     for (upstream, _) in found.iter().filter(|(_, flags)| !flags.has(Flags::DELETED)) {
         let mut handle = Handle::new(upstream.name.as_bytes());
         let mut picked = Picked::default();

@@ -12,6 +12,7 @@ use dyups::health;
 use dyups::health::check::Check;
 use dyups::health::passive::Health;
 use dyups::health::prober::{Prober, Stage};
+use dyups::health::response::Rules;
 use dyups::shm::layout::state;
 use dyups::shm::{GRANULE, Memory};
 use dyups::table::directory::{self, Directory, ailing_at, budget_at, counter_at, panic_at, stamp_at};
@@ -212,7 +213,7 @@ fn follow_the_default(table: &Table) {
 
 /// Brings all up, the first down again, and stops with a probe under way.
 fn probe(table: &Table, _: &Upstream) {
-    let mut prober = Prober::new(CONNECTED, 1);
+    let mut prober = Prober::new(CONNECTED, 1, Rules::NEWEST);
     let due = |prober: &mut Prober, now| {
         // When it sees a peer for the first time, it chooses when to probe it.
         prober.tick(table, now - 4000, || 0).expect("sound");

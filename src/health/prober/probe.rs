@@ -4,7 +4,7 @@ use super::watch::Watched;
 use crate::config::show::quote;
 use crate::health::check::{Check, Kind, PeerCheck};
 use crate::health::lease::{Lease, Millis};
-use crate::health::response::{Expect, Progress, Response};
+use crate::health::response::{Expect, Progress, Response, Rules};
 use crate::table::Address;
 use std::rc::Rc;
 
@@ -99,12 +99,12 @@ impl Orders {
 }
 
 impl Probe {
-    /// One that begins now.
-    pub fn new(watched: &Watched, (record, key, cell): (u32, u64, u32), lease: Lease, now: u64) -> Probe {
+    /// One that begins now, whose answer is judged by `rules`.
+    pub fn new(watched: &Watched, (record, key, cell): (u32, u64, u32), lease: Lease, now: u64, rules: Rules) -> Probe {
         let (check, upstream) = (watched.check.clone(), watched.name.clone());
         let answer = match check.kind {
             Kind::Tcp => Answer::Tcp(Expect::new(&check)),
-            Kind::Http | Kind::Https => Answer::Http(Box::new(Response::new(&check))),
+            Kind::Http | Kind::Https => Answer::Http(Box::new(Response::new(&check, rules))),
         };
         let lease_time = watched.lease_time();
         Probe { record, upstream, key, cell, lease, began: now, lease_time, check, answer }

@@ -36,7 +36,7 @@ impl World {
         let (table, _) = Table::open(&dir.join("region"), size).expect("room");
         let slots = 0..workers;
         slots.clone().for_each(|slot| table.region().cells().expect("some").activate(slot).expect("room"));
-        let workers = slots.map(|slot| Prober::new(slot, u64::from(slot) + 5)).collect();
+        let workers = slots.map(|slot| Prober::new(slot, u64::from(slot) + 5, Rules::NEWEST)).collect();
         World { table, dir, workers, now: 1 << 33, news: Vec::new() }
     }
 
@@ -462,7 +462,7 @@ fn after_a_long_time_without_workers_not_all_are_probed_at_once() {
     world.run(&[0], 2000, |_| true);
     for pause in [100_000, 3 << 30] {
         world.now += pause;
-        world.workers[0] = Prober::new(0, 7);
+        world.workers[0] = Prober::new(0, 7, Rules::NEWEST);
         let a_tenth: Vec<usize> = (0..10).map(|_| world.run(&[0], 100, |_| true).len()).collect();
         assert!(a_tenth.iter().all(|&probes| probes < 30) && a_tenth.iter().sum::<usize>() >= 90, "{a_tenth:?}");
     }

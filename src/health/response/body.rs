@@ -1,10 +1,13 @@
 //! The body of a response, of which only one thing matters: whether a text is in it.
 
-use super::Failure;
 use super::search::Search;
+use super::{Failure, Looked, Rules};
 
 /// Bytes after the head that are looked at, with what frames chunks.
 pub const MAX_BYTES: usize = 64 << 10;
+
+/// The largest size that nginx knows.
+pub(super) const MOST: u64 = i64::MAX as u64;
 
 /// How a body ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,7 +31,7 @@ impl Framing {
     }
 }
 
-/// Where in its chunks a body is. As in nginx, lines may end in LF alone, and a chunk's extension is skipped.
+/// Where in its chunks a body is. As in nginx, a chunk's extension is skipped, and before 1.29.4 lines may end in LF alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Chunk {
     /// Before a size.
@@ -49,13 +52,17 @@ pub(super) enum Chunk {
 #[derive(Clone, Debug)]
 pub(super) struct Body {
     framing: Framing,
+    rules: Rules,
+    /// Bytes that came, with what frames chunks.
     seen: usize,
+    /// Bytes of the body alone.
+    looked: usize,
     search: Search,
 }
 
 impl Body {
-    pub(super) fn new(framing: Framing, search: Search) -> Body {
-        Body { framing, seen: 0, search }
+    pub(super) fn new(framing: Framing, search: Search, rules: Rules) -> Body {
+        Body { framing, rules, seen: 0, looked: 0, search }
     }
 
     /// Takes the next bytes: whether the text is there, once that is known.
@@ -68,14 +75,17 @@ impl Body {
             }
             let ended = match &mut self.framing {
                 Framing::Length(left) => *left == 0,
-                Framing::Chunked(chunk) => match chunk.skip(&mut bytes) {
+                Framing::Chunked(chunk) => match chunk.skip(&mut bytes, self.rules) {
                     Ok(ended) => ended,
                     Err(failure) => return Some(Err(failure)),
                 },
                 Framing::Close => false,
             };
-            if ended || (bytes.is_empty() && self.seen == MAX_BYTES) {
-                return Some(Err(Failure::Body));
+            if ended {
+                return Some(Err(self.in_vain()));
+            }
+            if bytes.is_empty() && self.seen == MAX_BYTES {
+                return Some(Err(Failure::Body(Looked::Begin)));
             }
             if bytes.is_empty() {
                 return None;
@@ -94,24 +104,30 @@ impl Body {
         let (data, rest) = bytes.split_at(usize::try_from(*left).map_or(bytes.len(), |left| left.min(bytes.len())));
         *left -= data.len() as u64;
         *bytes = rest;
+        self.looked += data.len();
         self.search.feed(data);
+    }
+
+    /// The body is over, and the text is not in it.
+    fn in_vain(&self) -> Failure {
+        Failure::Body(Looked::All(self.looked))
     }
 
     /// What is wrong when nothing more comes.
     pub(super) fn closed(&self) -> Failure {
-        if self.framing == Framing::Close { Failure::Body } else { Failure::Closed }
+        if self.framing == Framing::Close { self.in_vain() } else { Failure::Closed }
     }
 }
 
 impl Chunk {
     /// Skips what is no data, to the next data or the end of `bytes`; whether the last chunk is there.
-    fn skip(&mut self, bytes: &mut &[u8]) -> Result<bool, Failure> {
+    fn skip(&mut self, bytes: &mut &[u8], rules: Rules) -> Result<bool, Failure> {
         while let Some((&byte, rest)) = bytes.split_first() {
             if matches!(self, Chunk::Data(1..)) {
                 break;
             }
             *bytes = rest;
-            *self = self.after(byte).ok_or_else(|| Failure::Malformed("its chunks are damaged".to_string()))?;
+            *self = self.after(byte, rules).ok_or_else(|| Failure::Malformed("its chunks are damaged".to_string()))?;
             // A size line that says 0: trailers have nothing to say.
             if *self == Chunk::Data(0) && byte == b'\n' {
                 return Ok(true);
@@ -120,12 +136,14 @@ impl Chunk {
         Ok(false)
     }
 
-    fn after(&self, byte: u8) -> Option<Chunk> {
+    fn after(&self, byte: u8, rules: Rules) -> Option<Chunk> {
+        if byte == b'\n' && rules.strict_chunks && !matches!(self, Chunk::SizeCr(_) | Chunk::DataCr) {
+            return None;
+        }
         Some(match (self, byte) {
+            (&Chunk::Size(size), _) if size > MOST / 16 => return None,
             (Chunk::Start, _) => Chunk::Size(digit(byte)?),
-            (&Chunk::Size(size), b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') => {
-                Chunk::Size(size.checked_mul(16)? + digit(byte)?)
-            }
+            (&Chunk::Size(size), b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') => Chunk::Size(size * 16 + digit(byte)?),
             (&Chunk::Size(size) | &Chunk::Extension(size), b'\r') => Chunk::SizeCr(size),
             (&Chunk::Size(size) | &Chunk::Extension(size) | &Chunk::SizeCr(size), b'\n') => Chunk::Data(size),
             (&Chunk::Size(size), b';' | b' ' | b'\t') | (&Chunk::Extension(size), _) => Chunk::Extension(size),

@@ -1,13 +1,14 @@
 //! The head of a response: its status line and headers, a line at a time.
 
-use super::Failure;
-use super::body::Framing;
+use super::body::{Framing, MOST};
+use super::{Failure, Rules};
 use crate::config::show::{SHOWN_BYTES, quote};
 
 /// Bytes of all heads of a response at most, those of 1xx too.
 pub const MAX_BYTES: usize = 16 << 10;
 
-const BEGIN: &[u8] = b"HTTP/1.";
+const BEGIN: &[u8] = b"HTTP/";
+const CHUNKED: &[u8] = b"chunked";
 
 /// What was just read.
 #[derive(Debug)]
@@ -19,8 +20,9 @@ pub(super) enum Event {
 }
 
 /// A head that is being read. After its end it begins again.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Head {
+    rules: Rules,
     /// Of the line that is not whole yet.
     line: Vec<u8>,
     /// Bytes of all lines.
@@ -31,6 +33,10 @@ pub(super) struct Head {
 }
 
 impl Head {
+    pub(super) fn new(rules: Rules) -> Head {
+        Head { rules, line: Vec::new(), seen: 0, status: None, length: None, chunked: false }
+    }
+
     /// Takes from `bytes` up to the next event; `None`: they are all taken, and there was none.
     pub(super) fn feed(&mut self, bytes: &mut &[u8]) -> Result<Option<Event>, Failure> {
         loop {
@@ -39,20 +45,24 @@ impl Head {
             }
             let Some(line) = self.line(bytes)? else { return Ok(None) };
             let Some(status) = self.status else {
-                let status = status_line(&line).ok_or_else(|| no_status_line(&line))?;
+                let status = status_line(&line).ok_or_else(|| no_status_line(without_cr(&line)))?;
                 self.status = Some(status);
                 return Ok(Some(Event::Status(status)));
             };
-            if line.is_empty() {
+            if without_cr(&line).is_empty() {
                 let framing = Framing::new(self.length.take(), std::mem::take(&mut self.chunked));
                 self.status = None;
                 return Ok(Some(Event::End(status, framing)));
             }
-            self.header(&line)?;
+            match header(&line) {
+                Ok(Some((name, value))) if self.rules.is_final(status) => self.take(name, value)?,
+                Ok(_) => {}
+                Err(why) => return malformed(format!("the header line {} {why}", quote(without_cr(&line)))),
+            }
         }
     }
 
-    /// The next line, without its end.
+    /// The next line, without the LF at its end.
     fn line(&mut self, bytes: &mut &[u8]) -> Result<Option<Vec<u8>>, Failure> {
         let end = bytes.iter().position(|&byte| byte == b'\n');
         let (taken, rest) = bytes.split_at(end.map_or(bytes.len(), |end| end + 1));
@@ -67,7 +77,6 @@ impl Head {
         }
         let mut line = std::mem::take(&mut self.line);
         line.pop();
-        line.pop_if(|last| *last == b'\r');
         Ok(Some(line))
     }
 
@@ -78,36 +87,29 @@ impl Head {
         if whole || first.starts_with(BEGIN) { Ok(()) } else { Err(no_status_line(&first)) }
     }
 
-    fn header(&mut self, line: &[u8]) -> Result<(), Failure> {
-        let shown = || quote(line);
-        if line.starts_with(b" ") || line.starts_with(b"\t") {
-            return malformed(format!("the header line {} continues the one before", shown()));
-        }
-        if line.contains(&0) || line.contains(&b'\r') {
-            return malformed(format!("the header line {} has a NUL or a CR alone", shown()));
-        }
-        let Some(colon) = line.iter().position(|&byte| byte == b':') else { return Ok(()) };
-        let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
-        if name.is_empty() || name.iter().any(|&byte| byte <= b' ' || byte == 0x7f) {
-            return malformed(format!("the header line {} has no good name", shown()));
-        }
+    /// Takes what a header says of the body's length.
+    fn take(&mut self, name: &[u8], value: &[u8]) -> Result<(), Failure> {
+        let strict = self.rules.strict_lengths;
         if name.eq_ignore_ascii_case(b"content-length") {
-            let Some(length) = length(value) else {
+            let length = number(value);
+            if strict && length.is_none() {
                 return malformed(format!("Content-Length is {}, no number", quote(value)));
-            };
-            if self.length.replace(length).is_some() {
+            }
+            if strict && self.length.is_some() {
                 return malformed("there are two Content-Length headers");
             }
+            self.length = length;
         }
         if name.eq_ignore_ascii_case(b"transfer-encoding") {
-            if !value.eq_ignore_ascii_case(b"chunked") {
+            if strict && !value.eq_ignore_ascii_case(CHUNKED) {
                 return malformed(format!("Transfer-Encoding is {}, not chunked", quote(value)));
             }
-            if std::mem::replace(&mut self.chunked, true) {
+            if strict && self.chunked {
                 return malformed("there are two Transfer-Encoding headers");
             }
+            self.chunked |= value.windows(CHUNKED.len()).any(|part| part.eq_ignore_ascii_case(CHUNKED));
         }
-        if self.chunked && self.length.is_some() {
+        if strict && self.chunked && self.length.is_some() {
             return malformed("there are Content-Length and Transfer-Encoding");
         }
         Ok(())
@@ -138,22 +140,70 @@ fn no_status_line(line: &[u8]) -> Failure {
     })
 }
 
+/// A line without the one CR that may be at its end.
+fn without_cr(line: &[u8]) -> &[u8] {
+    line.strip_suffix(b"\r").unwrap_or(line)
+}
+
 /// The status of a line such as `HTTP/1.1 200 OK`, where nginx finds it.
 fn status_line(line: &[u8]) -> Option<u16> {
-    let rest = line.strip_prefix(BEGIN)?;
-    let minor = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    let rest = &rest[minor..];
+    let rest = without_cr(line).strip_prefix(BEGIN)?;
+    let minor = version(rest)?.strip_prefix(b".").filter(|_| rest[0] != b'0')?;
+    let rest = version(minor)?;
+    let rest = rest.strip_prefix(b" ")?;
     let spaces = rest.iter().take_while(|&&byte| byte == b' ').count();
+    // Spaces between digits nginx takes, but what it sends its client then is no status line.
     let (digits, after) = rest[spaces..].split_at_checked(3)?;
     // IIS may have a status such as 403.1.
     let ends = matches!(after.first(), None | Some(b' ' | b'.'));
-    let whole = minor > 0 && spaces > 0 && ends && !after.contains(&b'\r') && !after.contains(&0);
-    let status = length(digits).filter(|_| whole)?;
-    u16::try_from(status).ok().filter(|&status| status >= 100)
+    let status = number(digits).filter(|_| ends && !after.contains(&b'\r'))?;
+    u16::try_from(status).ok()
 }
 
-fn length(digits: &[u8]) -> Option<u64> {
+/// What is after a number of a version, which nginx takes up to three digits of.
+fn version(bytes: &[u8]) -> Option<&[u8]> {
+    let digits = bytes.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let zeros = bytes[..digits].iter().take_while(|&&byte| byte == b'0').count();
+    (digits > 0 && digits - zeros <= 3).then(|| &bytes[digits..])
+}
+
+/// The name and value of a header line, as nginx takes it apart; `None`: it passes over this line. The error says what is wrong.
+fn header(line: &[u8]) -> Result<Option<(&[u8], &[u8])>, &'static str> {
+    match line[0] {
+        b' ' | b'\t' => return Err("continues the one before"),
+        b'\r' => return Err("has a CR alone"),
+        _ => {}
+    }
+    let end = line.iter().position(|byte| matches!(byte, b':' | b'\r')).unwrap_or(line.len());
+    let (name, rest) = line.split_at(end);
+    // What IIS may send twice.
+    if name.starts_with(BEGIN) {
+        return Ok(None);
+    }
+    if name.is_empty() || name.iter().any(|&byte| byte <= b' ' || byte == 0x7f) {
+        return Err("has no good name");
+    }
+    let value = rest.strip_prefix(b":").unwrap_or(rest);
+    let end = value.iter().position(|&byte| byte == b'\r').unwrap_or(value.len());
+    let (value, crs) = value.split_at(end);
+    if value.contains(&0) || crs.iter().any(|&byte| byte != b'\r') {
+        return Err("has a NUL or a CR alone");
+    }
+    Ok(Some((name, trimmed(value))))
+}
+
+/// Without the spaces around it; tabs stay.
+fn trimmed(mut value: &[u8]) -> &[u8] {
+    while let [b' ', rest @ ..] | [rest @ .., b' '] = value {
+        value = rest;
+    }
+    value
+}
+
+/// A length, if it is one that nginx can count.
+fn number(digits: &[u8]) -> Option<u64> {
     // Not parse alone: it takes a sign.
     let plain = digits.iter().all(u8::is_ascii_digit);
-    if plain { std::str::from_utf8(digits).ok()?.parse().ok() } else { None }
+    let number = if plain { std::str::from_utf8(digits).ok()?.parse().ok() } else { None };
+    number.filter(|&number| number <= MOST)
 }

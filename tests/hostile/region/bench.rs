@@ -13,6 +13,7 @@ use dyups::balance::Method;
 use dyups::balance::pick::{Ask, Handle, Picked, Tried};
 use dyups::error::Code;
 use dyups::health::prober::{Prober, Stage};
+use dyups::health::response::Rules;
 use dyups::shm::layout::{fixed, state};
 use dyups::shm::{Mem, Memory};
 use dyups::table::Table;
@@ -123,7 +124,7 @@ fn call<T>(what: &dyn Debug, body: impl FnOnce() -> T) -> T {
 
 /// Looks who is due, now and a while later, and finds them all sick.
 fn probe(table: &Table) {
-    let mut prober = Prober::new(0, 1);
+    let mut prober = Prober::new(0, 1, Rules::NEWEST);
     for now in [1_000_000, 1_004_000, 1_008_000] {
         let tick = call(&"a tick", || prober.tick(table, now, || 0));
         assert!(tick.is_err() || tick.is_ok_and(|wait| wait <= 1000), "{now}");
