@@ -85,7 +85,7 @@ fn get(table: &Table, parts: &[&[u8]]) -> Result<Reply> {
         [word, ..] if is(word, "detail") => {
             Reply::list(table.upstreams()?.iter().map(|stored| dyups::detail(&stored.upstream)).collect())
         }
-        [word, name] if is(word, "upstream") => match name::check(name).and_then(|name| table.upstream(name)) {
+        [word, name] if is(word, "upstream") => match table.name(name).and_then(|name| table.upstream(name)) {
             Ok(stored) => Reply::list(dyups::servers(&stored.upstream)),
             Err(error) if matches!(error.code, Code::NotFound | Code::Invalid) => Reply::of(&error, 404, ""),
             Err(error) => return Err(error),
@@ -98,7 +98,7 @@ fn get(table: &Table, parts: &[&[u8]]) -> Result<Reply> {
 }
 
 fn delete(table: &Table, name: &[u8], wait: Duration) -> Reply {
-    match name::check(name).and_then(|name| table.delete_upstream(name, true, wait)) {
+    match table.name(name).and_then(|name| table.delete_upstream(name, true, wait)) {
         Ok(()) => Reply::text(200, "success"),
         Err(error) if matches!(error.code, Code::NotFound | Code::Invalid) => {
             Reply::of(&error, 404, "not found uptream")

@@ -56,6 +56,11 @@ pub fn table() -> Result<&'static Table> {
     attached().ok_or_else(not_set_up)
 }
 
+/// The name of an upstream that is there, or that may be made: see [`Table::name`].
+pub fn name(name: &[u8]) -> Result<&str> {
+    attached().map_or_else(|| crate::table::name::check(name), |table| table.name(name))
+}
+
 /// With the reason where there is one: at nginx's first start, setup's own error went to stderr.
 fn not_set_up() -> Error {
     let failure = FAILURE.lock();

@@ -187,8 +187,10 @@ fn what_is_different_for_a_peer_is_kept_with_it_until_it_is_set_anew() {
     assert_eq!(view(&table).checks(table.region().mem()).expect("sound"), None, "nobody checks");
     say(&table, r#"{"interval":200}"#).expect("good");
     let (check, peers) = view(&table).checks(table.region().mem()).expect("sound").expect("checked");
-    let expected =
-        [(0, PeerCheck { port: Some(81), url: None }), (1, PeerCheck { port: None, url: Some("/up".into()) })];
+    let expected = [
+        (0, PeerCheck { port: Some(81), ..PeerCheck::default() }),
+        (1, PeerCheck { url: Some("/up".into()), ..PeerCheck::default() }),
+    ];
     assert_eq!((check.interval, peers), (200, expected.into()));
     put(r#"{"server":"10.0.0.3:80","check_url":false}"#);
     assert_eq!(of_peers()[1], None);

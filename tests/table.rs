@@ -17,6 +17,7 @@ use dyups::shm::layout::state;
 use dyups::shm::versioned::Unread;
 use dyups::shm::{GRANULE_WORDS, Memory, Stamp};
 use dyups::table::directory::{self, Directory, stamp_at};
+use dyups::table::kept::{Foreign, Kept};
 use dyups::table::ops::Absent;
 use dyups::table::snapshot::{HEADER, View, seal_of_head};
 use dyups::table::store::{Edit, Table};
@@ -494,6 +495,30 @@ fn a_patch() -> impl Strategy<Value = PeerPatch> {
     )
 }
 
+#[test]
+fn the_method_and_the_hash_id_of_another_version_are_kept_and_picks_go_on_without_them() {
+    let (table, _scratch) = table(SMALL);
+    let foreign = Foreign { method: 200, hash_id: 9, options: Kept::default() };
+    let new = Upstream { foreign: foreign.clone().boxed(), ..upstream("api", &["10.0.0.1:80", "10.0.0.2:80"]) };
+    table.set_upstream(&new, SOON).expect("room");
+    let is_kept = |what: &str| {
+        let stored = table.upstream("api").expect("there").upstream;
+        assert_eq!((stored.method, stored.hash_id), (None, HashId::Nginx), "{what}");
+        assert_eq!(stored.foreign.as_deref(), Some(&foreign), "{what}");
+        assert_eq!(table.repair(&table.writer(SOON).expect("free")), Ok(0), "{what}");
+    };
+    is_kept("as it was stored");
+    table.put_peer("api", &patch("10.0.0.2:80", 3), Absent::Refuse, SOON).expect("there");
+    is_kept("after another change");
+    table.build_ring("api", SOON).expect("room");
+    table.put_peer("api", &patch("10.0.0.3:80", 3), Absent::Make, SOON).expect("room");
+    is_kept("after a ring");
+    let whole = Upstream { method: Some(Method::Rr), ..upstream("api", &["10.0.0.1:80"]) };
+    table.set_upstream(&whole, SOON).expect("room");
+    let stored = table.upstream("api").expect("there").upstream;
+    assert_eq!((stored.method, stored.foreign), (Some(Method::Rr), None), "who replaces all of it means that");
+}
+
 fn a_check() -> Check {
     let headers = vec![("X-From".into(), "dyups".into())];
     Check {
@@ -526,7 +551,7 @@ fn an_upstream() -> impl Strategy<Value = Upstream> {
                 }
             }
             let own_check = check.is_some() || none;
-            Upstream { name, method, hash_id, peers, check, own_check }
+            Upstream { name, method, hash_id, peers, check, own_check, foreign: None }
         },
     )
 }

@@ -394,3 +394,59 @@ fn a_process_that_dies_at_any_system_call_of_the_take_over_leaves_the_old_one_in
     assert!(points > 50, "{points}");
     old.finish();
 }
+
+/// An upstream as a library with wider bounds and more options takes it, and this one does not.
+fn wide() -> String {
+    let statuses: Vec<String> = (300..400).map(|status| status.to_string()).collect();
+    let url = "x".repeat(9000);
+    format!(
+        "{{\"method\":\"chash\",\"healthcheck\":{{\"interval\":3,\"interval_down\":200000000,\"concurrency\":50000,\
+         \"valid_statuses\":[{},999],\"url\":\"/{url}\",\"fall\":7}},\"peers\":[{{\"server\":\"10.0.0.1:80\",\"weight\":3}},\
+         {{\"server\":\"10.0.0.2:80\",\"check_port\":81,\"check_url\":\"/{url}\"}},{{\"server\":\"10.0.0.3:80\",\"check_port\":82}}]}}",
+        statuses.join(",")
+    )
+}
+
+#[test]
+fn what_a_library_with_wider_bounds_and_more_options_has_stored_an_older_one_keeps_and_changes_the_rest() {
+    const OPTION: (&str, &str) = ("next_option", r#"{"a":[1,2.50],"b":"ü"}"#);
+    let scratch = Scratch::new();
+    let mut newer = process(next::with_more_options());
+    assert_eq!(newer.ok(&setup(&scratch)), "");
+    for name in ["api", "a|b"] {
+        newer.ok(&format!("set_json {name} {}", wide()));
+    }
+    let before: serde_json::Value = serde_json::from_str(&newer.ok("upstreams")).expect("JSON");
+    newer.finish();
+
+    // The older one, which looks all of it over, as nobody else is there.
+    let (table, notes) = open(&scratch.file("region"), 1 << 20).expect("sound");
+    assert_eq!(notes, Vec::<String>::new());
+    assert_eq!(names(&table), ["api", "a|b"]);
+    for name in ["api", "a|b"] {
+        assert_eq!(table.name(name.as_bytes()), Ok(name), "what is there can be named");
+        table.put_peer(name, &patch("10.0.0.3:80", 9), dyups::table::ops::Absent::Refuse, SOON).expect("there");
+        table.delete_peer(name, &address("10.0.0.1:80"), SOON).expect("there");
+        table.set_check(name, &dyups::config::value::parse(br#"{"fall":5}"#).expect("JSON"), SOON).expect("good");
+        let stored = table.upstream(name).expect("there").upstream;
+        let check = stored.check.as_ref().expect("one");
+        assert_eq!((check.interval, check.concurrency, check.fall), (3, 50_000, 5), "it goes on as far as it can");
+        let foreign = stored.foreign.as_ref().expect("some");
+        for kept in [&foreign.options, &check.kept, &stored.peers[0].check.as_ref().expect("its own").kept] {
+            assert_eq!(kept.iter().collect::<Vec<_>>(), [OPTION], "{name}");
+        }
+    }
+    drop(table);
+
+    let mut newer = process(next::with_more_options());
+    assert_eq!(newer.ok(&setup(&scratch)), "");
+    let after: serde_json::Value = serde_json::from_str(&newer.ok("upstreams")).expect("JSON");
+    let mut expected = before;
+    for upstream in expected.as_object_mut().expect("an object").values_mut() {
+        upstream["healthcheck"]["fall"] = 5.into();
+        upstream["peers"].as_array_mut().expect("a list").remove(0);
+        upstream["peers"][1]["weight"] = 9.into();
+    }
+    assert_eq!(after, expected);
+    newer.finish();
+}

@@ -76,6 +76,11 @@ impl HashId {
     /// Both, by the name that files and calls use.
     pub const NAMES: [(&'static str, HashId); 2] = [("nginx", HashId::Nginx), ("host:port", HashId::HostPort)];
 
+    /// The one with this number; `None` for numbers that none has.
+    pub fn numbered(number: u8) -> Option<HashId> {
+        Self::NAMES.get(usize::from(number)).map(|&(_, id)| id)
+    }
+
     /// `"nginx"` or `"host:port"`.
     pub fn name(self) -> &'static str {
         Self::NAMES[self as usize].0

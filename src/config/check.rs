@@ -88,7 +88,18 @@ pub fn merge(old: &Check, patch: &Value, at: &str) -> Result<Check> {
     set(&mut new.default_down, object.boolean(&fields::DEFAULT_DOWN)?);
     refuse_what_is_not_used(&object, &new)?;
     new.forget_what_is_not_used();
+    forget_what_was_kept(&object, &mut new);
     Ok(new)
+}
+
+/// What is given takes the place of what was kept for another version. A new type, or a request, has options of its own, and of those
+/// that this version knows the ones that were kept for the old type are forgotten.
+fn forget_what_was_kept(object: &Object<'_>, new: &mut Check) {
+    let is_other = object.given(&fields::TYPE).is_some() || object.given(&fields::HTTP_REQ).is_some();
+    new.kept.retain(|name| match CHECK.iter().find(|field| field.name == name) {
+        Some(field) => !is_other && object.given(field).is_none(),
+        None => true,
+    });
 }
 
 /// Changes what is given.

@@ -249,7 +249,7 @@ mod tests {
             (port, url) in (prop::option::of(1u16..), prop::option::of("/[!-~ö]{0,9}")),
         ) -> Peer {
             let address = Address::from_server(&server).unwrap();
-            let check = (port.is_some() || url.is_some()).then(|| Box::new(PeerCheck { port, url }));
+            let check = (port.is_some() || url.is_some()).then(|| Box::new(PeerCheck { port, url, ..PeerCheck::default() }));
             let [max_conns, max_fails, fail_timeout, slow_start] = numbers;
             Peer { address, weight, status, backup, max_conns, max_fails, fail_timeout, slow_start, check }
         }
@@ -267,7 +267,7 @@ mod tests {
             // Two equal addresses, as rare as they are, would be refused.
             peers.dedup_by(|a, b| a.address.same_as(&b.address));
             let own_check = check.is_some() || none;
-            Upstream { name, method, hash_id, peers, check, own_check }
+            Upstream { name, method, hash_id, peers, check, own_check, foreign: None }
         }
     }
 

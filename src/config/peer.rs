@@ -63,6 +63,8 @@ impl PeerCheckPatch {
         let mut new = check.take().unwrap_or_default();
         set(&mut new.port, self.port);
         set(&mut new.url, self.url.clone());
+        let given = [(&fields::CHECK_PORT, self.port.is_some()), (&fields::CHECK_URL, self.url.is_some())];
+        new.kept.retain(|name| !given.iter().any(|(field, is_given)| *is_given && field.name == name));
         *check = (*new != PeerCheck::default()).then_some(new);
     }
 }
@@ -221,7 +223,7 @@ mod tests {
                 max_fails: 2,
                 fail_timeout: 3,
                 slow_start: u32::MAX,
-                check: Some(Box::new(PeerCheck { port: Some(4), url: Some("/a".into()) })),
+                check: Some(Box::new(PeerCheck { port: Some(4), url: Some("/a".into()), ..PeerCheck::default() })),
             }
         );
     }

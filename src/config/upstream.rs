@@ -38,6 +38,7 @@ pub fn upstream(name: &str, value: &Value, at: &str) -> Result<Upstream> {
         peers: peers(&object)?,
         check,
         own_check,
+        foreign: None,
     })
 }
 

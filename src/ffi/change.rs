@@ -5,8 +5,8 @@ use crate::config::value::{self, Value};
 use crate::config::{peer, upstream};
 use crate::error::Result;
 use crate::process;
+use crate::table::Table;
 use crate::table::ops::Absent;
-use crate::table::{Table, name};
 use std::ffi::c_char;
 
 /// What all changes have in common: an upstream's name and a JSON value, called `what` in messages, for `make` to act upon.
@@ -25,7 +25,7 @@ unsafe fn change(
     guard(|| {
         // SAFETY: the caller's contract.
         let (name, json) = unsafe { (bytes(name, len, "upstream")?, bytes(json, json_len, what)?) };
-        let name = name::check(name)?;
+        let name = process::name(name)?;
         let value = value::parse(json)?;
         make(process::table()?, name, &value)?;
         Ok(0)

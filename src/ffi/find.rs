@@ -7,7 +7,6 @@ use crate::config::show::quote;
 use crate::error::{Code, Result};
 use crate::process;
 use crate::shm::region::DAMAGED;
-use crate::table::name;
 use crate::table::store::CHANGING;
 use std::ffi::c_char;
 use std::fmt;
@@ -49,7 +48,7 @@ pub unsafe extern "C" fn dyups_open(name: *const c_char, len: usize) -> *mut Han
     let mut handle = std::ptr::null_mut();
     guard(|| {
         // SAFETY: the caller's contract.
-        let name = name::check(unsafe { bytes(name, len, "upstream") }?)?;
+        let name = process::name(unsafe { bytes(name, len, "upstream") }?)?;
         process::table()?.upstream_exists(name)?;
         handle = Box::into_raw(Box::new(Handle::new(name.as_bytes())));
         Ok(0)
@@ -219,7 +218,7 @@ pub(super) fn missed(name: &[u8], miss: Miss) -> i32 {
 pub unsafe extern "C" fn dyups_build_ring(name: *const c_char, len: usize, wait_ms: u32) -> i32 {
     guard(|| {
         // SAFETY: the caller's contract.
-        let name = name::check(unsafe { bytes(name, len, "upstream") }?)?;
+        let name = process::name(unsafe { bytes(name, len, "upstream") }?)?;
         process::table()?.build_ring(name, super::edge::wait(wait_ms))?;
         Ok(0)
     })

@@ -1,7 +1,6 @@
 //! What an operator reads, and the HTTP interface.
 
 use super::edge::{bytes, guard, out, wait};
-use crate::table::name;
 use crate::{admin, process, status};
 use std::cell::RefCell;
 use std::ffi::c_char;
@@ -62,7 +61,10 @@ pub unsafe extern "C" fn dyups_status(name: *const c_char, len: usize, text: *mu
     guard(|| {
         // SAFETY: the caller's contract.
         let (text, name) = unsafe {
-            (out(text, "text")?, if name.is_null() { None } else { Some(name::check(bytes(name, len, "upstream")?)?) })
+            (
+                out(text, "text")?,
+                if name.is_null() { None } else { Some(process::name(bytes(name, len, "upstream")?)?) },
+            )
         };
         let json = status::json(process::table()?, name)?;
         [*text, _, _] = keep([json, Vec::new(), Vec::new()]);

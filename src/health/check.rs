@@ -2,6 +2,7 @@
 
 use super::active::Active;
 use super::request;
+use crate::table::kept::Kept;
 
 /// What a probe speaks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -75,6 +76,8 @@ pub struct Check {
     pub default_down: bool,
     /// Percent: when fewer of the primaries that take traffic are up, but one at least, all primaries are picked from; 0 to 100.
     pub panic_threshold: u8,
+    /// Stored options of another version: kept, and not looked at.
+    pub kept: Kept,
 }
 
 /// What is different in the probes of one peer.
@@ -84,6 +87,8 @@ pub struct PeerCheck {
     pub port: Option<u16>,
     /// http: the target of the request, before that of the check.
     pub url: Option<String>,
+    /// As those of the check.
+    pub kept: Kept,
 }
 
 impl Default for Check {
@@ -108,6 +113,7 @@ impl Default for Check {
             url: "/".to_string(),
             default_down: false,
             panic_threshold: 0,
+            kept: Kept::default(),
         }
     }
 }

@@ -1,20 +1,25 @@
-//! What is stored of an upstream's checks: `{"healthcheck":{...},"peers":{"3":{"check_port":81}}}`, a peer by its index. What is not
+//! What is stored of an upstream's options: `{"healthcheck":{...},"peers":{"3":{"check_port":81}}}`, a peer by its index. What is not
 //! there is left out.
+//!
+//! Another version of this library may have written it, or may read it next ([`super::lenient`]): of what this one does not know,
+//! nothing is lost when it writes the upstream again.
 
+use super::kept::{Entries, Kept};
+use super::lenient::{self, with_kept};
 use super::upstream::Upstream;
-use crate::config::check::{self, CheckObject};
-use crate::config::fields::{self, Field};
+use crate::config::check::CheckObject;
+use crate::config::fields;
 use crate::config::json::PeerCheckObject;
-use crate::config::object::{Object, entries};
-use crate::config::peer::PeerCheckPatch;
 use crate::config::value;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::health::check::{Check, PeerCheck};
+use crate::shm::Damaged;
 use serde::ser::{Serialize, SerializeMap, Serializer};
+use serde_json::value::RawValue;
 use std::collections::HashMap;
 
-const UPSTREAM: &[Field] = &[fields::HEALTHCHECK, fields::PEERS];
-const PEER: &[Field] = &[fields::CHECK_PORT, fields::CHECK_URL];
+/// Most bytes of it that are read: more than any library takes in one input, and not all that a spoiled region could claim.
+pub const MOST_BYTES: usize = 256 << 20;
 
 /// What is different for some peers, by index.
 pub type PeerChecks = HashMap<u32, PeerCheck>;
@@ -26,31 +31,45 @@ pub struct Checks {
     pub check: Option<Check>,
     /// What is different for some peers, by index.
     pub peers: PeerChecks,
+    /// What else there is.
+    pub kept: Kept,
 }
 
 impl Checks {
-    /// Reads what [`write()`] gave.
-    pub fn read(stored: &[u8]) -> Result<Checks> {
-        let value = value::parse(stored)?;
-        let object = Object::new(&value, "", UPSTREAM)?;
-        let check = object.given(&fields::HEALTHCHECK).map(|options| check::read(options, "")).transpose()?;
-        let mut peers = HashMap::new();
-        if let Some(list) = object.given(&fields::PEERS) {
-            for (index, value) in entries(list, "")? {
-                let index = index.parse().map_err(|_| Error::invalid("a peer that is not named by its index"))?;
-                let given = PeerCheckPatch::read(&Object::new(value, "", PEER)?)?;
-                peers.insert(index, PeerCheck { port: given.port.flatten(), url: given.url.flatten() });
+    /// Reads what [`write()`] gave, of this library or another.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: it is nothing that any library writes.
+    pub fn read(stored: &[u8]) -> std::result::Result<Checks, Damaged> {
+        let text = std::str::from_utf8(stored).map_err(|_| Damaged)?;
+        let mut checks = Checks::default();
+        for (name, value) in &Entries::of(text).ok_or(Damaged)?.0 {
+            if name == fields::HEALTHCHECK.name {
+                checks.check = lenient::check(value);
+                if checks.check.is_none() {
+                    checks.kept.keep(name, value);
+                }
+            } else if name == fields::PEERS.name {
+                checks.peers = peers(value).ok_or(Damaged)?;
+            } else {
+                checks.kept.keep(name, value);
             }
         }
-        Ok(Checks { check, peers })
+        Ok(checks)
     }
+}
+
+fn peers(stored: &RawValue) -> Option<PeerChecks> {
+    let entries = Entries::of(stored.get())?.0;
+    entries.iter().map(|(index, value)| Some((index.parse().ok()?, lenient::peer(value)?))).collect()
 }
 
 /// What is to be stored of an upstream that has any of it.
 ///
 /// # Errors
 ///
-/// [`crate::error::Code::Invalid`]: more than could be read again.
+/// [`crate::error::Code::Invalid`]: more than one input may have.
 pub fn write(upstream: &Upstream) -> Result<Vec<u8>> {
     let stored = serde_json::to_vec(&Stored(upstream)).expect("every key is a string");
     value::check_bounds(&stored, "the options of its checks")?;
@@ -63,9 +82,17 @@ impl Serialize for Stored<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         if let Some(check) = &self.0.check {
-            map.serialize_entry(fields::HEALTHCHECK.name, &CheckObject { check, is_default: false })?;
+            let object = CheckObject { check, is_default: false };
+            map.serialize_entry(fields::HEALTHCHECK.name, &WithKept(&object, &check.kept))?;
         }
         map.serialize_entry(fields::PEERS.name, &StoredPeers(self.0))?;
+        let none = Kept::default();
+        let kept = self.0.foreign.as_ref().map_or(&none, |foreign| &foreign.options);
+        for (name, value) in kept.raw() {
+            map.serialize_entry(name, value)?;
+        }
+        #[cfg(feature = "next-options")]
+        next::add(&mut map, kept)?;
         map.end()
     }
 }
@@ -74,9 +101,43 @@ struct StoredPeers<'a>(&'a Upstream);
 
 impl Serialize for StoredPeers<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        let peers = self.0.peers.iter().enumerate();
-        let own = peers.filter_map(|(index, peer)| Some((index.to_string(), PeerCheckObject(peer.check.as_deref()?))));
-        serializer.collect_map(own)
+        let mut map = serializer.serialize_map(None)?;
+        for (index, peer) in self.0.peers.iter().enumerate() {
+            if let Some(check) = peer.check.as_deref() {
+                map.serialize_entry(&index.to_string(), &WithKept(&PeerCheckObject(check), &check.kept))?;
+            }
+        }
+        map.end()
+    }
+}
+
+/// An object, with the options that are kept beside its own.
+struct WithKept<'a, T>(&'a T, &'a Kept);
+
+impl<T: Serialize> Serialize for WithKept<'_, T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        if self.1.is_empty() && !cfg!(feature = "next-options") {
+            return self.0.serialize(serializer);
+        }
+        let own = serde_json::to_string(self.0).map_err(serde::ser::Error::custom)?;
+        let mut map = serializer.serialize_map(None)?;
+        for (name, value) in with_kept(&own, self.1) {
+            map.serialize_entry(&name, value)?;
+        }
+        #[cfg(feature = "next-options")]
+        next::add(&mut map, self.1)?;
+        map.end()
+    }
+}
+
+/// For tests alone: an option more in each object, as a later version may have.
+#[cfg(feature = "next-options")]
+mod next {
+    use super::{Kept, RawValue, SerializeMap};
+
+    pub fn add<M: SerializeMap>(map: &mut M, kept: &Kept) -> Result<(), M::Error> {
+        let value = RawValue::from_string(r#"{"a":[1,2.50],"b":"ü"}"#.to_owned()).expect("JSON");
+        if kept.has("next_option") { Ok(()) } else { map.serialize_entry("next_option", &value) }
     }
 }
 
@@ -95,26 +156,47 @@ mod tests {
 
     #[test]
     fn what_is_there_is_stored_and_read_back() {
-        let own = PeerCheck { port: Some(81), url: Some("/\"\\ö".into()) };
+        let own = PeerCheck { port: Some(81), url: Some("/\"\\ö".into()), ..PeerCheck::default() };
         let stored = write(&upstream(None, &[None, Some(own.clone())])).unwrap();
         assert_eq!(String::from_utf8_lossy(&stored), r#"{"peers":{"1":{"check_port":81,"check_url":"/\"\\ö"}}}"#);
-        assert_eq!(Checks::read(&stored), Ok(Checks { check: None, peers: [(1, own.clone())].into() }));
+        let (kept, peers) = (Kept::default(), [(1, own.clone())].into());
+        assert_eq!(Checks::read(&stored), Ok(Checks { check: None, peers, kept: kept.clone() }));
         let check = Check { fall: 9, ..Check::default() };
         let stored = write(&upstream(Some(check.clone()), &[Some(own.clone())])).unwrap();
-        assert_eq!(Checks::read(&stored), Ok(Checks { check: Some(check), peers: [(0, own)].into() }));
+        assert_eq!(Checks::read(&stored), Ok(Checks { check: Some(check), peers: [(0, own)].into(), kept }));
     }
 
     #[test]
     fn more_than_could_be_read_again_is_refused() {
-        let commas = PeerCheck { port: None, url: Some(format!("/{}", ",".repeat(value::MAX_VALUES))) };
+        let commas = PeerCheck { url: Some(format!("/{}", ",".repeat(value::MAX_VALUES))), ..PeerCheck::default() };
         let error = write(&upstream(None, &[Some(commas)])).unwrap_err();
         assert_eq!(error.message, "the options of its checks: more values than the 4194304 that are allowed");
     }
 
     #[test]
-    fn what_nobody_wrote_is_an_error() {
-        for stored in ["", "[]", r#"{"check":{}}"#, r#"{"peers":{"x":{}}}"#, r#"{"peers":{"0":{"weight":1}}}"#] {
-            assert!(Checks::read(stored.as_bytes()).is_err(), "{stored}");
+    fn what_another_version_has_stored_is_kept_wherever_it_stands() {
+        let stored = r#"{"healthcheck":{"fall":300,"jitter":5},"peers":{"0":{"check_host":"x"},"1":{"check_port":81,"a":[1.50]}},"sticky":{"b":null}}"#;
+        let Checks { check, mut peers, kept } = Checks::read(stored.as_bytes()).expect("sound");
+        let mut upstream = upstream(check, &[peers.remove(&0), peers.remove(&1)]);
+        upstream.foreign = super::super::kept::Foreign { options: kept, ..Default::default() }.boxed();
+        let again = String::from_utf8(write(&upstream).unwrap()).unwrap();
+        for part in [
+            r#""fall":300,"jitter":5}"#,
+            r#""peers":{"0":{"check_host":"x"},"1":{"check_port":81,"a":[1.50]}}"#,
+            r#""sticky":{"b":null}"#,
+        ] {
+            assert!(again.contains(part), "{part}: {again}");
         }
+        // A check that is no object is none that this library could do, and is not lost either.
+        let checks = Checks::read(br#"{"healthcheck":[{}],"peers":{}}"#).expect("sound");
+        assert_eq!((checks.check, checks.kept.has("healthcheck")), (None, true));
+    }
+
+    #[test]
+    fn what_nobody_wrote_is_an_error() {
+        for stored in ["", "[]", "{", "{}x", r#"{"peers":{"x":{}}}"#, r#"{"peers":{"0":7}}"#, r#"{"peers":7}"#] {
+            assert_eq!(Checks::read(stored.as_bytes()), Err(Damaged), "{stored}");
+        }
+        assert_eq!(Checks::read(b"{\"a\":\"\xff\"}"), Err(Damaged));
     }
 }

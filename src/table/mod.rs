@@ -2,7 +2,7 @@
 //!
 //! - [`upstream`], [`peer`], [`address`], [`name`]: values, as an operator gives them
 //! - [`snapshot`]: how an upstream is laid out for readers
-//! - [`checks`]: what is in it of checks
+//! - [`checks`]: what is in it of checks; [`lenient`]: how that is read; [`kept`]: what this library does not know of it
 //! - [`directory`]: from a name to its record
 //! - [`store`]: reading all of it, and one change
 //! - [`commit`]: how a change is written and published; repair
@@ -18,6 +18,8 @@ pub mod checks;
 pub mod commit;
 pub mod departed;
 pub mod directory;
+pub mod kept;
+pub mod lenient;
 pub mod name;
 pub mod open;
 pub mod ops;

@@ -1,7 +1,6 @@
 //! From a path to a table, and from one region to another.
 
 use super::directory::Directory;
-use super::name;
 use super::store::{Edit, Stored, Table, stored};
 use crate::error::{Code, Result};
 use crate::shm::{Content, Region};
@@ -36,9 +35,7 @@ impl Content for Upstreams {
         all.sort_by(|one, other| (one.created, &one.upstream.name).cmp(&(other.created, &other.upstream.name)));
         let count = all.len() as u64 + lost;
         for Stored { upstream, flags, .. } in all {
-            let put = name::check(upstream.name.as_bytes())
-                .and_then(|name| table.edit(name, WAIT, |_| Ok(Edit::Put(upstream.clone(), flags))));
-            match put {
+            match table.edit(&upstream.name, WAIT, |_| Ok(Edit::Put(upstream.clone(), flags))) {
                 // Nothing that the old table could hold, if it was sound.
                 Err(error) if error.code == Code::Invalid => lost += 1,
                 done => done?,

@@ -2,6 +2,7 @@
 
 use super::address::Address;
 use super::directory::Directory;
+use super::name;
 use super::peer::{Peer, Status};
 use super::snapshot::Flags;
 use super::store::{Edit, Stored, Table};
@@ -52,6 +53,18 @@ impl<R: Borrow<Region>> Table<R> {
     /// A copy of the upstream called `name`; [`Code::NotFound`] when there is none.
     pub fn upstream(&self, name: &str) -> Result<Stored> {
         visible(self.get(name)?).ok_or_else(|| no_upstream(name))
+    }
+
+    /// Takes the name of an upstream that is there, or that may be made ([`name::check`]): another version may have had another rule.
+    ///
+    /// # Errors
+    ///
+    /// As [`name::check`].
+    pub fn name<'a>(&self, name: &'a [u8]) -> Result<&'a str> {
+        name::check(name).or_else(|error| match std::str::from_utf8(name) {
+            Ok(text) if self.upstream_exists(text).is_ok() => Ok(text),
+            _ => Err(error),
+        })
     }
 
     /// [`Code::NotFound`] when there is no upstream called `name`.

@@ -30,11 +30,11 @@
 
 use super::address::Address;
 use super::checks::{self, Checks, PeerChecks};
+use super::kept::Foreign;
 use super::peer::{Peer, Status};
 use super::upstream::{MAX_PEERS, Upstream};
 use crate::balance::chash::{self, Ring, RingShape};
 use crate::balance::{HashId, Method, rr};
-use crate::config::MAX_INPUT_BYTES;
 use crate::health::active::Active;
 use crate::health::check::Check;
 use crate::health::passive::Limits;
@@ -173,6 +173,8 @@ pub struct View {
     pub method: Option<Method>,
     /// What its ring hashes.
     pub hash_id: HashId,
+    /// The numbers of a method and a hash id that this library does not know.
+    foreign: (u8, u8),
     /// What is remembered of it.
     pub flags: Flags,
     /// By [`Group`].
@@ -296,7 +298,7 @@ pub fn encode(upstream: &Upstream, flags: Flags) -> crate::error::Result<Vec<u64
     words.resize(long_at, 0);
     // In one pass over the peers: there are many of them.
     let (mut limited, mut leaving, mut unwatched, mut checks, mut serving) =
-        (false, false, false, upstream.check.is_some(), 0);
+        (false, false, false, upstream.check.is_some() || upstream.foreign.is_some(), 0);
     for (peer, words) in upstream.peers.iter().zip(words[peers_at..].chunks_exact_mut(OURS.peer)) {
         encode_peer(peer, words, long_at, &mut long);
         limited |= peer.max_conns != 0;
@@ -316,9 +318,10 @@ pub fn encode(upstream: &Upstream, flags: Flags) -> crate::error::Result<Vec<u64
         words.extend(packed(&options));
     }
     words[0] = joined(words.len(), count);
-    let method = upstream.method.map_or(0, |method| method as u64);
-    words[1] =
-        (upstream.name.len() as u64) << 32 | method << 40 | (upstream.hash_id as u64) << 48 | u64::from(flags.0) << 56;
+    words[1] = (upstream.name.len() as u64) << 32
+        | u64::from(upstream.method_number()) << 40
+        | u64::from(upstream.hash_number()) << 48
+        | u64::from(flags.0) << 56;
     let (default_down, panic_threshold) =
         upstream.check.as_ref().map_or((false, 0), |check| (check.default_down, check.panic_threshold));
     words[6] = (peers_at as u64) << PEERS_AT
@@ -535,6 +538,7 @@ impl View {
         mem.load_all(at, &mut header[..head])?;
         let (words, peers) = halves(header[0]);
         let (identity, places) = (header[1], header[6]);
+        let (method, hash_id) = ((identity >> 40) as u8, (identity >> 48) as u8);
         let wide = is_wide(peers as usize);
         let mut view = View {
             stamp,
@@ -542,8 +546,12 @@ impl View {
             peers,
             record: identity as u32,
             name_len: name_len(identity),
-            method: Method::numbered((identity >> 40) as u8 as u32),
-            hash_id: HashId::NAMES.get((identity >> 48) as u8 as usize).ok_or(Damaged)?.1,
+            method: Method::numbered(method.into()),
+            hash_id: HashId::numbered(hash_id).unwrap_or_default(),
+            foreign: (
+                if Method::numbered(method.into()).is_none() { method } else { 0 },
+                if HashId::numbered(hash_id).is_none() { hash_id } else { 0 },
+            ),
             flags: Flags((identity >> 56) as u8),
             peers_at: peers_at(places),
             limited: places >> LIMITED & 1 == 1,
@@ -743,20 +751,29 @@ impl View {
         for index in 0..self.peers {
             peers.push(self.peer(mem, index)?);
         }
-        let (name, Checks { check, peers: own }) = (self.name(mem)?, self.stored_checks(mem)?);
+        let (name, Checks { check, peers: own, kept: options }) = (self.name(mem)?, self.stored_checks(mem)?);
         for (index, check) in own {
             peers.get_mut(index as usize).ok_or(Damaged)?.check = Some(Box::new(check));
         }
-        Ok(Upstream { name, method: self.method, hash_id: self.hash_id, peers, check, own_check: self.own_check })
+        let (method, hash_id) = self.foreign;
+        Ok(Upstream {
+            name,
+            method: self.method,
+            hash_id: self.hash_id,
+            peers,
+            check,
+            own_check: self.own_check,
+            foreign: Foreign { method, hash_id, options }.boxed(),
+        })
     }
 
-    /// How the peers are checked, and what is different for some of them, by index. `None`: they are not.
+    /// How the peers are checked, and what is different for some of them, by index. `None`: they are not, or not by this library.
     pub fn checks(&self, mem: &impl Memory) -> Result<Option<(Check, PeerChecks)>, Damaged> {
         if !self.checked {
             return Ok(None);
         }
-        let Checks { check, peers } = self.stored_checks(mem)?;
-        check.map(|check| Some((check, peers))).ok_or(Damaged)
+        let Checks { check, peers, .. } = self.stored_checks(mem)?;
+        Ok(check.map(|check| (check, peers)))
     }
 
     fn stored_checks(&self, mem: &impl Memory) -> Result<Checks, Damaged> {
@@ -764,13 +781,13 @@ impl View {
         if len == 0 {
             return Ok(Checks::default());
         }
-        if len > MAX_INPUT_BYTES {
+        if len > checks::MOST_BYTES {
             return Err(Damaged);
         }
         let mut words = vec![0; len.div_ceil(WORD)];
         mem.load_all(self.stamp.word() + first, &mut words)?;
         let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).take(len).collect();
-        Checks::read(&bytes).map_err(|_| Damaged)
+        Checks::read(&bytes)
     }
 }
 
@@ -825,7 +842,9 @@ pub fn build_ring(upstream: &Upstream, group: Group) -> crate::error::Result<Opt
 ///
 /// The stamp that led to `place` must hold afterwards: else the ring may have been recycled while it was read.
 pub fn merge_ring(mem: &impl Memory, place: &RingPlace, old: &Upstream, new: &Upstream, group: Group) -> Option<Ring> {
-    if place.block == 0 || old.hash_id != new.hash_id {
+    // By what another version hashes, this one cannot tell which points are whose.
+    let is_known = old.hash_number() == old.hash_id as u8 && old.hash_number() == new.hash_number();
+    if place.block == 0 || !is_known {
         return None;
     }
     let (from, to) = (ring_members(old, group), ring_members(new, group));

@@ -382,5 +382,5 @@ fn plan_ring(region: &Region, new: &Upstream, group: Group, base: Base, old: Opt
 
 fn same_ring(old: &Upstream, new: &Upstream, group: Group) -> bool {
     let key = |upstream| group.members(upstream).map(|(index, peer)| (index, peer.weight, &peer.address));
-    old.hash_id == new.hash_id && key(old).eq(key(new))
+    old.hash_number() == new.hash_number() && key(old).eq(key(new))
 }

@@ -1,5 +1,6 @@
 //! An upstream as a value: what a writer edits and a reader of `status` sees.
 
+use super::kept::Foreign;
 use super::peer::Peer;
 use crate::balance::{HashId, Method};
 use crate::health::check::Check;
@@ -22,4 +23,20 @@ pub struct Upstream {
     pub check: Option<Check>,
     /// Somebody said for this very upstream what its check is, or that it has none. Otherwise it has the default of `setup`.
     pub own_check: bool,
+    /// What another version has stored beside that, if anything.
+    pub foreign: Option<Box<Foreign>>,
+}
+
+impl Upstream {
+    /// The number of its method as it is stored; 0 for none.
+    pub fn method_number(&self) -> u8 {
+        let foreign = || self.foreign.as_ref().map_or(0, |foreign| foreign.method);
+        self.method.map_or_else(foreign, |method| method as u8)
+    }
+
+    /// The number of its hash id as it is stored: maybe one that this library does not know, and then a ring is built by the default.
+    pub fn hash_number(&self) -> u8 {
+        let foreign = self.foreign.as_ref().map(|foreign| foreign.hash_id).filter(|&number| number != 0);
+        foreign.unwrap_or(self.hash_id as u8)
+    }
 }

@@ -350,6 +350,7 @@ prop_compose! {
         let mut check = Check {
             kind, http_req, send, expect, port, host, interval, interval_down, timeout, rise, fall, concurrency, ssl_verify,
             expect_body, headers, url, default_down, panic_threshold, valid_statuses: valid_statuses.into_iter().collect(),
+            kept: Default::default(),
         };
         check.forget_what_is_not_used();
         check

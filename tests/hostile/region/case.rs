@@ -303,5 +303,6 @@ pub fn shaped(name: &str, shape: u8, size: u8) -> Upstream {
         peers: (0..count).map(one).collect(),
         check: (shape & 3 == 2).then(Check::default),
         own_check: true,
+        foreign: None,
     }
 }
