@@ -73,7 +73,8 @@ inside='
     set -e
     root=$1 net=$2 count=$3
     shift 3
-    [[ $net == shared ]] || ip link set lo up
+    # What goes to addresses elsewhere gets lost there, as in the field. Without a route it would be an error at once.
+    [[ $net == shared ]] || { ip link set lo up; ip route add default dev lo; }
     mount --bind "$root" "$root"
     mount -t proc proc "$root/proc"
     mount --rbind /sys "$root/sys"

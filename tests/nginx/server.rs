@@ -152,6 +152,9 @@ impl Nginx {
         [traffic, admin]: [SocketAddr; 2],
         dev_shm: Option<&'static str>,
     ) -> Nginx {
+        // They may lie where the user of the workers may not go: see Place::readable and Place::clock.
+        let scripts = place::scripts().display().to_string();
+        assert!(!text.contains(&scripts), "this nginx would read {scripts}");
         fs::create_dir_all(prefix).expect("mkdir");
         fs::write(prefix.join("nginx.conf"), text).expect("write");
         let child = spawn(prefix, dev_shm);
