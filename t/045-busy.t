@@ -239,7 +239,49 @@ slept true
 7 true nil busy true
 
 
-=== TEST 7: while a newer layout is in use, changes are refused at once with who uses it, and all else goes on
+=== TEST 7: lookups by chash that could build the ring go on without it while another process writes, and build it then
+--- http_config eval
+Dyups::proxy(shm => 'ringless', init => q{ assert(dyups.set_upstream("api", { peers = { { host = "10.0.0.1" }, { host = "10.0.0.2" }, { host = "10.0.0.3" } } }))
+    assert(dyups.set_upstream("ringed", { method = "chash", peers = { { host = "10.0.0.1" }, { host = "10.0.0.2" }, { host = "10.0.0.3" } } }))
+    assert(dyups.set_upstream("heavy", { peers = { { host = "10.0.0.1", weight = 20001 } } })) }, size => '32m')
+--- init
+# Freed by the death of its holder.
+my $pid = fork // die "fork: $!";
+if (!$pid) {
+    main::hold('ringless');
+    sleep 1;
+    require POSIX;
+    POSIX::_exit(0);
+}
+select undef, undef, undef, 0.2;
+--- config
+    location = /t {
+        content_by_lua_block {
+            local function generation(name) return dyups.status(name).upstreams[name].generation end
+            local before, heavy = generation("api"), generation("heavy")
+            local function right()
+                for number = 1, 100 do
+                    local key = "key" .. number
+                    if dyups.find("api", key, "chash") ~= dyups.find("ringed", key) then return key end
+                end
+                return "as with a ring"
+            end
+            ngx.say(right(), ", ", generation("api") - before)
+            ngx.say((select(2, dyups.find("heavy", "key", "chash"))), ", ", generation("heavy") - heavy)
+            while not dyups.set_upstream("other", { peers = {} }) do end
+            ngx.say(right(), ", ", generation("api") - before)
+            ngx.say(dyups.find("heavy", "key", "chash"), ", ", generation("heavy") - heavy)
+        }
+    }
+--- timeout: 8
+--- response_body
+as with a ring, 0
+upstream heavy: chash: it has no ring yet, and too much weight to do without: declare method = "chash", 0
+as with a ring, 1
+10.0.0.1:80, 1
+
+
+=== TEST 8: while a newer layout is in use, changes are refused at once with who uses it, and all else goes on
 --- http_config eval
 Dyups::proxy(shm => 'superseded', init => q{ assert(dyups.set_upstream("api", { peers = { { host = "127.0.0.1", port = T.port + 1 } } })) })
 --- init
@@ -275,7 +317,7 @@ at once
 true 1$
 
 
-=== TEST 8: setup succeeds while a newer layout is in use, and says that it loaded no files
+=== TEST 9: setup succeeds while a newer layout is in use, and says that it loaded no files
 --- http_config eval
 my $file = Dyups::file('late.json', '{"upstreams": {"late": {"peers": [{"host": "127.0.0.1", "port": 81}]}}}');
 Dyups::proxy(shm => 'late', init => qq{
@@ -297,7 +339,7 @@ upstream late: not found
 qr{\[warn\] .*dyups: files are not loaded: upstream late: superseded by layout}
 
 
-=== TEST 9: when it is gone, changes are made again
+=== TEST 10: when it is gone, changes are made again
 --- http_config eval: Dyups::proxy(shm => 'again')
 --- init
 main::supersede('again');

@@ -5,8 +5,10 @@
 mod common;
 
 use common::*;
+use dyups::balance::HashId;
 use dyups::balance::Method;
 use dyups::balance::chash::{self, Words};
+use dyups::balance::pick::{Ask, Handle, Miss, Picked};
 use dyups::config::peer::PeerPatch;
 use dyups::table::directory::Directory;
 use dyups::table::ops::Absent;
@@ -99,4 +101,80 @@ fn writers_in_turn_never_publish_a_ring_of_recycled_words() {
     });
     assert!(rings_are_right(&table));
     assert_no_leak(&table);
+}
+
+/// Lookups by chash of one handle: the index, and whether there was no ring.
+fn lookups(table: &Table, count: usize) -> Vec<(Result<u32, Miss>, bool)> {
+    let (mut handle, mut picked) = (Handle::new(NAME.as_bytes()), Picked::default());
+    let mut lookup = |key: usize| {
+        let key = key.to_le_bytes();
+        let ask = Ask { key: Some(&key), method: Some(Method::Chash), ..Ask::default() };
+        let index = handle.pick(table, ask, false, &mut picked);
+        (index, picked.wants_ring != 0)
+    };
+    (0..count).map(&mut lookup).collect()
+}
+
+/// What a ring of these peers, which is built here, says.
+fn owners(upstream: &Upstream, count: usize) -> Vec<Result<u32, Miss>> {
+    let members: Vec<_> = (0..).zip(&upstream.peers).map(|(index, peer)| (index, &peer.address, peer.weight)).collect();
+    let ring = chash::build(&members, HashId::Nginx).expect("not too large");
+    let owner = |key: usize| match chash::pick(&ring.words, ring.shape, chash::key_hash(&key.to_le_bytes()), |_| true) {
+        chash::Pick::Peer(index) => Ok(index),
+        other => panic!("{other:?}"),
+    };
+    (0..count).map(owner).collect()
+}
+
+fn undeclared(table: &Table, weights: impl IntoIterator<Item = u16>) -> Upstream {
+    let peers = (0..).zip(weights).map(|(number, weight)| peer(&server(number), weight)).collect();
+    let upstream = Upstream { name: NAME.into(), peers, ..Upstream::default() };
+    table.set_upstream(&upstream, SOON).expect("room");
+    upstream
+}
+
+fn generation(table: &Table) -> u64 {
+    table.get(NAME).expect("readable").expect("there").generation
+}
+
+#[test]
+fn lookups_without_a_ring_cost_as_much_as_one_and_then_a_pick_builds_it() {
+    for count in [3, 10_000] {
+        let (table, _scratch) = table(32 << 20);
+        let upstream = undeclared(&table, std::iter::repeat_n(1, count));
+        let before = generation(&table);
+        let found = lookups(&table, 32);
+        assert!(found.iter().map(|(index, _)| *index).eq(owners(&upstream, 32)), "of {count}");
+        // A build takes as long as nine lookups.
+        let without: Vec<bool> = found.iter().map(|(_, without)| *without).collect();
+        assert!(without[..9].iter().all(|without| *without) && !without[9..].contains(&true), "{count}: {without:?}");
+        assert_eq!(generation(&table), before + 1, "it is built once");
+        assert!(rings_are_right(&table));
+    }
+}
+
+#[test]
+fn a_lookup_that_would_be_refused_for_its_weight_builds_the_ring() {
+    let (table, _scratch) = table(64 << 20);
+    let upstream = undeclared(&table, [20_001, 1, 7]);
+    let found = lookups(&table, 5);
+    assert!(found.iter().map(|(index, _)| *index).eq(owners(&upstream, 5)));
+    assert!(found.iter().all(|(_, without)| !without));
+    assert!(rings_are_right(&table));
+}
+
+#[test]
+fn where_the_ring_has_no_room_lookups_go_on_without_it_until_it_has() {
+    let (table, _scratch) = table(1 << 20);
+    let upstream = undeclared(&table, [2000; 10]);
+    let found = lookups(&table, 20);
+    assert!(found.iter().map(|(index, _)| *index).eq(owners(&upstream, 20)));
+    assert!(found.iter().all(|(_, without)| *without));
+    // The same that cannot do without one.
+    undeclared(&table, [2001; 10]);
+    assert!(lookups(&table, 3).iter().all(|(index, _)| *index == Err(Miss::NoRing)));
+    let upstream = undeclared(&table, [20; 10]);
+    let found = lookups(&table, 20);
+    assert!(found.iter().map(|(index, _)| *index).eq(owners(&upstream, 20)));
+    assert!(!found[19].1);
 }

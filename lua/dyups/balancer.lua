@@ -67,41 +67,8 @@ local function number_of(method)
 end
 
 
--- Upstreams that a find by chash met without a ring, since they are not declared so. Making one is a change: a timer
--- does it, one for all of them, and no request waits.
-local wanted = {}
-local timer_runs = false
-
-local function build_rings(premature)
-    timer_runs = false
-    for upstream in next, wanted do
-        wanted[upstream] = nil
-        if not premature and C.dyups_build_ring(upstream, #upstream, 0) < 0 then
-            ngx.log(ngx.WARN, "dyups: upstream ", upstream, ": no ring for chash: ", ffi_string(C.dyups_error()))
-        end
-    end
-end
-
-
--- A region without room is asked once a second.
-local function want_ring(upstream, entry)
-    local now = os.time()
-    if now < (entry.again or 0) then
-        return
-    end
-    entry.again = now + 1
-    wanted[upstream] = true
-    if not timer_runs then
-        timer_runs = ngx and ngx.timer.at(0, build_rings) or false
-    end
-end
-
-
 -- The text of a peer that was not picked since its upstream changed.
-local function keep(entry, upstream, index, from)
-    if from.wants_ring ~= 0 then
-        want_ring(upstream, entry)
-    end
+local function keep(entry, index, from)
     if entry.peers ~= from.peers then
         entry.peers = from.peers
         entry.texts = new_tab(from.peers, 0)
@@ -115,7 +82,8 @@ end
 -- find(upstream[, key[, method[, tried]]]) -> "host:port" | nil, message
 --
 -- Picks a peer; for balancer, rewrite, access and content phases. No lock, no socket, and once a peer was picked since
--- its upstream changed, no allocation.
+-- its upstream changed, no allocation. One exception: lookups by chash without a ring, once they have cost as much as the
+-- ring would, have it built.
 --
 --   upstream  text
 --   key       text that chash hashes
@@ -168,13 +136,11 @@ function _M.find(upstream, key, method, tried)
         if picked.fresh == 0 then
             return entry.texts[index]
         end
-        return keep(entry, upstream, index, picked)
+        return keep(entry, index, picked)
     end
     local _, err = failure()
     if index == NOT_FOUND then
         forget(upstream)
-    elseif picked.wants_ring ~= 0 then
-        want_ring(upstream, entry)
     end
     return nil, err
 end
@@ -340,8 +306,6 @@ function _M.balance(upstream, key, method, opts)
         why = ffi_string(C.dyups_error())
         if index == NOT_FOUND then
             forget(upstream)
-        elseif given.picked.wants_ring ~= 0 then
-            want_ring(upstream, entry)
         end
         return nobody(why)
     end
@@ -349,7 +313,7 @@ function _M.balance(upstream, key, method, opts)
     if given.picked.fresh == 0 then
         server = entry.texts[index]
     else
-        server = keep(entry, upstream, index, given.picked)
+        server = keep(entry, index, given.picked)
     end
     local ok
     ok, err = set_current_peer(server, nil, options.host)

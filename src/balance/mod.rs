@@ -3,6 +3,7 @@
 pub mod budget;
 pub mod candidates;
 pub mod chash;
+mod debt;
 pub mod ip_hash;
 pub mod least_conn;
 pub mod outcome;

@@ -5,6 +5,7 @@
 
 use super::candidates::Candidates;
 use super::chash::{self, Base, Pick};
+use super::debt::Debt;
 use super::place::{Claimed, Probe, claim};
 use super::random::Random;
 use super::{Method, ip_hash, least_conn, random};
@@ -19,6 +20,7 @@ use crate::table::directory::{Directory, ailing_at, ails, budget_at, counter_at,
 use crate::table::snapshot::{Flags, Group, MAX_TEXT, RingWords, View};
 use crate::table::store::Table;
 use std::cell::Cell;
+use std::time::Duration;
 
 /// Most peers that one request may try; then there is none left for it.
 pub(crate) const MAX_TRIED: usize = 64;
@@ -137,7 +139,7 @@ pub struct Account {
 pub struct Picked {
     /// 0: nothing below is set, since the caller has had all of it before (`dyups_find_cached` only). 1: read on.
     pub fresh: i32,
-    /// 1 when the upstream lacks the ring that this pick wanted, see `dyups_build_ring`.
+    /// 1 when the upstream lacks the ring that this pick wanted.
     pub wants_ring: i32,
     /// How many peers this version of the upstream has; every index is below it.
     pub peers: i32,
@@ -167,6 +169,7 @@ pub struct Handle {
     random: Random,
     account: Account,
     promises: Promises,
+    debt: Debt,
     /// One bit a peer: its text was given out since the stamp changed.
     given: Vec<u64>,
 }
@@ -184,6 +187,7 @@ impl Handle {
             view: View::default(),
             account: Account::default(),
             promises: Promises::default(),
+            debt: Debt::default(),
             random: Random::new(now_ms() << 32 ^ u64::from(std::process::id())),
             given: Vec::new(),
         }
@@ -200,8 +204,36 @@ impl Handle {
     /// has not changed since: whoever keeps the texts by index need not make them again.
     #[inline(always)]
     pub fn pick(&mut self, table: &Table, ask: Ask<'_>, cached: bool, out: &mut Picked) -> Result<u32, Miss> {
+        let Ask { key, method, mut tried, counts } = ask;
         let region = table.region();
-        self.pick_in(region.mem(), region.geometry(), region.cells(), ask, cached, out)
+        let (mem, geometry, cells) = (region.mem(), region.geometry(), region.cells());
+        let ask = Ask { key, method, tried: tried.as_deref_mut(), counts };
+        match self.pick_within(mem, geometry, cells, ask, cached, true, out) {
+            Err(Miss::NoRing) => self.pick_with_ring(table, Ask { key, method, tried, counts }, cached, out),
+            picked => picked,
+        }
+    }
+
+    /// Builds the ring first, if the writer lock can be had at once, as lookups without it have cost as much as that by now, or are
+    /// refused. Otherwise they go on, and the next pick tries again.
+    #[cold]
+    #[inline(never)]
+    fn pick_with_ring(&mut self, table: &Table, ask: Ask<'_>, cached: bool, out: &mut Picked) -> Result<u32, Miss> {
+        if !self.debt.may_build() {
+            return Err(Miss::NoRing);
+        }
+        let name = String::from_utf8_lossy(&self.name);
+        let built = table.build_ring(&name, Duration::ZERO);
+        self.debt.built(&built);
+        let is_built = built.is_ok();
+        table.lacks_ring(&name, built.err());
+        let region = table.region();
+        let picked = self.pick_within(region.mem(), region.geometry(), region.cells(), ask, cached, false, out);
+        if is_built && picked == Err(Miss::NoRing) {
+            // There is a ring, and it does not help.
+            self.debt.rest();
+        }
+        picked
     }
 
     /// Whether the method hashes the address of the client: then a pick wants that as its key.
@@ -226,8 +258,24 @@ impl Handle {
         mem: &impl Memory,
         geometry: &Geometry,
         cells: Option<Cells<'_, impl Memory>>,
+        ask: Ask<'_>,
+        cached: bool,
+        out: &mut Picked,
+    ) -> Result<u32, Miss> {
+        self.pick_within(mem, geometry, cells, ask, cached, false, out)
+    }
+
+    /// With `builds`, [`Miss::NoRing`] also says that lookups without a ring have cost enough: the caller builds it.
+    #[inline(always)]
+    #[allow(clippy::too_many_arguments)]
+    fn pick_within(
+        &mut self,
+        mem: &impl Memory,
+        geometry: &Geometry,
+        cells: Option<Cells<'_, impl Memory>>,
         mut ask: Ask<'_>,
         cached: bool,
+        builds: bool,
         out: &mut Picked,
     ) -> Result<u32, Miss> {
         if ask.tried.as_ref().is_some_and(|tried| tried.count as usize >= MAX_TRIED) {
@@ -239,7 +287,7 @@ impl Handle {
                 self.find(mem, geometry)?;
                 continue;
             }
-            let picked = self.pick_once(mem, cells, &ask, cached, out);
+            let picked = self.pick_once(mem, cells, &ask, cached, builds, out);
             let holds = crate::shm::versioned::holds(mem, self.stamp_at, stamp)?;
             if self.promises.some {
                 self.settle(cells, holds && picked.is_ok())?;
@@ -294,10 +342,11 @@ impl Handle {
         cells: Option<Cells<'_, C>>,
         ask: &Ask<'_>,
         cached: bool,
+        builds: bool,
         out: &mut Picked,
     ) -> Result<u32, Miss> {
         // Taken apart: the view is looked at where it lies while the others change.
-        let Handle { view, random, account, given, counter_at, ailing_at, panic_at, promises, .. } = self;
+        let Handle { view, random, account, given, counter_at, ailing_at, panic_at, promises, debt, .. } = self;
         let (view, counter_at, ailing_at, panic_at) = (&*view, *counter_at, *ailing_at, *panic_at);
         // As nginx: without a key, or with an empty one, there is nothing to hash.
         let key = ask.key.unwrap_or_default();
@@ -308,7 +357,7 @@ impl Handle {
         };
         let tried = ask.tried.as_deref();
         let careful = view.limited || tried.is_some() || ails(mem.load(ailing_at)?);
-        let one = One { mem, view, cells, tried, careful, counts: ask.counts, panic_at };
+        let one = One { mem, view, cells, tried, careful, counts: ask.counts, panic_at, debt, builds };
         let quick = match method {
             Method::Rr => one.rr(counter_at)?,
             Method::Chash => one.chash(key)?,
@@ -357,6 +406,9 @@ struct One<'a, M, C> {
     counts: bool,
     /// The word that says that all are picked from.
     panic_at: usize,
+    /// Where lookups without a ring are written down, and whether one is refused when they have cost enough.
+    debt: &'a Debt,
+    builds: bool,
 }
 
 /// What the first look at the primaries gives.
@@ -630,7 +682,7 @@ impl<'a, M: Memory, C: Memory> InGroup<'a, M, C> {
         let ring = &self.one.view.rings[self.group as usize];
         if ring.block == 0 {
             *wants_ring = true;
-            return self.without_ring(hash);
+            return self.without_ring(hash, true);
         }
         let mut damaged = false;
         let take = |index| {
@@ -644,22 +696,26 @@ impl<'a, M: Memory, C: Memory> InGroup<'a, M, C> {
             _ if damaged => Err(Miss::Damaged),
             Pick::Peer(index) => Ok(Some(index)),
             Pick::Nobody => Ok(None),
-            Pick::TooFar => self.without_ring(hash),
+            Pick::TooFar => self.without_ring(hash, false),
             Pick::Damaged => Err(Miss::Damaged),
         }
     }
 
-    /// The same answer from the peers alone: slow, exact, and without memory.
-    fn without_ring(&self, hash: u32) -> Result<Option<u32>, Miss> {
-        let mut weight = 0;
+    /// The same answer from the peers alone: slow, exact, and without memory. `lacks`: there is no ring.
+    fn without_ring(&self, hash: u32, lacks: bool) -> Result<Option<u32>, Miss> {
+        let (mut weight, mut all) = (0, 0);
         for index in 0..self.peers() {
+            let own = u64::from(self.weight(index)?);
+            all += own;
             if self.fits(index)? {
-                weight += u64::from(self.weight(index)?);
+                weight += own;
             }
         }
-        if weight > MAX_WEIGHT_WITHOUT_RING {
+        let is_spent = lacks && self.one.builds && self.one.debt.is_spent(weight, all);
+        if is_spent || weight > MAX_WEIGHT_WITHOUT_RING {
             return Err(Miss::NoRing);
         }
+        self.one.debt.walk(weight);
         // Whoever has just become somebody else's probe is passed over the next time.
         for _ in 0..TRIES {
             let mut damage = None;

@@ -231,7 +231,8 @@ unsafe fn outcome(request: *mut c_void, ident: u64) -> Outcome {
 /// All of it is done, whatever goes wrong with some.
 ///
 /// Arguments: none. Returns: 0. Errors, of what went wrong first: `DYUPS_NOT_SET_UP`, `DYUPS_FULL` (there is no memory to count
-/// all connections in), `DYUPS_DAMAGED`, `DYUPS_SYSTEM`.
+/// all connections in, or no room for a ring that a pick wanted), `DYUPS_DAMAGED`, `DYUPS_SYSTEM`, and those of
+/// `dyups_build_ring`.
 #[unsafe(no_mangle)]
 pub extern "C" fn dyups_tick() -> i32 {
     guard(|| process::tick().map(|()| 0))

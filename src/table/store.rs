@@ -23,6 +23,8 @@ pub struct Table<R = Region> {
     region: R,
     /// What upstreams are checked by that nobody has said anything of. Of this process, and those forked from it.
     default_check: Mutex<Option<Check>>,
+    /// Why a pick of this process could not build a ring, until somebody says it.
+    lacks_ring: Mutex<Option<Error>>,
 }
 
 /// An upstream as it stands in the table.
@@ -93,7 +95,7 @@ enum Step {
 impl<R: Borrow<Region>> Table<R> {
     /// The table in `region`.
     pub fn new(region: R) -> Self {
-        Table { region, default_check: Mutex::new(None) }
+        Table { region, default_check: Mutex::new(None), lacks_ring: Mutex::new(None) }
     }
 
     /// The check of an upstream that is new, if nobody says another one.
@@ -104,6 +106,18 @@ impl<R: Borrow<Region>> Table<R> {
     /// Sets it, for upstreams that are made from now on. For those that are there: [`Table::spread_default_check`].
     pub fn set_default_check(&self, check: Option<Check>) {
         *self.default_check.lock() = check;
+    }
+
+    /// A pick has tried to build the ring of this upstream. That another process is writing is nothing to be said.
+    pub(crate) fn lacks_ring(&self, name: &str, why: Option<Error>) {
+        if let Some(error) = why.filter(|error| !matches!(error.code, Code::Busy | Code::NotFound)) {
+            *self.lacks_ring.lock() = Some(error.within(format!("upstream {name}: no ring for chash")));
+        }
+    }
+
+    /// Why a ring could not be built since this was asked last.
+    pub(crate) fn take_lacking_ring(&self) -> Result<()> {
+        self.lacks_ring.lock().take().map_or(Ok(()), Err)
     }
 
     /// The region.
