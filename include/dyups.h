@@ -71,7 +71,7 @@ typedef struct {
 typedef struct {
   // Most tries of a request; 0: as many as there are peers.
   uint32_t tries;
-  // Retries for a hundred requests.
+  // Retries for a hundred requests; 4294967295: any number.
   uint32_t retry_percent;
   // Retries that are always allowed, in ten seconds.
   uint32_t retry_floor;
@@ -93,6 +93,8 @@ typedef struct {
 typedef struct {
   // 1: if this try fails, the request may try once more.
   int32_t again;
+  // 1: the budget of retries is spent and it is time to say so: `dyups_error` has the words, also where there is an index.
+  int32_t warn;
   // As in `dyups_find_cached`.
   dyups_picked picked;
 } dyups_given;
@@ -317,7 +319,7 @@ int32_t dyups_balance_options(const char *json, size_t len, dyups_options *optio
 //
 // Arguments: `handle`, `key`, `key_len`, `method`: as `dyups_find`; `request`: nginx's request; `last`: 0 if nginx begins with
 // this upstream, 1 if the last try failed, 2 if it did not and another peer is to be asked; `status`: of the last try, as ngx_lua
-// says it; `options`: from `dyups_balance_options`; `given`: what there is to say beside the index.
+// says it, 0 if it says none; `options`: from `dyups_balance_options`; `given`: what there is to say beside the index.
 //
 // Returns: the index of the peer, as `dyups_find_cached`. Errors: as `dyups_find`; `DYUPS_NO_PEER` too when there were too many
 // retries already; `DYUPS_SYSTEM` when this is no nginx.

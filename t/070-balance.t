@@ -21,7 +21,7 @@ our $Balance = q{
 };
 
 our $Init = q{
-    options = { none = nil, two = { tries = 2 }, no_retry = { retry_percent = 0, retry_floor = 0 } }
+    options = { none = nil, two = { tries = 2 }, one = { tries = 1 }, free = { retry_percent = 0, retry_floor = 0 } }
 
     -- What T.get gets, over and over, of this server.
     function gets(n, port, host, args)
@@ -148,12 +148,12 @@ connect() failed
 [crit]
 
 
-=== TEST 5: as many tries and retries as the options say
+=== TEST 5: as many tries as the options say, and no fewer where no peer was reached
 --- http_config eval: main::balance()
 --- config
     location = /t {
         content_by_lua_block {
-            for _, options in ipairs { "none", "two", "no_retry" } do
+            for _, options in ipairs { "none", "two", "one", "free" } do
                 ngx.log(ngx.WARN, "with ", options)
                 T.set(options, { n = 9, max_fails = 0 }, { n = 10, max_fails = 0 }, { n = 11, max_fails = 0 })
                 ngx.say(gets(1, T.port + 7, options, "options=" .. options))
@@ -161,6 +161,7 @@ connect() failed
         }
     }
 --- response_body
+502
 502
 502
 502
@@ -173,7 +174,11 @@ connect() failed
 with two
 connect() failed
 connect() failed
-with no_retry
+with one
+connect() failed
+with free
+connect() failed
+connect() failed
 connect() failed
 --- no_error_log
 [alert]
@@ -185,7 +190,7 @@ connect() failed
 main::balance(init => q{
     local time = "an integer from 1 to 86400000"
     local number = {
-        tries = "an integer from 0 to 64", retry_percent = "an integer from 0 to 100",
+        tries = "an integer from 0 to 64", retry_percent = "an integer from 0 to 100, or false for no limit",
         retry_floor = "an integer from 0 to 1000000", keepalive_requests = "an integer from 1 to 1000000000",
         connect_timeout = time, send_timeout = time, read_timeout = time, keepalive_timeout = time,
     }

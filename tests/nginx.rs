@@ -108,6 +108,8 @@ mod test_probing;
 mod test_protocols;
 #[path = "nginx/test_requests.rs"]
 mod test_requests;
+#[path = "nginx/test_retries.rs"]
+mod test_retries;
 #[path = "nginx/test_sick.rs"]
 mod test_sick;
 #[path = "nginx/test_states.rs"]

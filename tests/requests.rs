@@ -53,6 +53,8 @@ struct Worker<'a> {
     handle: Handle,
     tries: Tries,
     method: Option<Method>,
+    /// nginx adds a try for a dead connection.
+    adds_tries: bool,
     picked: Picked,
     /// The peers whose texts it was given: another time it is not.
     known: BTreeSet<u32>,
@@ -67,12 +69,20 @@ impl<'a> Worker<'a> {
 
     fn without_slot(table: &'a Table) -> Self {
         let (requests, handle, picked) = (Requests::default(), Handle::new(b"api"), Picked::default());
-        Worker { table, requests, slot: None, handle, tries: PLENTY, method: None, picked, known: BTreeSet::new() }
+        let (tries, known) = (PLENTY, BTreeSet::new());
+        Worker { table, requests, slot: None, handle, tries, method: None, adds_tries: true, picked, known }
     }
 
     fn given(&mut self, request: usize, why: Why, last: Outcome) -> Result<Given, Refused> {
-        let wanted =
-            Wanted { request, key: Some(b"10.1.2.3"), method: self.method, why, tries: self.tries, watch: request };
+        let wanted = Wanted {
+            request,
+            key: Some(b"10.1.2.3"),
+            method: self.method,
+            why,
+            tries: self.tries,
+            adds_tries: self.adds_tries,
+            watch: request,
+        };
         let given = self.requests.next(self.table, self.slot, &mut self.handle, &wanted, |_| last, &mut self.picked)?;
         assert!(self.picked.fresh == 1 || self.known.contains(&given.index), "a peer without a text");
         self.known.insert(given.index);
@@ -543,7 +553,86 @@ fn who_was_told_that_it_may_try_again_does_so_instead_of_its_peer_s_own_answer()
     assert!(worker.next(2, Why::Answered).is_ok());
     assert!(worker.next(3, Why::Declined).is_ok());
     assert_eq!(worker.next(4, Why::Failed), Err(Refused::Budget), "there is no answer that would be lost");
-    assert!(!worker.given(5, Why::First, Outcome::Unknown).expect("there").again);
+    let next = worker.given(5, Why::First, Outcome::Unknown).expect("there");
+    assert!(!next.again && next.spent, "the next one gets its peer's answer");
+}
+
+#[test]
+fn once_the_budget_is_spent_a_try_that_reached_no_peer_is_still_followed_by_another() {
+    let (table, _scratch) = table_with(&limited(4, 0, 60));
+    let (mut one, mut two) = (Worker::new(&table, 0), Worker::new(&table, 1));
+    let allowance = Allowance { percent: 0, floor: 0 };
+    (one.tries.allowance, two.tries.allowance) = (allowance, allowance);
+    for request in 0..50 {
+        let tries = [Why::First, Why::Unreached, Why::Unreached, Why::Unreached]
+            .map(|why| one.given(request, why, Outcome::Unknown).expect("another"));
+        assert_eq!(
+            tries.map(|given| (given.again, given.spent)),
+            [true, true, true, false].map(|again| (again, false))
+        );
+        one.end(request, Outcome::Success);
+    }
+    assert!(one.next(1, Why::First).is_ok() && one.next(1, Why::Unreached).is_ok());
+    assert_eq!(one.next(1, Why::Failed), Err(Refused::Budget), "this one has cost a peer something");
+    one.end(1, Outcome::Unknown);
+    // A peer's own answer must not be lost: its request goes on, and those that come after it get theirs.
+    assert!(one.given(1, Why::First, Outcome::Unknown).expect("there").again);
+    let beyond = one.given(1, Why::Answered, Outcome::Unknown).expect("another");
+    assert_eq!((beyond.again, beyond.spent), (false, true));
+    for worker in [&mut one, &mut two] {
+        let given = worker.given(2, Why::First, Outcome::Unknown).expect("there");
+        assert_eq!((given.again, given.spent), (false, true));
+        worker.tries.allowance.floor = 2;
+        assert!(worker.given(3, Why::First, Outcome::Unknown).expect("there").again, "there is room again");
+    }
+}
+
+#[test]
+fn a_kept_connection_that_is_dead_is_no_failure_no_retry_and_no_try_of_its_peer() {
+    let (table, _scratch) = table_with(&limited(2, 1, 60));
+    let mut worker = Worker::new(&table, 0);
+    worker.tries.allowance = Allowance { percent: 0, floor: 0 };
+    let again = |worker: &mut Worker<'_>, why| worker.given(1, why, Outcome::Unknown).map(|given| given.again);
+    assert_eq!(again(&mut worker, Why::First), Ok(true));
+    // nginx has added a try to the one that it was told of.
+    assert_eq!([Why::Dead; 9].map(|why| again(&mut worker, why)), [Ok(false); 9]);
+    assert_eq!(again(&mut worker, Why::Unreached), Ok(false), "this is the last one of two peers");
+    worker.end(1, Outcome::Success);
+    assert_eq!(states(&table).iter().map(|state| state.fails).sum::<u32>(), 1);
+    assert_eq!(open_to_all(&table), [0, 0]);
+}
+
+#[test]
+fn where_nginx_counts_a_dead_connection_as_a_try_the_only_peer_is_asked_again() {
+    let (table, _scratch) = table_with(&limited(1, 1, 60));
+    let mut worker = Worker::new(&table, 0);
+    (worker.adds_tries, worker.tries.allowance) = (false, Allowance { percent: 0, floor: 0 });
+    let again = |worker: &mut Worker<'_>, why| worker.given(1, why, Outcome::Unknown).map(|given| given.again);
+    assert_eq!(again(&mut worker, Why::First), Ok(true), "in case that it is dead");
+    assert_eq!([Why::Dead; 3].map(|why| again(&mut worker, why)), [Ok(true); 3]);
+    worker.end(1, Outcome::Success);
+    assert_eq!(states(&table), [PeerState::default()]);
+    for why in [Why::Failed, Why::Unreached, Why::Answered] {
+        worker.next(1, Why::First).expect("there");
+        assert_eq!(worker.next(1, why), Err(Refused::Tries), "{why:?}: there is no other peer");
+    }
+    assert_eq!((open_to_all(&table), states(&table)[0].fails), (vec![0], 3));
+    // Where all of them are dead for ever, it ends.
+    worker.next(1, Why::First).expect("there");
+    assert!((0..100).any(|_| again(&mut worker, Why::Dead) == Ok(false)));
+}
+
+#[test]
+fn a_probe_over_a_dead_connection_is_left_to_another_request() {
+    let (table, _scratch) = table_with(&limited(2, 1, 1));
+    let mut worker = Worker::new(&table, 0);
+    worker.fail(0);
+    std::thread::sleep(Duration::from_millis(1350));
+    let request = (0..50).find(|&request| worker.first(request) == 0).expect("the probe");
+    assert!(!worker.goes(9).contains(&0), "there is one already");
+    assert_eq!(worker.next(request, Why::Dead), Ok(0), "or somebody else");
+    worker.end(request, Outcome::Success);
+    assert_eq!(states(&table)[0].fails, 0);
 }
 
 #[test]

@@ -221,6 +221,12 @@ local function nobody(err)
 end
 
 
+-- The same where the budget of retries is spent, and it is time to say so.
+local function warned(err)
+    return busy(ngx and ngx.WARN, err)
+end
+
+
 local function misused(err)
     return busy(ngx and ngx.ERR, "balance: " .. err)
 end
@@ -238,7 +244,8 @@ end
 --   opts                    a table, best made once, outside of the request:
 --     tries                 most tries of a request, 0 to 64; default 0: as many as there are peers.
 --                           proxy_next_upstream says what is tried again, and proxy_next_upstream_tries how often
---     retry_percent         retries for a hundred requests of the last ten seconds, of all workers; default 20
+--     retry_percent         retries for a hundred requests of the last ten seconds, of all workers; default 20; false:
+--                           any number. A retry after a try that reached no peer is free
 --     retry_floor           retries in ten seconds that are always allowed; default 10
 --     connect_timeout, send_timeout, read_timeout     milliseconds, of each try; default: those of nginx.conf
 --     keepalive             boolean: connections are kept, where ngx_lua has enable_keepalive;
@@ -307,7 +314,13 @@ function _M.balance(upstream, key, method, opts)
         if index == NOT_FOUND then
             forget(upstream)
         end
+        if given.warn ~= 0 then
+            return warned(why)
+        end
         return nobody(why)
+    end
+    if given.warn ~= 0 then
+        ngx.log(ngx.WARN, "dyups: ", ffi_string(C.dyups_error()))
     end
     local server
     if given.picked.fresh == 0 then
@@ -335,8 +348,8 @@ end
 
 -- log() -> true
 --
--- For log_by_lua. What balance() has to learn of a request it learns when nginx ends it, in every case and at less
--- cost, so there is nothing left to be done here; it is there for configurations that call it.
+-- Deprecated: it does nothing, and log_by_lua needs no line for dyups. What balance() has to learn of a request it
+-- learns when nginx ends it. It is there for configurations that call it.
 function _M.log()
     return true
 end

@@ -1,7 +1,12 @@
 //! How many retries an upstream may have: a share of the requests of the last ten seconds or so, of all workers, and never
 //! less than a floor. A retry that every request makes doubles the load of an upstream that fails because of its load; a share
 //! of them hardly adds to it. The idea is that of Finagle's retry budgets.
+//!
+//! nginx wants to know before a try ends whether there may be another one. So a request may try once more though the budget is
+//! spent: that try is free where no backend had anything to do with the one before it. Only where a peer answered, and nginx has
+//! thrown the answer away, the retry is made beyond the budget. Then nobody is told so again for as long as the budget remembers.
 
+use crate::shm::versioned::TRIES;
 use crate::shm::{Damaged, Memory};
 
 /// Words of a budget: so many intervals are remembered.
@@ -9,19 +14,38 @@ pub const WORDS: usize = 6;
 /// Milliseconds of an interval: six of them are the last 10 to 12 seconds.
 const INTERVAL_MS: u64 = 2000;
 
-/// A word: which interval it is, modulo 2^20 : 20 | requests : 24 | retries : 20 (high part first).
+/// A word: which interval it is, modulo 2^20 : 20 | a retry was beyond the budget : 1 | requests : 23 | retries : 20 (high part
+/// first).
 const RETRIES_BITS: u32 = 20;
-const REQUESTS_BITS: u32 = 24;
+const REQUESTS_BITS: u32 = 23;
+const BEYOND: u64 = 1 << (RETRIES_BITS + REQUESTS_BITS);
+const INTERVAL_AT: u32 = RETRIES_BITS + REQUESTS_BITS + 1;
 const MOST_RETRIES: u64 = (1 << RETRIES_BITS) - 1;
 const MOST_REQUESTS: u64 = (1 << REQUESTS_BITS) - 1;
 
 /// What an operator allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Allowance {
-    /// Retries for a hundred requests.
+    /// Retries for a hundred requests; [`Allowance::ANY`]: as many as there are.
     pub percent: u32,
     /// Retries that are always allowed.
     pub floor: u32,
+}
+
+impl Allowance {
+    /// As a `percent`: there is no budget.
+    pub const ANY: u32 = u32::MAX;
+}
+
+/// What is left of a budget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Left {
+    /// At least one more retry.
+    Some,
+    /// None; a try may still be told that it may be followed by one.
+    Spent,
+    /// None, and a retry has gone beyond it: no try may be told so.
+    Overdrawn,
 }
 
 /// The budget of one upstream.
@@ -43,19 +67,27 @@ impl<'a, M: Memory> Budget<'a, M> {
         self.count(1 << RETRIES_BITS, |requests, _| requests < MOST_REQUESTS)
     }
 
-    /// Whether there may be one more retry now.
-    pub fn allows(&self, allowance: Allowance) -> Result<bool, Damaged> {
-        let (mut requests, mut retries) = (0, 0);
+    /// What is left of it now.
+    pub fn left(&self, allowance: Allowance) -> Result<Left, Damaged> {
+        if allowance.percent == Allowance::ANY {
+            return Ok(Left::Some);
+        }
+        let (mut requests, mut retries, mut beyond) = (0, 0, false);
         for back in 0..WORDS as u64 {
             let Some(interval) = self.interval.checked_sub(back) else { break };
             let word = self.mem.load(self.place(interval))?;
             if is_of(word, interval) {
                 requests += requests_of(word);
                 retries += word & MOST_RETRIES;
+                beyond |= word & BEYOND != 0;
             }
         }
         let share = requests * u64::from(allowance.percent) / 100;
-        Ok(retries < share.max(allowance.floor.into()))
+        Ok(match (retries < share.max(allowance.floor.into()), beyond) {
+            (true, _) => Left::Some,
+            (false, false) => Left::Spent,
+            (false, true) => Left::Overdrawn,
+        })
     }
 
     /// Counts a retry. It was allowed: workers who ask at once may go beyond the budget by one each.
@@ -63,8 +95,27 @@ impl<'a, M: Memory> Budget<'a, M> {
         self.count(1, |_, retries| retries < MOST_RETRIES)
     }
 
+    /// Remembers that a retry goes beyond it.
+    pub fn overdraw(&self) -> Result<(), Damaged> {
+        let at = self.place(self.interval);
+        // With each time that it fails, another worker has counted.
+        for _ in 0..TRIES {
+            let word = self.mem.load(at)?;
+            let now = if is_of(word, self.interval) { word } else { self.begun() };
+            if word == now | BEYOND || self.mem.replace(at, word, now | BEYOND)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     fn place(&self, interval: u64) -> usize {
         self.at + (interval % WORDS as u64) as usize
+    }
+
+    /// The word of this interval, with nothing counted.
+    fn begun(&self) -> u64 {
+        (self.interval & INTERVAL_MASK) << INTERVAL_AT
     }
 
     fn count(&self, one: u64, room: impl Fn(u64, u64) -> bool) -> Result<(), Damaged> {
@@ -72,8 +123,7 @@ impl<'a, M: Memory> Budget<'a, M> {
         let word = self.mem.load(at)?;
         if !is_of(word, self.interval) {
             // Whoever else begins it begins it with the same; if that one was first, this is one more.
-            let begun = (self.interval & INTERVAL_MASK) << (RETRIES_BITS + REQUESTS_BITS);
-            if self.mem.replace(at, word, begun + one)? {
+            if self.mem.replace(at, word, self.begun() + one)? {
                 return Ok(());
             }
         } else if !room(requests_of(word), word & MOST_RETRIES) {
@@ -83,10 +133,10 @@ impl<'a, M: Memory> Budget<'a, M> {
     }
 }
 
-const INTERVAL_MASK: u64 = (1 << (64 - RETRIES_BITS - REQUESTS_BITS)) - 1;
+const INTERVAL_MASK: u64 = (1 << (64 - INTERVAL_AT)) - 1;
 
 fn is_of(word: u64, interval: u64) -> bool {
-    word >> (RETRIES_BITS + REQUESTS_BITS) == interval & INTERVAL_MASK
+    word >> INTERVAL_AT == interval & INTERVAL_MASK
 }
 
 fn requests_of(word: u64) -> u64 {
@@ -105,7 +155,7 @@ mod tests {
         let mem = scratch(4096);
         let at = |seconds: u64| Budget::new(&mem, 8, 1_000_000 + seconds * 1000);
         let retries = |seconds| {
-            let allowed = |_: &u32| at(seconds).allows(SHARE) == Ok(true) && at(seconds).retry() == Ok(());
+            let allowed = |_: &u32| at(seconds).left(SHARE) == Ok(Left::Some) && at(seconds).retry() == Ok(());
             (0..1000).take_while(allowed).count()
         };
         assert_eq!(retries(0), 3, "the floor");
@@ -115,6 +165,23 @@ mod tests {
         assert_eq!(retries(9), 10);
         assert_eq!(retries(12), 0, "the first 100 are forgotten, and their 20 retries");
         assert_eq!(retries(30), 3, "all of them");
+    }
+
+    #[test]
+    fn a_retry_beyond_the_budget_is_remembered_for_as_long_as_the_budget_is() {
+        let mem = scratch(4096);
+        let at = |seconds: u64| Budget::new(&mem, 8, 1_000_000 + seconds * 1000);
+        (0..3).for_each(|_| at(0).retry().expect("inside"));
+        assert_eq!(at(0).left(SHARE), Ok(Left::Spent));
+        assert_eq!((at(0).overdraw(), at(0).retry()), (Ok(()), Ok(())));
+        assert_eq!(at(0).left(SHARE), Ok(Left::Overdrawn));
+        assert_eq!(at(0).left(Allowance { floor: 9, ..SHARE }), Ok(Left::Some));
+        assert_eq!(at(0).left(Allowance { percent: Allowance::ANY, floor: 0 }), Ok(Left::Some), "without a budget");
+        (0..3).for_each(|_| at(10).retry().expect("inside"));
+        assert_eq!((at(10).left(SHARE), at(12).left(SHARE)), (Ok(Left::Overdrawn), Ok(Left::Spent)));
+        at(24).overdraw().expect("inside");
+        (0..3).for_each(|_| at(24).retry().expect("inside"));
+        assert_eq!(at(24).left(SHARE), Ok(Left::Overdrawn), "it was the first to write in this interval");
     }
 
     #[test]

@@ -4,6 +4,7 @@ pub mod budget;
 pub mod candidates;
 pub mod chash;
 mod debt;
+pub mod failure;
 pub mod ip_hash;
 pub mod least_conn;
 pub mod outcome;

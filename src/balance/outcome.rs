@@ -68,6 +68,11 @@ fn is_of(address: &[u8], ident: u64) -> bool {
     address.is_some_and(|address| address.ident() == ident)
 }
 
+/// Of the values of a variable, that of the try that has just ended; the next one has begun, and nothing is known of it.
+pub(super) fn of_the_last(values: &[u8]) -> &[u8] {
+    tries(values.strip_suffix(b" : ").unwrap_or(values)).last().unwrap_or_default()
+}
+
 /// The values, one a try.
 fn tries(values: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = Some(values);

@@ -8,7 +8,7 @@
 //! is refused as all peers are full.
 
 use super::Method;
-use super::budget::{Allowance, Budget};
+use super::budget::{Allowance, Budget, Left};
 use super::outcome::Outcome;
 use super::pick::{Ask, Handle, Miss, Picked, Tried};
 use super::place::{Place, Trying};
@@ -24,9 +24,13 @@ use std::time::Instant;
 pub enum Why {
     /// nginx begins with an upstream: for the first time, or after a redirect inside of nginx.
     First,
-    /// The last try failed.
+    /// The last try failed, and its peer may have had work with it.
     Failed,
-    /// So it did, by an answer: where there is no other peer any more, the client would have had that.
+    /// The last try failed before there was a connection: no peer had any work with it.
+    Unreached,
+    /// The last try went over a connection that was kept, and that was dead. This says nothing of the peer.
+    Dead,
+    /// The last try failed by an answer, which nginx has thrown away: the client would have had that.
     Answered,
     /// The last peer answered what another one is to be asked about, and is well.
     Declined,
@@ -54,6 +58,8 @@ pub struct Wanted<'a, W> {
     pub why: Why,
     /// How often.
     pub tries: Tries,
+    /// nginx adds a try where one went over a connection that was kept and is dead. Else it counts that as any other.
+    pub adds_tries: bool,
     /// How to know that nginx is over with the upstream; where it begins with one, or the request is not held yet.
     pub watch: W,
 }
@@ -63,8 +69,10 @@ pub struct Wanted<'a, W> {
 pub struct Given {
     /// The index of the peer.
     pub index: u32,
-    /// It may try once more if this fails.
+    /// nginx is to be told that the request may try once more if this fails.
     pub again: bool,
+    /// The budget of retries has an effect: a retry is beyond it, or there will be none because of it.
+    pub spent: bool,
 }
 
 /// Why there is none.
@@ -100,10 +108,14 @@ struct Held<W> {
     tries: u32,
     /// That of the upstream, once there was a try.
     budget_at: usize,
-    /// Its last try, which was its first, was over a connection that was dead; so until it has another one.
+    /// Its last try was over a connection that was dead; so until it has another one.
     was_dead: bool,
-    /// It was told that it may try once more.
+    /// It may try once more, and nginx knows.
     again: bool,
+    /// nginx was told of another try.
+    told: bool,
+    /// Its tries over dead connections.
+    dead: u32,
     /// From the second try on.
     tried: Option<Box<Tried>>,
 }
@@ -152,21 +164,18 @@ impl<W: Copy + Default> Requests<W> {
     ) -> Result<Given, Refused> {
         let held = self.held.entry(wanted.request).or_insert_with(|| Held { watch: wanted.watch, ..Held::default() });
         let place = Place::of(table);
-        // Nobody allowed this try, so it is one that nginx has added, and that for one reason alone: a connection that was kept was
-        // dead. If it is that of the first try, this says nothing of the peer, and is no retry. Later nobody knows whose it is.
         let unasked = wanted.why != Why::First && held.trying.is_some() && !held.again;
-        let was_dead = held.was_dead || unasked && wanted.why == Why::Failed && held.tries == 1;
+        let was_dead = wanted.why != Why::First && held.was_dead(unasked, wanted);
         held.was_dead = was_dead;
+        let allowance = wanted.tries.allowance;
+        let mut spent = false;
         if let Some(trying) = held.trying.take() {
-            let last = match wanted.why {
-                Why::First => last(trying.account.ident),
-                Why::Failed if was_dead => Outcome::Unknown,
-                Why::Failed | Why::Answered => Outcome::Failure,
-                Why::Declined => Outcome::Success,
-            };
-            place.end(&trying, last)?;
-            if wanted.why != Why::First && !was_dead {
-                held.tried.get_or_insert_default().push(trying.account.ident);
+            held.settle(&place, &trying, wanted.why, was_dead, last)?;
+            let is_answer = matches!(wanted.why, Why::Answered | Why::Declined);
+            if is_answer && held.budget(&place).left(allowance)? != Left::Some {
+                // It goes on nevertheless: nginx has thrown the answer away. The next ones get theirs.
+                held.budget(&place).overdraw()?;
+                spent = true;
             }
         }
         if wanted.why == Why::First {
@@ -178,8 +187,7 @@ impl<W: Copy + Default> Requests<W> {
         let is_retry = held.tries != 0 && !was_dead;
         // Asked before the pick: it may make this request the one probe of a peer. Not where the client would have had an answer,
         // had this request not been told that it may try again.
-        let is_asked = is_retry && wanted.why == Why::Failed;
-        if is_asked && !held.budget(&place).allows(wanted.tries.allowance)? {
+        if is_retry && wanted.why == Why::Failed && held.budget(&place).left(allowance)? != Left::Some {
             return Err(Refused::Budget);
         }
         let (index, trying) = held.pick(table, &place, slot, handle, wanted, out)?;
@@ -189,13 +197,14 @@ impl<W: Copy + Default> Requests<W> {
         let budget = held.budget(&place);
         if held.tries == 0 {
             budget.request()?;
-        } else if is_retry {
+        } else if is_retry && wanted.why != Why::Unreached {
             budget.retry()?;
         }
         held.tries += u32::from(!was_dead);
-        let most = if wanted.tries.most == 0 { u32::MAX } else { wanted.tries.most };
-        held.again = held.tries < most.min(trying.account.serving) && budget.allows(wanted.tries.allowance)?;
-        Ok(Given { index, again: held.again })
+        held.dead += u32::from(was_dead);
+        let left = held.more(&budget, &wanted.tries, trying.account.serving)?;
+        let again = held.tell(wanted.adds_tries, was_dead);
+        Ok(Given { index, again, spent: spent || left == Left::Overdrawn })
     }
 
     /// Ends the tries that nginx is over with. Before a request is refused too, as `urgently` says: then many requests are looked
@@ -249,10 +258,64 @@ impl<W: Copy + Default> Requests<W> {
     }
 }
 
+/// Dead connections that a request may meet where nginx counts their tries as others. Elsewhere nginx itself adds a try for each of
+/// them.
+const MOST_DEAD: u32 = 32;
+
 /// How often a request comes back to peers that it and others have left to each other.
 const MEETINGS: usize = 4;
 
 impl<W: Copy> Held<W> {
+    /// Whether its last try went over a connection that was kept and is dead. nginx came back, `unasked` or not.
+    fn was_dead(&self, unasked: bool, wanted: &Wanted<'_, W>) -> bool {
+        // A try that nobody allowed nginx has added, and it does so for this one reason. If the last try was the first one, it is the one
+        // that was dead. Of several tries any may be.
+        let is_added = wanted.adds_tries && unasked && !self.told && self.tries == 1 && wanted.why == Why::Failed;
+        self.was_dead || wanted.why == Why::Dead || is_added
+    }
+
+    /// Ends its last try.
+    fn settle(
+        &mut self,
+        place: &Place<'_, Mem>,
+        trying: &Trying,
+        why: Why,
+        was_dead: bool,
+        last: impl FnOnce(u64) -> Outcome,
+    ) -> Result<(), Damaged> {
+        let last = match why {
+            Why::First => last(trying.account.ident),
+            _ if was_dead => Outcome::Unknown,
+            Why::Failed | Why::Unreached | Why::Dead | Why::Answered => Outcome::Failure,
+            Why::Declined => Outcome::Success,
+        };
+        place.end(trying, last)?;
+        if was_dead {
+            place.give_back_probe(trying)?;
+        } else if why != Why::First {
+            self.tried.get_or_insert_default().push(trying.account.ident);
+        }
+        Ok(())
+    }
+
+    /// Finds out whether it may try once more if this try fails, among so many peers that take traffic. What is left of the budget, if
+    /// that matters.
+    fn more(&mut self, budget: &Budget<'_, Mem>, tries: &Tries, serving: u32) -> Result<Left, Damaged> {
+        let most = if tries.most == 0 { u32::MAX } else { tries.most };
+        let more = self.tries < most.min(serving);
+        let left = if more { budget.left(tries.allowance)? } else { Left::Some };
+        self.again = more && left != Left::Overdrawn;
+        Ok(left)
+    }
+
+    /// Whether nginx is to be told of another try.
+    fn tell(&mut self, adds_tries: bool, was_dead: bool) -> bool {
+        // nginx has one already where it was told of one and has added one.
+        let has = was_dead && self.told && adds_tries;
+        self.told = self.again || has || !adds_tries && self.dead < MOST_DEAD;
+        self.told && !has
+    }
+
     /// The budget of the upstream that was picked from last.
     fn budget<'a>(&self, place: &Place<'a, Mem>) -> Budget<'a, Mem> {
         Budget::new(place.mem, self.budget_at, place.now_ms)

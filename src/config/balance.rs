@@ -3,7 +3,8 @@
 use super::fields::{BALANCE, CONNECT_TIMEOUT, KEEPALIVE, KEEPALIVE_REQUESTS, KEEPALIVE_TIMEOUT, READ_TIMEOUT};
 use super::fields::{HOST_NAME, RETRY_FLOOR, RETRY_PERCENT, SEND_TIMEOUT, TRIES};
 use super::object::Object;
-use super::value;
+use super::value::{self, Value};
+use crate::balance::budget::Allowance;
 use crate::error::Result;
 
 /// What a call of `dyups_balance` goes by. In milliseconds; 0: nginx.conf's own.
@@ -12,7 +13,7 @@ use crate::error::Result;
 pub struct BalanceOptions {
     /// Most tries of a request; 0: as many as there are peers.
     pub tries: u32,
-    /// Retries for a hundred requests.
+    /// Retries for a hundred requests; 4294967295: any number.
     pub retry_percent: u32,
     /// Retries that are always allowed, in ten seconds.
     pub retry_floor: u32,
@@ -60,7 +61,10 @@ impl BalanceOptions {
         let number = |field, default| object.number(field).map(|given: Option<u32>| given.unwrap_or(default));
         Ok(BalanceOptions {
             tries: number(&TRIES, default.tries)?,
-            retry_percent: number(&RETRY_PERCENT, default.retry_percent)?,
+            retry_percent: match object.given(&RETRY_PERCENT) {
+                Some(Value::Bool(false)) => Allowance::ANY,
+                _ => number(&RETRY_PERCENT, default.retry_percent)?,
+            },
             retry_floor: number(&RETRY_FLOOR, default.retry_floor)?,
             connect_timeout: number(&CONNECT_TIMEOUT, default.connect_timeout)?,
             send_timeout: number(&SEND_TIMEOUT, default.send_timeout)?,
@@ -80,6 +84,7 @@ mod tests {
     /// What is too little and what is too much for an option, where it is a number.
     fn beyond(kind: Kind) -> Vec<String> {
         match kind {
+            Kind::Limit(&kind) => [beyond(kind), vec!["true".into()]].concat(),
             Kind::Integer { min, max } => vec![(min - 1).to_string(), (max + 1).to_string(), "1.5".into()],
             _ => Vec::new(),
         }
@@ -107,5 +112,7 @@ mod tests {
         let read = BalanceOptions::read(br#"{"tries":3,"read_timeout":1500,"keepalive":true,"host":"api.local"}"#);
         let expected = BalanceOptions { tries: 3, read_timeout: 1500, keepalive: 1, ..BalanceOptions::default() };
         assert_eq!(read, Ok(expected));
+        let read = BalanceOptions::read(br#"{"retry_percent":false}"#);
+        assert_eq!(read, Ok(BalanceOptions { retry_percent: Allowance::ANY, ..BalanceOptions::default() }));
     }
 }

@@ -42,6 +42,8 @@ pub enum Kind {
     ReadOnly,
     /// One of these, or `false`, which takes away what was set.
     Optional(&'static Kind),
+    /// A limit, or `false`: there is none.
+    Limit(&'static Kind),
 }
 
 impl Kind {
@@ -65,10 +67,11 @@ impl Kind {
             Kind::Object => "an object".to_string(),
             Kind::ReadOnly => "anything (ignored)".to_string(),
             Kind::Optional(kind) => format!("{}, or false for none", kind.allowed()),
+            Kind::Limit(kind) => format!("{}, or false for no limit", kind.allowed()),
         }
     }
 
-    /// `number` as a `T` when it is within the range of an `Integer` or `Seconds`, which may be optional; `None` for every
+    /// `number` as a `T` when it is within the range of an `Integer` or `Seconds`, which may be optional or a limit; `None` for every
     /// other kind.
     ///
     /// ```
@@ -80,7 +83,7 @@ impl Kind {
         let range = match *self {
             Kind::Integer { min, max } => min..=max,
             Kind::Seconds => 0..=i64::from(u32::MAX),
-            Kind::Optional(kind) => return kind.number(number),
+            Kind::Optional(kind) | Kind::Limit(kind) => return kind.number(number),
             _ => return None,
         };
         if range.contains(&number) { T::try_from(number).ok() } else { None }
@@ -169,7 +172,7 @@ pub const PEERS: Field = field("peers", Kind::List);
 /// Balancing: most tries of a request.
 pub const TRIES: Field = field("tries", Kind::Integer { min: 0, max: 64 });
 /// Balancing: retries for a hundred requests.
-pub const RETRY_PERCENT: Field = field("retry_percent", Kind::Integer { min: 0, max: 100 });
+pub const RETRY_PERCENT: Field = field("retry_percent", Kind::Limit(&Kind::Integer { min: 0, max: 100 }));
 /// Balancing: retries that are always allowed.
 pub const RETRY_FLOOR: Field = field("retry_floor", Kind::Integer { min: 0, max: 1_000_000 });
 /// Balancing: milliseconds until a connection is there.

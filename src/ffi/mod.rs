@@ -12,9 +12,12 @@
 pub mod change;
 pub mod edge;
 pub mod find;
+mod kept;
 mod library;
 mod nginx;
 pub mod probe;
 pub mod request;
 pub mod setup;
 pub mod show;
+mod tls;
+mod warning;

@@ -47,7 +47,8 @@ static NGINX: Lazy<Option<Nginx>> = Lazy::new(|| {
     }
 });
 
-fn symbol(name: &CStr) -> Option<*mut c_void> {
+/// Where the process has something of this name that it exports.
+pub(super) fn symbol(name: &CStr) -> Option<*mut c_void> {
     // SAFETY: a NUL-terminated name, looked up in all that is loaded.
     let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
     (!found.is_null()).then_some(found)

@@ -2,8 +2,9 @@
 
 use super::edge::{bytes, failed, guard, guard_code, out, remember};
 use super::find::{missed, numbered, unusable};
-use super::nginx;
+use super::{kept, nginx, tls, warning};
 use crate::balance::budget::Allowance;
+use crate::balance::failure::{self, Traces};
 use crate::balance::outcome::Outcome;
 use crate::balance::pick::{Handle, Miss, Picked};
 use crate::balance::request::{Refused, Requests, Tries, Wanted, Why};
@@ -25,6 +26,8 @@ thread_local! {
 pub struct Given {
     /// 1: if this try fails, the request may try once more.
     pub again: i32,
+    /// 1: the budget of retries is spent and it is time to say so: `dyups_error` has the words, also where there is an index.
+    pub warn: i32,
     /// As in `dyups_find_cached`.
     pub picked: Picked,
 }
@@ -52,7 +55,7 @@ pub unsafe extern "C" fn dyups_balance_options(json: *const c_char, len: usize, 
 ///
 /// Arguments: `handle`, `key`, `key_len`, `method`: as `dyups_find`; `request`: nginx's request; `last`: 0 if nginx begins with
 /// this upstream, 1 if the last try failed, 2 if it did not and another peer is to be asked; `status`: of the last try, as ngx_lua
-/// says it; `options`: from `dyups_balance_options`; `given`: what there is to say beside the index.
+/// says it, 0 if it says none; `options`: from `dyups_balance_options`; `given`: what there is to say beside the index.
 ///
 /// Returns: the index of the peer, as `dyups_find_cached`. Errors: as `dyups_find`; `DYUPS_NO_PEER` too when there were too many
 /// retries already; `DYUPS_SYSTEM` when this is no nginx.
@@ -93,14 +96,11 @@ pub unsafe extern "C" fn dyups_balance(
             // SAFETY: the caller's contract.
             key = unsafe { client.of(request) };
         }
-        let why = match last {
-            0 => Why::First,
-            1 if ANSWERS.contains(&status) => Why::Answered,
-            1 => Why::Failed,
-            _ => Why::Declined,
-        };
+        // SAFETY: the caller's contract.
+        let why = unsafe { why(request, last, status) };
         let allowance = Allowance { percent: options.retry_percent, floor: options.retry_floor };
         let tries = Tries { most: options.tries, allowance };
+        given.warn = 0;
         given.picked.wants_ring = 0;
         let mut watch = nginx::Watch::default();
         // A request whose first try was not ours is told of as well.
@@ -111,7 +111,8 @@ pub unsafe extern "C" fn dyups_balance(
                 None => return not_in_nginx(),
             }
         }
-        let wanted = Wanted { request: request as usize, key: Some(key), method, why, tries, watch };
+        let adds_tries = kept::adds_tries();
+        let wanted = Wanted { request: request as usize, key: Some(key), method, why, tries, adds_tries, watch };
         let slot = process::counting_slot();
         let mut next = || {
             // SAFETY: the caller's contract.
@@ -125,9 +126,15 @@ pub unsafe extern "C" fn dyups_balance(
         match next {
             Ok(next) => {
                 given.again = next.again.into();
+                if next.spent {
+                    given.warn = warning::of_budget(handle.name(), options).into();
+                }
                 next.index as i32
             }
-            Err(Refused::Budget) => refused_retry(handle.name(), "too many retries in the last ten seconds"),
+            Err(Refused::Budget) => {
+                given.warn = warning::of_budget(handle.name(), options).into();
+                if given.warn != 0 { Code::NoPeer as i32 } else { refused_retry(handle.name(), "too many retries") }
+            }
             Err(Refused::Tries) => refused_retry(handle.name(), "this request has tried as often as it may"),
             Err(Refused::Miss(miss)) => {
                 given.picked.wants_ring = i32::from(miss == Miss::NoRing);
@@ -137,8 +144,28 @@ pub unsafe extern "C" fn dyups_balance(
     })
 }
 
-/// Statuses that nginx goes on to another peer for, and that a peer has answered: others may be nginx's own.
-const ANSWERS: [u32; 3] = [429, 500, 503];
+/// Why nginx wants a peer.
+///
+/// # Safety
+///
+/// As [`nginx::variable`].
+unsafe fn why(request: *mut c_void, last: u32, status: u32) -> Why {
+    // Asked each time: what is seen now belongs to the try before this one.
+    let tls = tls::began(request);
+    match last {
+        0 => {
+            tls::watch();
+            Why::First
+        }
+        1 => {
+            // SAFETY: the caller's contract.
+            let kept = unsafe { kept::was_kept(request) };
+            // SAFETY: as before.
+            failure::why(status, Traces { tls, kept }, |name, read| unsafe { nginx::variable(request, name, read) })
+        }
+        _ => Why::Declined,
+    }
+}
 
 /// The address of a client: `$binary_remote_addr`.
 #[derive(Default)]

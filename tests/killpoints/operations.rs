@@ -175,7 +175,8 @@ fn balance(table: &Table, subject: &Upstream) {
             let allowance = Allowance { percent: 20, floor: 10 };
             let tries = Tries { most: 0, allowance };
             let method = if request == 1 { Method::Rr } else { Method::LeastConn };
-            let wanted = Wanted { request, key: None, method: Some(method), why, tries, watch: request };
+            let (method, adds_tries) = (Some(method), true);
+            let wanted = Wanted { request, key: None, method, why, tries, adds_tries, watch: request };
             let _ = requests.next(table, Some(3), &mut handle, &wanted, |_| Outcome::Unknown, &mut Picked::default());
         }
         requests.end(table, request, |_| Outcome::Success);
