@@ -5,12 +5,12 @@ local loop = require "loop"
 local native = require "native"
 
 local CALLS = 1000000
-local KEYS = 1024
+local MOST_KEYS = 65536
 
 local _M = {}
 
 local keys = {}
-for i = 0, KEYS - 1 do
+for i = 0, MOST_KEYS - 1 do
     keys[i] = "/some/path/" .. i
 end
 
@@ -26,17 +26,17 @@ function _M.yardsticks()
 end
 
 
--- A row `name` of that `method` over the peers, a list as set_upstream takes it.
-function _M.dyups(name, method, peers)
+-- A row `name` of that `method` over the peers, a list as set_upstream takes it; `count`: of the keys, a power of 2.
+function _M.dyups(name, method, count, peers)
     assert(dyups.set_upstream(name, { method = method, peers = peers }))
-    local call = method == "rr" and "subject('%s')" or "subject('%s', keys[band(i, 1023)])"
-    rows[name] = loop(call:format(name), dyups.find, keys)
+    local call = method == "rr" and "subject('%s')" or "subject('%s', keys[band(i, %d)])"
+    rows[name] = loop(call:format(name, count - 1), dyups.find, keys)
     return true
 end
 
 
 -- The same by lua-resty-balancer, built in `dir`.
-function _M.others(dir, name, method, peers)
+function _M.others(dir, name, method, count, peers)
     package.path = dir .. "/lib/?.lua;" .. package.path
     package.cpath = dir .. "/?.so;" .. package.cpath
     local servers = {}
@@ -44,8 +44,8 @@ function _M.others(dir, name, method, peers)
         servers[peer.host .. ":" .. peer.port] = 1
     end
     local picker = require(method == "rr" and "resty.roundrobin" or "resty.chash"):new(servers)
-    local call = method == "rr" and "subject:find()" or "subject:find(keys[band(i, 1023)])"
-    rows[name] = loop(call, picker, keys)
+    local call = method == "rr" and "subject:find()" or "subject:find(keys[band(i, %d)])"
+    rows[name] = loop(call:format(count - 1), picker, keys)
     return true
 end
 

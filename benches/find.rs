@@ -15,16 +15,20 @@ const RING_NS: f64 = 40.0;
 /// 10,000 peers as against 4.
 const GROWTH: f64 = 1.15;
 
-/// A row: who picks, by which method, among how many.
+/// Keys of chash: so few that what they lead to stays in the CPU's caches, and more.
+const KEYS: [usize; 2] = [1024, 65_536];
+
+/// A row: who picks, by which method, among how many, for how many keys.
 struct Row {
     by: &'static str,
     method: &'static str,
     peers: usize,
+    keys: usize,
 }
 
 impl Row {
     fn name(&self) -> String {
-        format!("{}-{}-{}", self.by, self.method, self.peers)
+        format!("{}-{}-{}-{}", self.by, self.method, self.peers, self.keys)
     }
 
     fn is(&self, by: &str, method: &str, peers: usize) -> bool {
@@ -51,15 +55,15 @@ pub fn measure(place: &Place) -> Vec<Line> {
 fn rows(worker: &Worker) -> Vec<Row> {
     let other = std::env::var("PEERS").ok().filter(|dir| !dir.is_empty());
     let mut rows = Vec::new();
-    for method in ["rr", "chash"] {
+    for (method, keys) in [("rr", 0), ("chash", KEYS[0]), ("chash", KEYS[1])] {
         for peers in SIZES {
             let list = lua_peers(1, peers, 8080);
-            let row = Row { by: "find", method, peers };
-            worker.order(&format!("require('find').dyups('{}', '{method}', {list})", row.name()));
+            let row = Row { by: "find", method, peers, keys };
+            worker.order(&format!("require('find').dyups('{}', '{method}', {keys}, {list})", row.name()));
             rows.push(row);
             if let Some(dir) = &other {
-                let row = Row { by: "lua-resty-balancer", method, peers };
-                worker.order(&format!("require('find').others('{dir}', '{}', '{method}', {list})", row.name()));
+                let row = Row { by: "lua-resty-balancer", method, peers, keys };
+                worker.order(&format!("require('find').others('{dir}', '{}', '{method}', {keys}, {list})", row.name()));
                 rows.push(row);
             }
         }
@@ -68,13 +72,14 @@ fn rows(worker: &Worker) -> Vec<Row> {
 }
 
 fn line(row: &Row, figure: &Figures, empty: &Figures, limit: f64, smallest: &Figures) -> Line {
-    let what = format!("`{}`, {}, {} peers", row.by, row.method, peers::count(row.peers));
+    let keys = if row.keys == 0 { String::new() } else { format!(" of {} keys", peers::count(row.keys)) };
+    let what = format!("`{}`, {}{keys}, {} peers", row.by, row.method, peers::count(row.peers));
     let beside = format!("an empty FFI call: {}", time(empty.median()));
     let line = Line::new(what, time(figure.median()), beside, figure.of(empty));
     let most = match (row.by, row.method, row.peers) {
         ("find", "rr", 10_000) => limit.min(smallest.median() * GROWTH),
         ("find", "rr", _) => limit,
-        ("find", "chash", 10_000) => limit + RING_NS,
+        ("find", "chash", 10_000) if row.keys == KEYS[0] => limit + RING_NS,
         _ => return line,
     };
     line.at_most(figure.median(), most, time)

@@ -1,7 +1,8 @@
 //! What the machine is, and whether it was quiet.
 
 use crate::cpu;
-use crate::table::digits;
+use crate::requests;
+use crate::table::{digits, time};
 use std::time::{Duration, Instant};
 
 /// The least share of its time that each of two busy threads got, one after the other section.
@@ -23,6 +24,12 @@ pub fn print(shares: &[f64]) {
     let model = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
     println!("\n{}, {cpus} CPUs, Linux {}", model.map_or("?", |(_, model)| model), kernel());
+    if let Some(&ns) = requests::NGINX.get() {
+        println!(
+            "\nHere a request by nginx's own round robin costs its worker {}; a ratio of requests depends on that.",
+            time(ns)
+        );
+    }
     let least = shares.iter().copied().fold(1.0, f64::min);
     if least < 0.95 {
         println!(

@@ -8,6 +8,7 @@ use crate::table::{Line, time, times};
 use crate::worker::{Worker, lua_peers};
 use std::fmt::Write;
 use std::process::Command;
+use std::sync::OnceLock;
 
 /// `find` beside a balancer that always names the same peer: the difference is small, so many rounds.
 const CLOSE_ROUNDS: usize = 25;
@@ -40,6 +41,8 @@ pub fn measure(place: &Place) -> Vec<Line> {
         }
         assert_eq!(answer(&worker, "dyups", "chash", size), answer(&worker, "nginx", "chash", size), "the key's peer");
     }
+    let peers = lua_peers(1, 4, backend.port);
+    worker.order(&format!("require('dyups').set_upstream('{HOST}', {{ peers = {peers} }})"));
     let peers = lua_peers(1, 1000, backend.port);
     worker.order(&format!(
         "require('dyups').set_upstream('least_conn-1000', {{ method = 'least_conn', peers = {peers} }})"
@@ -47,6 +50,7 @@ pub fn measure(place: &Place) -> Vec<Line> {
     let mut lines = vec![beside_a_constant_peer(&worker)];
     lines.extend(beside_nginx(&worker));
     lines.extend(parts(&worker));
+    lines.extend(examples(&worker));
     lines.extend(balanced_among_many(&worker));
     lines
 }
@@ -76,11 +80,30 @@ fn upstreams(port: u16) -> String {
         let body = format!("server 127.0.0.1:1; balancer_by_lua_block {{ {call} }} keepalive 64;");
         writeln!(text, "upstream balance-{name} {{ {body} }}").expect("a String");
     }
+    text.extend(EXAMPLES.iter().filter(|(_, _, from)| !from.is_empty()).map(|(_, name, from)| block(from, name)));
     text
 }
 
 /// What is balanced by `balance`, with the key.
 const BALANCED: [(&str, &str); 3] = [("rr-4", ""), ("chash-1000", ", \"one key\""), ("least_conn-1000", "")];
+
+/// Configurations that people begin with: a path, its upstream, and the text whose block that is. Their upstream is named by
+/// the Host header, and so is nginx's own beside them.
+const EXAMPLES: [(&str, &str, &str); 3] = [
+    ("example-nginx", "nginx-rr-4", ""),
+    ("example-readme", "readme", include_str!("../README.md")),
+    ("example-demo", "demo", include_str!("../nginx-test.conf")),
+];
+
+/// What h2load's requests name.
+const HOST: &str = "127.0.0.1";
+
+/// The block `upstream dyups {}` of a configuration, under another name.
+fn block(text: &str, name: &str) -> String {
+    let begin = text.find("upstream dyups {").expect("a block");
+    let end = begin + text[begin..].find("\n    }\n").expect("its end");
+    text[begin..end].replace("upstream dyups {", &format!("upstream {name} {{")) + "\n}\n"
+}
 
 fn balancer(name: &str, peer: &str) -> String {
     format!(
@@ -99,17 +122,24 @@ fn locations() -> String {
     }
     names.push("nginx-least_conn-1000".into());
     let plain = names.iter().map(|name| format!("location = /{name} {{ proxy_pass http://{name}; }}\n"));
-    let log = "log_by_lua_block { require(\"dyups\").log() }";
     let balanced =
-        BALANCED.map(|(name, _)| format!("location = /balance-{name} {{ proxy_pass http://balance-{name}; {log} }}\n"));
-    plain.chain(balanced).collect()
+        BALANCED.map(|(name, _)| format!("location = /balance-{name} {{ proxy_pass http://balance-{name}; }}\n"));
+    let examples = EXAMPLES.map(|(path, upstream, _)| {
+        let headers = "proxy_set_header Connection \"\"; proxy_set_header Host $host;";
+        format!("location = /{path} {{ proxy_pass http://{upstream}; {headers} }}\n")
+    });
+    plain.chain(balanced).chain(examples).collect()
 }
+
+/// What a request by nginx's own round robin among 4 peers costs on this machine, in ns, once it was measured.
+pub static NGINX: OnceLock<f64> = OnceLock::new();
 
 /// What each part adds to a request by nginx's own round robin among 4 peers in a zone.
 fn parts(worker: &Worker) -> Vec<Line> {
     let run = |path: &'static str| -> Run<'_> { Box::new(move || request(worker, path, CLOSE_REQUESTS)) };
     let [nginx, constant, find, balance] =
         alternate(PART_ROUNDS, ["nginx-rr-4", "constant", "dyups-rr-4", "balance-rr-4"].map(run));
+    NGINX.get_or_init(|| nginx.median());
     let beside = format!("nginx, its own round robin: {}", time(nginx.median()));
     let line = |what: &str, figures: &Figures| {
         let what = format!("request, 4 peers, {what}");
@@ -119,7 +149,21 @@ fn parts(worker: &Worker) -> Vec<Line> {
     vec![
         line("a balancer in Lua that names a peer", &constant),
         line("`find` in it", &find),
-        line("`balance` in it, and `log`", &balance).at_most(all, MOST_OF_NGINX, times),
+        line("`balance` in it", &balance).at_most(all, MOST_OF_NGINX, times),
+    ]
+}
+
+/// The configurations that people begin with, as they stand.
+fn examples(worker: &Worker) -> Vec<Line> {
+    let run = |path: &'static str| -> Run<'_> { Box::new(move || request(worker, path, CLOSE_REQUESTS)) };
+    let [nginx, readme, demo] = alternate(PART_ROUNDS, EXAMPLES.map(|(path, ..)| path).map(run));
+    let beside = format!("nginx, its own round robin: {}", time(nginx.median()));
+    let line = |what: &str, figures: &Figures| {
+        Line::new(format!("request, 4 peers, {what}"), time(figures.median()), beside.clone(), figures.of(&nginx))
+    };
+    vec![
+        line("README's example: `find(ngx.var.host)`", &readme),
+        line("nginx-test.conf: `balance(ngx.var.host)`", &demo),
     ]
 }
 
@@ -129,7 +173,7 @@ fn balanced_among_many(worker: &Worker) -> Vec<Line> {
     let paths = ["nginx-least_conn-1000", "balance-least_conn-1000", "nginx-chash-1000", "balance-chash-1000"];
     let [least_nginx, least, hash_nginx, hash] = alternate(ROUNDS, paths.map(run));
     let line = |what: &str, nginx: &Figures, figures: &Figures| {
-        let (what, ratio) = (format!("request, 1,000 peers, `balance` by {what}, and `log`"), figures.of(nginx));
+        let (what, ratio) = (format!("request, 1,000 peers, `balance` by {what}"), figures.of(nginx));
         let beside = format!("nginx, its own: {}", time(nginx.median()));
         Line::new(what, time(figures.median()), beside, ratio).at_most(ratio, MOST_OF_NGINX_MANY, times)
     };
