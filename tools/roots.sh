@@ -3,8 +3,8 @@
 #   make_root DIR SUITE            debootstraps SUITE into DIR, unless it is there. The archive, and how to reach it, are this
 #                                  machine's: apt's sources, keys and proxies, cargo's configuration, certificates
 #   enter DIR NET [PATH]...        sets entering to what has to stand before a command that is to run in DIR, where it has processes
-#                                  and mounts of its own. What it leaves running is killed. Each PATH is there too. NET is "own",
-#                                  a network of nothing but a loopback, or "shared", this machine's
+#                                  and mounts of its own, and processes that outlive it are killed. Each PATH is there too. NET is
+#                                  "own", a network of nothing but a loopback, or "shared", this machine's
 #
 # shellcheck shell=bash
 
@@ -15,7 +15,7 @@ debian_archives() {
         awk '$1 ~ /^Debian(-Security)?$/ && !seen[$0]++'
 }
 
-# What apt reads on a machine of SUITE that reaches the archives as this one does.
+# The sources.list of a machine of SUITE that reaches the archives as this one does.
 sources_for() { # SUITE
     local label uri
     while read -r label uri; do
@@ -73,7 +73,7 @@ inside='
     set -e
     root=$1 net=$2 count=$3
     shift 3
-    # What goes to addresses elsewhere gets lost there, as in the field. Without a route it would be an error at once.
+    # Packets to other machines get lost there, as in the field. Without a route, connecting would be an error at once.
     [[ $net == shared ]] || { ip link set lo up; ip route add default dev lo; }
     mount --bind "$root" "$root"
     mount -t proc proc "$root/proc"

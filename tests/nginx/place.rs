@@ -42,15 +42,15 @@ pub fn nginx() -> &'static (PathBuf, Vec<String>) {
     })
 }
 
-/// nginx with this prefix. Until it has read its configuration it logs into `early.log` there: the log that it was built with may
-/// lie in a directory that is missing, or that is another user's.
+/// nginx with this prefix. Until it has read its configuration it logs into `early.log` there. The log that it was built with may lie
+/// in a directory that is missing or another user's.
 pub fn nginx_in(prefix: &Path) -> Command {
     let mut command = Command::new(&nginx().0);
     command.args(arguments(prefix));
     command
 }
 
-/// What [`nginx_in`] passes first.
+/// The first arguments of [`nginx_in`].
 pub fn arguments(prefix: &Path) -> [&OsStr; 4] {
     ["-p".as_ref(), prefix.as_os_str(), "-e".as_ref(), "early.log".as_ref()]
 }
