@@ -44,46 +44,51 @@ pub trait Candidates {
         Ok(self.fits(index)? && self.claim(index)?)
     }
 
-    /// The peer whose turn it is at turn `count` of the round robin, or one of the others when that cannot be taken: another one each
-    /// time around, so that they share its turns out among them.
+    /// What all members weigh, whether or not they take traffic.
+    fn weight_of_all(&self) -> Result<u64, Miss>;
+
+    /// The member that unit `unit` of all these weights belongs to.
+    fn peer_of_unit(&self, unit: u64) -> Result<Option<u32>, Miss>;
+
+    /// Whether at most one member is known to be usable.
+    fn is_alone(&self) -> Result<bool, Miss>;
+
+    /// The peer whose turn it is at turn `count` of the round robin over those that fit; `None`: none does.
+    fn in_turn(&self, count: u64) -> Result<Option<u32>, Miss>;
+
+    /// A peer that fits, by weight: that of the number which `draw` answers, below the one that it gets. `None`: none fits.
+    fn drawn(&self, draw: &mut dyn FnMut(u64) -> u64) -> Result<Option<u32>, Miss>;
+
+    /// Takes the peer whose turn it is; where another worker has just become its probe, any other.
     fn take_in_turn(&self, count: u64) -> Result<Option<u32>, Miss> {
-        let len = u64::from(self.len());
-        for step in 0..len.min(WALK) {
-            let index = self.scheduled(position(count, len, step))?;
-            if self.take(index)? {
-                return Ok(Some(index));
+        let mut index = self.in_turn(count)?;
+        for lost in 0..MOST_LOST {
+            let Some(at) = index else { return Ok(None) };
+            if self.claim(at)? {
+                return Ok(Some(at));
             }
+            index = self.drawn(&mut |total| mixed(count, lost, total))?;
         }
-        // What remains when those that cannot be picked are many in a row.
-        for index in 0..self.peers() {
-            if self.weight(index)? > 0 && self.take(index)? {
-                return Ok(Some(index));
-            }
-        }
-        Ok(None)
+        Err(Miss::Changing)
     }
 }
 
-/// How far a pick follows the schedule before it looks at every peer.
-const WALK: u64 = 128;
+/// Probes that other workers may become first, one after the other, before a pick gives up.
+const MOST_LOST: u64 = 64;
 
-/// Where turn `count` comes to in a schedule of `len` entries after so many steps, fewer than these: to its own entry, then to each
-/// of the others once. It goes on with another one of them each time around, or the neighbour of a peer that is out would get
-/// all of its turns; and forward or backward, or the last one of a row of such peers would have its neighbour get theirs.
-fn position(count: u64, len: u64, step: u64) -> u32 {
-    let (entry, around) = (count % len, count / len);
-    let Some(step) = step.checked_sub(1) else { return entry as u32 };
-    let others = len - 1;
-    let first = around % others;
-    let is_forward = (around / others).is_multiple_of(2);
-    let offset = if is_forward { first + step } else { first + others - step } % others;
-    ((entry + 1 + offset) % len) as u32
+/// A number below `total` that has no pattern, from two: splitmix64, Guy Steele and others, "Fast splittable pseudorandom number
+/// generators" (2014).
+pub fn mixed(count: u64, salt: u64, total: u64) -> u64 {
+    let mut mixed = count.wrapping_add((salt + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    (u128::from(mixed ^ mixed >> 31) * u128::from(total) >> 64) as u64
 }
 
 /// A group that does as it is told, and nginx's own algorithms.
 #[cfg(test)]
 pub(super) mod tests {
-    use super::super::rr;
+    use super::super::{rr, usable};
     use super::*;
     use proptest::prelude::*;
     use std::cell::{Cell, RefCell};
@@ -143,6 +148,17 @@ pub(super) mod tests {
             open.set(open.get() - 1);
         }
 
+        fn of_unit(&self, mut unit: u64, counts: impl Fn(&Member) -> bool) -> Option<u32> {
+            let weight = |member: &Member| if counts(member) { u64::from(member.weight) } else { 0 };
+            for (index, member) in (0..).zip(&self.members) {
+                match unit.checked_sub(weight(member)) {
+                    Some(rest) => unit = rest,
+                    None => return Some(index),
+                }
+            }
+            None
+        }
+
         fn member(&self, index: u32) -> Result<&Member, Miss> {
             self.members.get(index as usize).ok_or(Miss::Damaged)
         }
@@ -193,6 +209,31 @@ pub(super) mod tests {
 
         fn open(&self, index: u32) -> Result<u64, Miss> {
             Ok(self.member(index)?.open.get())
+        }
+
+        fn weight_of_all(&self) -> Result<u64, Miss> {
+            Ok(self.members.iter().map(|member| u64::from(member.weight)).sum())
+        }
+
+        fn peer_of_unit(&self, unit: u64) -> Result<Option<u32>, Miss> {
+            Ok(self.of_unit(unit, |_| true))
+        }
+
+        fn is_alone(&self) -> Result<bool, Miss> {
+            Ok(self.members.iter().filter(|member| member.fits.get()).count() <= 1)
+        }
+
+        fn in_turn(&self, count: u64) -> Result<Option<u32>, Miss> {
+            if self.members.iter().all(|member| member.fits.get()) && !self.is_empty() {
+                return self.scheduled((count % u64::from(self.len())) as u32).map(Some);
+            }
+            self.drawn(&mut |total| usable::turn(count, total, usable::step(total)))
+        }
+
+        fn drawn(&self, draw: &mut dyn FnMut(u64) -> u64) -> Result<Option<u32>, Miss> {
+            let fit = || self.members.iter().filter(|member| member.fits.get());
+            let total: u64 = fit().map(|member| u64::from(member.weight)).sum();
+            Ok(if total == 0 { None } else { self.of_unit(draw(total), |member| member.fits.get()) })
         }
     }
 
@@ -375,6 +416,13 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn mixed_numbers_are_below_their_total_and_spread() {
+        let mut seen = [0; 7];
+        (0..7000).for_each(|count| seen[mixed(count, count % 3, 7) as usize] += 1);
+        assert!(seen.iter().all(|&count| (850..1150).contains(&count)), "{seen:?}");
+    }
+
+    #[test]
     fn the_turns_of_those_that_are_out_are_shared_out_among_the_others() {
         for (weights, out, shares) in [
             ([1, 1, 1, 1], vec![1], [40, 0, 40, 40]),
@@ -387,16 +435,6 @@ pub(super) mod tests {
             (0..120).for_each(|count| assert!(fake.take_in_turn(count).expect("sound").is_some()));
             let taken = |index| fake.claimed.borrow().iter().filter(|&&claimed| claimed == index).count();
             assert_eq!([0, 1, 2, 3].map(taken), shares, "{weights:?} without {out:?}");
-        }
-    }
-
-    #[test]
-    fn a_walk_comes_to_each_entry_once() {
-        for (len, count) in (1..12).flat_map(|len| (0..3 * len * len).map(move |count| (len, count))) {
-            let mut positions: Vec<u32> = (0..len).map(|step| position(count, len, step)).collect();
-            assert_eq!(u64::from(positions[0]), count % len);
-            positions.sort_unstable();
-            assert!((0..).zip(positions).all(|(expected, position)| position == expected), "{len} {count}");
         }
     }
 

@@ -43,28 +43,14 @@ pub fn pick(among: &impl Candidates, key: &[u8], count: u64) -> Result<Option<u3
 
 /// The first that can be taken of those whom `bytes` lead to.
 fn look(among: &impl Candidates, bytes: &[u8], tries: usize) -> Result<Option<u32>, Miss> {
-    let mut total = 0;
-    for index in 0..among.peers() {
-        total += u64::from(among.weight(index)?);
-    }
+    let total = among.weight_of_all()?;
     let mut hash = 89;
     for _ in 0..if total == 0 { 0 } else { tries } {
         hash = bytes.iter().fold(hash, |hash, &byte| (hash * 113 + u64::from(byte)) % 6271);
-        if let Some(index) = at(among, hash % total)?
+        if let Some(index) = among.peer_of_unit(hash % total)?
             && among.take(index)?
         {
             return Ok(Some(index));
-        }
-    }
-    Ok(None)
-}
-
-/// The peer that unit `unit` of all weights belongs to.
-fn at(among: &impl Candidates, mut unit: u64) -> Result<Option<u32>, Miss> {
-    for index in 0..among.peers() {
-        match unit.checked_sub(among.weight(index)?.into()) {
-            Some(left) => unit = left,
-            None => return Ok(Some(index)),
         }
     }
     Ok(None)

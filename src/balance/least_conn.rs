@@ -21,10 +21,12 @@ pub const EXACT: u32 = 128;
 
 /// Picks for turn `count` of the round robin.
 pub fn pick(among: &impl Candidates, count: u64, random: &mut Random) -> Result<Option<u32>, Miss> {
-    if among.peers() > EXACT
-        && let Some(index) = random::two(among, random)?
-    {
-        return Ok(Some(index));
+    if among.peers() > EXACT {
+        return match random::two(among, random)? {
+            // No two are usable, or one of them outweighs all others.
+            None => random::one(among, random),
+            some => Ok(some),
+        };
     }
     for _ in 0..TRIES {
         let Some(least) = least(among, count)? else { return Ok(None) };
@@ -260,8 +262,7 @@ mod tests {
         };
         let sampled =
             |fake: &Fake, count| pick(fake, count, &mut random.borrow_mut()).expect("sound").expect("all fit");
-        let one =
-            |fake: &Fake, count| random::one(fake, count, &mut random.borrow_mut()).expect("sound").expect("all fit");
+        let one = |fake: &Fake, _| random::one(fake, &mut random.borrow_mut()).expect("sound").expect("all fit");
         for peers in [200, 1000] {
             let [exact, two, one] = [imbalance(peers, exactly), imbalance(peers, sampled), imbalance(peers, one)];
             println!(

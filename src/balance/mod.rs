@@ -13,6 +13,7 @@ pub mod place;
 pub mod random;
 pub mod request;
 pub mod rr;
+pub mod usable;
 
 /// A method of picking. The numbers are part of the C ABI (`dyups_find`, 0 there means "the upstream's own").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,6 +9,7 @@ use crate::health::passive::{Fitness, Health, Limits, Tenths, tenths};
 use crate::shm::clock::now_ms;
 use crate::shm::versioned::TRIES;
 use crate::shm::{Cells, Damaged, Mem, Memory};
+use crate::table::directory::changes_at;
 use crate::table::store::Table;
 
 /// A try that is under way.
@@ -93,9 +94,22 @@ impl<M: Memory> Place<'_, M> {
         let word = cells.health(trying.account.cell)?;
         match Health(word).succeeded(trying.account.health) {
             // Who changes it at the same time knows better.
-            Some(well) => cells.set_health(trying.account.cell, word, well.0).map(|_| ()),
+            Some(well) => {
+                cells.set_health(trying.account.cell, word, well.0)?;
+                self.mem.fence();
+                self.set_usable(cells, trying)
+            }
             None => Ok(()),
         }
+    }
+
+    /// Lets picks look at a peer again that its one probe has brought back.
+    fn set_usable(&self, cells: &Cells<'_, M>, trying: &Trying) -> Result<(), Damaged> {
+        let Account { usable, ailing_at, .. } = trying.account;
+        if usable.set(cells, true)? {
+            self.mem.add(changes_at(ailing_at), 1)?;
+        }
+        Ok(())
     }
 
     fn failed(&self, cells: &Cells<'_, M>, trying: &Trying) -> Result<(), Damaged> {

@@ -8,7 +8,7 @@ use super::candidates::Candidates;
 use super::least_conn::Load;
 use super::pick::Miss;
 
-/// Draws, as in nginx: after the 21st that meets a peer which cannot be picked it is whose turn it is.
+/// Draws, as many as nginx makes.
 const TRIES: usize = 21;
 
 /// Numbers without a pattern that would matter here: xorshift64*, Sebastiano Vigna, "An experimental exploration of Marsaglia's
@@ -24,31 +24,53 @@ impl Random {
 
     /// A number below `end`, which is not 0.
     pub fn below(&mut self, end: u32) -> u32 {
+        (((self.next() >> 32) * u64::from(end)) >> 32) as u32
+    }
+
+    /// The same of 64 bits.
+    pub fn wide_below(&mut self, end: u64) -> u64 {
+        (u128::from(self.next()) * u128::from(end) >> 64) as u64
+    }
+
+    fn next(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
-        let drawn = self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32;
-        ((drawn * u64::from(end)) >> 32) as u32
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
     }
 }
 
-/// A peer by weight; after many that cannot be picked, the one whose turn is `count`.
-pub fn one(among: &impl Candidates, count: u64, random: &mut Random) -> Result<Option<u32>, Miss> {
-    for _ in 0..if among.is_empty() { 0 } else { TRIES } {
-        let index = among.scheduled(random.below(among.len()))?;
-        if among.take(index)? {
-            return Ok(Some(index));
+/// A peer by weight.
+pub fn one(among: &impl Candidates, random: &mut Random) -> Result<Option<u32>, Miss> {
+    for _ in 0..TRIES {
+        match draw(among, random)? {
+            Some(index) if among.claim(index)? => return Ok(Some(index)),
+            // Another worker has just become its probe.
+            Some(_) => {}
+            None => return Ok(None),
         }
     }
-    among.take_in_turn(count)
+    Err(Miss::Changing)
+}
+
+/// Draws a peer that fits: the first draw is nginx's own, and mostly the last.
+fn draw(among: &impl Candidates, random: &mut Random) -> Result<Option<u32>, Miss> {
+    if among.is_empty() {
+        return Ok(None);
+    }
+    let index = among.scheduled(random.below(among.len()))?;
+    if among.fits(index)? { Ok(Some(index)) } else { among.drawn(&mut |total| random.wide_below(total)) }
 }
 
 /// The better of two by weight. `None`: no two were drawn that can be picked.
 pub fn two(among: &impl Candidates, random: &mut Random) -> Result<Option<u32>, Miss> {
     let mut first = None;
-    for _ in 0..if among.is_empty() { 0 } else { TRIES } {
-        let index = among.scheduled(random.below(among.len()))?;
-        if first == Some(index) || !among.fits(index)? {
+    for _ in 0..TRIES {
+        let Some(index) = draw(among, random)? else { return Ok(None) };
+        if first == Some(index) {
+            if among.is_alone()? {
+                break;
+            }
             continue;
         }
         let Some(other) = first.replace(index) else { continue };
@@ -74,20 +96,21 @@ mod tests {
 
     proptest! {
         #[test]
-        fn one_is_nginx(fake in without_losses(), seed: u64, count: u64) {
+        fn one_is_nginx_where_its_first_draw_fits(fake in without_losses(), seed: u64) {
             let random = Random::new(seed);
+            let first = peek(&fake, &random)();
             let its = Nginx::of(&fake).random(peek(&fake, &random));
-            let mine = one(&fake, count, &mut random.clone()).expect("sound");
+            let mine = one(&fake, &mut random.clone()).expect("sound");
             prop_assert!(is_right(&fake, mine), "{mine:?}");
-            match its {
-                Some(_) => prop_assert_eq!(mine, its),
-                // It is whose turn it is.
-                None => prop_assert_eq!(mine, fake.take_in_turn(count).expect("sound")),
+            prop_assert!(its.is_none() || mine.is_some());
+            if fake.members[first as usize].fits.get() {
+                prop_assert_eq!(mine, its);
             }
         }
 
         #[test]
         fn two_is_nginx_but_for_the_order_of_equals(fake in without_losses(), seed: u64) {
+            fake.members.iter().for_each(|member| member.fits.set(true));
             let random = Random::new(seed);
             let its = Nginx::of(&fake).random_two(peek(&fake, &random));
             let mine = two(&fake, &mut random.clone()).expect("sound");
@@ -101,8 +124,8 @@ mod tests {
         }
 
         #[test]
-        fn whoever_can_be_taken_is(fake in fakes(), count: u64, seed: u64) {
-            let picked = one(&fake, count, &mut Random::new(seed)).expect("sound");
+        fn whoever_can_be_taken_is(fake in fakes(), seed: u64) {
+            let picked = one(&fake, &mut Random::new(seed)).expect("sound");
             prop_assert!(is_right(&fake, picked), "{picked:?} of {fake:?}");
             if let Some(index) = two(&fake, &mut Random::new(seed)).expect("sound") {
                 prop_assert!(is_right(&fake, Some(index)), "{index} of {fake:?}");
@@ -130,7 +153,7 @@ mod tests {
 
     #[test]
     fn draws_go_by_weight() {
-        let one = |fake: &Fake, random: &mut Random| one(fake, 0, random).expect("sound").expect("all fit");
+        let one = |fake: &Fake, random: &mut Random| one(fake, random).expect("sound").expect("all fit");
         // Sometimes no second one comes up beside a very heavy one.
         let two = |fake: &Fake, random: &mut Random| match two(fake, random).expect("sound") {
             Some(index) => index,
@@ -155,13 +178,13 @@ mod tests {
         (0..100).for_each(|_| assert_eq!(two(&fake, &mut random), Ok(Some(1))));
         fake.members[1].fits.set(false);
         assert_eq!(two(&fake, &mut random), Ok(None), "there is one");
-        assert_eq!(one(&fake, 0, &mut random), Ok(Some(0)));
+        assert_eq!(one(&fake, &mut random), Ok(Some(0)));
     }
 
     #[test]
     fn of_nobody_there_is_nobody() {
         let fake = Fake::of_weights([]);
-        assert_eq!((one(&fake, 3, &mut Random::new(0)), two(&fake, &mut Random::new(0))), (Ok(None), Ok(None)));
+        assert_eq!((one(&fake, &mut Random::new(0)), two(&fake, &mut Random::new(0))), (Ok(None), Ok(None)));
     }
 
     #[test]

@@ -34,8 +34,6 @@ use watch::{Target, Watched};
 
 /// Milliseconds between two looks at the versions of all upstreams.
 const LOOK: u64 = 100;
-/// Milliseconds after which it is looked whether somebody has died and left something unsaid.
-const SETTLE: u64 = 1000;
 /// Milliseconds between two ticks, at most. A worker that shuts down is seen to do so at a tick.
 const MOST: u64 = 100;
 /// Peers whose leases a tick looks at; at least one upstream's.
@@ -59,7 +57,6 @@ pub struct Prober {
     workers: Vec<u32>,
     pace: Pace,
     looked_at: u64,
-    settled_at: u64,
     /// The record that the last scan ended with.
     scanned: u32,
     unread: Unread,
@@ -79,7 +76,6 @@ impl Prober {
             workers: Vec::new(),
             pace: Pace::default(),
             looked_at: 0,
-            settled_at: 0,
             scanned: 0,
             unread: Unread::default(),
         }
@@ -103,11 +99,6 @@ impl Prober {
             self.workers = place.workers()?;
             done = self.upstreams.look(&place);
         }
-        if now.saturating_sub(self.settled_at) >= SETTLE {
-            self.settled_at = now;
-            self.upstreams.all_are_to_be_settled();
-        }
-        done = done.and(self.upstreams.settle(&place));
         // What went wrong with one upstream keeps nobody from the others.
         let next = self.scan(&place);
         done.and(next)
@@ -334,7 +325,6 @@ impl Prober {
             why: why.to_string(),
         };
         self.unread.add(News::Peer(news));
-        self.upstreams.is_to_be_settled(member.record);
     }
 
     /// The next thing that an operator should know.

@@ -1,4 +1,4 @@
-//! What the result of a probe does to the words that all workers share: the peer's verdict, and whether its upstream panics.
+//! What the result of a probe does to the words that all workers share: the peer's verdict, and whether picks look at it.
 //!
 //! A peer is picked when its operator lets it ([`crate::table::Status`]), probes have not found it down ([`super::active`]), and
 //! requests have not found it failing ([`super::passive`]); each can take it out, and none brings back what another took out, but
@@ -6,10 +6,10 @@
 
 use super::active::{Active, Change, State};
 use super::passive::Health;
+use crate::balance::usable::Bit;
 use crate::shm::versioned::TRIES;
 use crate::shm::{Cells, Damaged, Memory};
-use crate::table::directory::{Directory, panic_at};
-use crate::table::snapshot::{Group, View};
+use crate::table::directory::{Directory, ailing_at, changes_at};
 
 /// A peer whose probe has ended.
 #[derive(Clone, Copy, Debug)]
@@ -47,7 +47,35 @@ pub fn judge<M: Memory>(
         Some(Change { to: State::Up, .. }) => cure(cells, cell, after.generation())?,
         None => {}
     }
+    if change.is_some() {
+        set_usable(directory, cells, judged, after)?;
+    }
     Ok(change)
+}
+
+/// Has picks pass over a peer, or look at it again. A version that is changing has new bits soon, and what cannot be read none.
+fn set_usable<M: Memory>(
+    directory: &Directory<'_, M>,
+    cells: &Cells<'_, impl Memory>,
+    Judged { record, cell, .. }: Judged,
+    after: Active,
+) -> Result<(), Damaged> {
+    let mem = directory.mem();
+    let bit = directory.look(record, |view| {
+        for index in 0..view.peers {
+            if view.cell(mem, index)? == cell {
+                return Bit::of(mem, view, index);
+            }
+        }
+        Ok(Bit::default())
+    });
+    let Ok(Some(bit)) = bit else { return Ok(()) };
+    // Failures that requests meet keep it out as well: the pick that looks at it finds that.
+    mem.fence();
+    if cells.verdict(cell)? == after.0 && bit.set(cells, !after.is_down())? {
+        mem.add(changes_at(ailing_at(directory.geometry(), record)), 1)?;
+    }
+    Ok(())
 }
 
 fn cure(cells: &Cells<'_, impl Memory>, cell: u32, generation: u16) -> Result<(), Damaged> {
@@ -59,42 +87,4 @@ fn cure(cells: &Cells<'_, impl Memory>, cell: u32, generation: u16) -> Result<()
         }
     }
     Ok(())
-}
-
-/// Has all workers know whether so few peers of an upstream are up that all are picked from. To be called after each change, and now
-/// and then, in case that somebody has died before.
-pub fn settle_panic<M: Memory>(
-    directory: &Directory<'_, M>,
-    cells: &Cells<'_, impl Memory>,
-    record: u32,
-) -> Result<(), crate::shm::versioned::Unread> {
-    let (mem, at) = (directory.mem(), panic_at(directory.geometry(), record));
-    for _ in 0..TRIES {
-        let panics = directory.look(record, |view| panics(view, mem, cells))?.unwrap_or(false).into();
-        if mem.load(at)? == panics {
-            break;
-        }
-        mem.store(at, panics)?;
-        // Whoever has changed a peer and said otherwise meanwhile did so before it looked again: one of us sees both.
-        mem.fence();
-    }
-    Ok(())
-}
-
-/// Whether fewer percent of the primaries that take traffic are up than `panic_threshold`, but one at least: with none, the backups
-/// are asked, and then all.
-fn panics(view: &View, mem: &impl Memory, cells: &Cells<'_, impl Memory>) -> Result<bool, Damaged> {
-    if !view.checked || view.panic_threshold == 0 {
-        return Ok(false);
-    }
-    let (mut serving, mut up) = (0u64, 0u64);
-    for index in 0..view.peers {
-        let bits = view.bits(mem, index)?;
-        if bits.takes_traffic() && bits.group() == Group::Primary {
-            let cell = view.cell(mem, index)?;
-            serving += 1;
-            up += u64::from(cell == 0 || !Active(cells.verdict(cell)?).is_down());
-        }
-    }
-    Ok(up > 0 && up * 100 < serving * u64::from(view.panic_threshold))
 }

@@ -59,7 +59,14 @@ mod cell {
     pub const VERDICT: usize = 2;
     /// Who probes, and when: see [`crate::health::lease`].
     pub const LEASE: usize = 3;
+    /// First of the words with bits of usable peers: see [`crate::balance::usable`].
+    pub const USABLE: usize = 8;
 }
+
+/// Words of a cell with bits of usable peers, each with this many bits below a version.
+pub const USABLE_WORDS: u32 = 4;
+/// Bits in all of them.
+pub const BITS_OF_A_CELL: u32 = USABLE_WORDS * u32::BITS;
 
 /// Above this bit, each word of a cell says how often that was taken: who held on to its last peer finds another word.
 pub const GENERATION_SHIFT: u32 = 48;
@@ -69,8 +76,8 @@ pub fn begin(old: u64) -> u64 {
     ((old >> GENERATION_SHIFT) + 1) << GENERATION_SHIFT
 }
 
-/// Words of a cell: a cache line.
-const CELL: usize = 8;
+/// Words of a cell: two cache lines. All that a pick looks at of one peer lies in the first.
+const CELL: usize = 16;
 /// Numbers of a row in a word.
 const ROW_NUMBERS: usize = 2;
 
@@ -273,6 +280,22 @@ impl<'a, M: Memory> Cells<'a, M> {
     /// Who probes the peer with this cell, and when.
     pub fn lease(&self, cell: u32) -> Result<u64, Damaged> {
         self.mem.load(self.word_at(cell, cell::LEASE)?)
+    }
+
+    /// Word `word` of the bits of usable peers that lie in a cell.
+    #[inline(always)]
+    pub fn usable(&self, cell: u32, word: u32) -> Result<u64, Damaged> {
+        self.mem.load(self.usable_at(cell, word)?)
+    }
+
+    /// Stores `new` where `old` is; whether it was.
+    pub fn set_usable(&self, cell: u32, word: u32, old: u64, new: u64) -> Result<bool, Damaged> {
+        self.mem.replace(self.usable_at(cell, word)?, old, new)
+    }
+
+    #[inline(always)]
+    fn usable_at(&self, cell: u32, word: u32) -> Result<usize, Damaged> {
+        self.word_at(cell, cell::USABLE + (word % USABLE_WORDS) as usize)
     }
 
     /// Stores `new` where `old` is; whether it was.

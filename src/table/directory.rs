@@ -25,8 +25,10 @@ mod word {
     /// How often one of its peers failed : 32 | up to which of these times all are well by now that can be out : 32 (low half
     /// first).
     pub const AILING: usize = 3;
-    /// 1: so few of its peers are up that all are picked from.
-    pub const PANIC: usize = 4;
+    /// How often a bit of a usable peer has changed: see [`crate::balance::usable`].
+    pub const CHANGES: usize = 4;
+    /// When all of these bits were last put right, in milliseconds since the boot.
+    pub const LOOKED: usize = 5;
     /// Round robin's counter, on a cache line of its own: every pick of every worker adds to it.
     pub const COUNTER: usize = 8;
     /// [`super::budget::WORDS`] words, behind the counter.
@@ -63,10 +65,16 @@ pub fn healed(word: u64) -> u64 {
     times << 32 | times
 }
 
-/// The word that says that all peers of a record's upstream are picked from, whether they are up or not.
+/// The word that counts how often a bit of a usable peer has changed, of the record whose peers fail by this word.
 #[inline(always)]
-pub fn panic_at(geometry: &Geometry, record: u32) -> usize {
-    geometry.record(record) + word::PANIC
+pub fn changes_at(ailing_at: usize) -> usize {
+    ailing_at.wrapping_add(word::CHANGES - word::AILING)
+}
+
+/// The word that says when all of these bits were last put right.
+#[inline(always)]
+pub fn looked_at(ailing_at: usize) -> usize {
+    ailing_at.wrapping_add(word::LOOKED - word::AILING)
 }
 
 /// The word that holds a record's round robin counter.
@@ -306,7 +314,7 @@ impl<M: Memory> Directory<'_, M> {
         let hash = hash(name);
         self.mem.store(at + word::COUNTER, 0)?;
         self.mem.amend(at + word::AILING, healed(self.mem.load(at + word::AILING)?))?;
-        self.mem.amend(at + word::PANIC, 0)?;
+        self.mem.amend(at + word::LOOKED, 0)?;
         for index in 0..budget::WORDS {
             self.mem.amend(at + word::BUDGET + index, 0)?;
         }

@@ -3,6 +3,7 @@
 //! - [`upstream`], [`peer`], [`address`], [`name`]: values, as an operator gives them
 //! - [`snapshot`]: how an upstream is laid out for readers
 //! - [`checks`]: what is in it of checks; [`lenient`]: how that is read; [`kept`]: what this library does not know of it
+//! - [`ranks`]: and of its peers by weight
 //! - [`directory`]: from a name to its record
 //! - [`store`]: reading all of it, and one change
 //! - [`commit`]: how a change is written and published; repair
@@ -24,6 +25,7 @@ pub mod name;
 pub mod open;
 pub mod ops;
 pub mod peer;
+pub mod ranks;
 pub mod snapshot;
 pub mod spare;
 pub mod store;

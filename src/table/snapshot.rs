@@ -14,12 +14,17 @@
 //!      9   number of the change that made the upstream; 0 in layout 1, as the next three are
 //!     10   number of the change that made this version, which no other version of the table has
 //!     11   where the round robin starts, in parts of a cycle : 32 | 0 : 32
-//!     12   four words that are not used, 0
+//!     12   ranks of the primaries: first word : 32 | members : 32
+//!     13   ranks of the backups
+//!     14   how many classes they have : 16, 16 | in order : 1, 1 | all peers are primaries of one weight : 1
+//!     15   shares: first word : 32 | 0 : 32; where all peers are alike there are none
 //!     16   name, padded to whole words; in layout 1 it begins at 9
 //!          peers, 8 words (a cache line) each; more in some layouts (shm/layout.rs)
 //!          texts of peers that are longer than 24 bytes
 //!          schedules, 2 bytes an entry, 4 above 65,536 peers
 //!          options of checks, as JSON (table/checks.rs)
+//!          ranks (table/ranks.rs)
+//!          shares: for the primaries, and for the backups, what all peers before each 64th weigh, and what all do
 //! ```
 //!
 //! The head is all that leads anywhere: whoever reads it checks it, so that one spoiled word never frees or shows what is
@@ -32,6 +37,7 @@ use super::address::Address;
 use super::checks::{self, Checks, PeerChecks};
 use super::kept::Foreign;
 use super::peer::{Peer, Status};
+use super::ranks::{self, Ranks};
 use super::upstream::{MAX_PEERS, Upstream};
 use crate::balance::chash::{self, Ring, RingShape};
 use crate::balance::{HashId, Method, rr};
@@ -53,6 +59,14 @@ const CHECKS: usize = 8;
 const CREATED: usize = 9;
 const VERSION: usize = 10;
 const START: usize = 11;
+const RANKS: usize = 12;
+const CLASSES: usize = 14;
+const SHARES: usize = 15;
+/// Bits of the word with the classes: the orders are written down, and all peers are alike.
+const ORDERED: u32 = 32;
+const ALIKE: u32 = 34;
+/// Peers between two shares.
+const SHARE: usize = 64;
 /// Bit of the word with the places: some peer has a `max_conns`.
 const LIMITED: u32 = 16;
 /// And: some peer is deleted once it is idle.
@@ -181,6 +195,8 @@ pub struct View {
     pub schedules: [Schedule; 2],
     /// By [`Group`].
     pub rings: [RingPlace; 2],
+    /// By [`Group`].
+    pub ranks: [Ranks; 2],
     /// Number of the change that made the upstream; 0: not known.
     pub created: u64,
     /// Number of the change that made this version.
@@ -203,6 +219,9 @@ pub struct View {
     pub default_down: bool,
     /// Percent: when fewer of the primaries that take traffic are up, all of them are picked from.
     pub panic_threshold: u8,
+    /// All peers are primaries of one weight, so that there are no shares.
+    alike: bool,
+    shares_at: usize,
     /// First word and bytes of the options of checks; 0 bytes: there are none.
     checks: (usize, usize),
     /// Words before the name.
@@ -282,10 +301,10 @@ fn joined(low: usize, high: usize) -> u64 {
 ///
 /// As [`checks::write()`].
 pub fn encode(upstream: &Upstream, flags: Flags) -> crate::error::Result<Vec<u64>> {
-    let schedules = Group::ALL.map(|group| {
-        let weights: Vec<(u32, u16)> = group.members(upstream).map(|(index, peer)| (index, peer.weight)).collect();
-        rr::schedule(&weights)
+    let members = Group::ALL.map(|group| -> Vec<(u32, u16)> {
+        group.members(upstream).map(|(index, peer)| (index, peer.weight)).collect()
     });
+    let schedules = members.each_ref().map(|weights| rr::schedule(weights));
     let count = upstream.peers.len();
     let entries: usize = schedules.iter().map(|schedule| schedule.len().div_ceil(entries_a_word(count))).sum();
     let head = HEADER + upstream.name.len().div_ceil(WORD);
@@ -317,6 +336,8 @@ pub fn encode(upstream: &Upstream, flags: Flags) -> crate::error::Result<Vec<u64
         words[CHECKS] = joined(words.len(), options.len());
         words.extend(packed(&options));
     }
+    append_ranks(&mut words, &members, count);
+    append_shares(&mut words, upstream);
     words[0] = joined(words.len(), count);
     words[1] = (upstream.name.len() as u64) << 32
         | u64::from(upstream.method_number()) << 40
@@ -334,6 +355,37 @@ pub fn encode(upstream: &Upstream, flags: Flags) -> crate::error::Result<Vec<u64
         | u64::from(default_down) << DEFAULT_DOWN
         | serving.min(MOST_SERVING) << SERVING;
     Ok(words)
+}
+
+/// Appends the peers of each group by weight.
+fn append_ranks(words: &mut Vec<u64>, members: &[Vec<(u32, u16)>; 2], peers: usize) {
+    for (group, members) in members.iter().enumerate() {
+        let ranking = ranks::rank(members);
+        words[RANKS + group] = joined(words.len(), ranking.members);
+        words[CLASSES] |= (ranking.classes.len() as u64) << (16 * group);
+        words[CLASSES] |= u64::from(ranking.order.is_some()) << (ORDERED + group as u32);
+        ranks::append(words, &ranking, |words, order| append_schedule(words, order, peers));
+    }
+}
+
+/// Appends from where on a unit of all weights of a group is to be sought: with those of peers that take no traffic, as nginx's
+/// `ip_hash` has it.
+fn append_shares(words: &mut Vec<u64>, upstream: &Upstream) {
+    let weight = upstream.peers.first().map(|peer| peer.weight);
+    if upstream.peers.iter().all(|peer| !peer.backup && Some(peer.weight) == weight) {
+        words[CLASSES] |= 1 << ALIKE;
+        return;
+    }
+    words[SHARES] = words.len() as u64;
+    for group in Group::ALL {
+        let mut sum = 0;
+        for peers in upstream.peers.chunks(SHARE) {
+            words.push(sum);
+            let own = peers.iter().filter(|peer| peer.backup == (group == Group::Backup));
+            sum += own.map(|peer| u64::from(peer.weight)).sum::<u64>();
+        }
+        words.push(sum);
+    }
 }
 
 /// The peers of an image, by index.
@@ -427,6 +479,7 @@ pub fn set_version(image: &mut [u64], version: u64) {
 /// Writes into an image where it will be reached from, by a stamp of which generation, and where its rings are. Then all of it
 /// is there, and gets its checksums.
 pub fn place(image: &mut [u64], record: u32, generation: u64, rings: [RingPlace; 2]) {
+    place_hosts(image);
     image[1] = joined(record as usize, halves(image[1]).1 as usize);
     let [primary, backup] = rings.map(|ring| u64::from(ring.shape.bits));
     image[6] = image[6] & !0xffff | primary | backup << 8;
@@ -437,6 +490,24 @@ pub fn place(image: &mut [u64], record: u32, generation: u64, rings: [RingPlace;
     let (name, body) = rest.split_at(name_len(header[1]).div_ceil(WORD));
     header[SEALS] = u64::from(Checksum::of(body)) << 32;
     header[SEALS] |= u64::from(seal_of_head(header, name, generation));
+}
+
+/// Says where the bits of usable peers lie, now that peers have their cells.
+fn place_hosts(image: &mut [u64]) {
+    let peers = halves(image[0]).1 as usize;
+    for group in 0..2 {
+        let (first, members) = halves(image[RANKS + group]);
+        let classes = (image[CLASSES] >> (16 * group)) as u16 as usize;
+        let ordered = image[CLASSES] >> (ORDERED + group as u32) & 1 == 1;
+        let (first, members) = (first as usize, members as usize);
+        let order_at = first + ranks::words(members, classes, false, peers);
+        let peers_at = peers_at(image[6]);
+        let cell = |image: &[u64], rank: usize| {
+            let index = if ordered { entry_of(image, order_at, rank, peers) } else { rank };
+            halves(image[peers_at + index * OURS.peer + 4]).1
+        };
+        ranks::set_hosts(image, first, classes, members, cell);
+    }
 }
 
 /// The low half of the word with the checksums.
@@ -497,8 +568,16 @@ fn append_entries<const N: usize>(words: &mut Vec<u64>, entries: &[u32]) {
 const NARROW: usize = 4;
 const WIDE: usize = 2;
 
-fn entries_a_word(peers: usize) -> usize {
+/// Entries of a schedule in a word.
+pub(super) fn entries_a_word(peers: usize) -> usize {
     if is_wide(peers) { WIDE } else { NARROW }
+}
+
+/// The entry at `position` of entries that begin at word `at` of an image.
+fn entry_of(image: &[u64], at: usize, position: usize, peers: usize) -> usize {
+    let entries = entries_a_word(peers);
+    let bits = 64 / entries;
+    (image[at + position / entries] >> (position % entries * bits)) as usize & ((1 << bits) - 1)
 }
 
 fn is_wide(peers: usize) -> bool {
@@ -521,6 +600,24 @@ fn unpack(mem: &impl Memory, at: usize, len: usize, out: &mut [u8]) -> Result<()
         *bytes = mem.load(at + i)?.to_le_bytes();
     }
     Ok(())
+}
+
+/// The ranks that a header tells of. Layout 1 has none.
+fn ranks_of(
+    header: &[u64; MOST_HEADER],
+    group: Group,
+    at: usize,
+    peers: u32,
+    inside: &impl Fn(usize, usize) -> bool,
+) -> Result<Ranks, Damaged> {
+    let (first, members) = halves(header[RANKS + group as usize]);
+    let classes = (header[CLASSES] >> (16 * group as usize)) as u16 as usize;
+    let ordered = header[CLASSES] >> (ORDERED + group as u32) & 1 == 1;
+    let words = ranks::words(members as usize, classes, ordered, peers as usize);
+    match members <= peers && classes <= ranks::MOST_CLASSES && inside(first as usize, words) {
+        true => Ok(Ranks { at: at + first as usize, members, classes: classes as u32, ordered }),
+        false => Err(Damaged),
+    }
 }
 
 impl View {
@@ -592,6 +689,17 @@ impl View {
             view.rings[group as usize] = RingPlace { block, shape };
         }
         view.rings.iter().try_for_each(|ring| check_ring(mem, ring))?;
+        for group in Group::ALL {
+            view.ranks[group as usize] = ranks_of(&header, group, at, peers, &inside)?;
+        }
+        if head > SHARES {
+            let shares = halves(header[SHARES]).0 as usize;
+            view.alike = header[CLASSES] >> ALIKE & 1 == 1;
+            view.shares_at = at + shares;
+            if !view.alike && !inside(shares, 2 * ((peers as usize).div_ceil(SHARE) + 1)) {
+                return Err(Damaged);
+            }
+        }
         let (first, len) = halves(header[CHECKS]);
         view.checks = (first as usize, len as usize);
         if !inside(view.checks.0, view.checks.1.div_ceil(WORD)) {
@@ -632,12 +740,57 @@ impl View {
     /// The peer at `position` of the group's schedule.
     #[inline(always)]
     pub fn scheduled(&self, mem: &impl Memory, schedule: &Schedule, position: u32) -> Result<u32, Damaged> {
+        self.entry(mem, schedule.at, position)
+    }
+
+    /// The peer at `position` of entries that begin at word `at` of the mapping.
+    #[inline(always)]
+    pub(super) fn entry(&self, mem: &impl Memory, at: usize, position: u32) -> Result<u32, Damaged> {
         let position = position as usize;
         let index = match self.wide {
-            false => (mem.load(schedule.at + position / 4)? >> (position % 4 * 16)) as u16 as u32,
-            true => (mem.load(schedule.at + position / 2)? >> (position % 2 * 32)) as u32,
+            false => (mem.load(at + position / 4)? >> (position % 4 * 16)) as u16 as u32,
+            true => (mem.load(at + position / 2)? >> (position % 2 * 32)) as u32,
         };
         if index < self.peers { Ok(index) } else { Err(Damaged) }
+    }
+
+    /// What all peers of a group weigh, whether or not they take traffic.
+    pub fn weight_of_all(&self, mem: &impl Memory, group: Group) -> Result<u64, Damaged> {
+        match (self.alike, group) {
+            (true, Group::Primary) if self.peers > 0 => {
+                Ok(u64::from(self.bits(mem, 0)?.weight()) * u64::from(self.peers))
+            }
+            (true, _) => Ok(0),
+            (false, _) => mem.load(self.share_at(group, (self.peers as usize).div_ceil(SHARE))),
+        }
+    }
+
+    /// The peer that unit `unit` of all weights of a group belongs to.
+    pub fn peer_of_unit(&self, mem: &impl Memory, group: Group, unit: u64) -> Result<Option<u32>, Damaged> {
+        if self.alike {
+            let weight = u64::from(self.bits(mem, 0)?.weight());
+            return Ok(unit.checked_div(weight).filter(|&index| index < self.peers.into()).map(|index| index as u32));
+        }
+        let (mut low, mut high) = (0, (self.peers as usize).div_ceil(SHARE));
+        // The last share that is not beyond the unit.
+        while high - low > 1 {
+            let middle = low + (high - low) / 2;
+            if mem.load(self.share_at(group, middle))? <= unit { low = middle } else { high = middle }
+        }
+        let mut left = unit.saturating_sub(mem.load(self.share_at(group, low))?);
+        for index in (low * SHARE) as u32..self.peers.min(((low + 1) * SHARE) as u32) {
+            let bits = self.bits(mem, index)?;
+            let weight = if bits.group() == group { u64::from(bits.weight()) } else { 0 };
+            match left.checked_sub(weight) {
+                Some(rest) => left = rest,
+                None => return Ok(Some(index)),
+            }
+        }
+        Ok(None)
+    }
+
+    fn share_at(&self, group: Group, share: usize) -> usize {
+        self.shares_at + group as usize * ((self.peers as usize).div_ceil(SHARE) + 1) + share
     }
 
     #[inline(always)]

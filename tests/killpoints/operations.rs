@@ -15,7 +15,7 @@ use dyups::health::prober::{Prober, Stage};
 use dyups::health::response::Rules;
 use dyups::shm::layout::state;
 use dyups::shm::{GRANULE, Memory};
-use dyups::table::directory::{self, Directory, ailing_at, budget_at, counter_at, panic_at, stamp_at};
+use dyups::table::directory::{self, Directory, ailing_at, budget_at, counter_at, looked_at, stamp_at};
 use dyups::table::ops::Absent;
 use dyups::table::snapshot::{Flags, encode};
 use dyups::table::{Address, Status, Table, Upstream};
@@ -147,7 +147,7 @@ fn is_used(table: &Table, subject: &Upstream) {
     let (mem, geometry) = (table.region().mem(), table.region().geometry());
     let first = budget_at(counter_at(geometry, record));
     (0..WORDS).for_each(|index| mem.store(first + index, 7).expect("inside"));
-    mem.store(panic_at(geometry, record), 1).expect("inside");
+    mem.store(looked_at(ailing_at(geometry, record)), 1).expect("inside");
 }
 
 /// A peer with these `max_fails`.

@@ -5,11 +5,9 @@ use super::place::Place;
 use super::watch::Watched;
 use crate::error::Result;
 use crate::health::unless_changing;
-use crate::health::verdict::settle_panic;
-use crate::shm::{Memory, Stamp};
-use crate::table::directory::{ailing_at, ails, panic_at};
+use crate::shm::Stamp;
 use crate::table::snapshot::View;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// Cache lines of upstreams that have changed which a look reads, a peer being one; at least one upstream's.
 const READ: usize = 8192;
@@ -25,8 +23,6 @@ pub struct Upstreams {
     seen: Vec<Stamp>,
     /// The record that the last look ended with.
     last: u32,
-    /// The records of those where it may matter that somebody has come up or gone down.
-    unsettled: BTreeSet<u32>,
 }
 
 impl Upstreams {
@@ -97,45 +93,6 @@ impl Upstreams {
             }
             self.watched.insert(record, watched);
         }
-        settle(place, record)?;
         Ok(lines)
     }
-
-    /// A peer of this upstream has come up or gone down.
-    pub fn is_to_be_settled(&mut self, record: u32) {
-        if self.watched.get(&record).is_some_and(has_threshold) {
-            self.unsettled.insert(record);
-        }
-    }
-
-    /// Somebody may have died who could not say so any more.
-    pub fn all_are_to_be_settled(&mut self) {
-        let with_threshold = self.watched.iter().filter(|(_, watched)| has_threshold(watched));
-        self.unsettled.extend(with_threshold.map(|(&record, _)| record));
-    }
-
-    /// Has all workers know where so few are up that it does not matter. Of very many peers, some are looked at each time.
-    pub fn settle(&mut self, place: &Place<'_>) -> Result<()> {
-        let (mut left, mut done) = (READ, Ok(()));
-        while let Some(record) = self.unsettled.pop_first() {
-            done = done.and(unless_changing(settle(place, record)));
-            left = left.saturating_sub(self.watched.get(&record).map_or(1, |watched| watched.targets.len() + 1));
-            if left == 0 {
-                break;
-            }
-        }
-        done
-    }
-}
-
-fn has_threshold(watched: &Watched) -> bool {
-    watched.check.panic_threshold != 0
-}
-
-/// Where somebody is down, or nobody any more.
-fn settle(place: &Place<'_>, record: u32) -> Result<()> {
-    let geometry = place.directory.geometry();
-    let is_of_interest =
-        ails(place.mem.load(ailing_at(geometry, record))?) || place.mem.load(panic_at(geometry, record))? != 0;
-    if is_of_interest { Ok(settle_panic(&place.directory, &place.cells, record)?) } else { Ok(()) }
 }
