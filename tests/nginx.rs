@@ -98,6 +98,8 @@ mod test_lua;
 mod test_methods;
 #[path = "nginx/test_order.rs"]
 mod test_order;
+#[path = "nginx/test_partial.rs"]
+mod test_partial;
 #[path = "nginx/test_probers.rs"]
 mod test_probers;
 #[path = "nginx/test_probes.rs"]

@@ -32,11 +32,14 @@ pub fn judge<M: Memory>(
 ) -> Result<Option<Change>, Damaged> {
     let Judged { record, cell, before } = judged;
     let (after, change) = before.after(ok, rise, fall);
-    let goes_down = change.is_some_and(|change| change.to == State::Down);
-    // Before, in case that this worker dies between the two; and after, so that whoever has just found the upstream well lets it
-    // be: it looked at this number first.
-    if goes_down {
-        directory.tell_ailing(record)?;
+    let bit = if change.is_some() { bit_of(directory, record, cell) } else { Bit::default() };
+    match change {
+        // Before, in case that this worker dies between the two; and after, so that a worker that has just found the upstream well
+        // lets it be: it looked at this number first.
+        Some(Change { to: State::Down, .. }) => directory.tell_ailing(record)?,
+        // Before, so that no pick overlooks a peer that it can know to be up; and after, if one has found it down in between.
+        Some(Change { to: State::Up, .. }) => set_usable(directory, cells, record, bit, true)?,
+        None => {}
     }
     if !cells.set_verdict(cell, before.0, after.0)? {
         return Ok(None);
@@ -45,21 +48,17 @@ pub fn judge<M: Memory>(
     match change {
         Some(Change { to: State::Down, .. }) => directory.tell_ailing(record)?,
         Some(Change { to: State::Up, .. }) => cure(cells, cell, after.generation())?,
-        None => {}
+        None => return Ok(None),
     }
-    if change.is_some() {
-        set_usable(directory, cells, judged, after)?;
+    // Another result may have come since. Failures that requests meet keep it out as well: a pick that looks at it finds that.
+    if cells.verdict(cell)? == after.0 {
+        set_usable(directory, cells, record, bit, !after.is_down())?;
     }
     Ok(change)
 }
 
-/// Has picks pass over a peer, or look at it again. A version that is changing has new bits soon, and what cannot be read none.
-fn set_usable<M: Memory>(
-    directory: &Directory<'_, M>,
-    cells: &Cells<'_, impl Memory>,
-    Judged { record, cell, .. }: Judged,
-    after: Active,
-) -> Result<(), Damaged> {
+/// Where picks are told whether the peer with this cell is usable. What cannot be read, or is another version soon, has no bit.
+fn bit_of<M: Memory>(directory: &Directory<'_, M>, record: u32, cell: u32) -> Bit {
     let mem = directory.mem();
     let bit = directory.look(record, |view| {
         for index in 0..view.peers {
@@ -69,11 +68,18 @@ fn set_usable<M: Memory>(
         }
         Ok(Bit::default())
     });
-    let Ok(Some(bit)) = bit else { return Ok(()) };
-    // Failures that requests meet keep it out as well: the pick that looks at it finds that.
-    mem.fence();
-    if cells.verdict(cell)? == after.0 && bit.set(cells, !after.is_down())? {
-        mem.add(changes_at(ailing_at(directory.geometry(), record)), 1)?;
+    bit.ok().flatten().unwrap_or_default()
+}
+
+fn set_usable<M: Memory>(
+    directory: &Directory<'_, M>,
+    cells: &Cells<'_, impl Memory>,
+    record: u32,
+    bit: Bit,
+    usable: bool,
+) -> Result<(), Damaged> {
+    if bit.set(cells, usable)? {
+        directory.mem().add(changes_at(ailing_at(directory.geometry(), record)), 1)?;
     }
     Ok(())
 }

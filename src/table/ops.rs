@@ -144,18 +144,12 @@ impl<R: Borrow<Region>> Table<R> {
         })
     }
 
-    /// Replaces an upstream as a whole, or makes it. It keeps its check, unless `upstream` has one of its own. What stands there
-    /// already changes nothing.
+    /// Replaces an upstream as a whole, or makes it. It keeps its check, unless `upstream` has one of its own.
     pub fn set_upstream(&self, upstream: &Upstream, wait: Duration) -> Result<()> {
         self.edit(&upstream.name, wait, |stored| {
-            let flags = touched(flags(stored.as_ref()));
-            let old = visible(stored);
-            let new = self.checked(upstream, old.as_ref());
-            Ok(match old {
-                Some(old) if old.upstream == new && old.flags == flags => Edit::Keep,
-                // Who picks by chash will ask for the ring again.
-                _ => Edit::Put(new, flags.without(Flags::RING)),
-            })
+            // Who picks by chash will ask for the ring again. Written even where it is the same: what stands there may be damaged.
+            let flags = touched(flags(stored.as_ref())).without(Flags::RING);
+            Ok(Edit::Put(self.checked(upstream, visible(stored).as_ref()), flags))
         })
     }
 

@@ -1,0 +1,49 @@
+//! A partial outage through nginx: 800 of 1,000 peers are out in a run, as when a rack fails.
+
+use super::checked::Checked;
+use super::load::{Connections, requests};
+use super::place::{self, Place};
+use super::system::wait_for;
+use serde_json::{Value, json};
+
+const PEERS: usize = 1000;
+const UP: std::ops::Range<usize> = 700..900;
+
+fn host(index: usize) -> String {
+    format!("127.1.{}.{}", index / 250, 1 + index % 250)
+}
+
+#[test]
+fn the_peers_that_are_left_share_the_requests_whatever_took_the_others_out() {
+    let place = Place::new("partial");
+    let [port, nowhere] = [place::free_everywhere().port(), place::free_everywhere().port()];
+    let backend = format!(
+        "server {{ listen 0.0.0.0:{port} reuseport backlog=4096; access_log off; location / {{ return 200 $server_addr; }} }}\n"
+    );
+    let peers = |peer: &dyn Fn(usize) -> Value| -> Vec<Value> { (0..PEERS).map(peer).collect() };
+    // Where nobody listens a probe is refused at once.
+    let by_probes = peers(&|index| {
+        let check_port = if UP.contains(&index) { port } else { nowhere };
+        json!({ "host": host(index), "port": port, "check_port": check_port })
+    });
+    let by_operator = peers(&|index| {
+        let status = if UP.contains(&index) { "up" } else { "down" };
+        json!({ "host": host(index), "port": port, "status": status })
+    });
+    let check = json!({ "type": "tcp", "interval": 200, "fall": 1, "timeout": 5000, "concurrency": 100 });
+    let upstreams = json!({
+        "probes": { "peers": by_probes, "healthcheck": check }, "operator": { "peers": by_operator },
+    });
+    let checked = Checked::start(&place, 2, &backend, &upstreams);
+    wait_for("800 are out", || {
+        checked.states("probes").iter().filter(|&state| state == "unhealthy").count() == PEERS - UP.len()
+    });
+    for name in ["probes", "operator"] {
+        let seen = requests(checked.nginx.traffic, name, 5000, 8, Connections::Fresh);
+        seen.assert_all_good();
+        for index in UP {
+            let got = seen.from(&host(index));
+            assert!((24..=26).contains(&got), "{name}: peer {index} has {got} of 5000, 25 is its share");
+        }
+    }
+}
