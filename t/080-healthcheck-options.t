@@ -82,7 +82,7 @@ true
             end
             local day, text = "an integer from 10 to 86400000", "a text of 1 to 8192 bytes, or false for none"
             local row = "an integer from 1 to 255"
-            local statuses = "a list of 1 to 64 statuses, integers from 100 to 599"
+            local statuses = "a list of 1 to 500 statuses, integers from 100 to 599"
             local rows = {
                 -- option, value, how it is shown, what is allowed; with another type of check
                 { "type", "icmp", '"icmp"', '"http", "https" or "tcp"' },

@@ -169,6 +169,9 @@ pub const HEALTHCHECK: Field = field("healthcheck", Kind::Optional(&Kind::Object
 /// Upstream: its peers.
 pub const PEERS: Field = field("peers", Kind::List);
 
+/// A change: on whose behalf it is made.
+pub const BY: Field = field("by", Kind::Text("a text of 1 to 255 bytes"));
+
 /// Balancing: most tries of a request.
 pub const TRIES: Field = field("tries", Kind::Integer { min: 0, max: 64 });
 /// Balancing: retries for a hundred requests.
@@ -229,6 +232,9 @@ pub const PEER: &[Field] = &[
     STREAK,
     LEAVING,
 ];
+
+/// What is different in the probes of a peer.
+pub const PEER_CHECK: &[Field] = &[CHECK_PORT, CHECK_URL];
 
 /// What a peer that is to be deleted is known by, and how.
 pub const PEER_TO_DELETE: &[Field] = &{

@@ -154,7 +154,7 @@ impl Serialize for PeerObject<'_> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::super::check::tests::any_check;
     use super::*;
     use crate::balance::{HashId, Method};
@@ -256,9 +256,9 @@ mod tests {
     }
 
     prop_compose! {
-        fn any_upstream()(
+        pub fn any_upstream()(
             name in "[!-.0-{}~öß]{1,20}",
-            method in prop::sample::select(vec![None, Some(Method::Rr), Some(Method::Chash)]),
+            method in prop::sample::select(vec![None, Some(Method::Rr), Some(Method::Chash), Some(Method::LeastConn), Some(Method::RandomTwo), Some(Method::Random), Some(Method::IpHash)]),
             hash_id in prop::sample::select(vec![HashId::Nginx, HashId::HostPort]),
             mut peers in prop::collection::vec(any_peer(), 0..5),
             check in prop::option::of(any_check()),

@@ -55,6 +55,12 @@ impl PeerCheckPatch {
         })
     }
 
+    /// The same, and what `more` gives.
+    pub fn add(&mut self, more: PeerCheckPatch) {
+        set(&mut self.port, more.port.map(Some));
+        set(&mut self.url, more.url.map(Some));
+    }
+
     /// Changes what is given.
     pub fn apply(&self, check: &mut Option<Box<PeerCheck>>) {
         if *self == PeerCheckPatch::default() {

@@ -10,7 +10,7 @@ pub const MAX_TEXT_BYTES: usize = if WIDER { 65536 } else { 8192 };
 /// Headers at most.
 pub const MAX_HEADERS: usize = 32;
 /// Valid statuses at most.
-pub const MAX_STATUSES: usize = if WIDER { 500 } else { 64 };
+pub const MAX_STATUSES: usize = if WIDER { 900 } else { 500 };
 
 /// Up to a day.
 const fn milliseconds(min: i64) -> Kind {
@@ -59,7 +59,7 @@ pub const RISE: Field = field("rise", ROW);
 pub const FALL: Field = field("fall", ROW);
 /// The statuses of a healthy peer.
 pub const VALID_STATUSES: Field =
-    field("valid_statuses", Kind::Text("a list of 1 to 64 statuses, integers from 100 to 599"));
+    field("valid_statuses", Kind::Text("a list of 1 to 500 statuses, integers from 100 to 599"));
 /// One of them.
 pub const STATUS: Kind = Kind::Integer { min: 100, max: if WIDER { 999 } else { 599 } };
 /// Probes at a time.

@@ -1,17 +1,19 @@
 //! The lines inside an `upstream` block.
 
+use super::check::{self, CheckLines};
 use super::own::{self, Own};
 use super::reading::Reading;
 use super::tokens::{Directive, End, Place, Reader};
 use super::{key, repeats, server};
-use crate::balance::Method;
+use crate::balance::{HashId, Method};
+use crate::config::fields::{Field, HASH_ID, METHOD};
 use crate::config::show::quote;
 use crate::error::{Error, Result};
 use crate::table::upstream::MAX_PEERS;
 use crate::table::{Peer, Upstream};
 
-/// The lines that may stand in a block, beside [`own::LINES`].
-const LINES: [&str; 6] = ["server", "include", "hash", "least_conn", "ip_hash", "random"];
+/// The lines that may stand in a block, beside [`own::LINES`] and [`check::LINES`]. The last two are dyups's.
+const LINES: [&str; 8] = ["server", "include", "hash", "least_conn", "ip_hash", "random", "method", "hash_id"];
 
 /// Lines that some nginx has and dyups has not, and what to do until it has.
 const NOT_YET: [(&str, &str); 7] = [
@@ -26,12 +28,16 @@ const NOT_YET: [(&str, &str); 7] = [
 
 /// The names of all lines that are known, for the message that refuses another one.
 fn known() -> String {
-    LINES.into_iter().chain(own::LINES.map(|(name, _)| name)).collect::<Vec<_>>().join(", ")
+    lines().collect::<Vec<_>>().join(", ")
 }
 
 /// Whether a line of a block may begin with this word: where it stands in a `server` line, a `;` is missing.
 pub(super) fn begins_a_line(word: &[u8]) -> bool {
-    LINES.into_iter().chain(own::LINES.map(|(name, _)| name)).any(|name| name.as_bytes() == word)
+    lines().any(|name| name.as_bytes() == word)
+}
+
+fn lines() -> impl Iterator<Item = &'static str> {
+    LINES.into_iter().chain(check::LINES).chain(own::LINES.map(|(name, _)| name))
 }
 
 /// A block that is being read.
@@ -39,13 +45,14 @@ pub(super) struct Block {
     upstream: Upstream,
     servers: Vec<(Peer, Place)>,
     own: Own,
+    check: CheckLines,
 }
 
 impl Block {
     /// An empty block of the upstream `name`.
     pub(super) fn new(name: String) -> Block {
         let upstream = Upstream { name, ..Upstream::default() };
-        Block { upstream, servers: Vec::new(), own: Own::default() }
+        Block { upstream, servers: Vec::new(), own: Own::default(), check: CheckLines::default() }
     }
 
     /// Reads up to the `}` of the block that was opened at `opened`; `None` for the inside of a block alone, which goes to the end
@@ -63,6 +70,9 @@ impl Block {
             return Err(start.error(format_args!("no servers are inside upstream {name}")));
         }
         self.upstream.peers = repeats::merge(self.servers, self.upstream.method, reading)?;
+        if let Some(check) = self.check.finish(reading)? {
+            (self.upstream.check, self.upstream.own_check) = (check, true);
+        }
         Ok(self.upstream)
     }
 
@@ -96,6 +106,12 @@ impl Block {
             b"server" => self.server(directive),
             b"hash" => self.method(directive, hash(directive)?, reading),
             b"least_conn" | b"ip_hash" | b"random" => self.method(directive, without_key(directive)?, reading),
+            b"method" => self.method(directive, named(directive, &METHOD, &Method::NAMES)?, reading),
+            b"hash_id" => {
+                self.upstream.hash_id = named(directive, &HASH_ID, &HashId::NAMES)?;
+                Ok(())
+            }
+            _ if check::LINES.iter().any(|name| name.as_bytes() == word) => self.check.add(directive, reading),
             _ => match own::LINES.iter().find(|(name, _)| name.as_bytes() == word) {
                 Some((name, _)) => self.own.line(name, directive, reading),
                 None => Err(unknown(directive)),
@@ -120,6 +136,14 @@ impl Block {
         }
         Ok(())
     }
+}
+
+/// A setting by the name that dyups has for it.
+fn named<T: Copy>(directive: &Directive, field: &Field, names: &[(&str, T)]) -> Result<T> {
+    let given = directive.arguments().join(&b' ');
+    names.iter().find(|(name, _)| name.as_bytes() == given).map(|&(_, named)| named).ok_or_else(|| {
+        directive.error(format_args!("{}: {}: allowed: {}", field.name, quote(&given), field.kind.allowed()))
+    })
 }
 
 /// A method that has no key of its own.
@@ -243,7 +267,7 @@ mod tests {
         assert_eq!(
             why("\nfair;"),
             "body:2: \"fair\": not known inside an upstream; known: server, include, hash, least_conn, ip_hash, random, \
-             keepalive, keepalive_requests, keepalive_time, keepalive_timeout, zone"
+             method, hash_id, check, check_http_send, check_http_expect_alive, check_keepalive_requests, keepalive, keepalive_requests, keepalive_time, keepalive_timeout, zone"
         );
         assert_eq!(why("server 1.1.1.1 { }"), r#"body:1: "server" is not ended by ";""#);
         assert_eq!(why("\n}"), r#"body:2: unexpected "}""#);

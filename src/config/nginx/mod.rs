@@ -1,10 +1,12 @@
-//! nginx's own syntax: `upstream NAME { ... }`, whole files that may include others, and the inside of one such block.
+//! nginx's own syntax: `upstream NAME { ... }`, whole files that may include others, and the inside of one such block, which is written
+//! too.
 //!
 //! What is read means what it means to nginx; what the nginx at hand refuses, and what dyups cannot do, is refused with the
 //! reason. What only nginx itself can do (`keepalive`, `zone`) is a warning. A message begins with `FILE:LINE: `. docs/files.md has a
 //! list of all that is taken otherwise than nginx takes it.
 
 mod block;
+mod check;
 mod key;
 mod own;
 mod reading;
@@ -12,8 +14,10 @@ mod repeats;
 mod server;
 mod time;
 mod tokens;
+mod write;
 
 pub use tokens::word;
+pub use write::write;
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -84,7 +88,7 @@ pub fn block(name: &str, body: &[u8], source: &str, nginx: Option<NginxVersion>)
     super::check_size(body, source)?;
     let name = name::check(name.as_bytes())?.to_string();
     let mut reading = Reading::new(nginx);
-    let upstream = Block::new(name).read(&mut Reader::new(body, source), None, &mut reading)?;
+    let upstream = Block::new(name).read(&mut Reader::of_body(body, source), None, &mut reading)?;
     Ok((upstream, reading.warnings))
 }
 

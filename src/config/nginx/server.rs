@@ -1,16 +1,19 @@
 //! A `server` line.
 
 use super::block::begins_a_line;
+use super::check::typed;
 use super::time;
 use super::tokens::{Directive, Word};
 use crate::config::fields::{self, Field};
-use crate::config::peer::PeerPatch;
+use crate::config::object::Object;
+use crate::config::peer::{PeerCheckPatch, PeerPatch};
 use crate::config::show::quote;
+use crate::config::value::Value;
 use crate::error::{Error, Result};
 use crate::table::{Address, Peer, Status, address};
 
 /// The parameters of a `server`, for the message that refuses another one.
-const KNOWN: &str = "weight=, max_conns=, max_fails=, fail_timeout=, slow_start=, backup, down, drain";
+const KNOWN: &str = "weight=, max_conns=, max_fails=, fail_timeout=, slow_start=, check_port=, check_url=, backup, down, drain, leaving";
 
 /// What to do until names are resolved.
 pub(super) const UNTIL_NAMES_RESOLVE: &str =
@@ -44,6 +47,9 @@ fn parameter(patch: &mut PeerPatch, text: &str) -> Result<()> {
         ("max_fails", value) => patch.max_fails = Some(number(&fields::MAX_FAILS, value)?),
         ("fail_timeout", value) => patch.fail_timeout = Some(seconds(&fields::FAIL_TIMEOUT, value)?),
         ("slow_start", value) => patch.slow_start = Some(seconds(&fields::SLOW_START, value)?),
+        (name, value) if let Some(field) = fields::PEER_CHECK.iter().find(|field| field.name == name) => {
+            own_check(patch, field, value)?;
+        }
         ("resolve" | "service", _) => return Err(not_yet(text, UNTIL_NAMES_RESOLVE)),
         ("route", _) => {
             return Err(not_yet(
@@ -64,15 +70,23 @@ fn flag(patch: &mut PeerPatch, text: &str) -> Result<()> {
         }
         "down" => Status::Down,
         "drain" => Status::Drain,
+        "leaving" => Status::Leaving,
         _ => {
             let shown = quote(text.as_bytes());
             return Err(Error::invalid(format!("{shown} is not known of a server; known: {KNOWN}")));
         }
     };
     if patch.status.is_some_and(|other| other != status) {
-        return Err(Error::invalid("down and drain: allowed: one of them"));
+        return Err(Error::invalid("down, drain and leaving: allowed: one of them"));
     }
     patch.status = Some(status);
+    Ok(())
+}
+
+/// What is different in the probes of this peer.
+fn own_check(patch: &mut PeerPatch, field: &Field, value: &str) -> Result<()> {
+    let object = Value::Map(vec![(field.name.to_string(), typed(field.kind, value))]);
+    patch.check.add(PeerCheckPatch::read(&Object::new(&object, "", fields::PEER_CHECK)?)?);
     Ok(())
 }
 
@@ -99,6 +113,7 @@ fn not_yet(parameter: &str, instead: &str) -> Error {
 mod tests {
     use super::super::tokens::Reader;
     use super::*;
+    use crate::health::check::PeerCheck;
 
     fn read(line: &str) -> Result<Peer> {
         peer(&Reader::new(line.as_bytes(), "f").next()?.unwrap())
@@ -122,6 +137,14 @@ mod tests {
             ..Peer::new(Address::from_server("10.0.0.1:81").unwrap())
         };
         assert_eq!(read(line), Ok(expected));
+        let own = PeerCheck { port: Some(81), url: Some("/a?b=c".into()), ..PeerCheck::default() };
+        let line = "server 10.0.0.1 check_port=81 check_url=/a?b=c leaving;";
+        assert_eq!(read(line).unwrap().check.as_deref(), Some(&own));
+        assert_eq!(read(line).unwrap().status, Status::Leaving);
+        assert!(
+            why("server 10.0.0.1 check_port=0;").starts_with("f:1: check_port: 0: allowed: an integer from 1 to 65535")
+        );
+        assert!(why("server 10.0.0.1 check_url=a;").starts_with("f:1: check_url: \"a\": "));
         assert_eq!(read("server unix:/p drain;").unwrap().status, Status::Drain);
         assert_eq!(read("server 10.0.0.1;"), Ok(Peer::new(Address::from_server("10.0.0.1").unwrap())));
     }
@@ -160,7 +183,7 @@ mod tests {
             format!("f:1: \"wieght=1\" is not known of a server; known: {KNOWN}")
         );
         assert_eq!(why("server 10.0.0.1 down=1;"), format!("f:1: \"down=1\" is not known of a server; known: {KNOWN}"));
-        assert_eq!(why("server 10.0.0.1 down drain;"), "f:1: down and drain: allowed: one of them");
+        assert_eq!(why("server 10.0.0.1 down drain;"), "f:1: down, drain and leaving: allowed: one of them");
     }
 
     #[test]
@@ -180,7 +203,11 @@ mod tests {
     #[test]
     fn every_known_parameter_is_read() {
         for parameter in KNOWN.split(", ") {
-            let value = if parameter.ends_with('=') { "1" } else { "" };
+            let value = match parameter {
+                "check_url=" => "/1",
+                _ if parameter.ends_with('=') => "1",
+                _ => "",
+            };
             assert!(read(&format!("server 10.0.0.1 {parameter}{value};")).is_ok(), "{parameter}");
         }
     }

@@ -14,6 +14,9 @@ const MAX_WORDS: usize = 64;
 /// nginx's buffer: a word or a comment has to be shorter.
 const BUFFER: usize = 4096;
 
+/// What has no such buffer may have any text that dyups has, be each of its bytes escaped.
+const BODY: usize = 64 << 10;
+
 /// A word without its quotes and escapes.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Word {
@@ -97,12 +100,19 @@ pub(super) struct Reader<'a> {
     rest: &'a [u8],
     line: usize,
     source: Rc<str>,
+    /// A word or a comment has to be shorter.
+    longest: usize,
 }
 
 impl<'a> Reader<'a> {
     /// `source` is what messages call the text. A byte order mark at its beginning is skipped.
     pub(super) fn new(text: &'a [u8], source: &str) -> Reader<'a> {
-        Reader { rest: text::without_mark(text), line: 1, source: source.into() }
+        Reader { rest: text::without_mark(text), line: 1, source: source.into(), longest: BUFFER }
+    }
+
+    /// The same of a text that is no file of nginx's.
+    pub(super) fn of_body(text: &'a [u8], source: &str) -> Reader<'a> {
+        Reader { longest: BODY, ..Reader::new(text, source) }
     }
 
     /// The first line of the text.
@@ -157,12 +167,13 @@ impl<'a> Reader<'a> {
 
     /// Refuses what began at `start`, on `line`, where nginx's buffer ends before it does.
     fn check_length(&self, start: &[u8], line: usize) -> Result<()> {
-        if start.len() - self.rest.len() < BUFFER || self.rest.is_empty() {
+        if start.len() - self.rest.len() < self.longest || self.rest.is_empty() {
             return Ok(());
         }
         Err(self.place(line).error(format_args!(
-            "too long parameter {}: allowed: words and comments of less than {BUFFER} bytes; is a quote not closed?",
-            quote(&start[..10])
+            "too long parameter {}: allowed: words and comments of less than {} bytes; is a quote not closed?",
+            quote(&start[..10]),
+            self.longest
         )))
     }
 
@@ -272,6 +283,7 @@ fn unescape(raw: &[u8]) -> Vec<u8> {
 /// use dyups::config::nginx::word;
 /// assert_eq!(word("unix:/run/a.sock"), "unix:/run/a.sock");
 /// assert_eq!(word("unix:/run/a;b c"), r#""unix:/run/a;b c""#);
+/// assert_eq!(word("a\"\r\n"), r#""a\"\r\n""#);
 /// ```
 pub fn word(text: &str) -> Cow<'_, str> {
     let ends = |byte: u8| is_space(byte) || matches!(byte, b';' | b'{' | b'"' | b'\'' | b'\\');
@@ -281,10 +293,16 @@ pub fn word(text: &str) -> Cow<'_, str> {
     let mut quoted = String::with_capacity(text.len() + 2);
     quoted.push('"');
     for char in text.chars() {
-        if matches!(char, '"' | '\\') {
+        let escaped = match char {
+            '\t' => 't',
+            '\r' => 'r',
+            '\n' => 'n',
+            _ => char,
+        };
+        if escaped != char || matches!(char, '"' | '\\') {
             quoted.push('\\');
         }
-        quoted.push(char);
+        quoted.push(escaped);
     }
     quoted.push('"');
     Cow::Owned(quoted)
