@@ -147,6 +147,30 @@ typedef struct {
   dyups_text why;
 } dyups_news;
 
+// A request of the HTTP interface. A header that is not there has NULL for its bytes.
+typedef struct {
+  // In capitals.
+  dyups_text method;
+  // Decoded, without the query.
+  dyups_text path;
+  // The name of an upstream, in place of the path `/upstream/NAME`; NULL where the path says.
+  dyups_text upstream;
+  // What stands behind the `?`.
+  dyups_text query;
+  // Body.
+  dyups_text body;
+  // The header `Host`.
+  dyups_text host;
+  // The header `Origin`.
+  dyups_text origin;
+  // The header `Sec-Fetch-Site`.
+  dyups_text site;
+  // The address of the client, for the log; NULL where no HTTP is spoken.
+  dyups_text client;
+  // 1: it came in through a unix socket, 0: it did not.
+  uint32_t is_unix;
+} dyups_request;
+
 // An answer to an HTTP request.
 typedef struct {
   // HTTP status.
@@ -188,7 +212,8 @@ const char *dyups_cdef(void);
 // `shm_path.lock`), `shm_size` (bytes, or a text like `"64m"`, 256 KiB to
 // 4 GiB, default `"128m"`), `files` (a path or a list of paths: JSON, or nginx's `upstream` blocks), `overwrite` (bool),
 // `healthcheck` (as `dyups_healthcheck` takes it: that of all upstreams of which neither a file nor a call says what it is; default
-// `false`), `prefix` (text: where relative paths start, default `/`), `nginx_version` (nginx's own number,
+// `false`), `admin` (an object with `hosts`, a list of names: those that the HTTP interface may be called by, beside addresses and
+// `localhost`), `prefix` (text: where relative paths start, default `/`), `nginx_version` (nginx's own number,
 // such as 1022001 for 1.22.1; left out: not known, and nothing is refused that some version of nginx takes).
 //
 // Returns: 0. `dyups_notes` then has what an operator should read, also after an error.
@@ -349,7 +374,7 @@ int32_t dyups_balancing(void);
 int32_t dyups_sweep(void);
 
 // What is to be done once a second in each worker: takes back what dead workers have counted, and lets go of what is well again.
-// All of it is done, whatever goes wrong with some.
+// All of it is done, whatever goes wrong with some. Peers that have drained are deleted: `dyups_changes` has a line for each upstream.
 //
 // Arguments: none. Returns: 0. Errors, of what went wrong first: `DYUPS_NOT_SET_UP`, `DYUPS_FULL` (there is no memory to count
 // all connections in, or no room for a ring that a pick wanted), `DYUPS_DAMAGED`, `DYUPS_SYSTEM`, and those of
@@ -458,6 +483,26 @@ int32_t dyups_delete_upstream(const char *name,
                               size_t json_len,
                               uint32_t wait_ms);
 
+// Says on whose behalf the next change of this thread is made: the line of [`dyups_changes`] names it.
+//
+// Arguments: `json`, `len`: an object with `by` (a text of 1 to 255 bytes); `null` is none. It is for one call: that of the next
+// function which changes an upstream, whatever comes of it. Returns: 0. Errors: `DYUPS_INVALID`.
+//
+// # Safety
+//
+// `json` points to `len` bytes.
+int32_t dyups_by(const char *json,
+                 size_t len);
+
+// What the last call of this thread that may change upstreams has changed: lines, each with a newline at its end, NUL-terminated. It
+// is for a log, at level notice. A change that changed nothing has no line.
+//
+//     upstream api: changed by Lua: 2 -> 3 peers (1 added, 0 removed, 0 changed), version 17
+//
+// Arguments: none. Returns: never NULL; empty where the lines were asked for before. Valid until the next call of this function in
+// this thread. Errors: none.
+const char *dyups_changes(void);
+
 // Looks which probes are due. To be called in one thread of each worker, again and again: after it `dyups_probe_next` gives those
 // that are due, each of which is a connection to be made and ends with `dyups_probe_end`; and `dyups_probe_news` says what that
 // has changed. A worker without a slot probes nothing. A number of a probe is good in the thread that it was given in.
@@ -534,6 +579,19 @@ int32_t dyups_probe_stop(void);
 // Arguments: none. Returns: the number. Errors: none.
 int32_t dyups_probing(void);
 
+// A text as a log may have it: bytes that are not UTF-8, control characters, separators of lines and characters that change the
+// direction of text are shown escaped (`\\x0a`, `\\u{202e}`), all else as it is.
+//
+// Arguments: `data`, `len`: any bytes. `text`: where the answer goes, valid until the next call of this function in this thread.
+// Returns: 0. Errors: `DYUPS_INVALID` (NULL, more than 64 MiB).
+//
+// # Safety
+//
+// `data` points to `len` bytes; `text` is valid.
+int32_t dyups_plain(const char *data,
+                    size_t len,
+                    dyups_text *text);
+
 // The table, or one upstream of it, as JSON in the shape of the upstreams file, with read-only fields.
 //
 // Arguments: `name`, `len`: the upstream, or NULL for all. `text`: where the answer goes. Returns: 0.
@@ -544,8 +602,21 @@ int32_t dyups_probing(void);
 // `name` points to `len` bytes or is NULL; `text` is valid.
 int32_t dyups_status(const char *name, size_t len, dyups_text *text);
 
+// Answers a request of the HTTP interface, as `dyups_admin`, unless it comes from a page of another site: such a one is answered
+// with status 403. Each request has to have an address, `localhost` or one of `setup`'s `admin.hosts` as its `Host`, but for a unix
+// socket, and a change may have no foreign `Origin` or `Sec-Fetch-Site`.
+//
+// Arguments: `request`: the request; `wait_ms`, `reply`: as in `dyups_admin`. Returns, errors: as `dyups_admin`.
+//
+// # Safety
+//
+// `request` is valid, and its texts point to as many bytes as they say; `reply` is valid.
+int32_t dyups_serve(const dyups_request *request,
+                    uint32_t wait_ms,
+                    dyups_reply *reply);
+
 // Answers a request of the HTTP interface: that of ngx_http_dyups_module (`/list`, `/detail`, `/upstream/NAME`), and
-// `/status`.
+// `/status`. For a caller that knows who asks: see `dyups_serve` for one that does not.
 //
 // Arguments: `method`, `path` (decoded, without query), `body`, each with its length; `wait_ms`: as in `dyups_add_peer`. `reply`:
 // where the answer goes. Returns: 0, also for an answer that says no; `DYUPS_BUSY` when a change has to be tried again: the reply

@@ -13,9 +13,11 @@
 local ffi = require "ffi"
 local encode = require "dyups.encode"
 local library = require "dyups.library"
+local logging = require "dyups.log"
 local try = require("dyups.patience").try
 
 local C = library.C
+local log, log_changes = logging.log, logging.log_changes
 local ffi_string = ffi.string
 local type = type
 
@@ -72,6 +74,7 @@ end
 --   shm_size   number (bytes) or text ("64m"), 256 KiB to 4 GiB; default 128 MiB, of which only what is used is taken
 --   files      text, or a list of texts: JSON, or nginx's own `upstream name { server ...; }`; relative to the prefix
 --   overwrite  boolean  the files win over what was changed at run time; default false
+--   admin      table    hosts: a list of names, beside addresses and localhost, that call the HTTP interface
 --   healthcheck  options as in healthcheck(): of all upstreams of which neither a file nor a call says what they are;
 --                default false: those are not checked
 --
@@ -86,10 +89,9 @@ function _M.setup(conf)
     end
     local json = encode(sent)
     local ok, err = outcome(C.dyups_setup(json, #json))
+    log_changes()
     for note in ffi_string(C.dyups_notes()):gmatch("[^\n]+") do
-        if ngx then
-            ngx.log(ngx.WARN, "dyups: ", note)
-        end
+        log("WARN", note)
     end
     if not ok then
         return nil, err
@@ -104,7 +106,7 @@ local said_lost = false
 local function look_after_the_file(premature)
     if not premature and not said_lost and C.dyups_lost() == 1 then
         said_lost = true
-        ngx.log(ngx.ALERT, "dyups: ", ffi_string(C.dyups_error()))
+        log("ALERT", ffi_string(C.dyups_error()))
     end
 end
 
@@ -119,8 +121,9 @@ local function tick(premature)
         return
     end
     local _, err = outcome(C.dyups_tick())
+    log_changes()
     if err and err ~= said_of_tick then
-        ngx.log(ngx.ERR, "dyups: ", err)
+        log("ERR", err)
     end
     said_of_tick = err
     healthcheck.look_after()
@@ -144,7 +147,7 @@ local waits = false
 local function start_again(premature)
     waits = false
     if not premature and _M.start() then
-        ngx.log(ngx.WARN, "dyups: this worker has a slot by now")
+        log("WARN", "this worker has a slot by now")
     end
 end
 
@@ -215,17 +218,45 @@ _M.log = balancer.log
 
 ---- changes -----------------------------------------------------------------------------------------------------------
 
--- One change of one upstream: its name and what to make of it, sent to one function of the library.
-local function change(call, upstream, value)
+-- One change of one upstream: its name and what to make of it, sent to one function of the library. options: those that
+-- all changes have.
+local function change(call, upstream, value, options)
     if type(upstream) ~= "string" then
         return not_a_text("upstream", upstream)
     end
-    local json = encode(value)
-    return try(call, upstream, #upstream, json, #json)
+    local json, by = encode(value), encode(options)
+    -- Both in one go: another request may make a change between two tries.
+    local function said_and_done(a, b, c, d, wait)
+        local code = C.dyups_by(by, #by)
+        return code < 0 and code or call(a, b, c, d, wait)
+    end
+    local code = try(said_and_done, upstream, #upstream, json, #json)
+    log_changes()
+    return code
 end
 
 
--- add_peer(upstream, peer) -> true | nil, message
+-- Options of one function, and beside them those that all changes have.
+local function split(options)
+    if type(options) ~= "table" then
+        return options
+    end
+    local own = {}
+    for key, value in next, options do
+        own[key] = value
+    end
+    own.by = nil
+    return own, { by = options.by }
+end
+
+
+-- Each change is one line of the error log, at level notice: the upstream, from where the change came, its peers before
+-- and after, and its version. As their last argument all of these functions take a table of options, in which `by` (a
+-- text of 1 to 255 bytes) says on whose behalf the change is made: the line names it.
+--
+--     assert(dyups.add_peer("api", { host = "10.0.0.1" }, { by = "deploy 42" }))
+
+-- add_peer(upstream, peer[, options]) -> true | nil, message
 --
 -- Adds a peer, making the upstream if it is new. On a peer that is there the given fields change and the others keep
 -- their values.
@@ -244,22 +275,22 @@ end
 --       check_url    text, at most 8192 bytes: the path that they ask for; default false: as healthcheck() says
 --
 --     assert(dyups.add_peer("api", { host = "10.0.0.1", port = 8080, weight = 3 }))
-function _M.add_peer(upstream, conf)
-    return outcome(change(C.dyups_add_peer, upstream, conf))
+function _M.add_peer(upstream, conf, options)
+    return outcome(change(C.dyups_add_peer, upstream, conf, options))
 end
 
 
--- set_peer(upstream, peer) -> true | nil, message
+-- set_peer(upstream, peer[, options]) -> true | nil, message
 --
 -- Changes the given fields of a peer that is there; the shape is add_peer's.
 --
 --     assert(dyups.set_peer("api", { host = "10.0.0.1", port = 8080, status = "drain" }))
-function _M.set_peer(upstream, conf)
-    return outcome(change(C.dyups_set_peer, upstream, conf))
+function _M.set_peer(upstream, conf, options)
+    return outcome(change(C.dyups_set_peer, upstream, conf, options))
 end
 
 
--- delete_peer(upstream, peer[, { drain = true }]) -> true | nil, message
+-- delete_peer(upstream, peer[, { drain = true, by = "..." }]) -> true | nil, message
 --
 -- Takes a peer out, named by its host and port. nil, "not found" when it is not there. The upstream stays. With drain
 -- it gets no new picks from now on, and is deleted about a second after its last connection has ended, unless it is
@@ -267,21 +298,19 @@ end
 --
 --     assert(dyups.delete_peer("api", { host = "10.0.0.1", port = 8080 }))
 function _M.delete_peer(upstream, conf, options)
-    if options ~= nil then
-        if type(options) ~= "table" then
-            return nil, "options: a " .. type(options) .. ": allowed: a table"
-        elseif type(conf) == "table" then
-            local both = {}
-            for key, value in next, conf do
-                both[key] = value
-            end
-            for key, value in next, options do
-                both[key] = value
-            end
-            conf = both
-        end
+    if options ~= nil and type(options) ~= "table" then
+        return nil, "options: a " .. type(options) .. ": allowed: a table"
     end
-    local code, err = change(C.dyups_delete_peer, upstream, conf)
+    local own, by = split(options)
+    if own and type(conf) == "table" then
+        for key, value in next, conf do
+            if own[key] == nil then
+                own[key] = value
+            end
+        end
+        conf = own
+    end
+    local code, err = change(C.dyups_delete_peer, upstream, conf, by)
     if code == NOT_FOUND then
         return nil, "not found"
     end
@@ -289,7 +318,7 @@ function _M.delete_peer(upstream, conf, options)
 end
 
 
--- set_upstream(upstream, conf) -> true | nil, message
+-- set_upstream(upstream, conf[, options]) -> true | nil, message
 --
 -- Replaces an upstream as a whole, or makes it. No pick sees a mixture of old and new.
 --
@@ -300,22 +329,23 @@ end
 --                (that of lua-resty-chash)
 --
 --     assert(dyups.set_upstream("api", { method = "chash", peers = { { host = "10.0.0.1", port = 8080 } } }))
-function _M.set_upstream(upstream, conf)
-    return outcome(change(C.dyups_set_upstream, upstream, conf))
+function _M.set_upstream(upstream, conf, options)
+    return outcome(change(C.dyups_set_upstream, upstream, conf, options))
 end
 
 
--- delete_upstream(upstream[, { force = true }]) -> true | nil, message
+-- delete_upstream(upstream[, { force = true, by = "..." }]) -> true | nil, message
 --
 -- Deletes an upstream; one that still has peers only with force.
 --
 --     assert(dyups.delete_upstream("api", { force = true }))
 function _M.delete_upstream(upstream, options)
-    return outcome(change(C.dyups_delete_upstream, upstream, options))
+    local own, by = split(options)
+    return outcome(change(C.dyups_delete_upstream, upstream, own, by))
 end
 
 
--- healthcheck(upstream, options) -> true | nil, message
+-- healthcheck(upstream, options[, { by = "..." }]) -> true | nil, message
 --
 -- Sets how the peers of an upstream are checked. What is not given stays as it is set; false switches the checks off.
 -- Options that are wrong change nothing. Every worker may say the same in init_worker_by_lua: nothing changes then. A
@@ -339,7 +369,7 @@ end
 --          host             text: the Host of a request that is built, and the name that TLS asks for and verifies;
 --                           default false: the peer's address, and no name
 --          headers          { ["X-Name"] = "value" } or { "X-Name: value" }, at most 32; not with http_req
---          valid_statuses   list of 1 to 64 statuses, 100 to 599, default { 200, 302 }
+--          valid_statuses   list of 1 to 500 statuses, 100 to 599, default { 200, 302 }
 --          expect_body      text of at most 8192 bytes that is somewhere in the body; default false: any body
 --   of https:
 --          ssl_verify       boolean, default true: the certificate has to be trusted, and to have the name, if any
@@ -349,8 +379,8 @@ end
 --     assert(dyups.healthcheck("api", { type = "http", http_req = "GET /up HTTP/1.0\r\nHost: api\r\n\r\n", fall = 5 }))
 --     assert(dyups.healthcheck("api", { interval = 1000 })) -- the rest stays
 --     assert(dyups.healthcheck("api", false))
-function _M.healthcheck(upstream, options)
-    return outcome(change(C.dyups_healthcheck, upstream, options))
+function _M.healthcheck(upstream, options, all)
+    return outcome(change(C.dyups_healthcheck, upstream, options, all))
 end
 
 

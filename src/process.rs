@@ -8,6 +8,7 @@ use crate::error::{Code, Error, Result};
 use crate::health;
 use crate::shm::lock::LockFile;
 use crate::shm::region::lock_of;
+use crate::table::change_log;
 use crate::table::store::Table;
 use crate::version::NginxVersion;
 use once_cell::sync::OnceCell;
@@ -37,6 +38,9 @@ static FAILURE: Mutex<Option<String>> = Mutex::new(None);
 /// from another path, holds in this same process.
 static LOCK_FILES: Mutex<Vec<Arc<LockFile>>> = Mutex::new(Vec::new());
 
+/// The names that the HTTP interface may be called by.
+static ADMIN_HOSTS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
 /// How long `setup` waits for another writer. It runs before the event loop, so it may.
 const SETUP_WAIT: Duration = Duration::from_secs(2);
 
@@ -49,6 +53,11 @@ pub fn nginx_version() -> Option<NginxVersion> {
 #[inline(always)]
 pub fn attached() -> Option<&'static Table> {
     TABLE.get()
+}
+
+/// The names that the HTTP interface may be called by, in lower case, as the last `setup` said.
+pub fn admin_hosts() -> Vec<String> {
+    ADMIN_HOSTS.lock().clone()
 }
 
 /// The table of this process.
@@ -83,11 +92,16 @@ pub fn setup(conf: &Setup, notes: &mut Vec<String>) -> Result<()> {
             .get_or_try_init(|| attach(conf, notes))
             .inspect_err(|error| *FAILURE.lock() = Some(error.to_string()))?,
     };
-    let (upstreams, mut warnings) = conf.upstreams()?;
-    notes.append(&mut warnings);
+    ADMIN_HOSTS.lock().clone_from(&conf.admin_hosts);
+    let upstreams = conf.upstreams(notes)?;
     table.set_default_check(conf.healthcheck.clone());
-    if let Some(upstreams) = upstreams {
-        unless_superseded(table.load(&upstreams, conf.overwrite, SETUP_WAIT), "files are not loaded", notes)?;
+    if let Some((upstreams, files)) = upstreams {
+        let loaded = table.load(&upstreams, conf.overwrite, SETUP_WAIT);
+        change_log::came_from(|change| match files.get(&change.upstream) {
+            Some(path) => format!("file {}", path.display()),
+            None => "the files, which no longer have it".to_string(),
+        });
+        unless_superseded(loaded, "files are not loaded", notes)?;
     }
     unless_superseded(table.spread_default_check(SETUP_WAIT), "the default of healthcheck is not set", notes)
 }

@@ -71,7 +71,7 @@ GET /upstream/api: 404 [] upstream api: not found
 POST /upstream/host1: 200 [success]
 POST /upstream/host2: 200 [success]
 GET /list: 200 [host1|host2|]
-GET /detail: 200 [host1|server 127.0.0.1:8088 weight=1 max_conns=0 max_fails=1 fail_timeout=10 backup=0 down=0||host2|server 127.0.0.1:8089 weight=3 max_conns=2 max_fails=0 fail_timeout=60 backup=0 down=0|server 127.0.0.1:8090 weight=1 max_conns=0 max_fails=1 fail_timeout=10 backup=1 down=0|server [::1]:80 weight=1 max_conns=0 max_fails=1 fail_timeout=10 backup=0 down=1|server unix:/p weight=1 max_conns=0 max_fails=1 fail_timeout=10 backup=0 down=0||]
+GET /detail: 200 [host1|server 127.0.0.1:8088 weight=1 max_conns=0 max_fails=1 fail_timeout=10 backup=0 down=0||host2|server 127.0.0.1:8089 weight=3 max_conns=2 max_fails=0 fail_timeout=60 backup=0 down=0|server 127.0.0.1:8090 weight=1 max_conns=0 max_fails=1 fail_timeout=10 backup=1 down=0|server [::1]:80 weight=1 max_conns=0 max_fails=1 fail_timeout=10 backup=0 down=1|server unix:/p weight=1 max_conns=0 max_fails=1 fail_timeout=10 backup=0 down=0 drain=1||]
 GET /upstream/host1: 200 [server 127.0.0.1:8088|]
 GET /upstream/host2: 200 [server 127.0.0.1:8089|server 127.0.0.1:8090|server [::1]:80|server unix:/p|]
 DELETE /upstream/host1: 200 [success]
@@ -91,7 +91,7 @@ GET /upstream/host2: 200 [server 127.0.0.1:9999|]
             for _, body in ipairs {
                 "server", "server ;", "server 127.0.0.1:8089", "server 127.0.0.1:8089 weight=-1;",
                 "server 127.0.0.1:8089; server api.local;", "hello", "server 127.0.0.1:8089; }", "ip_hash;",
-                "server 127.0.0.1; server 127.0.0.1:80;", "server 127.0.0.1:0;", "\0", "server 127.0.0.1:8089;\0",
+                "server 127.0.0.1:0;", "\0", "server 127.0.0.1:8089;\0",
                 " ", "# nothing",
             } do
                 ask("POST", "/upstream/api", body)
@@ -101,7 +101,7 @@ GET /upstream/host2: 200 [server 127.0.0.1:9999|]
     }
 --- response_body_like eval
 qr{^POST /upstream/api: 200 \[success\]
-(?:POST /upstream/api: 500 \[add server failed\] body:\d+: [^\n]+\n){14}GET /upstream/api: 200 \[server 127\.0\.0\.1:8088\|\]$}
+(?:POST /upstream/api: 500 \[add server failed\] body:\d+: [^\n]+\n){13}GET /upstream/api: 200 \[server 127\.0\.0\.1:8088\|\]$}
 
 
 === TEST 4: an empty body is 204 and changes nothing
@@ -259,7 +259,7 @@ true
             local sock = ngx.socket.tcp()
             sock:connect("127.0.0.1", T.port + 8)
             for _ = 1, 3 do
-                sock:send("POST /upstream/api HTTP/1.1\r\nHost: a\r\nContent-Length: 22\r\n\r\nserver 127.0.0.1:8088;")
+                sock:send("POST /upstream/api HTTP/1.1\r\nHost: localhost\r\nContent-Length: 22\r\n\r\nserver 127.0.0.1:8088;")
                 ngx.print(sock:receive("*l"), " ")
                 repeat
                     local line = sock:receive("*l")
@@ -341,10 +341,10 @@ wrong: 0
                 sock:close()
                 return line
             end
-            ngx.say(slowly("POST /upstream/api HTTP/1.1\r\nHost: a\r\n", "Content-Length: 44\r\n\r\n", "server 127.0.",
+            ngx.say(slowly("POST /upstream/api HTTP/1.1\r\nHost: localhost\r\n", "Content-Length: 44\r\n\r\n", "server 127.0.",
                            "0.1:8088;server 127.0.0", ".2:8089", ";"))
             ngx.say(T.peers("api"))
-            ngx.say(slowly("POST /upstream/api HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n", "7\r\nserver \r\n",
+            ngx.say(slowly("POST /upstream/api HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n", "7\r\nserver \r\n",
                            "f\r\n127.0.0.3:8088;\r\n", "0\r\n\r\n"))
             ngx.say(T.peers("api"))
         }
@@ -429,7 +429,7 @@ my $ok = "POST /upstream/a%70i: 200 [success]
 POST /upstream/www.example.com%3a80: 200 [success]
 POST /upstream/gr%C3%B6%C3%9Fe: 200 [success]
 POST /upstream/100%25: 200 [success]
-GET /list: 200 [100%|api|gr\xc3\xb6\xc3\x9fe|www.example.com:80|]
+GET /list: 200 [api|www.example.com:80|gr\xc3\xb6\xc3\x9fe|100%|]
 GET /upstream/%61pi: 200 [server 127.0.0.1:8088|]
 DELETE /upstream/%61%70%69: 200 [success]
 ";
@@ -473,7 +473,7 @@ GET /upstream/api: 200 [server 127.0.0.1:8088|]
 --- response_body
 POST /upstream/api: 200 [success]
 chash
-POST /upstream/api: 200 [success]
+POST /upstream/api: 200 [success] upstream api has lost its method (chash): GET /upstream/api?full has all that POST takes back
 nil
 
 
@@ -559,3 +559,307 @@ dyups.setup has not succeeded in this process
 --- response_body
 200 50002 true
 200 50000
+
+
+=== TEST 21: no path forges a line of the log, or hides what it says
+--- http_config eval: Dyups::proxy(init => $::Ask)
+--- config
+    location = /t {
+        content_by_lua_block {
+            local paths = { "a%0aforged", "a%c2%85forged", "a%e2%80%a8forged", "a%e2%80%aeforged", "a%e2%81%a6forged", "a%1b[2Jforged", "a%ffforged" }
+            for _, path in ipairs(paths) do
+                ask("DELETE", "/upstream/" .. path)
+            end
+            ask("POST", "/upstream/api", "server 127.0.0.1 \"\n\226\128\174\";")
+        }
+    }
+--- response_body
+DELETE /upstream/a%0aforged: 404 [not found uptream] upstream "a\x0aforged": allowed: a name of 1 to 255 bytes of UTF-8 without control bytes, "/", "|" or space
+DELETE /upstream/a%c2%85forged: 404 [not found uptream] upstream a\u{85}forged: not found
+DELETE /upstream/a%e2%80%a8forged: 404 [not found uptream] upstream a\u{2028}forged: not found
+DELETE /upstream/a%e2%80%aeforged: 404 [not found uptream] upstream a\u{202e}forged: not found
+DELETE /upstream/a%e2%81%a6forged: 404 [not found uptream] upstream a\u{2066}forged: not found
+DELETE /upstream/a%1b[2Jforged: 404 [not found uptream] upstream "a\x1b[2Jforged": allowed: a name of 1 to 255 bytes of UTF-8 without control bytes, "/", "|" or space
+DELETE /upstream/a%ffforged: 404 [not found uptream] upstream "a\xffforged": allowed: a name of 1 to 255 bytes of UTF-8 without control bytes, "/", "|" or space
+POST /upstream/api: 500 [add server failed] body:1: "\x0a\u{202e}" is not known of a server; known: weight=, max_conns=, max_fails=, fail_timeout=, slow_start=, check_port=, check_url=, backup, down, drain, leaving
+--- error_log eval
+['dyups: DELETE /upstream/a\x0aforged: ', 'dyups: DELETE /upstream/a\u{85}forged: ', 'dyups: DELETE /upstream/a\u{2028}forged: ',
+ 'dyups: DELETE /upstream/a\u{202e}forged: ', 'dyups: DELETE /upstream/a\u{2066}forged: ', 'dyups: DELETE /upstream/a\x1b[2Jforged: ',
+ 'dyups: DELETE /upstream/a\xffforged: ']
+--- no_error_log eval
+[qr/^forged/, qr/[\x00-\x09\x1b\x7f]|\xc2\x85|\xe2\x80[\xa8-\xae]|\xe2\x81\xa6|\xff/]
+--- log_level: info
+
+
+=== TEST 22: lists are in the order in which upstreams were made, whatever changes later, through reloads too
+--- http_config eval: Dyups::proxy(init => $::Ask)
+--- config
+    location = /t {
+        content_by_lua_block {
+            empty()
+            for _, name in ipairs { "host2", "host1", "dyhost" } do
+                ask("POST", "/upstream/" .. name, "server 127.0.0.1:8088;")
+            end
+            ask("POST", "/upstream/host2", "server 127.0.0.1:8089;")
+            ask("GET", "/list")
+            local _, detail = T.request(T.port + 8, "GET", "/detail")
+            ngx.say((detail:gsub("server [^\n]*", ""):gsub("\n+", "|")))
+            ask("DELETE", "/upstream/host2")
+            ask("POST", "/upstream/host2", "server 127.0.0.1:8089;")
+            ask("GET", "/list")
+        }
+    }
+--- response_body
+POST /upstream/host2: 200 [success]
+POST /upstream/host1: 200 [success]
+POST /upstream/dyhost: 200 [success]
+POST /upstream/host2: 200 [success]
+GET /list: 200 [host2|host1|dyhost|]
+host2|host1|dyhost|
+DELETE /upstream/host2: 200 [success]
+POST /upstream/host2: 200 [success]
+GET /list: 200 [host1|dyhost|host2|]
+
+
+=== TEST 23: what GET answers with ?full is posted back unchanged, and what a list of addresses loses is said
+--- http_config eval: Dyups::proxy(init => $::Ask)
+--- config
+    location = /t {
+        content_by_lua_block {
+            empty()
+            assert(dyups.set_upstream("api", {
+                method = "chash", hash_id = "host:port",
+                healthcheck = { type = "tcp", port = 1, interval = 86400000, send = "a\r\n\"b", expect = "c;" },
+                peers = {
+                    { host = "127.0.0.1", port = 8088, weight = 3, max_conns = 7, max_fails = 0, fail_timeout = 0, slow_start = 9 },
+                    { host = "unix:/run/a;b c", status = "drain", check_port = 81 },
+                    { server = "10.0.0.1", status = "down", backup = true },
+                },
+            }))
+            local before = T.show(dyups.status("api").upstreams.api)
+            local _, full = ask("GET", "/upstream/api?full")
+            ask("POST", "/upstream/api", full)
+            local after = T.show(dyups.status("api").upstreams.api)
+            ngx.say(before == after or before .. "|" .. after)
+            local _, plain = ask("GET", "/upstream/api")
+            ask("POST", "/upstream/api", (plain:gsub("\n", ";")))
+            T.say(dyups.status("api").upstreams.api.healthcheck.send == "a\r\n\"b")
+            ask("POST", "/upstream/api", full)
+            ask("POST", "/upstream/api", "method chash; hash_id host:port; server 127.0.0.1:8088;")
+            ask("GET", "/upstream/api?fuller&x=full")
+            ask("GET", "/upstream/api?x&full=1")
+        }
+    }
+--- response_body
+GET /upstream/api?full: 200 [method chash;|hash_id host:port;|check type=tcp "send=a\r\n\"b" "expect=c;" port=1 interval=86400000 timeout=2000 rise=2 fall=3 concurrency=10 default_down=false panic_threshold=0;|server 127.0.0.1:8088 weight=3 max_conns=7 max_fails=0 fail_timeout=0s slow_start=9s;|server "unix:/run/a;b c" check_port=81 drain;|server 10.0.0.1 backup down;|]
+POST /upstream/api: 200 [success]
+true
+GET /upstream/api: 200 [server 127.0.0.1:8088|server "unix:/run/a;b c"|server 10.0.0.1:80|]
+POST /upstream/api: 200 [success] upstream api has lost its method (chash) and its hash_id (host:port) and the drain of 1 peer: GET /upstream/api?full has all that POST takes back
+true
+POST /upstream/api: 200 [success]
+POST /upstream/api: 200 [success]
+GET /upstream/api?fuller&x=full: 200 [server 127.0.0.1:8088|]
+GET /upstream/api?x&full=1: 200 [method chash;|hash_id host:port;|check type=tcp "send=a\r\n\"b" "expect=c;" port=1 interval=86400000 timeout=2000 rise=2 fall=3 concurrency=10 default_down=false panic_threshold=0;|server 127.0.0.1:8088;|]
+
+
+=== TEST 24: check lines act, as in nginx_upstream_check_module
+--- http_config eval: Dyups::proxy(init => $::Ask)
+--- config
+    location = /t {
+        content_by_lua_block {
+            empty()
+            local function state()
+                return dyups.status("dyhost").upstreams.dyhost.peers[1].state
+            end
+            local peer = "server 127.0.0.1:" .. T.port + 1 .. ";"
+            ask("POST", "/upstream/dyhost", peer .. "check interval=3000 rise=2 fall=5 timeout=1000 type=http default_down=false;")
+            ngx.say(T.get("dyhost"), " ", state())
+            local check = dyups.status("dyhost").upstreams.dyhost.healthcheck
+            ngx.say(check.type, " ", check.interval, " ", check.fall, " ", #check.valid_statuses)
+            ask("DELETE", "/upstream/dyhost")
+            ask("POST", "/upstream/dyhost", peer .. [[check interval=50 rise=2 fall=5 timeout=1000 type=http default_down=true;
+                check_http_send "GET / HTTP/1.0\r\n\r\n"; check_http_expect_alive http_2xx http_3xx;]])
+            ngx.say(state())
+            for _ = 1, 300 do
+                if state() == "up" then break end
+                ngx.sleep(0.02)
+            end
+            ngx.say(state())
+            ask("POST", "/upstream/dyhost", peer .. "check interval=50 rise=1 fall=2 timeout=1000 type=http; check_http_expect_alive 404;")
+            for _ = 1, 300 do
+                if state() == "unhealthy" then break end
+                ngx.sleep(0.02)
+            end
+            ngx.say(state())
+            ask("POST", "/upstream/dyhost", peer)
+            ngx.say(dyups.status("dyhost").upstreams.dyhost.healthcheck.valid_statuses[1])
+            ask("POST", "/upstream/dyhost", peer .. "check off;")
+            ngx.say(tostring(dyups.status("dyhost").upstreams.dyhost.healthcheck), " ", state())
+        }
+    }
+--- response_body
+POST /upstream/dyhost: 200 [success]
+1 up
+http 3000 5 200
+DELETE /upstream/dyhost: 200 [success]
+POST /upstream/dyhost: 200 [success]
+checking
+up
+POST /upstream/dyhost: 200 [success]
+unhealthy
+POST /upstream/dyhost: 200 [success]
+404
+POST /upstream/dyhost: 200 [success]
+false up
+
+
+=== TEST 25: ngx.dyups has update and delete
+--- http_config eval: Dyups::proxy(init => $::Ask)
+--- config
+    location = /t {
+        content_by_lua_block {
+            empty()
+            local module = require "ngx.dyups"
+            T.say(module.update("dyhost", "server 127.0.0.1:" .. T.port + 2 .. ";"))
+            ngx.say(T.get("dyhost"))
+            T.say(module.update("dyhost", "server x;"))
+            T.say(module.update("dyhost", ""))
+            T.say(module.update("dy/host", "server 127.0.0.1;"))
+            T.say(module.update(7, "server 127.0.0.1;"))
+            T.say(module.update("dyhost", nil))
+            T.say(module.update("dyhost", "server 127.0.0.1;", { bye = "x" }))
+            T.say(module.delete("dyhost"))
+            T.say(module.delete("dyhost"))
+            ngx.say(T.get("dyhost"))
+        }
+    }
+--- response_body_like
+^200 success 
+2
+500 add server failed body:1: server: "x": a name that needs DNS.*
+204  
+500 add server failed upstream "dy/host": allowed: .*
+500  upstream: 7: allowed: a string
+500  text: a nil: allowed: a string
+500  options.bye: not known to this version; known: by
+200 success 
+404 not found uptream upstream dyhost: not found
+502$
+--- error_log
+no live upstreams
+--- no_error_log
+[alert]
+
+
+=== TEST 26: a foreign Host is refused, a change by a page of another site too
+--- http_config eval
+Dyups::proxy(init => $::Ask, setup => 'admin = { hosts = { "Admin.Example" } }', more => '
+    server { listen unix:' . Dyups::dir() . '/admin.sock; location / { content_by_lua_block { require("dyups.admin").serve() } } }')
+--- config
+    location = /t {
+        content_by_lua_block {
+            empty()
+            local function from(host, headers, method)
+                local body = "server 127.0.0.1:8088;"
+                local status, text, got = T.request(T.port + 8, method or "POST", "/upstream/api", body, host, headers)
+                ngx.say(host, " ", ((headers or ""):gsub("\r\n", " ")), ": ", status, " ", text, " ", text == got["x-dyups-error"])
+            end
+            from("127.0.0.1:" .. T.port + 8)
+            from("admin.example")
+            from("evil.example")
+            from("evil.example", "", "GET")
+            from("[::1]", "Origin: http://[::1]\r\n")
+            from("localhost", "Origin: http://evil.example\r\n")
+            from("localhost", "Origin: http://evil.example\r\n", "DELETE")
+            from("localhost", "Origin: https://admin.example\r\nSec-Fetch-Site: cross-site\r\n")
+            from("localhost", "Origin: null\r\n")
+            from("localhost", "Sec-Fetch-Site: same-site\r\n")
+            from("localhost", "Sec-Fetch-Site: cross-site\r\n", "GET")
+            ngx.say((T.http(T.port + 8, "GET /list HTTP/1.0\r\n\r\n")))
+            ngx.say((T.http(T.port + 8, "GET /list HTTP/1.0\r\nHost: \r\n\r\n")))
+            -- nginx itself refuses an empty Host, and two of them.
+            ngx.say((T.http(T.port + 8, "GET /list HTTP/1.0\r\nHost: localhost\r\nHost: evil.example\r\n\r\n")) ~= 200)
+            ngx.say((T.http(T.port + 8, "GET http://localhost/list HTTP/1.0\r\nHost: evil.example\r\n\r\n")))
+            local unix = "unix:" .. T.shm_path:match("^(.*)/") .. "/admin.sock"
+            local sock = ngx.socket.tcp()
+            assert(sock:connect(unix))
+            sock:send("GET /list HTTP/1.0\r\nHost: any.name\r\n\r\n")
+            ngx.say(sock:receive("*l"))
+        }
+    }
+--- response_body eval
+my $more = 'setup{ admin = { hosts = { ... } } } lists more';
+my $page = "allowed for a change: a page of this same address; $more";
+"127.0.0.1:" . Dyups::port(8) . qq( : 200 success false
+admin.example : 200 success false
+evil.example : 403 Host "evil.example": allowed: an address, localhost; $more true
+evil.example : 403 Host "evil.example": allowed: an address, localhost; $more true
+[::1] Origin: http://[::1] : 200 success false
+localhost Origin: http://evil.example : 403 Origin "http://evil.example": $page true
+localhost Origin: http://evil.example : 403 Origin "http://evil.example": $page true
+localhost Origin: https://admin.example Sec-Fetch-Site: cross-site : 200 success false
+localhost Origin: null : 403 Origin "null": $page true
+localhost Sec-Fetch-Site: same-site : 403 Sec-Fetch-Site "same-site": $page true
+localhost Sec-Fetch-Site: cross-site : 200 server 127.0.0.1:8088
+ false
+200
+400
+true
+403
+HTTP/1.1 200 OK
+)
+
+
+=== TEST 27: each change is one line at notice, one that changes nothing is none
+--- http_config eval: Dyups::proxy(init => $::Ask)
+--- config
+    location = /t {
+        content_by_lua_block {
+            empty()
+            ask("POST", "/upstream/one", "server 127.0.0.1:1; server 127.0.0.1:2;")
+            ask("POST", "/upstream/one", "server 127.0.0.1:1; server 127.0.0.1:2;")
+            ask("POST", "/upstream/one", "least_conn; server 127.0.0.1:2 weight=3; server 127.0.0.1:3; server 127.0.0.1:4;")
+            assert(dyups.add_peer("one", { host = "127.0.0.1", port = 5 }, { by = "deploy 42\n" }))
+            assert(dyups.set_peer("one", { host = "127.0.0.1", port = 5, weight = 2 }))
+            assert(dyups.set_peer("one", { host = "127.0.0.1", port = 5, weight = 2 }, { by = "again" }))
+            assert(dyups.healthcheck("one", { type = "tcp" }, { by = "ops" }))
+            assert(dyups.delete_peer("one", { host = "127.0.0.1", port = 5 }, { drain = true, by = "drainer" }))
+            T.say(dyups.delete_upstream("one", { force = true, by = 5 }))
+            T.say(dyups.add_peer("one", { host = "127.0.0.1" }, "x"))
+            T.say(dyups.set_upstream("one", { peers = {} }, { by = "x", force = true }))
+            for _ = 1, 250 do
+                if #dyups.status("one").upstreams.one.peers == 3 then break end
+                ngx.sleep(0.02)
+            end
+            assert(require("ngx.dyups").update("two", "server 127.0.0.1;", { by = "old script" }) == 200)
+            assert(dyups.delete_upstream("one", { force = true, by = "me" }))
+            local log = io.open(ngx.config.prefix() .. "logs/error.log"):read("*a")
+            for line in log:gmatch("%[notice%][^\n]-dyups: (upstream [^\n]-version) %d+") do
+                ngx.say(line)
+            end
+            local versions, last = {}, 0
+            for version in log:gmatch("%[notice%][^\n]-dyups: upstream [^\n]-version (%d+)") do
+                assert(tonumber(version) > last)
+                last = tonumber(version)
+            end
+        }
+    }
+--- response_body
+POST /upstream/one: 200 [success]
+POST /upstream/one: 200 [success]
+POST /upstream/one: 200 [success]
+nil options.by: 5: allowed: a text of 1 to 255 bytes
+nil options: "x": allowed: an object
+nil options.force: not known to this version; known: by
+upstream one: made by HTTP from 127.0.0.1: 0 -> 2 peers (2 added, 0 removed, 0 changed), version
+upstream one: changed by HTTP from 127.0.0.1: 2 -> 3 peers (2 added, 1 removed, 1 changed), method none -> least_conn, version
+upstream one: changed by Lua ("deploy 42\x0a"): 3 -> 4 peers (1 added, 0 removed, 0 changed), version
+upstream one: changed by Lua: 4 -> 4 peers (0 added, 0 removed, 1 changed), version
+upstream one: changed by Lua ("ops"): 4 -> 4 peers (0 added, 0 removed, 0 changed), check on, version
+upstream one: changed by Lua ("drainer"): 4 -> 4 peers (0 added, 0 removed, 1 changed), version
+upstream one: changed by the end of a drain: 4 -> 3 peers (0 added, 1 removed, 0 changed), version
+upstream two: made by Lua ("old script"): 0 -> 1 peers (1 added, 0 removed, 0 changed), version
+upstream one: deleted by Lua ("me"): 3 -> 0 peers (0 added, 3 removed, 0 changed), version
+--- log_level: notice
+--- timeout: 10

@@ -211,7 +211,7 @@ nil dyups\.setup has not succeeded in this process: .*$
         content_by_lua_block {
             assert(dyups.set_upstream("api", { peers = { { host = "10.0.0.1", weight = 3 } } }))
             local before = table_as_text()
-            local head = "POST /upstream/api HTTP/1.1\r\nHost: a\r\n"
+            local head = "POST /upstream/api HTTP/1.1\r\nHost: localhost\r\n"
             for _, text in ipairs {
                 head .. "Content-Length: 100\r\n\r\nserver 10.0.0.2;",
                 head .. "Content-Length: 17\r\n\r\nserver 10.0.0.2;",

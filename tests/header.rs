@@ -31,6 +31,7 @@ fn generate() -> String {
         ("Given", "dyups_given"),
         ("BalanceOptions", "dyups_options"),
         ("Reply", "dyups_reply"),
+        ("Request", "dyups_request"),
         ("Text", "dyups_text"),
         ("Tried", "dyups_tried"),
     ] {
@@ -48,6 +49,7 @@ fn generate() -> String {
         "ffi/request.rs",
         "config/balance.rs",
         "ffi/change.rs",
+        "ffi/changes.rs",
         "ffi/probe.rs",
         "ffi/show.rs",
     ] {

@@ -4,6 +4,7 @@
 local ffi = require "ffi"
 local encode = require "dyups.encode"
 local library = require "dyups.library"
+local log = require("dyups.log").log
 
 local C, failure, not_a_text = library.C, library.failure, library.not_a_text
 local ffi_string = ffi.string
@@ -210,25 +211,25 @@ local function busy(level, err)
     if not ngx or ngx.get_phase() ~= "balancer" then
         return nil, err
     end
-    ngx.log(level, "dyups: ", err)
+    log(level, err)
     return ngx.exit(NGX_BUSY)
 end
 
 
 -- nginx says "no live upstreams" in its log.
 local function nobody(err)
-    return busy(ngx and ngx.INFO, err)
+    return busy("INFO", err)
 end
 
 
 -- The same where the budget of retries is spent, and it is time to say so.
 local function warned(err)
-    return busy(ngx and ngx.WARN, err)
+    return busy("WARN", err)
 end
 
 
 local function misused(err)
-    return busy(ngx and ngx.ERR, "balance: " .. err)
+    return busy("ERR", "balance: " .. err)
 end
 
 
@@ -320,7 +321,7 @@ function _M.balance(upstream, key, method, opts)
         return nobody(why)
     end
     if given.warn ~= 0 then
-        ngx.log(ngx.WARN, "dyups: ", ffi_string(C.dyups_error()))
+        log("WARN", ffi_string(C.dyups_error()))
     end
     local server
     if given.picked.fresh == 0 then

@@ -6,6 +6,7 @@
 
 local ffi = require "ffi"
 local library = require "dyups.library"
+local log = require("dyups.log").log
 
 local C, ffi_string = library.C, ffi.string
 local ngx = ngx
@@ -32,11 +33,6 @@ local SECONDS_BETWEEN_COMPLAINTS = 60
 local orders = ffi.new("dyups_probe")
 local news = ffi.new("dyups_news")
 
-local function say(level, text)
-    ngx.log(level, "dyups: ", text)
-end
-
-
 local function text(of)
     return ffi_string(of.data, of.len)
 end
@@ -49,7 +45,7 @@ local function complain(what)
     local now = ngx.now()
     if not said[what] or math.abs(now - said[what]) >= SECONDS_BETWEEN_COMPLAINTS then
         said[what] = now
-        say(ngx.ERR, "probes: " .. what)
+        log("ERR", "probes: " .. what)
     end
 end
 
@@ -81,7 +77,7 @@ local function handle()
         for _, handler in ipairs(handlers) do
             local ok, err = pcall(handler, event)
             if not ok then
-                say(ngx.ERR, "a handler of peer_state failed: " .. tostring(err))
+                log("ERR", "a handler of peer_state failed: " .. tostring(err))
             end
         end
     end
@@ -113,7 +109,7 @@ end
 -- What the library has to say since the last time: a line each in the log.
 local function tell()
     while C.dyups_probe_news(news) == 1 do
-        say(ngx.WARN, text(news.line))
+        log("WARN", text(news.line))
         if news.is_change ~= 0 and handlers[1] then
             last = last + 1
             events[last] = {

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::nginx::word;
 use crate::table::{Peer, Status, Upstream};
 
 /// `GET /list`: the names, one a line.
@@ -15,7 +16,7 @@ pub fn list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
 
 /// One upstream of `GET /detail`: its name, a line for each peer, an empty line.
 ///
-/// The module knows no draining: such a peer is shown with `down=0`.
+/// The module knows no draining: only a line of such a peer has ` drain=1` at its end.
 pub fn detail(upstream: &Upstream) -> String {
     let mut text = format!("{}\n", upstream.name);
     for peer in &upstream.peers {
@@ -24,20 +25,21 @@ pub fn detail(upstream: &Upstream) -> String {
     text + "\n"
 }
 
-/// `GET /upstream/NAME`: a line `server ADDR` for each peer.
+/// `GET /upstream/NAME`: a line `server ADDR` for each peer, as it can be read back with a `;` behind it.
 pub fn servers(upstream: &Upstream) -> String {
-    upstream.peers.iter().fold(String::new(), |text, peer| text + "server " + peer.address.text() + "\n")
+    upstream.peers.iter().fold(String::new(), |text, peer| text + "server " + &word(peer.address.text()) + "\n")
 }
 
 fn detail_line(text: &mut String, peer: &Peer) {
     let Peer { address, weight, max_conns, max_fails, fail_timeout, .. } = peer;
     let (backup, down) = (u8::from(peer.backup), u8::from(peer.status == Status::Down));
+    let drain = if peer.status.to_stay() == Status::Drain { " drain=1" } else { "" };
     // Writing to a String cannot fail.
     let _ = writeln!(
         text,
         "server {} weight={weight} max_conns={max_conns} max_fails={max_fails} fail_timeout={fail_timeout} \
-         backup={backup} down={down}",
-        address.text()
+         backup={backup} down={down}{drain}",
+        word(address.text())
     );
 }
 
@@ -60,9 +62,17 @@ mod tests {
             "api\n\
              server 10.0.0.1:80 weight=1 max_conns=0 max_fails=1 fail_timeout=10 backup=0 down=0\n\
              server unix:/p weight=1 max_conns=0 max_fails=1 fail_timeout=10 backup=1 down=1\n\
-             server [::1]:81 weight=7 max_conns=0 max_fails=1 fail_timeout=10 backup=0 down=0\n\
+             server [::1]:81 weight=7 max_conns=0 max_fails=1 fail_timeout=10 backup=0 down=0 drain=1\n\
              \n"
         );
+    }
+
+    #[test]
+    fn an_address_that_would_be_more_words_is_in_quotes() {
+        let peer = Peer::new(Address::from_server("unix:/run/a;b c").unwrap());
+        let upstream = Upstream { peers: vec![peer], ..Upstream::default() };
+        assert_eq!(servers(&upstream), "server \"unix:/run/a;b c\"\n");
+        assert!(detail(&upstream).contains("server \"unix:/run/a;b c\" weight=1 "));
     }
 
     #[test]

@@ -20,6 +20,7 @@ pub mod files;
 pub mod json;
 pub mod nginx;
 pub mod object;
+pub mod options;
 pub mod peer;
 pub mod setup;
 pub mod show;

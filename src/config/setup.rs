@@ -29,13 +29,17 @@ pub const SHM_SIZE: Field =
 pub const FILES: Field = Field { name: "files", kind: Kind::Text("a path or a list of paths") };
 /// Whether files win over what was changed at run time.
 pub const OVERWRITE: Field = Field { name: "overwrite", kind: Kind::Bool };
+/// Of the HTTP interface.
+pub const ADMIN: Field = Field { name: "admin", kind: Kind::Object };
+/// Names by which it may be called.
+pub const HOSTS: Field = Field { name: "hosts", kind: Kind::Text("a list of at most 64 host names without a port") };
 /// nginx's prefix, which relative paths and the default name follow from. Set by the Lua module.
 pub const PREFIX: Field = Field { name: "prefix", kind: Kind::Text("a path") };
 /// nginx's version as its own number, such as 1022001. Set by the Lua module.
 pub const NGINX_VERSION: Field = Field { name: "nginx_version", kind: Kind::Integer { min: 1, max: u32::MAX as i64 } };
 
 /// All of them.
-pub const SETUP: &[Field] = &[SHM_PATH, SHM_SIZE, FILES, OVERWRITE, HEALTHCHECK, PREFIX, NGINX_VERSION];
+pub const SETUP: &[Field] = &[SHM_PATH, SHM_SIZE, FILES, OVERWRITE, HEALTHCHECK, ADMIN, PREFIX, NGINX_VERSION];
 
 /// The arguments of `setup`, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +53,8 @@ pub struct Setup {
     pub healthcheck: Option<Check>,
     /// The version of the nginx around this process. `None`: not known.
     pub nginx_version: Option<NginxVersion>,
+    /// Names that the HTTP interface may be called by, in lower case. None by default.
+    pub admin_hosts: Vec<String>,
     prefix: PathBuf,
 }
 
@@ -68,6 +74,7 @@ impl Setup {
                 Some(options) => check::merge_or_none(None, options, &object.path(&HEALTHCHECK))?,
             },
             nginx_version: object.number(&NGINX_VERSION)?.and_then(NginxVersion::from_number),
+            admin_hosts: admin_hosts(&object)?,
             prefix,
         })
     }
@@ -102,14 +109,15 @@ impl Setup {
         format!("{readable}-{:08x}", crc32fast::hash(prefix.trim_end_matches('/').as_bytes()))
     }
 
-    /// The upstreams of all files, and what an operator should read about them. `None`: no files were named.
-    pub fn upstreams(&self) -> Result<(Option<Vec<Upstream>>, Vec<String>)> {
-        let Some(files) = &self.files else { return Ok((None, Vec::new())) };
-        let (mut all, mut notes) = (Vec::new(), Vec::new());
+    /// The upstreams of all files, with the file of each. What an operator should read about them goes to `notes`. `None`: no files
+    /// were named.
+    pub fn upstreams(&self, notes: &mut Vec<String>) -> Result<Option<(Vec<Upstream>, HashMap<String, &Path>)>> {
+        let Some(files) = &self.files else { return Ok(None) };
+        let mut all = Vec::new();
         let mut seen: HashMap<String, &Path> = HashMap::new();
         let mut all_files = Files::default();
         for path in files {
-            for upstream in read_file(path, self.nginx_version, &mut all_files, &mut notes)? {
+            for upstream in read_file(path, self.nginx_version, &mut all_files, notes)? {
                 if let Some(first) = seen.insert(upstream.name.clone(), path) {
                     let (name, first, path) = (&upstream.name, first.display(), path.display());
                     return Err(Error::invalid(format!("{path}: upstream {name} is in {first} already")));
@@ -117,7 +125,7 @@ impl Setup {
                 all.push(upstream);
             }
         }
-        Ok((Some(all), notes))
+        Ok(Some((all, seen)))
     }
 }
 
@@ -181,6 +189,30 @@ fn files<'a>(object: &Object<'a>) -> Result<Option<Vec<&'a str>>> {
         })
         .collect::<Result<_>>()
         .map(Some)
+}
+
+/// `admin = { hosts = { ... } }`.
+fn admin_hosts(object: &Object<'_>) -> Result<Vec<String>> {
+    const MOST: usize = 64;
+    let Some(value) = object.given(&ADMIN) else { return Ok(Vec::new()) };
+    let at = object.path(&ADMIN);
+    let admin = Object::new(value, &at, &[HOSTS])?;
+    let list = match admin.given(&HOSTS) {
+        None => return Ok(Vec::new()),
+        Some(Value::List(list)) if list.len() <= MOST => list.as_slice(),
+        Some(Value::Map(map)) if map.is_empty() => &[],
+        Some(other) => return Err(refused(&admin, &HOSTS, other)),
+    };
+    let is_name = |text: &str| {
+        let is_byte = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+        (1..=255).contains(&text.len()) && text.bytes().all(is_byte)
+    };
+    list.iter()
+        .map(|value| match value {
+            Value::Text(text) if is_name(text) => Ok(text.to_ascii_lowercase()),
+            _ => Err(refused(&admin, &HOSTS, value)),
+        })
+        .collect()
 }
 
 fn refused(object: &Object<'_>, field: &Field, value: &Value) -> Error {
@@ -284,6 +316,15 @@ mod tests {
     }
 
     #[test]
+    fn the_names_of_the_http_interface_are_in_lower_case() {
+        let hosts = |json: &str| Setup::read(json.as_bytes()).expect("good").admin_hosts;
+        assert_eq!(hosts(r#"{"admin":{"hosts":["Admin.Example","b_1"]}}"#), ["admin.example", "b_1"]);
+        assert!(
+            [r#"{}"#, r#"{"admin":{}}"#, r#"{"admin":{"hosts":{}}}"#].into_iter().all(|json| hosts(json).is_empty())
+        );
+    }
+
+    #[test]
     fn what_is_not_known_or_no_path_is_refused() {
         for (json, field) in [
             (r#"{"shm":1}"#, "setup.shm"),
@@ -294,6 +335,13 @@ mod tests {
             (r#"{"files":7}"#, "setup.files"),
             (r#"{"overwrite":"yes"}"#, "setup.overwrite"),
             (r#"{"nginx_version":0}"#, "setup.nginx_version"),
+            (r#"{"admin":[]}"#, "setup.admin"),
+            (r#"{"admin":{"host":[]}}"#, "setup.admin.host"),
+            (r#"{"admin":{"hosts":"a"}}"#, "setup.admin.hosts"),
+            (r#"{"admin":{"hosts":[1]}}"#, "setup.admin.hosts"),
+            (r#"{"admin":{"hosts":["a:80"]}}"#, "setup.admin.hosts"),
+            (r#"{"admin":{"hosts":["http://a"]}}"#, "setup.admin.hosts"),
+            (r#"{"admin":{"hosts":[""]}}"#, "setup.admin.hosts"),
             ("7", "setup"),
         ] {
             let error = Setup::read(json.as_bytes()).expect_err(json).to_string();

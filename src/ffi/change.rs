@@ -1,5 +1,6 @@
 //! What an operator changes. Each call is one atomic change, seen by every pick that begins after it returned.
 
+use super::changes::told;
 use super::edge::{bytes, guard, wait};
 use crate::config::value::{self, Value};
 use crate::config::{peer, upstream};
@@ -27,7 +28,7 @@ unsafe fn change(
         let (name, json) = unsafe { (bytes(name, len, "upstream")?, bytes(json, json_len, what)?) };
         let name = process::name(name)?;
         let value = value::parse(json)?;
-        make(process::table()?, name, &value)?;
+        told("Lua", || make(process::table()?, name, &value))?;
         Ok(0)
     })
 }

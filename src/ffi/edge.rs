@@ -1,6 +1,7 @@
 //! The edge itself: arguments in, errors and panics out.
 
 use crate::config::MAX_INPUT_BYTES;
+use crate::config::show::Plain;
 use crate::error::{Code, Error, Result};
 use std::cell::RefCell;
 use std::ffi::c_char;
@@ -27,15 +28,12 @@ pub extern "C" fn dyups_error() -> *const c_char {
     })
 }
 
-/// Remembers a message. The buffer is kept, so the request path allocates nothing even when it fails.
+/// Remembers a message, as [`Plain`] has it. The buffer is kept, so the request path allocates nothing even when it fails.
 pub(super) fn remember(message: &dyn fmt::Display) {
     MESSAGE.with_borrow_mut(|buffer| {
         buffer.clear();
-        // Writing to a String cannot fail. NUL would end the message early.
-        let _ = write!(buffer, "{message}");
-        if buffer.contains('\0') {
-            *buffer = buffer.replace('\0', "\\0");
-        }
+        // Writing to a String cannot fail.
+        let _ = write!(Plain(buffer), "{message}");
         buffer.push('\0');
     });
 }

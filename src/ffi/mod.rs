@@ -10,6 +10,7 @@
 //!   thread that opened it; all else may be called from any thread.
 
 pub mod change;
+pub mod changes;
 pub mod edge;
 pub mod find;
 mod kept;

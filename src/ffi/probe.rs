@@ -2,6 +2,7 @@
 
 use super::edge::{bytes, guard, guard_code, out, refused};
 use super::show::Text;
+use crate::config::show::plain;
 use crate::error::Result;
 use crate::health::prober::{News, Orders, Prober, Stage};
 use crate::health::response::Rules;
@@ -206,7 +207,7 @@ pub unsafe extern "C" fn dyups_probe_news(news: *mut ProbeNews) -> i32 {
         // SAFETY: the caller's contract.
         let given = unsafe { out(news, "news")? };
         let Some(news) = with(|_, prober| prober.news())?.flatten() else { return Ok(0) };
-        let line = news.to_string();
+        let line = plain(news.to_string().as_bytes()).into_owned();
         let (is_change, after, texts) = match news {
             News::Warning(_) => (0, 0, [const { String::new() }; 5]),
             News::Peer(peer) => {

@@ -1,5 +1,6 @@
 //! A request from its first try to its end.
 
+use super::changes::told;
 use super::edge::{bytes, failed, guard, guard_code, out, remember};
 use super::find::{missed, numbered, unusable};
 use super::{kept, nginx, tls, warning};
@@ -255,12 +256,12 @@ unsafe fn outcome(request: *mut c_void, ident: u64) -> Outcome {
 }
 
 /// What is to be done once a second in each worker: takes back what dead workers have counted, and lets go of what is well again.
-/// All of it is done, whatever goes wrong with some.
+/// All of it is done, whatever goes wrong with some. Peers that have drained are deleted: `dyups_changes` has a line for each upstream.
 ///
 /// Arguments: none. Returns: 0. Errors, of what went wrong first: `DYUPS_NOT_SET_UP`, `DYUPS_FULL` (there is no memory to count
 /// all connections in, or no room for a ring that a pick wanted), `DYUPS_DAMAGED`, `DYUPS_SYSTEM`, and those of
 /// `dyups_build_ring`.
 #[unsafe(no_mangle)]
 pub extern "C" fn dyups_tick() -> i32 {
-    guard(|| process::tick().map(|()| 0))
+    guard(|| told("the end of a drain", process::tick).map(|()| 0))
 }

@@ -1,7 +1,9 @@
 //! Versions, the cdef, and what a process does once.
 
+use super::changes::told;
 use super::edge::{bytes, guard, remember};
 use crate::config::setup::Setup;
+use crate::config::show::plain;
 use crate::process;
 use std::cell::RefCell;
 use std::ffi::c_char;
@@ -61,7 +63,8 @@ fn cdef(header: &str) -> String {
 /// `shm_path.lock`), `shm_size` (bytes, or a text like `"64m"`, 256 KiB to
 /// 4 GiB, default `"128m"`), `files` (a path or a list of paths: JSON, or nginx's `upstream` blocks), `overwrite` (bool),
 /// `healthcheck` (as `dyups_healthcheck` takes it: that of all upstreams of which neither a file nor a call says what it is; default
-/// `false`), `prefix` (text: where relative paths start, default `/`), `nginx_version` (nginx's own number,
+/// `false`), `admin` (an object with `hosts`, a list of names: those that the HTTP interface may be called by, beside addresses and
+/// `localhost`), `prefix` (text: where relative paths start, default `/`), `nginx_version` (nginx's own number,
 /// such as 1022001 for 1.22.1; left out: not known, and nothing is refused that some version of nginx takes).
 ///
 /// Returns: 0. `dyups_notes` then has what an operator should read, also after an error.
@@ -79,9 +82,11 @@ pub unsafe extern "C" fn dyups_setup(conf: *const c_char, len: usize) -> i32 {
         // SAFETY: the caller's contract.
         let conf = Setup::read(unsafe { bytes(conf, len, "conf") }?);
         let mut notes: Vec<String> = super::library::replaced().into_iter().collect();
-        let done = conf.and_then(|conf| process::setup(&conf, &mut notes));
+        let done = conf.and_then(|conf| told("setup", || process::setup(&conf, &mut notes)));
         // Also when it failed: that a damaged region was set aside is said once.
-        NOTES.set(notes.iter().flat_map(|note| [note.as_str(), "\n"]).chain(["\0"]).collect());
+        NOTES.set(
+            notes.iter().map(|note| plain(note.as_bytes()).into_owned() + "\n").chain(["\0".to_string()]).collect(),
+        );
         done.map(|()| 0)
     })
 }

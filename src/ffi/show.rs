@@ -1,12 +1,16 @@
 //! What an operator reads, and the HTTP interface.
 
-use super::edge::{bytes, guard, out, wait};
+use super::changes::told;
+use super::edge::{bytes, guard, out, refused, wait};
+use crate::admin::access::Sender;
+use crate::config::show::plain;
+use crate::error::{Code, Result};
 use crate::{admin, process, status};
 use std::cell::RefCell;
 use std::ffi::c_char;
 
 /// A text that belongs to the library: valid until the next call in this thread that returns one.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct Text {
     /// The bytes, not terminated; never NULL.
@@ -37,6 +41,7 @@ pub struct Reply {
 }
 
 thread_local! {
+    static PLAIN: RefCell<String> = const { RefCell::new(String::new()) };
     static ANSWER: RefCell<[Vec<u8>; 3]> = const { RefCell::new([Vec::new(), Vec::new(), Vec::new()]) };
 }
 
@@ -45,6 +50,28 @@ fn keep(answer: [Vec<u8>; 3]) -> [Text; 3] {
     ANSWER.with_borrow_mut(|kept| {
         *kept = answer;
         kept.each_ref().map(|bytes| Text::of(bytes))
+    })
+}
+
+/// A text as a log may have it: bytes that are not UTF-8, control characters, separators of lines and characters that change the
+/// direction of text are shown escaped (`\\x0a`, `\\u{202e}`), all else as it is.
+///
+/// Arguments: `data`, `len`: any bytes. `text`: where the answer goes, valid until the next call of this function in this thread.
+/// Returns: 0. Errors: `DYUPS_INVALID` (NULL, more than 64 MiB).
+///
+/// # Safety
+///
+/// `data` points to `len` bytes; `text` is valid.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyups_plain(data: *const c_char, len: usize, text: *mut Text) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's contract.
+        let (text, data) = unsafe { (out(text, "text")?, bytes(data, len, "data")?) };
+        PLAIN.with_borrow_mut(|kept| {
+            *kept = plain(data).into_owned();
+            *text = Text::of(kept.as_bytes());
+        });
+        Ok(0)
     })
 }
 
@@ -72,8 +99,82 @@ pub unsafe extern "C" fn dyups_status(name: *const c_char, len: usize, text: *mu
     })
 }
 
+/// A request of the HTTP interface. A header that is not there has NULL for its bytes.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Request {
+    /// In capitals.
+    pub method: Text,
+    /// Decoded, without the query.
+    pub path: Text,
+    /// The name of an upstream, in place of the path `/upstream/NAME`; NULL where the path says.
+    pub upstream: Text,
+    /// What stands behind the `?`.
+    pub query: Text,
+    /// Body.
+    pub body: Text,
+    /// The header `Host`.
+    pub host: Text,
+    /// The header `Origin`.
+    pub origin: Text,
+    /// The header `Sec-Fetch-Site`.
+    pub site: Text,
+    /// The address of the client, for the log; NULL where no HTTP is spoken.
+    pub client: Text,
+    /// 1: it came in through a unix socket, 0: it did not.
+    pub is_unix: u32,
+}
+
+/// Answers a request of the HTTP interface, as `dyups_admin`, unless it comes from a page of another site: such a one is answered
+/// with status 403. Each request has to have an address, `localhost` or one of `setup`'s `admin.hosts` as its `Host`, but for a unix
+/// socket, and a change may have no foreign `Origin` or `Sec-Fetch-Site`.
+///
+/// Arguments: `request`: the request; `wait_ms`, `reply`: as in `dyups_admin`. Returns, errors: as `dyups_admin`.
+///
+/// # Safety
+///
+/// `request` is valid, and its texts point to as many bytes as they say; `reply` is valid.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyups_serve(request: *const Request, wait_ms: u32, reply: *mut Reply) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's contract.
+        let (reply, request) = unsafe {
+            let given = request.as_ref().ok_or_else(|| refused("request", "NULL", "a pointer"))?;
+            let text = |text: Text, what| bytes(text.data, text.len, what);
+            let header = |header: Text, what| text(header, what).map(|bytes| (!header.data.is_null()).then_some(bytes));
+            let sender = Sender {
+                host: header(given.host, "host")?,
+                origin: header(given.origin, "origin")?,
+                site: header(given.site, "site")?,
+                unix: given.is_unix != 0,
+            };
+            let request = admin::Request {
+                method: text(given.method, "method")?,
+                path: text(given.path, "path")?,
+                upstream: header(given.upstream, "upstream")?,
+                query: text(given.query, "query")?,
+                body: text(given.body, "body")?,
+                sender,
+            };
+            (out(reply, "reply")?, (request, header(given.client, "client")?))
+        };
+        let (request, client) = request;
+        let way = client.map_or("Lua".to_string(), |client| format!("HTTP from {}", plain(client)));
+        told(&way, || answer(&request, &process::admin_hosts(), wait_ms, reply))
+    })
+}
+
+fn answer(request: &admin::Request<'_>, hosts: &[String], wait_ms: u32, reply: &mut Reply) -> Result<i32> {
+    let answer = admin::answer(process::table()?, request, hosts, wait(wait_ms));
+    let busy = answer.status == admin::BUSY;
+    reply.status = u32::from(answer.status);
+    [reply.body, reply.content_type, reply.error] =
+        keep([answer.body, answer.content_type.into(), plain(answer.error.as_bytes()).into_owned().into_bytes()]);
+    Ok(if busy { Code::Busy as i32 } else { 0 })
+}
+
 /// Answers a request of the HTTP interface: that of ngx_http_dyups_module (`/list`, `/detail`, `/upstream/NAME`), and
-/// `/status`.
+/// `/status`. For a caller that knows who asks: see `dyups_serve` for one that does not.
 ///
 /// Arguments: `method`, `path` (decoded, without query), `body`, each with its length; `wait_ms`: as in `dyups_add_peer`. `reply`:
 /// where the answer goes. Returns: 0, also for an answer that says no; `DYUPS_BUSY` when a change has to be tried again: the reply
@@ -104,11 +205,7 @@ pub unsafe extern "C" fn dyups_admin(
                 bytes(body, body_len, "body")?,
             )
         };
-        let answer = admin::answer(process::table()?, method, path, body, wait(wait_ms));
-        let busy = answer.status == admin::BUSY;
-        reply.status = u32::from(answer.status);
-        [reply.body, reply.content_type, reply.error] =
-            keep([answer.body, answer.content_type.into(), answer.error.into_bytes()]);
-        Ok(if busy { crate::error::Code::Busy as i32 } else { 0 })
+        let request = admin::Request { method, path, body, ..admin::Request::default() };
+        told("Lua", || answer(&request, &[], wait_ms, reply))
     })
 }

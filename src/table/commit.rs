@@ -213,6 +213,7 @@ pub fn remove<M: Memory>(change: &Change<'_, M>, record: u32, old: &View) -> Res
     cells.retain(|&cell| cell != 0 && (cell as usize) < most);
     cells.sort_unstable();
     change.begin()?;
+    change.next_version()?;
     directory.publish(record, next)?;
     directory.unlink(record)?;
     departed::remember(change, old, &cells)?;

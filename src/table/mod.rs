@@ -6,6 +6,7 @@
 //! - [`ranks`]: and of its peers by weight
 //! - [`directory`]: from a name to its record
 //! - [`store`]: reading all of it, and one change
+//! - [`change_log`]: what a change has done, in numbers
 //! - [`commit`]: how a change is written and published; repair
 //! - [`spare`]: how that goes on where there is no room
 //! - [`departed`]: what is left of peers with connections open
@@ -14,6 +15,7 @@
 //! - [`open`]: from a path to a table, and from one region to another
 
 pub mod address;
+pub mod change_log;
 pub mod checking;
 pub mod checks;
 pub mod commit;

@@ -1,6 +1,7 @@
 //! The table: reading it whole, and changing one upstream at a time. What a change comes to is computed outside the lock;
 //! [`super::commit`] writes it.
 
+use super::change_log::{self, Change};
 use super::commit::{self, Build, CellPlan, RingPlan};
 use super::directory::Directory;
 use super::snapshot::{Flags, Group, ImagePeers, View, build_ring, encode, merge_ring, ring_words, set_origin};
@@ -84,6 +85,8 @@ impl Base {
 struct Plan {
     base: Base,
     step: Step,
+    /// What it is for an operator, where that is recorded.
+    change: Option<Change>,
 }
 
 enum Step {
@@ -142,15 +145,17 @@ impl<R: Borrow<Region>> Table<R> {
         Ok(all)
     }
 
-    /// The names of all upstreams, in order.
+    /// The names of all upstreams, in the order in which they were made.
     pub fn names(&self) -> Result<Vec<String>> {
-        let mut names = Vec::new();
+        let mut names: Vec<(String, u64)> = Vec::new();
         let mem = self.region().mem();
-        let name = |view: &View| Ok((!view.flags.has(Flags::DELETED)).then_some(view.name(mem)?));
+        let name = |view: &View| Ok((!view.flags.has(Flags::DELETED)).then_some((view.name(mem)?, view.created)));
         Directory::new(self.region()).each(name, |name| names.extend(name))?;
-        names.sort();
-        names.dedup();
-        Ok(names)
+        // One that was deleted and made again while we read may have been met twice; it counts where it was made last.
+        names.sort_by(|(a, made_a), (b, made_b)| a.cmp(b).then(made_b.cmp(made_a)));
+        names.dedup_by(|(a, _), (b, _)| a == b);
+        names.sort_by_key(|&(_, created)| created);
+        Ok(names.into_iter().map(|(name, _)| name).collect())
     }
 
     /// Changes the upstream called `name` to what `change` makes of it, trying for at most `wait` to become the writer.
@@ -166,7 +171,12 @@ impl<R: Borrow<Region>> Table<R> {
             true => early,
             false => self.plan(name, &change)?,
         };
-        Self::commit(&writer, name, plan)
+        let change = plan.change.clone();
+        Self::commit(&writer, name, plan)?;
+        if let Some(change) = change {
+            change_log::add(Change { version: self.region().mem().load(state::SEQUENCE)?, ..change });
+        }
+        Ok(())
     }
 
     /// Becomes the writer, and repairs what the last one left if it did not come to its end.
@@ -198,18 +208,22 @@ impl<R: Borrow<Region>> Table<R> {
 
     fn plan(&self, name: &str, change: &impl Fn(Option<Stored>) -> Result<Edit>) -> Result<Plan> {
         let (base, stored) = self.read(name)?.map_or((Base(None), None), |(base, stored)| (base, Some(stored)));
-        // Only a ring is made from an old one.
-        let old = stored.as_ref().filter(|stored| stored.has_ring).cloned();
-        let step = match change(stored)? {
+        // Only a ring is made from an old one, and only a record compares with it.
+        let records = change_log::records();
+        let old = stored.as_ref().filter(|stored| stored.has_ring || records).cloned();
+        let with_ring = old.as_ref().filter(|stored| stored.has_ring);
+        let edit = change(stored)?;
+        let change = if records { visible_change(name, old.as_ref(), &edit) } else { None };
+        let step = match edit {
             Edit::Keep => Step::Keep,
             Edit::Remove => Step::Remove,
             Edit::Put(upstream, flags) => {
                 let declared = upstream.method == Some(Method::Chash);
-                Step::Put(build(self.region(), &upstream, flags, declared, base, old.as_ref())?)
+                Step::Put(build(self.region(), &upstream, flags, declared, base, with_ring)?)
             }
-            Edit::Ring(upstream, flags) => Step::Put(build(self.region(), &upstream, flags, true, base, old.as_ref())?),
+            Edit::Ring(upstream, flags) => Step::Put(build(self.region(), &upstream, flags, true, base, with_ring)?),
         };
-        Ok(Plan { base, step })
+        Ok(Plan { base, step, change })
     }
 
     fn commit(writer: &Writer<'_>, name: &str, plan: Plan) -> Result<()> {
@@ -251,6 +265,17 @@ pub(super) fn stored(view: &View, mem: &Mem) -> Result<Stored, Damaged> {
         version: view.version,
         has_ring: view.rings.iter().any(|ring| ring.block != 0),
     })
+}
+
+/// What an edit is to those who do not see what a table remembers of deleted upstreams.
+fn visible_change(name: &str, old: Option<&Stored>, edit: &Edit) -> Option<Change> {
+    let is_there = |flags: Flags| !flags.has(Flags::DELETED);
+    let old = old.filter(|stored| is_there(stored.flags)).map(|stored| &stored.upstream);
+    match edit {
+        Edit::Keep | Edit::Ring(..) => None,
+        Edit::Put(new, flags) => Change::between(name, old, Some(new).filter(|_| is_there(*flags))),
+        Edit::Remove => Change::between(name, old, None),
+    }
 }
 
 /// `must`: it is an error if there can be no ring. Otherwise somebody picked by chash once, and a ring is only a help: what

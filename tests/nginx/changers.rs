@@ -88,7 +88,7 @@ fn change(client: &mut Client, name: &str, peer: &str, step: u64, acknowledged: 
 /// the first attempt was the one: of others nobody knows what they did.
 pub fn insist(client: &mut Client, method: &str, path: &str, body: &str, good: &[u16]) -> (Response, bool) {
     for attempt in 0..5000 {
-        match client.send(method, "admin", path, body, false) {
+        match client.send(method, "localhost", path, body, false) {
             Ok(answer) if good.contains(&answer.status) => return (answer, attempt == 0),
             Ok(answer) => panic!("{method} {path}: {answer:?}"),
             Err(_) => std::thread::sleep(std::time::Duration::from_millis(2)),

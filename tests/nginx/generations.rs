@@ -130,7 +130,7 @@ impl Generations {
         let workers = master.workers();
         let mut answer = None;
         wait_for("a worker of this master answers", || {
-            answer = Client::new(self.admin).send(method, "admin", path, body, true).ok().filter(|answer| {
+            answer = Client::new(self.admin).send(method, "localhost", path, body, true).ok().filter(|answer| {
                 answer.header("x-worker").and_then(|pid| pid.parse().ok()).is_some_and(|pid| workers.contains(&pid))
             });
             answer.is_some()

@@ -39,7 +39,7 @@ impl Https {
 
     /// Connections that were made to it, whatever became of their handshakes.
     pub fn accepted(&mut self) -> u64 {
-        let status = self.admin.get("admin", "/").expect("an answer").body;
+        let status = self.admin.get("localhost", "/").expect("an answer").body;
         assert_eq!(self.admin.resent, 0, "a second connection of the test's own");
         let accepts = status.lines().nth(2).and_then(|line| line.split_whitespace().next());
         accepts.and_then(|accepts| accepts.parse::<u64>().ok()).expect("a count") - self.own

@@ -232,7 +232,7 @@ impl Nginx {
 
     /// One request to the admin server, which has to be answered.
     pub fn admin(&self, method: &str, path: &str, body: &str) -> Response {
-        let answer = Client::new(self.admin).send(method, "admin", path, body, true);
+        let answer = Client::new(self.admin).send(method, "localhost", path, body, true);
         answer.unwrap_or_else(|error| panic!("{method} {path}: {error}\n{}", self.log()))
     }
 

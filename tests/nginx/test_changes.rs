@@ -100,7 +100,7 @@ struct Changer {
 
 impl Changer {
     fn send(&mut self, method: &str, path: &str, body: &str) -> (u16, String) {
-        let answer = self.client.send(method, "admin", path, body, false).expect("an answer");
+        let answer = self.client.send(method, "localhost", path, body, false).expect("an answer");
         (answer.status, answer.body)
     }
 

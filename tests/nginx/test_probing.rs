@@ -48,7 +48,7 @@ fn change_one(client: &mut Client, random: &mut Random, peers: &[SocketAddr], nu
     let deletes = lives_now && random.below(3) == 0;
     let change = if deletes { format!("delete_upstream('u{number}', {{ force = true }})") } else { setting };
     let sent = Instant::now();
-    let answer = client.send("POST", "admin", "/eval", &format!("return require('dyups').{change}"), false);
+    let answer = client.send("POST", "localhost", "/eval", &format!("return require('dyups').{change}"), false);
     assert_eq!(answer.expect("an answer").body, "true", "{change}");
     match deletes {
         true => lives.last_mut().expect("one").to = Some((sent, Instant::now())),

@@ -76,7 +76,7 @@ fn three_of_four_workers_stopped_for_ten_seconds_hold_up_nobody_and_wake_to_the_
 
     let workers = nginx.worker_pids();
     let mut clients = one_connection_each(nginx.traffic, "api", "/", &workers);
-    let mut admins = one_connection_each(nginx.admin, "admin", "/list", &workers);
+    let mut admins = one_connection_each(nginx.admin, "localhost", "/list", &workers);
     let (live, client) = clients.pop_first().expect("four");
     let mut admin = admins.remove(&live).expect("four");
     let private = || workers.iter().map(|&pid| (pid, memory::private(pid))).collect::<BTreeMap<u32, u64>>();
@@ -92,7 +92,7 @@ fn three_of_four_workers_stopped_for_ten_seconds_hold_up_nobody_and_wake_to_the_
             .map(|(&pid, client)| (pid, scope.spawn(|| [client.get("api", "/"), client.get("api", "/?key=k")])))
             .collect();
         let changes = CHANGES.replace("@one@", one).replace("@other@", other).replace("@last@", last);
-        let answer = admin.send("POST", "admin", "/eval", &changes, false).expect("an answer");
+        let answer = admin.send("POST", "localhost", "/eval", &changes, false).expect("an answer");
         let done: u64 = answer.body.parse().unwrap_or_else(|_| panic!("{answer:?}"));
         assert_eq!((worker_of(&answer), answer.status), (live, 200));
         for &(pid, _) in &asked {

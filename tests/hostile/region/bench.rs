@@ -287,7 +287,7 @@ impl<'a> Run<'a> {
         let stored = call(&name, || table.get(name));
         self.judge(name).exists(&call(&name, || table.upstream_exists(name)));
         let path = format!("/upstream/{name}");
-        call(&path, || admin::answer(table, b"GET", path.as_bytes(), b"", SOON));
+        call(&path, || get(table, path.as_bytes()));
         let shown = call(&name, || status::json(table, Some(name)));
         if self.truth.is_sure(name) {
             assert_eq!(shown.is_ok(), self.truth.model.visible(name).is_some(), "{shown:?}");
@@ -323,7 +323,7 @@ impl<'a> Run<'a> {
                 let status = call(&look, || status::json(table, None));
                 assert!(self.truth.spoiled || status.is_ok(), "{status:?}");
             }
-            Look::Detail => drop(call(&look, || admin::answer(table, b"GET", b"/detail", b"", SOON))),
+            Look::Detail => drop(call(&look, || get(table, b"/detail"))),
             Look::Probes => probe(table),
             Look::Workers => assert_eq!(call(&look, || table.region().workers(None)), Ok(Vec::new())),
         }
@@ -402,4 +402,8 @@ impl<'a> Run<'a> {
 
 fn bytes(words: &[u64]) -> Vec<u8> {
     words.iter().flat_map(|word| word.to_ne_bytes()).collect()
+}
+
+fn get(table: &Table, path: &[u8]) -> admin::Reply {
+    admin::answer(table, &admin::Request { method: b"GET", path, ..admin::Request::default() }, &[], SOON)
 }

@@ -1,10 +1,15 @@
 //! The HTTP interface that operators know from ngx_http_dyups_module, and `/status`: a request as bytes in, an answer as
 //! bytes out. nginx's side moves them.
 
+pub mod access;
+
+use self::access::Sender;
+use crate::balance::HashId;
 use crate::config::{dyups, nginx};
 use crate::error::{Code, Error, Result};
 use crate::process;
 use crate::status;
+use crate::table::change_log::{self, Change};
 use crate::table::name;
 use crate::table::store::Table;
 use std::time::Duration;
@@ -48,11 +53,46 @@ impl Reply {
     }
 }
 
-/// Answers `method path` with `body`. `path` is decoded and has no query. `wait`: how long a change may wait for its turn.
-pub fn answer(table: &Table, method: &[u8], path: &[u8], body: &[u8], wait: Duration) -> Reply {
-    let parts: Vec<&[u8]> = path.split(|&byte| byte == b'/').filter(|part| !part.is_empty()).collect();
+/// What a client asks for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Request<'a> {
+    /// In capitals, as HTTP has it.
+    pub method: &'a [u8],
+    /// Decoded, without the query.
+    pub path: &'a [u8],
+    /// The name of an upstream, in place of a path of two parts.
+    pub upstream: Option<&'a [u8]>,
+    /// What stands behind the `?`.
+    pub query: &'a [u8],
+    /// Empty where there is none.
+    pub body: &'a [u8],
+    /// Who asks.
+    pub sender: Sender<'a>,
+}
+
+impl Request<'_> {
+    fn writes(&self) -> bool {
+        !matches!(self.method, b"GET" | b"HEAD")
+    }
+
+    /// Whether the query has `word`, or `word=` and anything, among what `&` separates.
+    fn asks(&self, word: &[u8]) -> bool {
+        self.query.split(|&byte| byte == b'&').any(|part| part.split(|&byte| byte == b'=').next() == Some(word))
+    }
+}
+
+/// Answers a request. `hosts`: as in [`access::refusal`]. `wait`: how long a change may wait for its turn.
+pub fn answer(table: &Table, request: &Request<'_>, hosts: &[String], wait: Duration) -> Reply {
+    if let Some(why) = access::refusal(&request.sender, request.writes(), hosts) {
+        return Reply { error: why.clone(), ..Reply::text(403, why) };
+    }
+    let Request { method, path, body, .. } = *request;
+    let parts: Vec<&[u8]> = match request.upstream {
+        Some(name) => vec![b"upstream", name],
+        None => path.split(|&byte| byte == b'/').filter(|part| !part.is_empty()).collect(),
+    };
     match method {
-        b"GET" | b"HEAD" => get(table, &parts).unwrap_or_else(|error| Reply::of(&error, 500, "")),
+        b"GET" | b"HEAD" => get(table, request, &parts).unwrap_or_else(|error| Reply::of(&error, 500, "")),
         b"DELETE" => match upstream_part(&parts) {
             Ok(name) => delete(table, name, wait),
             Err(text) => Reply::text(405, text),
@@ -79,13 +119,16 @@ fn upstream_part<'a>(parts: &[&'a [u8]]) -> std::result::Result<&'a [u8], &'stat
     }
 }
 
-fn get(table: &Table, parts: &[&[u8]]) -> Result<Reply> {
+fn get(table: &Table, request: &Request<'_>, parts: &[&[u8]]) -> Result<Reply> {
     Ok(match parts {
         [word, ..] if is(word, "list") => Reply::list(dyups::list(table.names()?.iter().map(String::as_str))),
         [word, ..] if is(word, "detail") => {
-            Reply::list(table.upstreams()?.iter().map(|stored| dyups::detail(&stored.upstream)).collect())
+            let mut all = table.upstreams()?;
+            all.sort_by_key(|stored| stored.created);
+            Reply::list(all.iter().map(|stored| dyups::detail(&stored.upstream)).collect())
         }
         [word, name] if is(word, "upstream") => match table.name(name).and_then(|name| table.upstream(name)) {
+            Ok(stored) if request.asks(b"full") => Reply::list(nginx::write(&stored.upstream)),
             Ok(stored) => Reply::list(dyups::servers(&stored.upstream)),
             Err(error) if matches!(error.code, Code::NotFound | Code::Invalid) => Reply::of(&error, 404, ""),
             Err(error) => return Err(error),
@@ -109,12 +152,36 @@ fn delete(table: &Table, name: &[u8], wait: Duration) -> Reply {
 
 fn post(table: &Table, name: &[u8], body: &[u8], wait: Duration) -> Reply {
     let set = |name: &str| {
-        let (upstream, notes) = nginx::block(name, body, "body", process::nginx_version())?;
+        let (upstream, mut notes) = nginx::block(name, body, "body", process::nginx_version())?;
         table.set_upstream(&upstream, wait)?;
+        notes.extend(change_log::last().as_ref().and_then(dropped));
         Ok(notes.join("; "))
     };
     match name::check(name).and_then(set) {
         Ok(notes) => Reply { error: notes, ..Reply::text(200, "success") },
         Err(error) => Reply::of(&error, 500, "add server failed"),
     }
+}
+
+/// What a program loses that reads addresses, edits them and posts them back.
+fn dropped(change: &Change) -> Option<String> {
+    let mut lost = Vec::new();
+    if let Some([Some(method), None]) = change.method {
+        lost.push(format!("its method ({})", method.name()));
+    }
+    if let Some([hash_id, HashId::Nginx]) = change.hash_id {
+        lost.push(format!("its hash_id ({})", hash_id.name()));
+    }
+    match change.undrained {
+        0 => {}
+        1 => lost.push("the drain of 1 peer".to_string()),
+        many => lost.push(format!("the drain of {many} peers")),
+    }
+    let name = &change.upstream;
+    (!lost.is_empty()).then(|| {
+        format!(
+            "upstream {name} has lost {}: GET /upstream/{name}?full has all that POST takes back",
+            lost.join(" and ")
+        )
+    })
 }

@@ -1,0 +1,281 @@
+//! What changes have done to upstreams, in numbers, for one line each in a log.
+//!
+//! A caller that wants to know has its changes recorded ([`record`]). Otherwise nothing is compared and nothing kept.
+
+use super::peer::{Peer, Status};
+use super::upstream::Upstream;
+use crate::balance::{HashId, Method};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::fmt;
+
+/// What one change has done to one upstream.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Change {
+    /// The upstream.
+    pub upstream: String,
+    /// Its peers before; `None`: there was no such upstream.
+    pub before: Option<usize>,
+    /// Its peers after; `None`: there is no such upstream any more.
+    pub after: Option<usize>,
+    /// Peers that are new.
+    pub added: usize,
+    /// Peers that are no more.
+    pub removed: usize,
+    /// Peers that have another setting.
+    pub changed: usize,
+    /// The peers that stay stand in another order.
+    pub reordered: bool,
+    /// The methods before and after, where they differ.
+    pub method: Option<[Option<Method>; 2]>,
+    /// The same of what a ring hashes.
+    pub hash_id: Option<[HashId; 2]>,
+    /// What became of its check, in a word.
+    pub check: Option<&'static str>,
+    /// Peers that drained, are still there, and do not drain any more.
+    pub undrained: usize,
+    /// The version of the upstream from this change on.
+    pub version: u64,
+    /// From where the change came, if that is known better than the caller knows it.
+    pub by: Option<String>,
+}
+
+impl Change {
+    /// What is different; `None`: nothing that an operator sees.
+    pub(super) fn between(name: &str, old: Option<&Upstream>, new: Option<&Upstream>) -> Option<Change> {
+        let none = Upstream::default();
+        let (before, after) = (old.unwrap_or(&none), new.unwrap_or(&none));
+        let mut change = Change {
+            upstream: name.to_string(),
+            before: old.map(|old| old.peers.len()),
+            after: new.map(|new| new.peers.len()),
+            ..Change::default()
+        };
+        change.compare(&before.peers, &after.peers);
+        if new.is_some() {
+            change.method = (before.method != after.method).then_some([before.method, after.method]);
+            change.hash_id = (before.hash_id != after.hash_id).then_some([before.hash_id, after.hash_id]);
+            change.check = match (&before.check, &after.check) {
+                (None, Some(_)) => Some("on"),
+                (Some(_), None) => Some("off"),
+                (old, new) => (old != new).then_some("changed"),
+            };
+        }
+        change.says_something().then_some(change)
+    }
+
+    fn says_something(&self) -> bool {
+        self.before.is_some() != self.after.is_some()
+            || self.added + self.removed + self.changed > 0
+            || self.reordered
+            || self.method.is_some()
+            || self.hash_id.is_some()
+            || self.check.is_some()
+    }
+
+    /// Counts the peers that differ. Mostly both lists have a long beginning and a long end in common.
+    fn compare(&mut self, old: &[Peer], new: &[Peer]) {
+        let same = |(old, new): &(&Peer, &Peer)| old.address.same_as(&new.address);
+        let start = old.iter().zip(new).take_while(same).map(|(old, new)| self.compare_one(old, new)).count();
+        let (old, new) = (&old[start..], &new[start..]);
+        let ends = old.iter().rev().zip(new.iter().rev());
+        let end = ends.take_while(same).map(|(old, new)| self.compare_one(old, new)).count();
+        let (old, new) = (&old[..old.len() - end], &new[..new.len() - end]);
+        let mut left: HashMap<u64, (usize, &Peer)> =
+            old.iter().enumerate().map(|(index, peer)| (peer.address.ident(), (index, peer))).collect();
+        let mut last = 0;
+        for peer in new {
+            match left.remove(&peer.address.ident()) {
+                Some((index, old)) => {
+                    self.compare_one(old, peer);
+                    self.reordered |= index < last;
+                    last = last.max(index);
+                }
+                None => self.added += 1,
+            }
+        }
+        self.removed += left.len();
+    }
+
+    fn compare_one(&mut self, old: &Peer, new: &Peer) {
+        let drains = |peer: &Peer| matches!(peer.status, Status::Drain | Status::Leaving);
+        self.changed += usize::from(old != new);
+        self.undrained += usize::from(drains(old) && new.status == Status::Up);
+    }
+
+    /// The line for the log. `by`: from where the change came, unless that is known already.
+    pub fn line(&self, by: &str) -> String {
+        let by = self.by.as_deref().unwrap_or(by);
+        format!("upstream {}: {} by {by}: {self}", self.upstream, self.verb())
+    }
+
+    fn verb(&self) -> &'static str {
+        match (self.before, self.after) {
+            (None, _) => "made",
+            (Some(_), None) => "deleted",
+            (Some(_), Some(_)) => "changed",
+        }
+    }
+}
+
+impl fmt::Display for Change {
+    /// `2 -> 3 peers (1 added, 0 removed, 0 changed), method none -> rr, version 7`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [before, after] = [self.before, self.after].map(Option::unwrap_or_default);
+        let Change { added, removed, changed, version, .. } = self;
+        write!(f, "{before} -> {after} peers ({added} added, {removed} removed, {changed} changed)")?;
+        if self.reordered {
+            f.write_str(", another order")?;
+        }
+        if let Some([old, new]) = self.method.map(|pair| pair.map(|method| method.map_or("none", Method::name))) {
+            write!(f, ", method {old} -> {new}")?;
+        }
+        if let Some([old, new]) = self.hash_id.map(|pair| pair.map(HashId::name)) {
+            write!(f, ", hash_id {old} -> {new}")?;
+        }
+        if let Some(check) = self.check {
+            write!(f, ", check {check}")?;
+        }
+        write!(f, ", version {version}")
+    }
+}
+
+thread_local! {
+    static RECORDED: RefCell<Option<Vec<Change>>> = const { RefCell::new(None) };
+}
+
+/// Ends the recording, also where a panic does.
+struct Recording;
+
+impl Drop for Recording {
+    fn drop(&mut self) {
+        RECORDED.set(None);
+    }
+}
+
+/// Runs `body`; answers what it answers, and the changes that were made by it in this thread, in their order.
+pub fn record<T>(body: impl FnOnce() -> T) -> (T, Vec<Change>) {
+    let recording = Recording;
+    RECORDED.set(Some(Vec::new()));
+    let answer = body();
+    let changes = RECORDED.take().unwrap_or_default();
+    drop(recording);
+    (answer, changes)
+}
+
+/// Whether changes are recorded in this thread.
+pub(super) fn records() -> bool {
+    RECORDED.with_borrow(Option::is_some)
+}
+
+pub(super) fn add(change: Change) {
+    RECORDED.with_borrow_mut(|recorded| recorded.iter_mut().for_each(|changes| changes.push(change.clone())));
+}
+
+/// The last change that was recorded.
+pub fn last() -> Option<Change> {
+    RECORDED.with_borrow(|recorded| recorded.as_ref()?.last().cloned())
+}
+
+/// Says of the changes that were recorded and whose origin is not known, from where they came.
+pub fn came_from(origin: impl Fn(&Change) -> String) {
+    RECORDED.with_borrow_mut(|recorded| {
+        for change in recorded.iter_mut().flatten().filter(|change| change.by.is_none()) {
+            change.by = Some(origin(change));
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::health::check::Check;
+    use crate::table::Address;
+
+    fn peer(host: u8) -> Peer {
+        Peer::new(Address::from_server(&format!("10.0.0.{host}")).unwrap())
+    }
+
+    fn with(peers: Vec<Peer>) -> Upstream {
+        Upstream { name: "api".into(), peers, ..Upstream::default() }
+    }
+
+    fn of(hosts: &[u8]) -> Upstream {
+        with(hosts.iter().map(|&host| peer(host)).collect())
+    }
+
+    fn line(old: Option<&Upstream>, new: Option<&Upstream>) -> Option<String> {
+        Change::between("api", old, new).map(|change| change.line("Lua"))
+    }
+
+    fn numbers(old: &[u8], new: &[u8]) -> Option<String> {
+        let line = line(Some(&of(old)), Some(&of(new)))?;
+        Some(line.replace("upstream api: changed by Lua: ", "").replace(", version 0", ""))
+    }
+
+    #[test]
+    fn what_becomes_of_an_upstream_is_one_line() {
+        let (old, new) = (of(&[1, 2]), of(&[2, 3, 4]));
+        assert_eq!(
+            line(None, Some(&new)).unwrap(),
+            "upstream api: made by Lua: 0 -> 3 peers (3 added, 0 removed, 0 changed), version 0"
+        );
+        assert_eq!(
+            line(Some(&old), Some(&new)).unwrap(),
+            "upstream api: changed by Lua: 2 -> 3 peers (2 added, 1 removed, 0 changed), version 0"
+        );
+        assert_eq!(
+            line(Some(&new), None).unwrap(),
+            "upstream api: deleted by Lua: 3 -> 0 peers (0 added, 3 removed, 0 changed), version 0"
+        );
+        assert!(line(None, Some(&of(&[]))).is_some() && line(Some(&of(&[])), None).is_some());
+    }
+
+    #[test]
+    fn peers_are_counted_wherever_they_stand() {
+        assert_eq!(numbers(&[1, 2, 3, 4], &[1, 3, 4]).unwrap(), "4 -> 3 peers (0 added, 1 removed, 0 changed)");
+        assert_eq!(numbers(&[1, 2, 3], &[1, 9, 2, 3]).unwrap(), "3 -> 4 peers (1 added, 0 removed, 0 changed)");
+        assert_eq!(
+            numbers(&[1, 2, 3], &[3, 1, 2]).unwrap(),
+            "3 -> 3 peers (0 added, 0 removed, 0 changed), another order"
+        );
+        assert_eq!(numbers(&[1, 2, 3], &[1, 2, 3]), None);
+    }
+
+    #[test]
+    fn settings_that_differ_are_told() {
+        let old = with(vec![peer(1), Peer { status: Status::Drain, ..peer(2) }]);
+        let new = Upstream {
+            method: Some(Method::Rr),
+            hash_id: HashId::HostPort,
+            check: Some(Check::default()),
+            ..with(vec![Peer { weight: 3, ..peer(1) }, peer(2)])
+        };
+        let change = Change::between("api", Some(&old), Some(&new)).unwrap();
+        assert_eq!(
+            change.to_string(),
+            "2 -> 2 peers (0 added, 0 removed, 2 changed), method none -> rr, hash_id nginx -> host:port, check on, version 0"
+        );
+        assert_eq!(change.undrained, 1);
+        let off = Upstream { check: None, ..new.clone() };
+        assert!(line(Some(&new), Some(&off)).unwrap().contains(", check off,"));
+        let other = Upstream { check: Some(Check { fall: 9, ..Check::default() }), ..new.clone() };
+        assert!(line(Some(&new), Some(&other)).unwrap().contains(", check changed,"));
+    }
+
+    #[test]
+    fn changes_are_kept_while_they_are_recorded_and_no_longer() {
+        let change = || Change { upstream: "a".into(), ..Change::default() };
+        add(change());
+        assert!(!records());
+        let ((), changes) = record(|| {
+            assert!(records());
+            add(change());
+            came_from(|change| format!("file of {}", change.upstream));
+            add(change());
+        });
+        assert_eq!(changes.iter().map(|change| change.by.as_deref()).collect::<Vec<_>>(), [Some("file of a"), None]);
+        assert!(std::panic::catch_unwind(|| record(|| panic!("on purpose"))).is_err());
+        assert!(!records());
+    }
+}
