@@ -42,8 +42,8 @@ pub fn nginx() -> &'static (PathBuf, Vec<String>) {
     })
 }
 
-/// nginx with this prefix. Until it has read its configuration it logs into `early.log` there. The log that it was built with may lie
-/// in a directory that is missing or another user's.
+/// nginx with this prefix. Until it has read its configuration it logs to stderr, as Debian's does. Others log into a file in a
+/// directory that may be missing, or into another user's.
 pub fn nginx_in(prefix: &Path) -> Command {
     let mut command = Command::new(&nginx().0);
     command.args(arguments(prefix));
@@ -52,16 +52,11 @@ pub fn nginx_in(prefix: &Path) -> Command {
 
 /// The first arguments of [`nginx_in`].
 pub fn arguments(prefix: &Path) -> [&OsStr; 4] {
-    ["-p".as_ref(), prefix.as_os_str(), "-e".as_ref(), "early.log".as_ref()]
+    ["-p".as_ref(), prefix.as_os_str(), "-e".as_ref(), "stderr".as_ref()]
 }
 
-/// The directory of the log that this nginx was built with, where there is one.
-pub fn built_in_log_dir() -> Option<PathBuf> {
-    let out = Command::new(&nginx().0).arg("-V").output().expect("nginx -V");
-    let said = String::from_utf8_lossy(&out.stderr).into_owned();
-    let path = said.split("--error-log-path=").nth(1)?.split_whitespace().next()?;
-    Path::new(path).parent().filter(|dir| dir.is_absolute() && dir.is_dir()).map(Path::to_owned)
-}
+/// Arguments that make an nginx one that was built to log where it cannot, as long as none of the next say where.
+pub const LOGS_NOWHERE: &str = "-e nowhere/error.log";
 
 /// A directory and a turn of one test. Dropped last, it takes the directory away.
 pub struct Place {

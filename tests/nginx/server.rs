@@ -1,7 +1,7 @@
 //! One nginx: started, asked, signalled, and gone when it is dropped.
 
 use super::client::{Client, Response};
-use super::place::{self, Place};
+use super::place::{self, LOGS_NOWHERE, Place};
 use super::system::{children, group_lives, is_root, signal, wait_for, wait_until, worker_user};
 use std::collections::BTreeMap;
 use std::fs;
@@ -32,7 +32,7 @@ pub struct Conf {
     pub main: String,
     /// User of the workers, when the master is root.
     pub user: &'static str,
-    /// The size of a /dev/shm that this nginx alone sees. It may not write the log that it was built with either.
+    /// The size of a /dev/shm that this nginx alone sees. It was built to log where it cannot, too.
     pub dev_shm: Option<&'static str>,
 }
 
@@ -310,17 +310,13 @@ fn status(answer: &Response) -> serde_json::Value {
     serde_json::from_str(&answer.body).expect("JSON")
 }
 
-/// nginx, perhaps where it sees another /dev/shm, and may not write the log that it was built with. The pid is its own, as
-/// everything before it is replaced by exec.
+/// nginx, perhaps one that sees another /dev/shm, and that was built to log where it cannot. The pid is its own, as everything
+/// before it is replaced by exec.
 fn command(prefix: &Path, dev_shm: Option<&'static str>) -> Command {
     let Some(size) = dev_shm else { return place::nginx_in(prefix) };
-    let mut script = format!("mount -t tmpfs -o size={size} tmpfs /dev/shm && ");
-    if let Some(dir) = place::built_in_log_dir() {
-        script += &format!("mount -t tmpfs -o ro tmpfs '{}' && ", dir.display());
-    }
+    let script = format!("mount -t tmpfs -o size={size} tmpfs /dev/shm && exec \"$0\" {LOGS_NOWHERE} \"$@\"");
     let mut command = Command::new("unshare");
-    command.args(["--mount", "sh", "-c", &(script + "exec \"$0\" \"$@\"")]);
-    command.arg(&place::nginx().0).args(place::arguments(prefix));
+    command.args(["--mount", "sh", "-c", &script]).arg(&place::nginx().0).args(place::arguments(prefix));
     command
 }
 

@@ -2,9 +2,10 @@
 
 use super::place::{self, Place};
 use super::system::{is_root, signal, wait_for, wait_until};
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::net::TcpListener;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -29,23 +30,20 @@ impl Demo {
         place::copy(release, &root.join("target/release"), &[name.to_str().expect("UTF-8")]);
 
         let output = File::create(root.join("output")).expect("output");
-        let own_network = is_root();
-        // Where root can forbid it, this one may not write the log that nginx was built with.
-        let mut command = match place::built_in_log_dir() {
-            Some(dir) if own_network => {
-                let mut command = Command::new("unshare");
-                let script = format!("mount -t tmpfs -o ro tmpfs '{}' && exec \"$0\"", dir.display());
-                command.args(["--mount", "sh", "-c", &script]);
-                command
-            }
-            _ => Command::new("env"),
-        };
+        let nginx = root.join("nginx");
+        let script = format!("#!/bin/sh\nexec '{}' {} \"$@\"\n", place::nginx().0.display(), place::LOGS_NOWHERE);
+        fs::write(&nginx, script)
+            .and_then(|()| fs::set_permissions(&nginx, Permissions::from_mode(0o755)))
+            .expect("nginx");
+
+        let mut command = Command::new(root.join("tools/run"));
         command
-            .arg(root.join("tools/run"))
+            .env("DYUPS_NGINX", nginx)
             .stdin(Stdio::null())
             .stderr(output.try_clone().expect("dup"))
             .stdout(output)
             .process_group(0);
+        let own_network = is_root();
         // SAFETY: between fork and exec only system calls that are async-signal-safe, on memory of this frame.
         unsafe {
             command.pre_exec(move || {
