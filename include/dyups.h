@@ -276,6 +276,17 @@ dyups_handle *dyups_open(const char *name,
 // `handle` comes from `dyups_open`, was not closed before, and is not used afterwards.
 void dyups_close(dyups_handle *handle);
 
+// Whether the upstream of a handle is still there, for callers that keep handles and texts by index: they need not keep those of one
+// that is gone.
+//
+// Arguments: `handle`. Returns: 0: it is as it was at the last pick by this handle, or the last call of this. 1: it has changed; no
+// text by index that the caller has kept is good. Errors: `DYUPS_NOT_FOUND`, and as `dyups_find`.
+//
+// # Safety
+//
+// `handle` is open and of this thread.
+int32_t dyups_look(dyups_handle *handle);
+
 // Picks a peer of an upstream: no lock, no system call, no allocation (but for an address of more than 24 bytes, where
 // chash has to do without a ring).
 //
@@ -361,6 +372,17 @@ int32_t dyups_balance(dyups_handle *handle,
                       uint32_t status,
                       const dyups_options *options,
                       dyups_given *given);
+
+// How many connections nginx keeps by their addresses alone, for the block `upstream {}` that a request is balanced in. One that was
+// verified for one name may carry a request for another. Connections that ngx_lua keeps by name are not counted.
+//
+// Arguments: `request`: nginx's request, which this thread is balancing. Returns: the number; 0: none. Errors: `DYUPS_SYSTEM`: it
+// cannot be told.
+//
+// # Safety
+//
+// `request` is as said.
+int32_t dyups_keeps_by_address(void *request);
 
 // How many requests of this worker hold something: 0 when none is balanced.
 //
@@ -567,6 +589,14 @@ int32_t dyups_probe_end(uint32_t id,
 //
 // `news` is valid.
 int32_t dyups_probe_news(dyups_news *news);
+
+// Says how many handlers of events a Lua VM of this worker has, and asks whether that VM takes the news. A worker may have two VMs, that
+// of `http {}` and that of `stream {}`. Both may probe; one alone takes the news of both.
+//
+// Arguments: `vm`: 0: `http {}`, 1: `stream {}`; `handlers`: how many. Returns: 1: it is to call `dyups_probe_news`; or 0. Errors:
+// `DYUPS_INVALID`.
+int32_t dyups_probe_listens(uint32_t vm,
+                            uint32_t handlers);
 
 // Probes no more: what is under way counts for nothing, and this worker's peers are the others'. To be called when a worker shuts
 // down; `dyups_probe_tick` begins again.

@@ -115,10 +115,16 @@ end
 -- each peer. What cannot be done is said once, and again when it was well in between.
 local SECONDS_BETWEEN_TICKS = 1
 local said_of_tick
+-- Where all slots are taken, old workers that shut down leave theirs sooner or later. This one serves meanwhile.
+local waits_for_slot = false
+local start_timers
 
 local function tick(premature)
     if premature then
         return
+    end
+    if waits_for_slot and _M.start() then
+        log("WARN", "this worker has a slot by now")
     end
     local _, err = outcome(C.dyups_tick())
     log_changes()
@@ -126,7 +132,9 @@ local function tick(premature)
         log("ERR", err)
     end
     said_of_tick = err
+    balancer.look_after()
     healthcheck.look_after()
+    start_timers()
 end
 
 
@@ -136,38 +144,39 @@ local SECONDS_BETWEEN_SWEEPS = 0.1
 local function sweep(premature)
     if not premature then
         C.dyups_sweep()
+        start_timers()
     end
 end
 
 
--- Where all slots are taken, old workers that shut down leave theirs sooner or later. This one serves meanwhile.
-local SECONDS_BETWEEN_CLAIMS = 1
-local waits = false
-
-local function start_again(premature)
-    waits = false
-    if not premature and _M.start() then
-        log("WARN", "this worker has a slot by now")
-    end
-end
-
-local function start_later()
-    if ngx and not waits then
-        waits = ngx.timer.at(SECONDS_BETWEEN_CLAIMS, start_again) and true or false
-    end
-end
-
-
--- Each timer is started once.
+-- Each timer is started once. Where nginx has no room for a run (lua_max_running_timers), it drops that of
+-- ngx.timer.every, and the next one comes; a timer of ngx.timer.at is lost, and its caller is not told. So nothing here
+-- waits for such a timer, unless a tick looks after it.
 local started = {}
 
 local function every(seconds, callback)
-    if not ngx or started[callback] then
+    if started[callback] then
         return true
     end
     local ok, err = ngx.timer.every(seconds, callback)
     started[callback] = ok and true or nil
     return ok, err
+end
+
+
+-- Starts those that are not there: what lua_max_pending_timers has no room for now is started by another one.
+function start_timers()
+    if not ngx or ngx.worker.exiting() then
+        return true
+    end
+    local ticks, why = every(SECONDS_BETWEEN_TICKS, tick)
+    local sweeps, err = every(SECONDS_BETWEEN_SWEEPS, sweep)
+    local looks, other = true, nil
+    if ngx.worker.id() == 0 then
+        looks, other = every(SECONDS_BETWEEN_LOOKS, look_after_the_file)
+    end
+    local probes, another = healthcheck.start()
+    return ticks and sweeps and looks and probes, why or err or other or another
 end
 
 
@@ -187,18 +196,9 @@ function _M.start()
     end
     -- Without a slot as well: who is not counted is balanced all the same.
     local refused = code < 0 and ffi_string(C.dyups_error())
-    local ok, err = every(SECONDS_BETWEEN_TICKS, tick)
-    if ok then
-        ok, err = every(SECONDS_BETWEEN_SWEEPS, sweep)
-    end
-    if ok and ngx then
-        ok, err = healthcheck.start()
-    end
-    if ok and ngx and ngx.worker.id() == 0 then
-        ok, err = every(SECONDS_BETWEEN_LOOKS, look_after_the_file)
-    end
+    waits_for_slot = refused and true or false
+    local ok, err = start_timers()
     if refused then
-        start_later()
         return nil, refused
     end
     if not ok then

@@ -332,3 +332,56 @@ true
 nilnil
 --- no_error_log
 [error]
+
+
+=== TEST 6: of upstreams that were found and deleted nothing is kept, and of many others no more than so many texts
+--- http_config eval: Dyups::proxy(size => '16m')
+--- config
+    location = /t {
+        content_by_lua_block {
+            local C = require("dyups.library").C
+            local peers = {}
+            for i = 1, 10000 do
+                peers[i] = '{"host":"10.0.' .. math.floor(i / 250) .. "." .. i % 250 + 1 .. '"}'
+            end
+            local json = '{"peers":[' .. table.concat(peers, ",") .. "]}"
+            local function count()
+                collectgarbage()
+                collectgarbage()
+                return collectgarbage("count")
+            end
+            peers = nil
+            local function name(i) return "u" .. i end
+            local function delete(i) assert(dyups.delete_upstream(name(i), { force = true })) end
+            local before = count()
+            -- In one turn, so that no timer runs: 150 tables of 10,000 places, of 80 KB each.
+            for i = 1, 150 do
+                assert(C.dyups_set_upstream(name(i), #name(i), json, #json, 0) == 0)
+                assert(dyups.find(name(i)))
+                if i > 10 then
+                    delete(i - 10)
+                end
+            end
+            local most = count() - before
+            ngx.say(most < 9 * 1024 and "bounded" or most)
+            for i = 141, 149 do
+                delete(i)
+            end
+            local left
+            for _ = 1, 40 do
+                left = count() - before
+                if left < 256 then
+                    break
+                end
+                ngx.sleep(0.1)
+            end
+            ngx.say(left < 256 and "gone" or left)
+            -- The one that is there is found as before.
+            ngx.say(dyups.find(name(150)), " ", dyups.find(name(150)))
+        }
+    }
+--- timeout: 20
+--- response_body
+bounded
+gone
+10.0.0.3:80 10.0.0.4:80

@@ -53,6 +53,37 @@ fn luajit_takes_every_declaration_of_the_header() {
     );
 }
 
+/// What the stream module's Lua has of ngx, as far as balance() asks for it. Debian has no such module.
+const STREAM: &str = r#"
+    said, ended = {}, {}
+    ngx = {
+        config = { subsystem = "stream", nginx_version = 1022001, prefix = function() return "/" end }, ERR = 4, INFO = 7,
+        get_phase = function() return phase end,
+        log = function(level, ...) said[#said + 1] = level .. " " .. table.concat { ... } end,
+        exit = function(code) ended[#ended + 1] = code end,
+    }
+    package.loaded["ngx.balancer"] = {}
+"#;
+
+#[test]
+fn balance_in_stream_ends_the_session_and_says_why() {
+    let vm = Vm::new();
+    vm.run::<()>(STREAM);
+    let (answered, said, ended): (usize, String, i32) = vm.run(
+        r#"
+        phase = "balancer"
+        local answers = select('#', require('dyups').balance("api", 1, 2, 3))
+        assert(#said == 1 and #ended == 1)
+        return answers, said[1], ended[1]
+        "#,
+    );
+    assert_eq!((answered, ended), (0, -3), "NGX_BUSY, and never the placeholder");
+    assert!(said.starts_with("4 dyups: balance: called in stream {}: allowed: balancer_by_lua of http {}"), "{said}");
+    // Elsewhere there is no session to end.
+    let (none, why): (Option<bool>, String) = vm.run("phase = 'content' return require('dyups').balance('api')");
+    assert!(none.is_none() && why.starts_with("balance: called in stream {}"), "{why}");
+}
+
 #[test]
 fn a_library_of_another_abi_is_refused_with_what_to_do() {
     let vm = Vm::new();

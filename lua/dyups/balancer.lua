@@ -24,11 +24,39 @@ local picked = picked_t()
 
 
 -- A handle and the texts of its peers by index, for upstreams that were found. Names that are not there are not kept:
--- they come from clients.
+-- they come from clients. `names` has those of all entries, each at its entry's `at`.
 local MOST_ENTRIES = 16384
-local entries = {}
-local count = 0
+-- Places for texts of all entries; a text takes about 60 bytes more.
+local MOST_PLACES = 1048576
+local entries, names = {}, {}
+local count, places = 0, 0
 local methods = {}
+
+
+-- The texts of an upstream that has changed are of no use; nobody has to have them until its next pick.
+local function drop_texts(entry)
+    if entry.texts then
+        places = places - entry.peers
+        entry.peers, entry.texts = -1, false
+    end
+end
+
+
+local function forget(upstream)
+    local entry, last = entries[upstream], names[count]
+    drop_texts(entry)
+    names[entry.at], entries[last].at = last, entry.at
+    names[count], entries[upstream] = nil, nil
+    count = count - 1
+    C.dyups_close(ffi.gc(entry.handle, nil))
+end
+
+
+local function forget_all()
+    while count > 0 do
+        forget(names[count])
+    end
+end
 
 
 local function open(upstream)
@@ -37,21 +65,32 @@ local function open(upstream)
         return failure()
     end
     if count >= MOST_ENTRIES then
-        for name in next, entries do
-            entries[name] = nil
-        end
-        count = 0
+        forget_all()
     end
-    local entry = { handle = ffi.gc(handle, C.dyups_close), peers = -1, texts = false }
-    entries[upstream] = entry
+    local entry = { handle = ffi.gc(handle, C.dyups_close), peers = -1, texts = false, at = count + 1 }
     count = count + 1
+    entries[upstream], names[count] = entry, upstream
     return entry
 end
 
 
-local function forget(upstream)
-    entries[upstream] = nil
-    count = count - 1
+-- look_after(): to be called once a second. Drops entries of upstreams that were deleted, and texts of those that have
+-- changed. A call looks at LOOKS_AT_ONCE upstreams, at 0.1 µs each while they are as they were.
+local LOOKS_AT_ONCE = 1024
+local looked_at = 0
+
+function _M.look_after()
+    for _ = 1, math.min(LOOKS_AT_ONCE, count) do
+        -- Downwards: what moves into a gap was looked at.
+        looked_at = (looked_at > 1 and looked_at <= count + 1 and looked_at or count + 1) - 1
+        local upstream = names[looked_at]
+        local code = C.dyups_look(entries[upstream].handle)
+        if code == NOT_FOUND then
+            forget(upstream)
+        elseif code == 1 then
+            drop_texts(entries[upstream])
+        end
+    end
 end
 
 
@@ -71,6 +110,13 @@ end
 -- The text of a peer that was not picked since its upstream changed.
 local function keep(entry, index, from)
     if entry.peers ~= from.peers then
+        drop_texts(entry)
+        if places + from.peers > MOST_PLACES then
+            -- All begin anew. This one too: its next pick opens it again.
+            forget_all()
+            return ffi_string(from.text, from.len)
+        end
+        places = places + from.peers
         entry.peers = from.peers
         entry.texts = new_tab(from.peers, 0)
     end
@@ -83,8 +129,8 @@ end
 -- find(upstream[, key[, method[, tried]]]) -> "host:port" | nil, message
 --
 -- Picks a peer; for balancer, rewrite, access and content phases. No lock, no socket, and once a peer was picked since
--- its upstream changed, no allocation. One exception: lookups by chash without a ring, once they have cost as much as the
--- ring would, have it built.
+-- its upstream changed, no allocation. One exception: lookups by chash without a ring, once they have cost as much as
+-- the ring would, have it built.
 --
 --   upstream  text
 --   key       text that chash hashes
@@ -233,6 +279,32 @@ local function misused(err)
 end
 
 
+-- nginx keeps connections by their address, and by default does so since this version.
+local KEEPS_BY_DEFAULT = 1029007
+local said_that_it_may_mix = false
+
+-- Answers why a request for a name must not go out from this block, if it must not. A connection that nginx itself
+-- keeps may have been verified for another name. Where ngx_lua has no enable_keepalive, it takes no name either.
+local function mixes_names(request)
+    if not enable_keepalive then
+        return nil
+    end
+    local kept = C.dyups_keeps_by_address(request)
+    local by_default = ngx.config.nginx_version >= KEEPS_BY_DEFAULT
+    if kept > 0 then
+        return "host: nginx keeps connections of this upstream {} by address alone, so a request would go out over "
+            .. "one that was verified for another name: "
+            .. (by_default and "write `keepalive 0;` into the block" or "take the line `keepalive` out of the block")
+            .. ", and keepalive = true beside host"
+    elseif kept < 0 and by_default and not said_that_it_may_mix then
+        said_that_it_may_mix = true
+        log("WARN", "balance: host: where the upstream {} has no line `keepalive 0;`, a request may go out over a ",
+            "connection that was verified for another name: write that line into the block")
+    end
+    return nil
+end
+
+
 -- balance(upstream[, key[, method[, opts]]]) -> true | nil, message (in another phase)
 --
 -- For balancer_by_lua: gives the request a peer, and another one when that fails. The connection is counted, in all
@@ -251,7 +323,8 @@ end
 --     connect_timeout, send_timeout, read_timeout     milliseconds, of each try; default: those of nginx.conf
 --     keepalive             boolean: connections are kept, where ngx_lua has enable_keepalive;
 --     keepalive_timeout     milliseconds unused, default 60000;  keepalive_requests  default 1000
---     host                  the name for TLS, where ngx_lua takes one
+--     host                  the name for TLS, where ngx_lua takes one. An error where nginx itself keeps connections,
+--                           which it does by address alone: `keepalive 0;` in the block, from nginx 1.29.7 on
 --
 --     upstream api { server 127.0.0.1:1; balancer_by_lua_block { require("dyups").balance("api") } }
 function _M.balance(upstream, key, method, opts)
@@ -303,6 +376,12 @@ function _M.balance(upstream, key, method, opts)
     if why then
         return nil, "balance: " .. why .. ": allowed: balancer_by_lua"
     end
+    if options.host then
+        err = mixes_names(request)
+        if err then
+            return misused(err)
+        end
+    end
     local last = 0
     if failed then
         last = failed == "next" and 2 or 1
@@ -344,6 +423,14 @@ function _M.balance(upstream, key, method, opts)
         return misused("upstream " .. upstream .. ": peer " .. server .. ": " .. tostring(err))
     end
     return true
+end
+
+
+-- Nothing of this is there in stream {}: without an end to the session, that would go to the placeholder.
+if ngx and ngx.config.subsystem == "stream" then
+    function _M.balance()
+        return misused("called in stream {}: allowed: balancer_by_lua of http {}; here: set_current_peer(find(...))")
+    end
 end
 
 

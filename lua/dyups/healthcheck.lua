@@ -38,12 +38,19 @@ local function text(of)
 end
 
 
--- What goes wrong again and again is said once a minute.
-local said = {}
+-- What goes wrong again and again is said once a minute. Errors are anybody's texts: few of them are remembered.
+local MOST_SAID = 64
+local said, said_count = {}, 0
 
 local function complain(what)
     local now = ngx.now()
     if not said[what] or math.abs(now - said[what]) >= SECONDS_BETWEEN_COMPLAINTS then
+        if not said[what] then
+            said_count = said_count + 1
+        end
+        if said_count > MOST_SAID then
+            said, said_count = {}, 1
+        end
         said[what] = now
         log("ERR", "probes: " .. what)
     end
@@ -106,8 +113,20 @@ local function look_after_events()
 end
 
 
+-- A worker may have two Lua VMs. Their probes have one list of news, and one of the two takes it.
+local VM = ngx and ngx.config.subsystem == "stream" and 1 or 0
+
+-- Whether this VM is told of the news.
+local function listens()
+    return C.dyups_probe_listens(VM, #handlers) == 1
+end
+
+
 -- What the library has to say since the last time: a line each in the log.
 local function tell()
+    if not listens() then
+        return
+    end
     while C.dyups_probe_news(news) == 1 do
         log("WARN", text(news.line))
         if news.is_change ~= 0 and handlers[1] then
@@ -396,6 +415,7 @@ end
 
 -- start() -> true | nil, message: starts the handler, once.
 function _M.start()
+    listens()
     has_started = has_started or start_handler()
     if not has_started then
         return nil, "no timer"

@@ -28,11 +28,12 @@ end
 
 
 -- LuaJIT exports it to C, and not all builds have coroutine.isyieldable. A lua_State is what a thread is in memory.
-local asks_by_ffi = pcall(ffi.cdef, "int lua_isyieldable(void *L);") and pcall(function() return ffi.C.lua_isyieldable end)
+local asks_by_ffi = pcall(ffi.cdef, "int lua_isyieldable(void *L);")
+    and pcall(function() return ffi.C.lua_isyieldable end)
 
--- Whether ngx.sleep would work here, where nginx calls Lua. Between nginx and this function there may be C code that a yield
--- cannot cross: string.gsub, table.sort and require call functions from C. ngx.sleep has set its timer by the time that it
--- throws, and that timer would wake this coroutine out of whatever it waits for next. So ask, do not try.
+-- Whether a yield reaches nginx from here. It cannot cross C code: string.gsub, table.sort and require call functions
+-- from C. So ask, do not try: ngx.sleep has set its timer by the time that it throws. That timer would wake this
+-- coroutine out of the next thing that it waits for.
 local function can_yield()
     local thread = coroutine.running()
     if not thread then

@@ -240,6 +240,18 @@ impl Handle {
         picked
     }
 
+    /// Looks whether its upstream is still there. True: it has changed since the last pick or look, so that no text that was given out
+    /// since then is one of this version.
+    pub fn look(&mut self, table: &Table) -> Result<bool, Miss> {
+        let region = table.region();
+        let stamp = self.view.stamp;
+        if stamp != Stamp::default() && region.mem().load_acquire(self.stamp_at) == Ok(stamp.0) {
+            return Ok(false);
+        }
+        self.find(region.mem(), region.geometry())?;
+        Ok(true)
+    }
+
     /// Whether the method hashes the address of the client: then a pick wants that as its key.
     pub fn wants_client(&mut self, table: &Table, method: Option<Method>) -> bool {
         let region = table.region();

@@ -69,6 +69,27 @@ pub unsafe extern "C" fn dyups_close(handle: *mut Handle) {
     }
 }
 
+/// Whether the upstream of a handle is still there, for callers that keep handles and texts by index: they need not keep those of one
+/// that is gone.
+///
+/// Arguments: `handle`. Returns: 0: it is as it was at the last pick by this handle, or the last call of this. 1: it has changed; no
+/// text by index that the caller has kept is good. Errors: `DYUPS_NOT_FOUND`, and as `dyups_find`.
+///
+/// # Safety
+///
+/// `handle` is open and of this thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyups_look(handle: *mut Handle) -> i32 {
+    guard_code(|| {
+        // SAFETY: the caller's contract.
+        let (Some(handle), Some(table)) = (unsafe { handle.as_mut() }, process::attached()) else { return unusable() };
+        match handle.look(table) {
+            Ok(changed) => changed.into(),
+            Err(miss) => missed(handle.name(), miss),
+        }
+    })
+}
+
 /// Picks a peer of an upstream: no lock, no system call, no allocation (but for an address of more than 24 bytes, where
 /// chash has to do without a ring).
 ///

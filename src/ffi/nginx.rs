@@ -1,5 +1,6 @@
 //! What nginx itself exports and the library calls: found by name in the process, so that the library loads without nginx too.
 
+use crate::shm::WORD;
 use once_cell::sync::Lazy;
 use std::ffi::{CStr, c_void};
 
@@ -26,6 +27,12 @@ struct Cleanup {
     handler: Option<extern "C" fn(*mut c_void)>,
     data: *mut c_void,
     next: *mut Cleanup,
+}
+
+/// nginx's `ngx_module_t`, as far as it matters: the place of its configuration among those of its kind.
+#[repr(C)]
+struct Module {
+    ctx_index: usize,
 }
 
 type AddCleanup = unsafe extern "C" fn(*mut c_void, usize) -> *mut Cleanup;
@@ -98,6 +105,53 @@ impl Watch {
         let cleanup = unsafe { (self.0 as *const Cleanup).as_ref() };
         // ngx_http_upstream_finalize_request takes its cleanup back, before anything else.
         cleanup.is_some_and(|cleanup| cleanup.handler.is_none())
+    }
+}
+
+/// Where nginx has the upstream of a request, its configuration of `http {}`, and in that all blocks `upstream {}`: in bytes, as in
+/// each version from 1.21.4 on. Without a cache, the upstream lies one word before.
+const UPSTREAM_OF_REQUEST: usize = 72;
+const MAIN_CONF_OF_REQUEST: usize = 24;
+const BLOCKS: usize = 16;
+const CONF_OF_BLOCK: usize = 24;
+
+/// Where an upstream of a request says which block it is of: somewhere here, by version.
+const BLOCK_OF_UPSTREAM: std::ops::RangeInclusive<usize> = 320..=392;
+
+/// More blocks than any configuration has.
+const MOST_BLOCKS: usize = 1 << 20;
+
+/// How many connections nginx itself keeps for the block `upstream {}` that a request is balanced in, whatever their names: the
+/// directive `keepalive`, or what is its default. `None`: it cannot be told.
+///
+/// # Safety
+///
+/// As [`at_the_end`], while the request is balanced.
+pub unsafe fn kept_by_address(request: *mut c_void) -> Option<usize> {
+    let has_cache = symbol(c"ngx_http_file_cache_open").is_some();
+    let upstreams: *const Module = symbol(c"ngx_http_upstream_module")?.cast();
+    let keepalive: Option<*const Module> =
+        symbol(c"ngx_http_upstream_keepalive_module").map(|module| module.cast_const().cast());
+    let Some(keepalive) = keepalive else { return Some(0) };
+    // SAFETY: the caller's contract, and nginx's own structures, whose first words lie where they did in each version from 1.21.4 to
+    // 1.31.4. The block is one of those that nginx lists: what is read of an upstream otherwise is no block, and is not followed.
+    unsafe {
+        let word = |at: usize| (at as *const usize).read();
+        let request = request as usize;
+        let upstream = word(request + UPSTREAM_OF_REQUEST - if has_cache { 0 } else { WORD });
+        let main = word(word(request + MAIN_CONF_OF_REQUEST) + WORD * (*upstreams).ctx_index);
+        let (blocks, count) = (word(main + BLOCKS), word(main + BLOCKS + WORD));
+        if upstream == 0 || blocks == 0 || count > MOST_BLOCKS {
+            return None;
+        }
+        let blocks = std::slice::from_raw_parts(blocks as *const usize, count);
+        let mut own = BLOCK_OF_UPSTREAM.step_by(WORD).map(|at| word(upstream + at));
+        let block = own.find(|word| *word != 0 && blocks.contains(word))?;
+        // A block that `proxy_pass` makes by itself has no configuration.
+        match word(block + CONF_OF_BLOCK) {
+            0 => Some(0),
+            confs => Some(word(word(confs + WORD * (*keepalive).ctx_index))),
+        }
     }
 }
 

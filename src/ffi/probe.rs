@@ -62,6 +62,22 @@ struct Kept {
     prober: Option<Prober>,
     orders: Option<Orders>,
     news: [Vec<u8>; 6],
+    listeners: Listeners,
+}
+
+/// How many handlers of events each Lua VM of this worker has: that of `http {}`, and that of `stream {}`. `None`: it has not said.
+#[derive(Clone, Copy, Default)]
+struct Listeners([Option<u32>; 2]);
+
+impl Listeners {
+    /// Which of the two is told the news: one alone, so that each event is delivered once. That of `http {}`, unless only the other has
+    /// handlers.
+    fn told(self) -> usize {
+        match self.0 {
+            [None, Some(_)] | [Some(0), Some(1..)] => 1,
+            _ => 0,
+        }
+    }
 }
 
 thread_local! {
@@ -225,6 +241,22 @@ pub unsafe extern "C" fn dyups_probe_news(news: *mut ProbeNews) -> i32 {
     })
 }
 
+/// Says how many handlers of events a Lua VM of this worker has, and asks whether that VM takes the news. A worker may have two VMs, that
+/// of `http {}` and that of `stream {}`. Both may probe; one alone takes the news of both.
+///
+/// Arguments: `vm`: 0: `http {}`, 1: `stream {}`; `handlers`: how many. Returns: 1: it is to call `dyups_probe_news`; or 0. Errors:
+/// `DYUPS_INVALID`.
+#[unsafe(no_mangle)]
+pub extern "C" fn dyups_probe_listens(vm: u32, handlers: u32) -> i32 {
+    guard(|| {
+        KEPT.with_borrow_mut(|kept| {
+            let own = kept.listeners.0.get_mut(vm as usize).ok_or_else(|| refused("vm", &vm.to_string(), "0 or 1"))?;
+            *own = Some(handlers);
+            Ok(i32::from(kept.listeners.told() == vm as usize))
+        })
+    })
+}
+
 /// Probes no more: what is under way counts for nothing, and this worker's peers are the others'. To be called when a worker shuts
 /// down; `dyups_probe_tick` begins again.
 ///
@@ -240,4 +272,26 @@ pub extern "C" fn dyups_probe_stop() -> i32 {
 #[unsafe(no_mangle)]
 pub extern "C" fn dyups_probing() -> i32 {
     number(|prober| prober.running())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_vm_takes_the_news_and_that_is_the_one_of_http_unless_only_the_other_listens() {
+        std::thread::spawn(|| {
+            // A worker with one of them alone.
+            assert_eq!(dyups_probe_listens(1, 0), 1);
+            // Both: neither has a handler, one, the other, both.
+            assert_eq!([dyups_probe_listens(0, 0), dyups_probe_listens(1, 0)], [1, 0]);
+            assert_eq!([dyups_probe_listens(0, 1), dyups_probe_listens(1, 0)], [1, 0]);
+            assert_eq!([dyups_probe_listens(0, 0), dyups_probe_listens(1, 2)], [1, 1]);
+            assert_eq!([dyups_probe_listens(0, 0), dyups_probe_listens(1, 2)], [0, 1]);
+            assert_eq!([dyups_probe_listens(0, 1), dyups_probe_listens(1, 1)], [1, 0]);
+            assert!(dyups_probe_listens(2, 0) < 0);
+        })
+        .join()
+        .expect("all of it");
+    }
 }

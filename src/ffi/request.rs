@@ -168,6 +168,26 @@ unsafe fn why(request: *mut c_void, last: u32, status: u32) -> Why {
     }
 }
 
+/// How many connections nginx keeps by their addresses alone, for the block `upstream {}` that a request is balanced in. One that was
+/// verified for one name may carry a request for another. Connections that ngx_lua keeps by name are not counted.
+///
+/// Arguments: `request`: nginx's request, which this thread is balancing. Returns: the number; 0: none. Errors: `DYUPS_SYSTEM`: it
+/// cannot be told.
+///
+/// # Safety
+///
+/// `request` is as said.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyups_keeps_by_address(request: *mut c_void) -> i32 {
+    guard_code(|| {
+        // SAFETY: the caller's contract.
+        match unsafe { nginx::kept_by_address(request) } {
+            Some(kept) => i32::try_from(kept).unwrap_or(i32::MAX),
+            None => not_in_nginx(),
+        }
+    })
+}
+
 /// The address of a client: `$binary_remote_addr`.
 #[derive(Default)]
 struct Client {

@@ -218,7 +218,10 @@ fn a_worker_that_finds_all_slots_taken_serves_and_takes_the_next_that_is_free() 
     };
     assert_eq!(holders(&nginx).len(), SLOTS);
 
-    // The new workers come before the old ones go.
+    // The new workers come before the old ones go, and have no room for one-shot timers at first.
+    let hogs = "for _ = 1, 2 do ngx.timer.at(0, function() ngx.sleep(2.5) end) end ".to_owned();
+    let conf = Conf::new(&place, 2);
+    nginx.configure(&Conf { init_worker: hogs + &conf.init_worker, http: "lua_max_running_timers 2;".into(), ..conf });
     nginx.reload();
     nginx.wait_for_log("all 512 worker slots are taken: old workers that still shut down hold theirs");
     nginx.post("api", &backends.servers(&["weight=3", ""]));
@@ -229,6 +232,7 @@ fn a_worker_that_finds_all_slots_taken_serves_and_takes_the_next_that_is_free() 
     });
     assert_eq!(holders(&nginx).iter().filter(|&&pid| pid == others.pid()).count(), SLOTS - 2);
     drop((claims, others));
+    nginx.configure(&Conf::new(&place, 2));
     nginx.reload();
     wait_for("nobody else has a slot", || holders(&nginx).len() == 2);
     load.stop().assert_all_good();

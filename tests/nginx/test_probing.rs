@@ -214,6 +214,25 @@ fn where_timers_have_no_room_probing_begins_when_they_have_and_the_log_names_the
 }
 
 #[test]
+fn where_no_more_timers_may_be_pending_those_that_are_start_the_others_later() {
+    let place = Place::new("pending");
+    let sick = Sick::start();
+    let conf = conf(&place, 1, "");
+    let init_worker = "for _ = 1, 5 do ngx.timer.at(1.5, function() end) end
+        local ok, err = require('dyups').start()
+        ngx.log(ngx.WARN, 'start: ', tostring(ok), ' ', tostring(err))";
+    let http = format!("{} lua_max_pending_timers 6;", conf.http);
+    let nginx = Nginx::start(&place, &Conf { init_worker: init_worker.into(), http, ..conf });
+    nginx.wait_for_log("start: nil dyups: cannot start a timer: too many pending timers");
+    nginx.change(&format!(
+        "set_upstream('api', {})",
+        super::probers::upstream(&[&sick.name], "interval = 100, timeout = 80")
+    ));
+    sick.wait_for_probes(0, 3);
+    nginx.assert_calm();
+}
+
+#[test]
 fn where_one_timer_alone_may_run_it_probes_and_the_log_names_the_limit() {
     let place = Place::new("one-timer");
     let sick = Sick::everywhere();

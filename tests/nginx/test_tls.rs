@@ -7,7 +7,9 @@ use super::fronts::Fronts;
 use super::gated::{Gate, Gated};
 use super::place::{self, Place};
 use super::server::Conf;
+use super::test_answers::nginx_version;
 use super::tls_client::TlsClient;
+use dyups::version::NginxVersion;
 use std::io::{Read, Write};
 use std::net::SocketAddr;
 
@@ -208,6 +210,70 @@ fn the_option_host_is_no_error_and_has_no_effect_where_ngx_lua_takes_no_name() {
     assert_eq!(secure.asked(&mut client, HOST, "/https/ok"), None);
     assert_eq!(secure.asked(&mut client, HOST, "/named/ok").as_deref(), Some(HOST));
     secure.counted.nginx.assert_calm();
+}
+
+/// Blocks that keep connections by address, by default or not, and one that does not.
+const KEEPING: &str = r#"
+    upstream line { server 127.0.0.1:1; balancer_by_lua_block { balance() } keepalive 8; }
+    upstream default { server 127.0.0.1:1; balancer_by_lua_block { balance() } }
+    upstream none { server 127.0.0.1:1; balancer_by_lua_block { balance() } @none@ }
+    proxy_ssl_verify on;
+    proxy_ssl_trusted_certificate @trusted@;
+    proxy_ssl_server_name on;
+"#;
+
+const BALANCE: &str = r#"
+    local hosts = {}
+    function balance()
+        local host = ngx.var.host
+        hosts[host] = hosts[host] or { host = host, keepalive = true }
+        return require("dyups").balance("api", nil, nil, hosts[host])
+    end
+"#;
+
+#[test]
+fn a_request_for_a_name_never_goes_out_over_a_connection_that_was_verified_for_another() {
+    let place = Place::new("kept-by-address");
+    let authority = Authority::new(&place, "trusted");
+    let by_default = nginx_version() >= NginxVersion::new(1, 29, 7);
+    let blocks = ["line", "default", "none"];
+    let conf = Conf::new(&place, 1);
+    let conf = Conf {
+        locations: blocks.map(|name| format!("location /{name}/ {{ proxy_pass https://{name}; }}")).concat(),
+        http: KEEPING
+            .replace("@trusted@", &authority.file())
+            .replace("@none@", if by_default { "keepalive 0;" } else { "" }),
+        init_worker: conf.init_worker.clone() + BALANCE,
+        ..conf
+    };
+    let counted = Counted::with(&place, 1, "", conf);
+    let nginx = &counted.nginx;
+    if nginx.eval("return require('ngx.balancer').enable_keepalive") == "nil" {
+        eprintln!("skipped: this ngx_lua takes no name");
+        return;
+    }
+    let fronts = Fronts::start(&place, "ssl", &authority.sign(HOST), &counted.backends);
+    nginx.post(NAME, &fronts.servers("max_fails=0"));
+    let mut client = Client::new(counted.http1);
+    let mut get = |host, block| client.get(host, &format!("/{block}/ok")).expect("an answer").status;
+    for _ in 0..3 {
+        // Its own name goes over a connection that is kept, another one over a new one that is refused.
+        assert_eq!([get(HOST, "none"), get("shop.test", "none")], [200, 502]);
+    }
+    let open = |what| match by_default {
+        true => assert_eq!(what, [502, 502]),
+        false => assert_eq!(what, [200, 502]),
+    };
+    open([get(HOST, "default"), get("shop.test", "default")]);
+    assert_eq!([get(HOST, "line"), get("shop.test", "line")], [502, 502]);
+    let mends =
+        if by_default { "write `keepalive 0;` into the block" } else { "take the line `keepalive` out of the block" };
+    nginx.wait_for_log(mends);
+    assert!(
+        nginx.log().contains("[error]") && nginx.log().contains("dyups: balance: host: nginx keeps the connections")
+    );
+    counted.assert_none_open("refused requests");
+    nginx.assert_calm();
 }
 
 /// As with any upstream{} of nginx, which looks for a connection by its address alone: docs/lua.md warns of it.
