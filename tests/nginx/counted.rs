@@ -5,6 +5,8 @@ use super::gated::{Gate, Gated};
 use super::place::{self, Place};
 use super::server::{Conf, Nginx};
 use super::system::{PATIENCE, wait_for, wait_until};
+use super::test_answers::nginx_version;
+use dyups::version::NginxVersion;
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -17,6 +19,7 @@ const SERVER: &str = r#"
     upstream counted {
         server 127.0.0.1:1;
         balancer_by_lua_block { require("dyups").balance("api", nil, nil, options) }
+        @unkept@
     }
     upstream kept {
         server 127.0.0.1:1;
@@ -99,6 +102,9 @@ impl Counted {
     pub fn with(place: &Place, backends: usize, options: &str, mut conf: Conf) -> Counted {
         let (http1, http2) = (place::free_address(), place::free_address());
         conf.http += &SERVER.replace("@http1@", &http1.to_string()).replace("@http2@", &http2.to_string());
+        // Newer ones keep connections by default, and older ones refuse the line.
+        let keeps = nginx_version() >= NginxVersion::new(1, 29, 7);
+        conf.http = conf.http.replace("@unkept@", if keeps { "keepalive 0;" } else { "" });
         conf.http = conf.http.replace("@locations@", &std::mem::take(&mut conf.locations));
         let gate = Gate::default();
         let backends: Vec<_> = (0..backends).map(|_| Gated::start(&gate)).collect();

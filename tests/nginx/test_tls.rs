@@ -269,9 +269,7 @@ fn a_request_for_a_name_never_goes_out_over_a_connection_that_was_verified_for_a
     let mends =
         if by_default { "write `keepalive 0;` into the block" } else { "take the line `keepalive` out of the block" };
     nginx.wait_for_log(mends);
-    assert!(
-        nginx.log().contains("[error]") && nginx.log().contains("dyups: balance: host: nginx keeps the connections")
-    );
+    assert!(nginx.log().contains("[error]") && nginx.log().contains("dyups: balance: host: nginx keeps connections"));
     counted.assert_none_open("refused requests");
     nginx.assert_calm();
 }
