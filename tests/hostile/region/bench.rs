@@ -19,6 +19,7 @@ use dyups::shm::{Mem, Memory};
 use dyups::table::Table;
 use dyups::table::directory::stamp_at;
 use dyups::table::ops::Absent;
+use dyups::table::snapshot::Flags;
 use dyups::table::store::Edit;
 use dyups::{admin, status};
 use std::collections::BTreeMap;
@@ -280,6 +281,18 @@ impl<'a> Run<'a> {
             }
         }
         self.handles.insert(name.to_owned(), handle);
+        self.note_ring(name);
+    }
+
+    /// A pick by chash may have built the ring that it lacked: a change, which says so.
+    fn note_ring(&mut self, name: &str) {
+        let stored = call(&name, || self.table().get(name));
+        let is_new = |flags: &Flags| !flags.has(Flags::RING);
+        if stored.is_ok_and(|stored| stored.is_some_and(|stored| stored.flags.has(Flags::RING)))
+            && self.truth.model.0.get(name).is_some_and(|(_, flags)| is_new(flags))
+        {
+            self.truth.note(&Op::Ring(name.to_owned()), Ok(()));
+        }
     }
 
     fn read(&mut self, name: &str) {
