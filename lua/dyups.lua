@@ -360,7 +360,7 @@ end
 --          concurrency      probes at a time, of this upstream and a worker, 1 to 10000, default 10
 --          port             1 to 65535; default false: the peer's. A peer's check_port comes first
 --          default_down     boolean, default false: a peer that was never probed counts as down
---          panic_threshold  percent, 0 to 100, default 0: when fewer of the primaries that take traffic are up, but
+--          panic_threshold  percent, 0 to 100, default 0: when fewer of the primaries that take traffic are usable, but
 --                           one at least, all primaries are picked from
 --   of http and https:
 --          http_req         text of at most 8192 bytes: one request of HTTP/1.0 or HTTP/1.1; default false: a GET is
