@@ -119,6 +119,14 @@ typedef struct {
   int32_t tls;
   // The name that TLS asks for and verifies; may be empty.
   dyups_text name;
+  // The certificate to show, in PEM, with those of who signed it; empty: none.
+  dyups_text cert;
+  // Its key, in PEM.
+  dyups_text key;
+  // Another number for each content of `cert`.
+  uint32_t cert_id;
+  // The same of `key`.
+  uint32_t key_id;
   // What to send; may be empty.
   dyups_text request;
   // Milliseconds for all of it.
@@ -410,8 +418,8 @@ int32_t dyups_tick(void);
 // address in brackets, or `unix:/path`), `port` (1 to 65535, default 80), or both as `server`; `weight` (0 to 65535, default
 // 1), `status` (`up`, `down`, `drain`), `leaving` (bool: it drains, and is deleted when it is idle; who names such a peer
 // without it keeps the peer, here as `up`), `backup` (bool), `max_conns` and `max_fails` (0 to 4294967295, default 0 and 1),
-// `fail_timeout` and `slow_start` (seconds, default 10 and 0), `check_port` (1 to 65535) and `check_url` (a path of at most 8192
-// bytes) of its probes, both `false` for what `dyups_healthcheck` says, the default. `wait_ms`: milliseconds (at most 60000) to try for the
+// `fail_timeout` and `slow_start` (seconds, default 10 and 0), `check_port` (1 to 65535), `check_url` (a path of at most 8192
+// bytes) and `check_host` (the `Host`) of its probes, `false` for what `dyups_healthcheck` says, the default. `wait_ms`: milliseconds (at most 60000) to try for the
 // writer's turn; with 0 the call never sleeps, and `DYUPS_BUSY` asks the caller to come again.
 //
 // Returns: 0. Errors: `DYUPS_INVALID`, `DYUPS_FULL`, `DYUPS_BUSY` (names the holder), `DYUPS_SUPERSEDED` (by a newer nginx),
@@ -476,7 +484,7 @@ int32_t dyups_set_upstream(const char *name,
 // `panic_threshold` (percent, 0 to 100, default 0). http and https: `http_req` (one whole request, or `false`, the default: one
 // is built from `url`, a path, default `/`, `host`, and `headers`, an object or a list of `Name: value`), `valid_statuses` (a list
 // of 100 to 599, default 200 and 302), `expect_body` (a text that has to be in the body). https: `ssl_verify` (bool, default
-// true). tcp: `send` and `expect` (texts). Texts have at most 8192 bytes; `false` takes away one that is set. `wait_ms`: as in
+// true), `ssl_cert` and `ssl_key` (paths of a certificate that probes show and of its key: this process reads them now). tcp: `send` and `expect` (texts). Texts have at most 8192 bytes; `false` takes away one that is set. `wait_ms`: as in
 // `dyups_add_peer`.
 //
 // Returns: 0. Errors: `DYUPS_NOT_FOUND` when there is no such upstream, and those of `dyups_add_peer`.
@@ -568,8 +576,9 @@ int32_t dyups_probe_left(uint32_t id);
 
 // A probe is over, and its connection closed.
 //
-// Arguments: `id`; `stage`: where it ended, 0: all was said, 1: connecting, 2: TLS, 3: sending, 4: receiving; `error`, `len`: what
-// nginx says of it, `closed` and `timeout` among others. Returns: 0, also when what it found does not count any more. Errors:
+// Arguments: `id`; `stage`: where it ended, 0: all was said, 1: connecting, 2: TLS, 3: sending, 4: receiving, 5: before it began,
+// by the fault of this worker, so that nothing is known of the peer; `error`, `len`: what nginx says of it, `closed` and
+// `timeout` among others. Returns: 0, also when what it found does not count any more. Errors:
 // `DYUPS_INVALID`, and as `dyups_probe_tick`.
 //
 // # Safety

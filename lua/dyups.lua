@@ -273,6 +273,7 @@ end
 --       slow_start   seconds, default 0; stored and shown, not acted upon yet
 --       check_port   1 to 65535: where its probes go; default false: as healthcheck() says
 --       check_url    text, at most 8192 bytes: the path that they ask for; default false: as healthcheck() says
+--       check_host   text: the Host that they ask for, and the name in TLS; default false: as healthcheck() says
 --
 --     assert(dyups.add_peer("api", { host = "10.0.0.1", port = 8080, weight = 3 }))
 function _M.add_peer(upstream, conf, options)
@@ -373,6 +374,7 @@ end
 --          expect_body      text of at most 8192 bytes that is somewhere in the body; default false: any body
 --   of https:
 --          ssl_verify       boolean, default true: the certificate has to be trusted, and to have the name, if any
+--          ssl_cert, ssl_key  absolute paths, default false: the certificate that probes show, and its key; read now
 --   of tcp:
 --          send, expect     texts of at most 8192 bytes: what is sent, and what the answer begins with; default false
 --

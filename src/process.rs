@@ -6,6 +6,7 @@
 use crate::config::setup::Setup;
 use crate::error::{Code, Error, Result};
 use crate::health;
+use crate::health::check::Check;
 use crate::shm::lock::LockFile;
 use crate::shm::region::lock_of;
 use crate::table::change_log;
@@ -94,6 +95,10 @@ pub fn setup(conf: &Setup, notes: &mut Vec<String>) -> Result<()> {
     };
     ADMIN_HOSTS.lock().clone_from(&conf.admin_hosts);
     let upstreams = conf.upstreams(notes)?;
+    keep_files(conf.healthcheck.as_ref(), "setup.healthcheck")?;
+    for upstream in upstreams.iter().flat_map(|(upstreams, _)| upstreams) {
+        keep_files(upstream.check.as_ref(), &format!("upstream {}: healthcheck", upstream.name))?;
+    }
     table.set_default_check(conf.healthcheck.clone());
     if let Some((upstreams, files)) = upstreams {
         let loaded = table.load(&upstreams, conf.overwrite, SETUP_WAIT);
@@ -104,6 +109,11 @@ pub fn setup(conf: &Setup, notes: &mut Vec<String>) -> Result<()> {
         unless_superseded(loaded, "files are not loaded", notes)?;
     }
     unless_superseded(table.spread_default_check(SETUP_WAIT), "the default of healthcheck is not set", notes)
+}
+
+/// Reads the files of a check while this process may read them; `at` is the path of the check in messages.
+pub fn keep_files(check: Option<&Check>, at: &str) -> Result<()> {
+    check.map_or(Ok(()), health::certificate::keep).map_err(|why| Error::new(Code::System, format!("{at}.{why}")))
 }
 
 /// An old nginx starts and reloads, or nobody could go back to it.

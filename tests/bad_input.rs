@@ -167,6 +167,11 @@ const PEER_ROWS: &[Row] = &[
     row("check_url", Type, "{}", "{}", "{}"),
     same("check_url", Below, r#""""#),
     row("check_url", Above, r#""/" .. ("x"):rep(8192)"#, "", r#""/xxx"#),
+    same("check_host", Type, "5"),
+    same("check_host", Type, r#""a b""#),
+    row("check_host", Type, r#""a\r\nX: y""#, r#""a\r\nX: y""#, r#""a\x0d\x0aX: y""#),
+    same("check_host", Below, r#""""#),
+    row("check_host", Above, r#"("x"):rep(256)"#, "", r#""xxxx"#),
 ];
 
 const PEER_EXEMPT: &[Exempt] = &[
@@ -297,6 +302,14 @@ const CHECK_ROWS: &[Row] = &[
     same("concurrency", Above, "10001"),
     same("ssl_verify", Type, "1"),
     same("ssl_verify", Type, r#""no""#),
+    same("ssl_cert", Type, "5"),
+    same("ssl_cert", Type, r#""probe.pem""#),
+    same("ssl_cert", Below, r#""""#),
+    row("ssl_cert", Above, r#""/" .. ("x"):rep(8192)"#, "", r#""/xxx"#),
+    same("ssl_key", Type, "true"),
+    row("ssl_key", Type, r#""/a\nb""#, r#""/a\nb""#, r#""/a\x0ab""#),
+    same("ssl_key", Below, r#""""#),
+    row("ssl_key", Above, r#""/" .. ("x"):rep(8192)"#, "", r#""/xxx"#),
     same("expect_body", Type, "5"),
     same("expect_body", Below, r#""""#),
     row("expect_body", Above, r#"("x"):rep(8193)"#, "", r#""xxxx"#),
@@ -747,7 +760,7 @@ fn checks(bench: &mut Bench) {
         let kind = match row.field {
             "type" => "",
             "send" | "expect" => "tcp",
-            "ssl_verify" => "https",
+            "ssl_verify" | "ssl_cert" | "ssl_key" => "https",
             _ => "http",
         };
         let lua_kind = if kind.is_empty() { String::new() } else { format!("type = '{kind}', ") };

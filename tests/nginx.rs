@@ -92,6 +92,8 @@ mod test_failures;
 mod test_full;
 #[path = "nginx/test_grpc.rs"]
 mod test_grpc;
+#[path = "nginx/test_identity.rs"]
+mod test_identity;
 #[path = "nginx/test_lua.rs"]
 mod test_lua;
 #[path = "nginx/test_methods.rs"]

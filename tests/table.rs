@@ -478,7 +478,7 @@ fn a_status() -> impl Strategy<Value = Status> {
 fn a_peer_check() -> impl Strategy<Value = PeerCheckPatch> {
     let ports = prop::sample::select(vec![None, None, None, Some(None), Some(Some(81))]);
     let urls = prop::sample::select(vec![None, None, None, Some(None), Some(Some("/up?\"".to_string()))]);
-    (ports, urls).prop_map(|(port, url)| PeerCheckPatch { port, url })
+    (ports, urls).prop_map(|(port, url)| PeerCheckPatch { port, url, ..PeerCheckPatch::default() })
 }
 
 fn a_patch() -> impl Strategy<Value = PeerPatch> {

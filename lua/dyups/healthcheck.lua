@@ -15,7 +15,7 @@ local pcall, type = pcall, type
 local _M = {}
 
 -- As dyups_probe_end has them.
-local DONE, CONNECT, HANDSHAKE, SEND, RECEIVE = 0, 1, 2, 3, 4
+local DONE, CONNECT, HANDSHAKE, SEND, RECEIVE, NOT_MADE = 0, 1, 2, 3, 4, 5
 
 local RECEIVE_AT_ONCE = 4096
 -- Threads that are started, and probes that one of them makes, without letting nginx do something else.
@@ -175,13 +175,61 @@ local function shake_hands(socket, name, verify)
 end
 
 
+local has_ssl, ssl = pcall(require, "ngx.ssl")
+
+-- Certificates and keys as nginx has them, by the numbers that the library gives their texts.
+local MOST_PARSED = 256
+local certs, keys, parsed = {}, {}, 0
+
+local function parse(into, id, pem, parser)
+    local found, err = into[id], nil
+    if not found then
+        found, err = parser(pem)
+        if not found then
+            return nil, err
+        end
+        if parsed >= MOST_PARSED then
+            certs, keys, parsed = {}, {}, 0
+        else
+            into[id] = found
+            parsed = parsed + 1
+        end
+    end
+    return found
+end
+
+
+-- The certificate to show, and its key: two, or nil and the error.
+local function identity(socket)
+    if not (has_ssl and socket.setclientcert) then
+        return nil, "ssl_cert: this ngx_lua has no setclientcert"
+    end
+    local cert, err = parse(certs, orders.cert_id, text(orders.cert), ssl.parse_pem_cert)
+    if not cert then
+        return nil, "ssl_cert: " .. tostring(err)
+    end
+    local key
+    key, err = parse(keys, orders.key_id, text(orders.key), ssl.parse_pem_priv_key)
+    if not key then
+        return nil, "ssl_key: " .. tostring(err)
+    end
+    return cert, key
+end
+
+
 -- Speaks with the peer that the orders name. Answers where it ended, and the error.
 local function speak(socket, id)
     -- As soon as this waits, the orders are another probe's.
     local left, host, port, request = orders.timeout, text(orders.host), orders.port, text(orders.request)
     local tls, answers = orders.tls, orders.answers ~= 0
     local name = tls ~= 0 and orders.name.len > 0 and text(orders.name) or nil
-    local ok, err
+    local ok, err, cert, key
+    if orders.cert_id ~= 0 then
+        cert, key = identity(socket)
+        if not cert then
+            return NOT_MADE, key
+        end
+    end
     if left > 0 then -- 0 would be nginx's default
         socket:settimeout(left)
         if port == 0 then
@@ -193,14 +241,26 @@ local function speak(socket, id)
             return CONNECT, err
         end
         left = C.dyups_probe_left(id)
+        if left == 0 then
+            return CONNECT, "timeout"
+        end
     end
     if left > 0 and tls ~= 0 then
         socket:settimeout(left)
+        if cert then
+            ok, err = socket:setclientcert(cert, key)
+            if not ok then
+                return HANDSHAKE, err
+            end
+        end
         err = shake_hands(socket, name, tls == 2)
         if err then
             return HANDSHAKE, err
         end
         left = C.dyups_probe_left(id)
+        if left == 0 then
+            return HANDSHAKE, "timeout"
+        end
     end
     if left > 0 and #request > 0 then
         socket:settimeout(left)

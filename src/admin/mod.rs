@@ -153,6 +153,7 @@ fn delete(table: &Table, name: &[u8], wait: Duration) -> Reply {
 fn post(table: &Table, name: &[u8], body: &[u8], wait: Duration) -> Reply {
     let set = |name: &str| {
         let (upstream, mut notes) = nginx::block(name, body, "body", process::nginx_version())?;
+        process::keep_files(upstream.check.as_ref(), "check")?;
         table.set_upstream(&upstream, wait)?;
         notes.extend(change_log::last().as_ref().and_then(dropped));
         Ok(notes.join("; "))

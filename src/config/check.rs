@@ -11,7 +11,7 @@ use super::value::Value;
 use crate::config::fields::{Field, HEALTHCHECK, Kind};
 use crate::error::{Error, Result};
 use crate::health::check::{self, Check};
-use crate::health::request;
+use crate::health::{certificate, request};
 use fields::{CHECK, MAX_HEADERS, MAX_STATUSES, MAX_TEXT_BYTES};
 
 /// Reads the options of a check that is new; `at` is their path in messages, such as `healthcheck`.
@@ -28,6 +28,14 @@ use fields::{CHECK, MAX_HEADERS, MAX_STATUSES, MAX_TEXT_BYTES};
 /// ```
 pub fn read(value: &Value, at: &str) -> Result<Check> {
     merge(&Check::default(), value, at)
+}
+
+/// The files that options name, as a check that has nothing else; for the rest of them see [`merge`].
+pub fn files(value: &Value) -> Option<Check> {
+    let object = Object::new(value, "", CHECK).ok()?;
+    let is_sound = |path: &&str| path.len() <= MAX_TEXT_BYTES && certificate::check_path(path).is_ok();
+    let path = |field| object.text(field).ok().flatten().filter(is_sound).map(str::to_string);
+    Some(Check { ssl_cert: path(&fields::SSL_CERT), ssl_key: path(&fields::SSL_KEY), ..Check::default() })
 }
 
 /// Whether `status` says of these options that they are the default.
@@ -89,6 +97,7 @@ pub fn merge(old: &Check, patch: &Value, at: &str) -> Result<Check> {
     refuse_what_is_not_used(&object, &new)?;
     new.forget_what_is_not_used();
     forget_what_was_kept(&object, &mut new);
+    refuse_half_a_certificate(&object, &new)?;
     Ok(new)
 }
 
@@ -127,6 +136,8 @@ fn texts(object: &Object<'_>, new: &mut Check) -> Result<()> {
     set(&mut new.send, or_none(object, &fields::SEND, text(any))?);
     set(&mut new.expect, or_none(object, &fields::EXPECT, text(any))?);
     set(&mut new.host, or_none(object, &fields::HOST, text(request::check_host))?);
+    set(&mut new.ssl_cert, or_none(object, &fields::SSL_CERT, text(certificate::check_path))?);
+    set(&mut new.ssl_key, or_none(object, &fields::SSL_KEY, text(certificate::check_path))?);
     set(&mut new.expect_body, or_none(object, &fields::EXPECT_BODY, text(any))?);
     set(&mut new.url, text(request::check_url)(object, &fields::URL)?);
     Ok(())
@@ -246,6 +257,17 @@ fn checked_header(name: &str, value: &str, written: &str, at: &str, allowed: &'s
         Ok(()) => Ok((name.to_string(), value.to_string())),
         Err(why) => Err(refused(at, &quote(written.as_bytes()), why, Kind::Text(allowed))),
     }
+}
+
+/// Refuses a certificate without its key, and a key without its certificate.
+fn refuse_half_a_certificate(object: &Object<'_>, new: &Check) -> Result<()> {
+    let (field, path, other) = match (&new.ssl_cert, &new.ssl_key) {
+        (Some(path), None) => (&fields::SSL_CERT, path, &fields::SSL_KEY),
+        (None, Some(path)) => (&fields::SSL_KEY, path, &fields::SSL_CERT),
+        _ => return Ok(()),
+    };
+    let why = format!("without {}; allowed: both or none of them", other.name);
+    Err(Error::invalid(format!("{}: {}: {why}", object.path(field), quote(path.as_bytes()))))
 }
 
 /// Refuses what the patch gives and the check would not look at.

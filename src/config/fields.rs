@@ -160,6 +160,9 @@ pub const CHECK_PORT: Field = field("check_port", Kind::Optional(&PORT.kind));
 /// Peer: the path of its probes.
 pub const CHECK_URL: Field = field("check_url", Kind::Optional(&super::check::fields::URL.kind));
 
+/// Peer: the Host of its probes.
+pub const CHECK_HOST: Field = field("check_host", Kind::Optional(&super::check::fields::HOST.kind));
+
 /// Upstream: how a peer is picked.
 pub const METHOD: Field = field("method", Kind::Choice(&names(&Method::NAMES)));
 /// Upstream: what the ring of chash hashes of a peer.
@@ -224,6 +227,7 @@ pub const PEER: &[Field] = &[
     SLOW_START,
     CHECK_PORT,
     CHECK_URL,
+    CHECK_HOST,
     CONNS,
     FAILS,
     OUT,
@@ -234,7 +238,7 @@ pub const PEER: &[Field] = &[
 ];
 
 /// What is different in the probes of a peer.
-pub const PEER_CHECK: &[Field] = &[CHECK_PORT, CHECK_URL];
+pub const PEER_CHECK: &[Field] = &[CHECK_PORT, CHECK_URL, CHECK_HOST];
 
 /// What a peer that is to be deleted is known by, and how.
 pub const PEER_TO_DELETE: &[Field] = &{

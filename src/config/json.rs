@@ -95,8 +95,11 @@ fn write_peer_check<M: SerializeMap>(check: &PeerCheck, map: &mut M) -> std::res
     if let Some(port) = check.port {
         map.serialize_entry(fields::CHECK_PORT.name, &port)?;
     }
-    match &check.url {
-        Some(url) => map.serialize_entry(fields::CHECK_URL.name, url),
+    if let Some(url) = &check.url {
+        map.serialize_entry(fields::CHECK_URL.name, url)?;
+    }
+    match &check.host {
+        Some(host) => map.serialize_entry(fields::CHECK_HOST.name, host),
         None => Ok(()),
     }
 }
@@ -246,10 +249,14 @@ pub(crate) mod tests {
             status in prop::sample::select(vec![Status::Up, Status::Down, Status::Drain, Status::Leaving]),
             backup: bool,
             numbers: [u32; 4],
-            (port, url) in (prop::option::of(1u16..), prop::option::of("/[!-~ö]{0,9}")),
+            (port, url, host) in
+                (prop::option::of(1u16..), prop::option::of("/[!-~ö]{0,9}"), prop::option::of("[a-z]{1,9}(:81)?")),
         ) -> Peer {
             let address = Address::from_server(&server).unwrap();
-            let check = (port.is_some() || url.is_some()).then(|| Box::new(PeerCheck { port, url, ..PeerCheck::default() }));
+            // A path has no port that another could take the place of.
+            let port = port.filter(|_| address.port().is_some());
+            let check = PeerCheck { port, url, host, ..PeerCheck::default() };
+            let check = (check != PeerCheck::default()).then(|| Box::new(check));
             let [max_conns, max_fails, fail_timeout, slow_start] = numbers;
             Peer { address, weight, status, backup, max_conns, max_fails, fail_timeout, slow_start, check }
         }
@@ -267,6 +274,9 @@ pub(crate) mod tests {
             // Two equal addresses, as rare as they are, would be refused.
             peers.dedup_by(|a, b| a.address.same_as(&b.address));
             let own_check = check.is_some() || none;
+            // A path has no port, in what a check says for all either.
+            let is_path = |peer: &Peer| peer.address.port().is_none();
+            let check = check.map(|check| Check { port: check.port.filter(|_| !peers.iter().any(is_path)), ..check });
             Upstream { name, method, hash_id, peers, check, own_check, foreign: None }
         }
     }

@@ -191,7 +191,7 @@ mod tests {
         assert_eq!(
             error,
             "p.wieght: not known to this version; known: host, port, server, weight, status, backup, max_conns, \
-             max_fails, fail_timeout, slow_start, check_port, check_url, leaving"
+             max_fails, fail_timeout, slow_start, check_port, check_url, check_host, leaving"
         );
     }
 

@@ -40,10 +40,12 @@ pub struct PeerCheckPatch {
     pub port: Option<Option<u16>>,
     /// `check_url`.
     pub url: Option<Option<String>>,
+    /// `check_host`.
+    pub host: Option<Option<String>>,
 }
 
 impl PeerCheckPatch {
-    /// Reads both fields.
+    /// Reads its fields.
     ///
     /// # Errors
     ///
@@ -52,6 +54,7 @@ impl PeerCheckPatch {
         Ok(PeerCheckPatch {
             port: or_none(object, &fields::CHECK_PORT, Object::number)?,
             url: or_none(object, &fields::CHECK_URL, text(request::check_url))?,
+            host: or_none(object, &fields::CHECK_HOST, text(request::check_host))?,
         })
     }
 
@@ -59,6 +62,7 @@ impl PeerCheckPatch {
     pub fn add(&mut self, more: PeerCheckPatch) {
         set(&mut self.port, more.port.map(Some));
         set(&mut self.url, more.url.map(Some));
+        set(&mut self.host, more.host.map(Some));
     }
 
     /// Changes what is given.
@@ -69,7 +73,12 @@ impl PeerCheckPatch {
         let mut new = check.take().unwrap_or_default();
         set(&mut new.port, self.port);
         set(&mut new.url, self.url.clone());
-        let given = [(&fields::CHECK_PORT, self.port.is_some()), (&fields::CHECK_URL, self.url.is_some())];
+        set(&mut new.host, self.host.clone());
+        let given = [
+            (&fields::CHECK_PORT, self.port.is_some()),
+            (&fields::CHECK_URL, self.url.is_some()),
+            (&fields::CHECK_HOST, self.host.is_some()),
+        ];
         new.kept.retain(|name| !given.iter().any(|(field, is_given)| *is_given && field.name == name));
         *check = (*new != PeerCheck::default()).then_some(new);
     }
@@ -129,8 +138,13 @@ impl PeerPatch {
 /// ```
 pub fn peer_patch(value: &Value, at: &str) -> Result<PeerPatch> {
     let object = Object::new(value, at, fields::PEER)?;
+    let (address, check) = (address(&object)?, PeerCheckPatch::read(&object)?);
+    if let (Some(Some(port)), None) = (check.port, address.port()) {
+        let (path, peer) = (object.path(&fields::CHECK_PORT), address.text());
+        return Err(Error::invalid(format!("{path}: {port}: {peer} has no port; allowed: false, or not given")));
+    }
     Ok(PeerPatch {
-        address: address(&object)?,
+        address,
         weight: object.number(&fields::WEIGHT)?,
         status: status(&object)?,
         backup: object.boolean(&fields::BACKUP)?,
@@ -138,7 +152,7 @@ pub fn peer_patch(value: &Value, at: &str) -> Result<PeerPatch> {
         max_fails: object.number(&fields::MAX_FAILS)?,
         fail_timeout: object.number(&fields::FAIL_TIMEOUT)?,
         slow_start: object.number(&fields::SLOW_START)?,
-        check: PeerCheckPatch::read(&object)?,
+        check,
     })
 }
 
@@ -215,7 +229,7 @@ mod tests {
     #[test]
     fn a_peer_of_all_fields_is_read() {
         let json = r#"{"host":"10.0.0.1","port":81,"weight":0,"status":"down","backup":true,"max_conns":1,
-            "max_fails":2,"fail_timeout":3,"slow_start":4294967295,"check_port":4,"check_url":"/a"}"#;
+            "max_fails":2,"fail_timeout":3,"slow_start":4294967295,"check_port":4,"check_url":"/a","check_host":"b:1"}"#;
         let peer = patch(json).unwrap().into_peer();
         let address = Address::from_server("10.0.0.1:81").unwrap();
         assert_eq!(
@@ -229,7 +243,12 @@ mod tests {
                 max_fails: 2,
                 fail_timeout: 3,
                 slow_start: u32::MAX,
-                check: Some(Box::new(PeerCheck { port: Some(4), url: Some("/a".into()), ..PeerCheck::default() })),
+                check: Some(Box::new(PeerCheck {
+                    port: Some(4),
+                    url: Some("/a".into()),
+                    host: Some("b:1".into()),
+                    ..PeerCheck::default()
+                })),
             }
         );
     }
@@ -288,6 +307,15 @@ mod tests {
         assert_eq!(apply(&mut peer, r#""weight":2,"check_url":null"#), Some((Some(81), url.clone())));
         assert_eq!(apply(&mut peer, r#""check_port":false"#), Some((None, url)));
         assert_eq!(apply(&mut peer, r#""check_url":false"#), None);
+    }
+
+    #[test]
+    fn a_path_has_no_port_that_probes_could_go_to() {
+        assert_eq!(
+            why(r#"{"host":"unix:/a","check_port":81}"#),
+            "peer.check_port: 81: unix:/a has no port; allowed: false, or not given"
+        );
+        assert!(patch(r#"{"host":"unix:/a","check_port":false,"check_host":"a"}"#).is_ok());
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub fn upstream(name: &str, value: &Value, at: &str) -> Result<Upstream> {
     let name = name::check(name.as_bytes())?;
     let object = Object::new(value, at, fields::UPSTREAM)?;
     let (check, own_check) = check(&object)?;
-    Ok(Upstream {
+    let upstream = Upstream {
         name: name.to_string(),
         method: object.choice(&fields::METHOD, &Method::NAMES)?,
         hash_id: object.choice(&fields::HASH_ID, &HashId::NAMES)?.unwrap_or_default(),
@@ -39,7 +39,11 @@ pub fn upstream(name: &str, value: &Value, at: &str) -> Result<Upstream> {
         check,
         own_check,
         foreign: None,
-    })
+    };
+    upstream
+        .check_port()
+        .map_err(|error| if at.is_empty() { error } else { Error::invalid(format!("{at}.{}", error.message)) })?;
+    Ok(upstream)
 }
 
 /// The upstream's check, and whether that is its own. `false` is none, as where a call switches a check off; what `status` shows as
@@ -118,6 +122,17 @@ mod tests {
 
     fn why(json: &str) -> String {
         read(json).unwrap_err().message.into_owned()
+    }
+
+    #[test]
+    fn a_port_for_probes_is_refused_where_a_peer_is_a_path() {
+        let with = |peers: &str| format!(r#"{{"peers":[{peers}],"healthcheck":{{"port":81}}}}"#);
+        assert_eq!(
+            why(&with(r#"{"host":"10.0.0.1"},{"host":"unix:/a"}"#)),
+            "upstreams.api.healthcheck.port: 81: peer unix:/a has no port; allowed: false, and check_port for peers that have one"
+        );
+        assert!(read(&with(r#"{"host":"10.0.0.1"}"#)).is_ok());
+        assert!(read(r#"{"peers":[{"host":"unix:/a"}],"healthcheck":{}}"#).is_ok());
     }
 
     #[test]

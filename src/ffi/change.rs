@@ -3,7 +3,7 @@
 use super::changes::told;
 use super::edge::{bytes, guard, wait};
 use crate::config::value::{self, Value};
-use crate::config::{peer, upstream};
+use crate::config::{check, peer, upstream};
 use crate::error::Result;
 use crate::process;
 use crate::table::Table;
@@ -40,8 +40,8 @@ unsafe fn change(
 /// address in brackets, or `unix:/path`), `port` (1 to 65535, default 80), or both as `server`; `weight` (0 to 65535, default
 /// 1), `status` (`up`, `down`, `drain`), `leaving` (bool: it drains, and is deleted when it is idle; who names such a peer
 /// without it keeps the peer, here as `up`), `backup` (bool), `max_conns` and `max_fails` (0 to 4294967295, default 0 and 1),
-/// `fail_timeout` and `slow_start` (seconds, default 10 and 0), `check_port` (1 to 65535) and `check_url` (a path of at most 8192
-/// bytes) of its probes, both `false` for what `dyups_healthcheck` says, the default. `wait_ms`: milliseconds (at most 60000) to try for the
+/// `fail_timeout` and `slow_start` (seconds, default 10 and 0), `check_port` (1 to 65535), `check_url` (a path of at most 8192
+/// bytes) and `check_host` (the `Host`) of its probes, `false` for what `dyups_healthcheck` says, the default. `wait_ms`: milliseconds (at most 60000) to try for the
 /// writer's turn; with 0 the call never sleeps, and `DYUPS_BUSY` asks the caller to come again.
 ///
 /// Returns: 0. Errors: `DYUPS_INVALID`, `DYUPS_FULL`, `DYUPS_BUSY` (names the holder), `DYUPS_SUPERSEDED` (by a newer nginx),
@@ -136,7 +136,9 @@ pub unsafe extern "C" fn dyups_set_upstream(
     // SAFETY: the caller's contract is that of `change`.
     unsafe {
         change(name, len, json, json_len, "upstream", |table, name, value| {
-            table.set_upstream(&upstream::upstream(name, value, "upstream")?, wait(wait_ms))
+            let upstream = upstream::upstream(name, value, "upstream")?;
+            process::keep_files(upstream.check.as_ref(), "upstream.healthcheck")?;
+            table.set_upstream(&upstream, wait(wait_ms))
         })
     }
 }
@@ -151,7 +153,7 @@ pub unsafe extern "C" fn dyups_set_upstream(
 /// `panic_threshold` (percent, 0 to 100, default 0). http and https: `http_req` (one whole request, or `false`, the default: one
 /// is built from `url`, a path, default `/`, `host`, and `headers`, an object or a list of `Name: value`), `valid_statuses` (a list
 /// of 100 to 599, default 200 and 302), `expect_body` (a text that has to be in the body). https: `ssl_verify` (bool, default
-/// true). tcp: `send` and `expect` (texts). Texts have at most 8192 bytes; `false` takes away one that is set. `wait_ms`: as in
+/// true), `ssl_cert` and `ssl_key` (paths of a certificate that probes show and of its key: this process reads them now). tcp: `send` and `expect` (texts). Texts have at most 8192 bytes; `false` takes away one that is set. `wait_ms`: as in
 /// `dyups_add_peer`.
 ///
 /// Returns: 0. Errors: `DYUPS_NOT_FOUND` when there is no such upstream, and those of `dyups_add_peer`.
@@ -170,6 +172,7 @@ pub unsafe extern "C" fn dyups_healthcheck(
     // SAFETY: the caller's contract is that of `change`.
     unsafe {
         change(name, len, json, json_len, "healthcheck", |table, name, value| {
+            process::keep_files(check::files(value).as_ref(), "healthcheck")?;
             table.set_check(name, value, wait(wait_ms))
         })
     }

@@ -26,6 +26,14 @@ pub struct ProbeOrders {
     pub tls: i32,
     /// The name that TLS asks for and verifies; may be empty.
     pub name: Text,
+    /// The certificate to show, in PEM, with those of who signed it; empty: none.
+    pub cert: Text,
+    /// Its key, in PEM.
+    pub key: Text,
+    /// Another number for each content of `cert`.
+    pub cert_id: u32,
+    /// The same of `key`.
+    pub key_id: u32,
     /// What to send; may be empty.
     pub request: Text,
     /// Milliseconds for all of it.
@@ -139,12 +147,20 @@ pub unsafe extern "C" fn dyups_probe_next(orders: *mut ProbeOrders) -> i32 {
         let Some((id, orders)) = next.transpose()?.flatten() else { return Ok(0) };
         KEPT.with_borrow_mut(|kept| {
             let orders = kept.orders.insert(orders);
+            let [cert, key] = match &orders.identity {
+                Some(identity) => [&identity.cert, &identity.key].map(|pem| (Text::of(&pem.bytes), pem.id)),
+                None => [(); 2].map(|()| (Text::of(b""), 0)),
+            };
             *given = ProbeOrders {
                 id,
                 host: Text::of(orders.host.as_bytes()),
                 port: orders.port.map_or(0, i32::from),
                 tls: i32::from(orders.tls) + i32::from(orders.tls && orders.verify),
                 name: Text::of(orders.name.as_bytes()),
+                cert: cert.0,
+                key: key.0,
+                cert_id: cert.1,
+                key_id: key.1,
                 request: Text::of(&orders.request),
                 timeout: orders.timeout as i32,
                 answers: i32::from(orders.answers),
@@ -190,8 +206,9 @@ pub extern "C" fn dyups_probe_left(id: u32) -> i32 {
 
 /// A probe is over, and its connection closed.
 ///
-/// Arguments: `id`; `stage`: where it ended, 0: all was said, 1: connecting, 2: TLS, 3: sending, 4: receiving; `error`, `len`: what
-/// nginx says of it, `closed` and `timeout` among others. Returns: 0, also when what it found does not count any more. Errors:
+/// Arguments: `id`; `stage`: where it ended, 0: all was said, 1: connecting, 2: TLS, 3: sending, 4: receiving, 5: before it began,
+/// by the fault of this worker, so that nothing is known of the peer; `error`, `len`: what nginx says of it, `closed` and
+/// `timeout` among others. Returns: 0, also when what it found does not count any more. Errors:
 /// `DYUPS_INVALID`, and as `dyups_probe_tick`.
 ///
 /// # Safety
@@ -202,8 +219,8 @@ pub unsafe extern "C" fn dyups_probe_end(id: u32, stage: u32, error: *const c_ch
     guard(|| {
         // SAFETY: the caller's contract.
         let error = unsafe { bytes(error, len, "error")? };
-        let stages = [Stage::Done, Stage::Connect, Stage::Handshake, Stage::Send, Stage::Receive];
-        let stage = *stages.get(stage as usize).ok_or_else(|| refused("stage", &stage.to_string(), "0 to 4"))?;
+        let stages = [Stage::Done, Stage::Connect, Stage::Handshake, Stage::Send, Stage::Receive, Stage::NotMade];
+        let stage = *stages.get(stage as usize).ok_or_else(|| refused("stage", &stage.to_string(), "0 to 5"))?;
         with(|table, prober| prober.end(table, id, stage, error, exact_ms()))?.transpose()?;
         Ok(0)
     })

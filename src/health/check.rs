@@ -66,6 +66,10 @@ pub struct Check {
     pub concurrency: u16,
     /// https: whether the certificate has to be trusted and to have the name.
     pub ssl_verify: bool,
+    /// https: the file of the certificate that a probe shows, with those of who signed it. `None`: none is shown.
+    pub ssl_cert: Option<String>,
+    /// https: the file of its key. There if and only if the certificate is.
+    pub ssl_key: Option<String>,
     /// http: a text that is somewhere in the body.
     pub expect_body: Option<String>,
     /// http: headers of a request that is built, names and values. They come before those of dyups, see [`Check::request`].
@@ -87,8 +91,17 @@ pub struct PeerCheck {
     pub port: Option<u16>,
     /// http: the target of the request, before that of the check.
     pub url: Option<String>,
+    /// http: the Host header, before that of the check. https: also the name that TLS asks for.
+    pub host: Option<String>,
     /// As those of the check.
     pub kept: Kept,
+}
+
+impl PeerCheck {
+    /// Its host, unless no configuration can have set it.
+    fn sound_host(&self) -> Option<&str> {
+        self.host.as_deref().filter(|host| request::check_host(host).is_ok())
+    }
 }
 
 impl Default for Check {
@@ -108,6 +121,8 @@ impl Default for Check {
             valid_statuses: vec![200, 302],
             concurrency: 10,
             ssl_verify: true,
+            ssl_cert: None,
+            ssl_key: None,
             expect_body: None,
             headers: Vec::new(),
             url: "/".to_string(),
@@ -121,37 +136,43 @@ impl Default for Check {
 impl Check {
     /// What a probe of http or https sends.
     ///
-    /// `http_req` as it is; of a peer with a `check_url`, that is the target of its request line. Without `http_req`: `GET`
-    /// in HTTP/1.1 with `Host`, `User-Agent: dyups`, `Connection: close` and `headers`; one of `headers` takes the place of
-    /// the one with that name. Without `host`, `Host` is `peer_host`, the peer's address as a client would write it
-    /// (`10.0.0.1:8080`); `localhost` for what cannot be a host there, such as `unix:/path`, as in nginx.
+    /// `http_req` as it is; of a peer with a `check_url`, that is the target of its request line, and its `check_host` is the
+    /// value of `Host`. Without `http_req`: `GET` in HTTP/1.1 with `Host`, `User-Agent: dyups`, `Connection: close` and
+    /// `headers`; one of `headers` takes the place of the one with that name, but not of a `check_host`. Without `host`, `Host`
+    /// is `peer_host`, the peer's address as a client would write it (`10.0.0.1:8080`); `localhost` for what cannot be a host
+    /// there, such as `unix:/path`, as in nginx.
     ///
-    /// A `check_url` that no configuration can have set, as from a damaged region, counts as none: it could be a second
-    /// request.
-    pub fn request(&self, peer_host: &str, check_url: Option<&str>) -> Vec<u8> {
-        let check_url = check_url.filter(|url| request::check_url(url).is_ok());
+    /// A `check_url` or `check_host` that no configuration can have set, as from a damaged region, counts as none: it could be
+    /// a second request.
+    pub fn request(&self, peer_host: &str, own: Option<&PeerCheck>) -> Vec<u8> {
+        let own_url = own.and_then(|own| own.url.as_deref()).filter(|url| request::check_url(url).is_ok());
+        let own_host = own.and_then(PeerCheck::sound_host);
         match &self.http_req {
-            Some(written) => request::with_target(written, check_url),
+            Some(written) => request::of_peer(written, own_url, own_host),
             None => {
                 let peer_host = if request::check_host(peer_host).is_ok() { peer_host } else { "localhost" };
                 let host = self.host.as_deref().unwrap_or(peer_host);
-                request::get(check_url.unwrap_or(&self.url), host, &self.headers)
+                request::get(own_url.unwrap_or(&self.url), (host, own_host), &self.headers)
             }
         }
     }
 
-    /// The name that TLS asks for: `host` without its port. `None` for an address, as TLS has names only.
+    /// The name that TLS asks for: the peer's `check_host`, or `host`, without its port and without the dot at its end, which no
+    /// name in TLS has (RFC 6066, section 3). `None` for an address, as TLS has names only.
     ///
     /// ```
     /// use dyups::health::check::Check;
-    /// let name = |host: &str| Check { host: Some(host.into()), ..Check::default() }.server_name().map(str::to_string);
+    /// let name = |host: &str| Check { host: Some(host.into()), ..Check::default() }.server_name(None).map(str::to_string);
     /// assert_eq!(name("api.local:8443"), Some("api.local".to_string()));
+    /// assert_eq!(name("api.local.:8443"), Some("api.local".to_string()));
     /// assert_eq!((name("10.0.0.1"), name("[::1]:8443")), (None, None));
     /// ```
-    pub fn server_name(&self) -> Option<&str> {
-        let host = self.host.as_deref()?;
+    pub fn server_name<'a>(&'a self, own: Option<&'a PeerCheck>) -> Option<&'a str> {
+        let host = own.and_then(PeerCheck::sound_host).or(self.host.as_deref())?;
         let name = host.split_once(':').map_or(host, |(name, _)| name);
-        (!host.starts_with('[') && name.parse::<std::net::Ipv4Addr>().is_err()).then_some(name)
+        let name = name.strip_suffix('.').unwrap_or(name);
+        let is_name = !name.is_empty() && !host.starts_with('[') && name.parse::<std::net::Ipv4Addr>().is_err();
+        is_name.then_some(name)
     }
 
     /// Milliseconds until the next probe of a peer that fares like this.
@@ -175,6 +196,7 @@ impl Check {
         }
         if self.kind != Kind::Https {
             self.ssl_verify = default.ssl_verify;
+            (self.ssl_cert, self.ssl_key) = (None, None);
         }
         if self.kind == Kind::Tcp || self.http_req.is_some() {
             (self.url, self.headers) = (default.url, default.headers);
@@ -187,7 +209,11 @@ mod tests {
     use super::*;
 
     fn request(check: &Check, peer_host: &str, check_url: Option<&str>) -> String {
-        String::from_utf8(check.request(peer_host, check_url)).unwrap()
+        request_of(check, peer_host, &PeerCheck { url: check_url.map(str::to_string), ..PeerCheck::default() })
+    }
+
+    fn request_of(check: &Check, peer_host: &str, own: &PeerCheck) -> String {
+        String::from_utf8(check.request(peer_host, Some(own))).unwrap()
     }
 
     #[test]
@@ -220,11 +246,49 @@ mod tests {
     }
 
     #[test]
+    fn a_peers_own_host_is_the_only_one() {
+        let own = PeerCheck { host: Some("own.local".into()), ..PeerCheck::default() };
+        let headers = vec![("host".to_string(), "theirs".to_string()), ("X-A".to_string(), "1".to_string())];
+        let check = Check { host: Some("x".into()), headers, ..Check::default() };
+        let expected = "GET / HTTP/1.1\r\nHost: own.local\r\nUser-Agent: dyups\r\nConnection: close\r\nX-A: 1\r\n\r\n";
+        assert_eq!(request_of(&check, "10.0.0.1", &own), expected);
+        for (written, expected) in [
+            (
+                "GET / HTTP/1.1\r\nA: b\r\nhost:  foo \r\nC: d\r\n\r\n",
+                "GET / HTTP/1.1\r\nA: b\r\nhost: own.local\r\nC: d\r\n\r\n",
+            ),
+            ("GET / HTTP/1.0\r\n\r\n", "GET / HTTP/1.0\r\nHost: own.local\r\n\r\n"),
+            (
+                "POST / HTTP/1.0\r\nContent-Length: 11\r\n\r\n\r\nHost: foo",
+                "POST / HTTP/1.0\r\nHost: own.local\r\nContent-Length: 11\r\n\r\n\r\nHost: foo",
+            ),
+        ] {
+            let check = Check { http_req: Some(written.into()), ..Check::default() };
+            assert_eq!(request_of(&check, "10.0.0.1", &own), expected);
+            assert_eq!(crate::health::request::check_one(expected.as_bytes()), Ok(()));
+        }
+    }
+
+    #[test]
+    fn tls_asks_for_the_peers_own_host_and_never_for_a_dot_at_the_end() {
+        let name = |host: &str, own: Option<&str>| {
+            let check = Check { host: Some(host.into()), ..Check::default() };
+            let own = PeerCheck { host: own.map(str::to_string), ..PeerCheck::default() };
+            check.server_name(Some(&own)).map(str::to_string)
+        };
+        assert_eq!(name("health.local.", None).as_deref(), Some("health.local"));
+        assert_eq!(name("a", Some("own.local.:81")).as_deref(), Some("own.local"));
+        assert_eq!(name("a", Some("a\r\nb")).as_deref(), Some("a"), "from a damaged region");
+        assert_eq!([name("10.0.0.1.", None), name(".", None), name("a", Some("10.0.0.1"))], [None, None, None]);
+    }
+
+    #[test]
     fn bytes_from_a_damaged_region_are_no_second_request() {
         let bad = "/ HTTP/1.1\r\nHost: a\r\n\r\nGET /admin";
         for http_req in [None, Some("GET /own HTTP/1.0\r\n\r\n".to_string())] {
             let check = Check { http_req, ..Check::default() };
-            assert_eq!(check.request("10.0.0.1", Some(bad)), check.request("10.0.0.1", None));
+            let own = PeerCheck { url: Some(bad.into()), host: Some("a\r\nX: y".into()), ..PeerCheck::default() };
+            assert_eq!(check.request("10.0.0.1", Some(&own)), check.request("10.0.0.1", None));
             assert_eq!(check.request("a\r\nX: y", None), check.request("localhost", None));
         }
     }

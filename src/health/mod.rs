@@ -1,6 +1,7 @@
 //! How peers fare: what takes one out of the picking for a while, and what brings it back.
 
 pub mod active;
+pub mod certificate;
 pub mod check;
 pub mod lease;
 pub mod passive;

@@ -27,6 +27,7 @@ use look::Upstreams;
 use news::Unread;
 use pace::Pace;
 use place::Place;
+use probe::shown;
 use scan::Scan;
 use std::collections::{HashMap, VecDeque};
 use std::ops::Bound;
@@ -202,8 +203,15 @@ impl Prober {
         if !place.cells.set_lease(target.cell, lease.0, taken.0)? {
             return Ok(None);
         }
+        let orders = match Orders::new(&watched.check, &target.address, target.own.as_deref()) {
+            Ok(orders) => orders,
+            Err(why) => {
+                let (cell, interval) = (target.cell, watched.check.interval);
+                self.cannot_probe(record, &why);
+                return place.put_off(cell, taken, interval).map(|()| None);
+            }
+        };
         watched.running += 1;
-        let orders = Orders::new(&watched.check, &target.address, target.own.as_deref());
         let probe = Probe::new(watched, (record, target.key, target.cell), taken, place.now, self.rules);
         self.next_id = self.next_id.wrapping_add(1) & i32::MAX as u32;
         self.running.insert(self.next_id, probe);
@@ -236,6 +244,10 @@ impl Prober {
             // Whoever slept knows nothing of the peer.
             return place.give_back(cell, lease);
         }
+        if stage == Stage::NotMade {
+            self.cannot_probe(probe.record, &shown(error));
+            return place.put_off(cell, lease, check.interval);
+        }
         let result = probe.end(stage, error);
         let judged = self.judged(&place, key, cell)?;
         let Some((_, leader)) = judged.first() else {
@@ -260,6 +272,16 @@ impl Prober {
             }
         }
         Ok(())
+    }
+
+    /// What is wrong is this worker's own, and takes nobody out. It is said once.
+    fn cannot_probe(&mut self, record: u32, why: &str) {
+        let Some(watched) = self.upstreams.watched.get_mut(&record) else { return };
+        if watched.unprobed.as_deref() != Some(why) {
+            watched.unprobed = Some(why.into());
+            let name = &watched.name;
+            self.unread.add(News::Warning(format!("upstream {name}: its peers are not probed: {why}")));
+        }
     }
 
     /// A peer's next probe may be due before anybody looks at its lease again.

@@ -182,8 +182,33 @@ pub fn check_header(name: &str, value: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// A request that passed [`check_one`], with another target.
-pub(super) fn with_target(request: &str, target: Option<&str>) -> Vec<u8> {
+/// A request that passed [`check_one`], with what is a peer's own of it.
+pub(super) fn of_peer(request: &str, target: Option<&str>, host: Option<&str>) -> Vec<u8> {
+    let mut request = with_target(request, target);
+    if let Some(host) = host {
+        set_host(&mut request, host);
+    }
+    request
+}
+
+/// Puts this value into the Host header, or that header behind the request line.
+fn set_host(request: &mut Vec<u8>, host: &str) {
+    let end = |from: usize| from + request[from..].windows(2).position(|two| two == b"\r\n").unwrap_or(0);
+    let first = end(0) + 2;
+    let mut line = first;
+    while end(line) > line {
+        let name = &request[line..].split(|&byte| byte == b':').next().unwrap_or_default();
+        if name.eq_ignore_ascii_case(b"host") {
+            let value = line + name.len()..end(line);
+            request.splice(value, format!(": {host}").into_bytes());
+            return;
+        }
+        line = end(line) + 2;
+    }
+    request.splice(first..first, format!("Host: {host}\r\n").into_bytes());
+}
+
+fn with_target(request: &str, target: Option<&str>) -> Vec<u8> {
     let mut parts = request.splitn(3, ' ');
     match (target, parts.next(), parts.next(), parts.next()) {
         (Some(target), Some(method), Some(_), Some(rest)) => format!("{method} {target} {rest}").into_bytes(),
@@ -191,14 +216,17 @@ pub(super) fn with_target(request: &str, target: Option<&str>) -> Vec<u8> {
     }
 }
 
-/// A request for `url` of `host`. A header with the name of one that dyups sets takes its place.
-pub(super) fn get(url: &str, host: &str, headers: &[(String, String)]) -> Vec<u8> {
-    let own = [("Host", host), ("User-Agent", "dyups"), ("Connection", "close")];
-    let replaced = |own: &str| headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(own));
-    let own = own.into_iter().filter(|(name, _)| !replaced(name));
+/// A request for `url` of `host`, or of the peer's own one. A header with the name of one that dyups sets takes its place, but not
+/// that of a peer's own host.
+pub(super) fn get(url: &str, (host, of_peer): (&str, Option<&str>), headers: &[(String, String)]) -> Vec<u8> {
+    let own = [("Host", of_peer.unwrap_or(host)), ("User-Agent", "dyups"), ("Connection", "close")];
+    let passed_over = |name: &str| of_peer.is_some() && name.eq_ignore_ascii_case("host");
     let theirs = headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let theirs = theirs.filter(|(name, _)| !passed_over(name));
+    let replaced = |own: &str| theirs.clone().any(|(name, _)| name.eq_ignore_ascii_case(own));
+    let own = own.into_iter().filter(|(name, _)| !replaced(name));
     let mut request = format!("GET {url} HTTP/1.1\r\n");
-    for (name, value) in own.chain(theirs) {
+    for (name, value) in own.chain(theirs.clone()) {
         request.extend([name, ": ", value, "\r\n"]);
     }
     request.push_str("\r\n");

@@ -26,7 +26,9 @@ impl<R: Borrow<Region>> Table<R> {
             if old.own_check && check == old.check && flags.has(Flags::CHECK_BY_HAND) {
                 return Ok(Edit::Keep);
             }
-            Ok(Edit::Put(Upstream { check, own_check: true, ..old }, flags.with(Flags::CHECK_BY_HAND)))
+            let new = Upstream { check, own_check: true, ..old };
+            new.check_port()?;
+            Ok(Edit::Put(new, flags.with(Flags::CHECK_BY_HAND)))
         })
     }
 

@@ -156,9 +156,13 @@ mod tests {
 
     #[test]
     fn what_is_there_is_stored_and_read_back() {
-        let own = PeerCheck { port: Some(81), url: Some("/\"\\ö".into()), ..PeerCheck::default() };
+        let own =
+            PeerCheck { port: Some(81), url: Some("/\"\\ö".into()), host: Some("a.b".into()), ..PeerCheck::default() };
         let stored = write(&upstream(None, &[None, Some(own.clone())])).unwrap();
-        assert_eq!(String::from_utf8_lossy(&stored), r#"{"peers":{"1":{"check_port":81,"check_url":"/\"\\ö"}}}"#);
+        assert_eq!(
+            String::from_utf8_lossy(&stored),
+            r#"{"peers":{"1":{"check_port":81,"check_url":"/\"\\ö","check_host":"a.b"}}}"#
+        );
         let (kept, peers) = (Kept::default(), [(1, own.clone())].into());
         assert_eq!(Checks::read(&stored), Ok(Checks { check: None, peers, kept: kept.clone() }));
         let check = Check { fall: 9, ..Check::default() };

@@ -31,6 +31,8 @@ const READERS: &[(Field, Reader)] = &[
     (fields::VALID_STATUSES, |check, value| set(&mut check.valid_statuses, statuses(value))),
     (fields::CONCURRENCY, |check, value| set(&mut check.concurrency, number(value, 1, u16::MAX.into()))),
     (fields::SSL_VERIFY, |check, value| set(&mut check.ssl_verify, parsed(value))),
+    (fields::SSL_CERT, |check, value| check.ssl_cert = line(value)),
+    (fields::SSL_KEY, |check, value| check.ssl_key = line(value)),
     (fields::EXPECT_BODY, |check, value| check.expect_body = text(value)),
     (fields::HEADERS, |check, value| set(&mut check.headers, headers(value))),
     (fields::URL, |check, value| set(&mut check.url, line(value))),
@@ -67,6 +69,9 @@ pub fn peer(stored: &RawValue) -> Option<PeerCheck> {
         } else if name == crate::config::fields::CHECK_URL.name {
             check.url = text(value);
             check.url.is_some()
+        } else if name == crate::config::fields::CHECK_HOST.name {
+            check.host = line(value);
+            check.host.is_some()
         } else {
             false
         };
@@ -222,9 +227,10 @@ mod tests {
 
     #[test]
     fn a_peers_options_are_read_and_the_others_kept() {
-        let check = peer(&raw(r#"{"check_port":81,"check_host":"x","check_url":"/a"}"#)).expect("an object");
-        assert_eq!((check.port, check.url.as_deref()), (Some(81), Some("/a")));
-        assert_eq!(check.kept.iter().collect::<Vec<_>>(), [("check_host", "\"x\"")]);
+        let check =
+            peer(&raw(r#"{"check_port":81,"check_name":"x","check_url":"/a","check_host":"b"}"#)).expect("an object");
+        assert_eq!((check.port, check.url.as_deref(), check.host.as_deref()), (Some(81), Some("/a"), Some("b")));
+        assert_eq!(check.kept.iter().collect::<Vec<_>>(), [("check_name", "\"x\"")]);
         let check = peer(&raw(r#"{"check_port":"auto","check_url":["/a","/b"]}"#)).expect("an object");
         assert_eq!((check.port, &check.url, check.kept.iter().count()), (None, &None, 2));
         assert_eq!((peer(&raw("7")), super::check(&raw("[]"))), (None, None));

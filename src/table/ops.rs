@@ -105,6 +105,9 @@ impl<R: Borrow<Region>> Table<R> {
                 (None, Absent::Refuse) => return Err(no_peer(name, &patch.address)),
                 (None, Absent::Make) => {
                     push(&mut upstream, patch.clone().into_peer())?;
+                    if patch.address.port().is_none() {
+                        upstream.check_port()?;
+                    }
                     changed = true;
                 }
             }
@@ -149,7 +152,9 @@ impl<R: Borrow<Region>> Table<R> {
         self.edit(&upstream.name, wait, |stored| {
             // Who picks by chash will ask for the ring again. Written even where it is the same: what stands there may be damaged.
             let flags = touched(flags(stored.as_ref())).without(Flags::RING);
-            Ok(Edit::Put(self.checked(upstream, visible(stored).as_ref()), flags))
+            let new = self.checked(upstream, visible(stored).as_ref());
+            new.check_port()?;
+            Ok(Edit::Put(new, flags))
         })
     }
 

@@ -3,6 +3,7 @@
 use super::kept::Foreign;
 use super::peer::Peer;
 use crate::balance::{HashId, Method};
+use crate::error::{Error, Result};
 use crate::health::check::Check;
 
 /// Most peers that one upstream may have (2^18: what a ring point has bits for).
@@ -38,5 +39,23 @@ impl Upstream {
     pub fn hash_number(&self) -> u8 {
         let foreign = self.foreign.as_ref().map(|foreign| foreign.hash_id).filter(|&number| number != 0);
         foreign.unwrap_or(self.hash_id as u8)
+    }
+}
+
+impl Upstream {
+    /// Checks that the port of its own check is one that all its peers can be probed at. That of the default of `setup` is for
+    /// those peers that have a port.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::error::Code::Invalid`]: a peer is a path.
+    pub fn check_port(&self) -> Result<()> {
+        let port = self.check.as_ref().filter(|_| self.own_check).and_then(|check| check.port);
+        let path = self.peers.iter().find(|peer| peer.address.port().is_none());
+        let (Some(port), Some(path)) = (port, path) else { return Ok(()) };
+        let path = path.address.text();
+        Err(Error::invalid(format!(
+            "healthcheck.port: {port}: peer {path} has no port; allowed: false, and check_port for peers that have one"
+        )))
     }
 }

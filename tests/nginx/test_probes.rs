@@ -183,13 +183,18 @@ fn peers_by_unix_socket_and_ipv6_are_probed_where_they_are() {
         let other = upstream(&[name], &check("nobody", json!(false)));
         upstreams.insert(format!("{name}-down").replace([':', '/'], "_"), other);
     }
-    // A path has no port that another could take the place of.
-    upstreams.insert("unix-with-port".into(), upstream(&backends.names[..1], &check(&backends.names[0], json!(1))));
     let checked = Checked::start(&place, 2, "", &upstreams.clone().into());
     for name in upstreams.keys() {
         checked.wait_for_states(name, &[if name.ends_with("-down") { "unhealthy" } else { "up" }]);
     }
     assert!(backends.take_counts().iter().all(|&count| count >= 5), "two to be up, and three to be down");
+    // A path has no port that another could take the place of.
+    let with_port = upstream(&backends.names[..1], &json!({ "port": 1 }));
+    let lua =
+        format!("return require('dyups').set_upstream('with-port', require('cjson').decode([==[{with_port}]==]))");
+    let why = format!("healthcheck.port: 1: peer {} has no port", backends.names[0]);
+    let answer = checked.nginx.eval(&lua);
+    assert!(answer.starts_with(&format!("nil upstream.{why}")), "{answer}");
     checked.assert_each_change_is_one_line_and_one_event();
     checked.nginx.assert_calm();
 }

@@ -66,6 +66,11 @@ pub const STATUS: Kind = Kind::Integer { min: 100, max: if WIDER { 999 } else { 
 pub const CONCURRENCY: Field = field("concurrency", Kind::Integer { min: 1, max: if WIDER { 60_000 } else { 10_000 } });
 /// Whether certificates are verified.
 pub const SSL_VERIFY: Field = field("ssl_verify", Kind::Bool);
+const A_FILE: Kind = Kind::Text("the absolute path of a file of PEM");
+/// The file of the certificate that probes show.
+pub const SSL_CERT: Field = optional("ssl_cert", &A_FILE);
+/// The file of its key.
+pub const SSL_KEY: Field = optional("ssl_key", &A_FILE);
 /// What is somewhere in the body.
 pub const EXPECT_BODY: Field = optional("expect_body", &SOME_TEXT);
 /// Headers of a request that is built.
@@ -103,6 +108,8 @@ pub const CHECK: &[Field] = &[
     VALID_STATUSES,
     CONCURRENCY,
     SSL_VERIFY,
+    SSL_CERT,
+    SSL_KEY,
     EXPECT_BODY,
     HEADERS,
     URL,
@@ -118,7 +125,7 @@ pub fn types(field: &Field) -> &'static [check::Kind] {
     use check::Kind::{Http, Https, Tcp};
     match field.name {
         "http_req" | "host" | "valid_statuses" | "expect_body" | "headers" | "url" => &[Http, Https],
-        "ssl_verify" => &[Https],
+        "ssl_verify" | "ssl_cert" | "ssl_key" => &[Https],
         "send" | "expect" => &[Tcp],
         _ => &[Http, Https, Tcp],
     }

@@ -1,5 +1,6 @@
 use super::*;
 use crate::config::value::parse;
+use crate::health::check::PeerCheck;
 use proptest::prelude::*;
 
 /// What is wrong with a value.
@@ -20,6 +21,7 @@ const REQUEST: &str = "one request of HTTP/1.0 or HTTP/1.1 of at most 8192 bytes
 const TEXT: &str = "a text of 1 to 8192 bytes, or false for none";
 const HOST: &str =
     "a host name, an IPv4 address or an IPv6 address in brackets, with or without :port, or false for none";
+const FILE: &str = "the absolute path of a file of PEM, or false for none";
 const HEADERS: &str = "at most 32 headers, an object of names and values or a list of \"Name: value\"";
 const URL: &str = "a path from / without spaces and control bytes, of at most 8192 bytes";
 const A_DAY: &str = "an integer from 10 to 86400000";
@@ -76,6 +78,8 @@ fn texts() -> Vec<Row> {
         ("expect", "tcp", "x", TEXT),
         ("host", "https", "x", HOST),
         ("expect_body", "http", "x", TEXT),
+        ("ssl_cert", "https", "/", FILE),
+        ("ssl_key", "https", "/", FILE),
         ("url", "http", "/", URL),
     ] {
         rows.push(row(option, kind, Type, "7", &format!(": 7: allowed: {allowed}")));
@@ -93,6 +97,9 @@ fn others() -> Vec<Row> {
     vec![
         row("type", "http", Type, "1", r#": 1: allowed: "http", "https" or "tcp""#),
         row("type", "http", Other, r#""HTTP""#, r#": "HTTP": allowed: "http", "https" or "tcp""#),
+        row("ssl_cert", "https", Other, r#""a.pem""#, &format!(r#": "a.pem": not an absolute path; allowed: {FILE}"#)),
+        row("ssl_cert", "https", Other, r#""/a""#, r#": "/a": without ssl_key; allowed: both or none of them"#),
+        row("ssl_key", "https", Other, r#""/a""#, r#": "/a": without ssl_cert; allowed: both or none of them"#),
         row("ssl_verify", "https", Type, "1", ": 1: allowed: true or false"),
         row("default_down", "http", Type, r#""no""#, r#": "no": allowed: true or false"#),
         row(
@@ -186,7 +193,8 @@ fn a_bad_option_is_named_with_its_value_and_what_is_allowed() {
         }
         let error = why(&format!(r#"{{"{}x":null}}"#, field.name));
         let known = "type, http_req, send, expect, port, host, interval, interval_down, timeout, rise, fall, \
-                     valid_statuses, concurrency, ssl_verify, expect_body, headers, url, default_down, panic_threshold";
+                     valid_statuses, concurrency, ssl_verify, ssl_cert, ssl_key, expect_body, headers, url, default_down, \
+                     panic_threshold";
         let path = format!("healthcheck.{}x", field.name);
         assert_eq!(error, format!("{path}: not known to this version; known: {known}"));
     }
@@ -345,10 +353,12 @@ prop_compose! {
         headers in prop::collection::vec(("[A-Z][A-Za-z-]{2}", "([!-~ö]([ -~]{0,5}[!-~])?)?"), 0..4),
         url in "/[!-~ö]{0,9}",
         (ssl_verify, default_down) in any::<(bool, bool)>(),
+        files in prop::option::of(("/[!-~ö]{0,9}", "/[!-~ö]{0,9}")),
     ) -> Check {
+        let (ssl_cert, ssl_key) = files.unzip();
         let [send, expect, expect_body] = texts;
         let mut check = Check {
-            kind, http_req, send, expect, port, host, interval, interval_down, timeout, rise, fall, concurrency, ssl_verify,
+            kind, http_req, send, expect, port, host, interval, interval_down, timeout, rise, fall, concurrency, ssl_verify, ssl_cert, ssl_key,
             expect_body, headers, url, default_down, panic_threshold, valid_statuses: valid_statuses.into_iter().collect(),
             kept: Default::default(),
         };
@@ -403,9 +413,11 @@ proptest! {
                 check = merged;
             }
             prop_assert_eq!(read(&parse(&written(&check)).unwrap(), ""), Ok(check.clone()));
-            for check_url in [None, Some("/x"), Some("x\r\n\r\nGET /")] {
+            for own in [None, Some("/x"), Some("x\r\n\r\nGET /")] {
+                let host = own.map(|own| if own == "/x" { "b:1".to_string() } else { own.to_string() });
+                let own = PeerCheck { url: own.map(str::to_string), host, ..PeerCheck::default() };
                 for peer_host in ["10.0.0.1:80", "unix:/a", "a\r\n\r\nGET /"] {
-                    prop_assert_eq!(request::check_one(&check.request(peer_host, check_url)), Ok(()));
+                    prop_assert_eq!(request::check_one(&check.request(peer_host, Some(&own))), Ok(()));
                 }
             }
         }

@@ -46,6 +46,8 @@ impl Serialize for CheckObject<'_> {
         map.put(&fields::VALID_STATUSES, Some(&check.valid_statuses))?;
         map.put(&fields::CONCURRENCY, Some(check.concurrency))?;
         map.put(&fields::SSL_VERIFY, Some(check.ssl_verify))?;
+        map.put(&fields::SSL_CERT, check.ssl_cert.as_ref())?;
+        map.put(&fields::SSL_KEY, check.ssl_key.as_ref())?;
         map.put(&fields::EXPECT_BODY, check.expect_body.as_ref())?;
         // A list, as headers have an order and may repeat.
         let headers: Vec<_> = check.headers.iter().map(|(name, value)| format!("{name}: {value}")).collect();

@@ -73,6 +73,7 @@ impl Block {
         if let Some(check) = self.check.finish(reading)? {
             (self.upstream.check, self.upstream.own_check) = (check, true);
         }
+        self.upstream.check_port().map_err(|error| start.error(error))?;
         Ok(self.upstream)
     }
 

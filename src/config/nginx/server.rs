@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::table::{Address, Peer, Status, address};
 
 /// The parameters of a `server`, for the message that refuses another one.
-const KNOWN: &str = "weight=, max_conns=, max_fails=, fail_timeout=, slow_start=, check_port=, check_url=, backup, down, drain, leaving";
+const KNOWN: &str = "weight=, max_conns=, max_fails=, fail_timeout=, slow_start=, check_port=, check_url=, check_host=, backup, down, drain, leaving";
 
 /// What to do until names are resolved.
 pub(super) const UNTIL_NAMES_RESOLVE: &str =
@@ -32,6 +32,10 @@ pub(super) fn peer(directive: &Directive) -> Result<Peer> {
             return Err(directive.error(format_args!("\"server\" is not ended by \";\" before {next}")));
         }
         text(word).and_then(|text| parameter(&mut patch, text)).map_err(|error| directive.error_at(word, error))?;
+    }
+    if let (Some(Some(port)), None) = (patch.check.port, patch.address.port()) {
+        let why = format!("check_port: {port}: {} has no port; allowed: without it", patch.address.text());
+        return Err(directive.error(why));
     }
     Ok(patch.into_peer())
 }
@@ -137,12 +141,17 @@ mod tests {
             ..Peer::new(Address::from_server("10.0.0.1:81").unwrap())
         };
         assert_eq!(read(line), Ok(expected));
-        let own = PeerCheck { port: Some(81), url: Some("/a?b=c".into()), ..PeerCheck::default() };
-        let line = "server 10.0.0.1 check_port=81 check_url=/a?b=c leaving;";
+        let own =
+            PeerCheck { port: Some(81), url: Some("/a?b=c".into()), host: Some("b:1".into()), ..PeerCheck::default() };
+        let line = "server 10.0.0.1 check_port=81 check_url=/a?b=c check_host=b:1 leaving;";
         assert_eq!(read(line).unwrap().check.as_deref(), Some(&own));
         assert_eq!(read(line).unwrap().status, Status::Leaving);
         assert!(
             why("server 10.0.0.1 check_port=0;").starts_with("f:1: check_port: 0: allowed: an integer from 1 to 65535")
+        );
+        assert_eq!(
+            why("server unix:/a check_port=81;"),
+            "f:1: check_port: 81: unix:/a has no port; allowed: without it"
         );
         assert!(why("server 10.0.0.1 check_url=a;").starts_with("f:1: check_url: \"a\": "));
         assert_eq!(read("server unix:/p drain;").unwrap().status, Status::Drain);
@@ -205,6 +214,7 @@ mod tests {
         for parameter in KNOWN.split(", ") {
             let value = match parameter {
                 "check_url=" => "/1",
+                "check_host=" => "a",
                 _ if parameter.ends_with('=') => "1",
                 _ => "",
             };

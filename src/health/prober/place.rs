@@ -57,6 +57,12 @@ impl<'a> Place<'a> {
         Ok(self.cells.set_lease(cell, lease.0, lease.until(self.millis()).0).map(|_| ())?)
     }
 
+    /// Gives a peer back that could not be probed: it is due in so many milliseconds, unless somebody else has taken it since.
+    pub fn put_off(&self, cell: u32, lease: Lease, ms: Millis) -> Result<()> {
+        let later = lease.until(self.millis().wrapping_add(ms));
+        Ok(self.cells.set_lease(cell, lease.0, later.0).map(|_| ())?)
+    }
+
     /// Whether an upstream is checked and has the peer with this cell, whatever else it is by now.
     pub fn has(&self, record: u32, cell: u32) -> Result<bool> {
         let has = |view: &View| {

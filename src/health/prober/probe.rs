@@ -2,6 +2,7 @@
 
 use super::watch::Watched;
 use crate::config::show::quote;
+use crate::health::certificate::{self, Identity};
 use crate::health::check::{Check, Kind, PeerCheck};
 use crate::health::lease::{Lease, Millis};
 use crate::health::response::{Expect, Progress, Response, Rules};
@@ -21,6 +22,8 @@ pub enum Stage {
     Send,
     /// An answer was waited for.
     Receive,
+    /// Something of this worker's own was wrong, before there was a connection: nothing is known of the peer.
+    NotMade,
 }
 
 /// A probe that is under way.
@@ -65,6 +68,8 @@ pub struct Orders {
     pub verify: bool,
     /// The name that TLS asks for; empty: none.
     pub name: String,
+    /// The certificate that is shown, and its key.
+    pub identity: Option<Identity>,
     /// What is sent; may be nothing.
     pub request: Vec<u8>,
     /// Milliseconds for all of it.
@@ -74,27 +79,28 @@ pub struct Orders {
 }
 
 impl Orders {
-    /// For the peer at `address`, with what is its own of the check.
-    pub fn new(check: &Check, address: &Address, own: Option<&PeerCheck>) -> Orders {
+    /// For the peer at `address`, with what is its own of the check. The error says why it cannot be probed.
+    pub fn new(check: &Check, address: &Address, own: Option<&PeerCheck>) -> Result<Orders, String> {
         let port = address.port().map(|port| own.and_then(|own| own.port).or(check.port).unwrap_or(port));
         let host = address.host().to_string();
         let request = match check.kind {
             Kind::Tcp => check.send.clone().unwrap_or_default().into_bytes(),
             Kind::Http | Kind::Https => {
                 let host = port.map_or_else(|| host.clone(), |port| format!("{host}:{port}"));
-                check.request(&host, own.and_then(|own| own.url.as_deref()))
+                check.request(&host, own)
             }
         };
-        Orders {
+        Ok(Orders {
             host,
             port,
             tls: check.kind == Kind::Https,
             verify: check.ssl_verify,
-            name: check.server_name().unwrap_or_default().to_string(),
+            name: check.server_name(own).unwrap_or_default().to_string(),
+            identity: certificate::of(check)?,
             request,
             timeout: check.timeout,
             answers: check.kind != Kind::Tcp || check.expect.is_some(),
-        }
+        })
     }
 }
 
@@ -137,7 +143,7 @@ impl Probe {
         }
         let during = match stage {
             Stage::Done | Stage::Receive => "answer",
-            Stage::Connect => "connect",
+            Stage::Connect | Stage::NotMade => "connect",
             Stage::Handshake => "TLS",
             Stage::Send => "send",
         };
@@ -157,7 +163,7 @@ impl Probe {
 }
 
 /// What nginx or TLS says, on one line.
-fn shown(error: &[u8]) -> String {
+pub(super) fn shown(error: &[u8]) -> String {
     let quoted = quote(error);
     quoted[1..quoted.len() - 1].to_string()
 }

@@ -44,6 +44,8 @@ pub struct Watched {
     pub ended: u32,
     /// It was said that the check does not get round.
     pub warned: bool,
+    /// What was said of why its peers cannot be probed.
+    pub unprobed: Option<Box<str>>,
 }
 
 /// A peer that is probed.
@@ -92,6 +94,7 @@ impl Watched {
             late_since: None,
             ended: 0,
             warned: false,
+            unprobed: None,
         }))
     }
 
@@ -100,6 +103,7 @@ impl Watched {
         (self.running, self.is_new, self.is_queued) = (old.running, old.is_new, old.is_queued);
         if self.check == old.check {
             (self.late_since, self.ended, self.warned) = (old.late_since, old.ended, old.warned);
+            self.unprobed = old.unprobed.clone();
         }
     }
 
