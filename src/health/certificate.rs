@@ -1,8 +1,8 @@
 //! The certificates that probes show, and their keys: in the private memory of a process, by their paths.
 //!
-//! A file is read when its path is given: by nginx's master where that is in `init_by_lua`, so that root alone need be able to
-//! read it, and its workers have what it read. A path that is given at run time is read by the worker that needs it. The region has
-//! paths alone: what a master reads is what its configuration names, never what somebody has put into the table.
+//! A process reads a file when its path is given. In `init_by_lua` that process is nginx's master, so the file may be root's alone;
+//! the workers inherit the bytes. A worker reads a path that is given at run time, as its own user. The region holds paths alone: a
+//! master reads what its configuration names, and never what a writer has put into the table.
 
 use super::check::Check;
 use parking_lot::Mutex;

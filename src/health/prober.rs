@@ -9,6 +9,7 @@ mod news;
 mod pace;
 mod place;
 mod probe;
+mod reading;
 mod scan;
 mod watch;
 
@@ -35,6 +36,8 @@ use watch::{Target, Watched};
 
 /// Milliseconds between two looks at the versions of all upstreams.
 const LOOK: u64 = 100;
+/// The same while there is more to read than a look could.
+const READ_ON: u64 = 20;
 /// Milliseconds between two ticks, at most. A worker that shuts down is seen to do so at a tick.
 const MOST: u64 = 100;
 /// Peers whose leases a tick looks at; at least one upstream's.
@@ -94,7 +97,8 @@ impl Prober {
         place.cells.set_ready(self.slot, now.max(1))?;
         self.pace.measure(now, spent);
         let mut done = Ok(());
-        if now.saturating_sub(self.looked_at) >= LOOK {
+        let pause = if self.upstreams.is_behind { READ_ON } else { LOOK };
+        if now.saturating_sub(self.looked_at) >= pause {
             self.looked_at = now;
             self.drop_lost(now);
             self.workers = place.workers()?;
@@ -128,7 +132,7 @@ impl Prober {
                 }
                 self.scanned = record;
                 watched.advance(place.now);
-                if watched.scan_at <= place.now {
+                if watched.scan_at <= place.now && watched.is_read {
                     let one = Scan { place, groups: &upstreams.groups, workers, slot, running };
                     done = done.and(one.of(watched, random));
                     one.is_late(watched).into_iter().for_each(|warning| unread.add(News::Warning(warning)));
@@ -160,7 +164,7 @@ impl Prober {
     /// Takes a peer whose probe is due, unless as many are under way as may be. The number names the probe in other calls.
     pub fn next(&mut self, table: &Table, now: u64) -> Result<Option<(u32, Orders)>> {
         let Some(place) = Place::of(table, now) else { return Ok(None) };
-        while let Some((record, target)) = self.pop_ready(&place)? {
+        while let Some((record, target)) = self.pop_ready() {
             if let Some(taken) = self.take(&place, record, target)? {
                 return Ok(Some(taken));
             }
@@ -169,31 +173,33 @@ impl Prober {
     }
 
     /// Of the upstreams that may have another probe under way, the next in turn.
-    fn pop_ready(&mut self, place: &Place<'_>) -> Result<Option<(u32, u32)>> {
+    fn pop_ready(&mut self) -> Option<(u32, u32)> {
         for _ in 0..self.turns.len() {
             let Some(record) = self.turns.pop_front() else { break };
-            let is_current = self.upstreams.is_current(place, record)?;
             let may = self.upstreams.watched.get(&record).is_some_and(|watched| self.may_begin(watched));
             let Some(watched) = self.upstreams.watched.get_mut(&record) else { continue };
-            if !is_current {
-                // Nobody is probed who is no more. Who is still there is found when it was read anew.
-                watched.ready.clear();
-            }
             let target = if may { watched.ready.pop_front() } else { None };
             watched.is_queued = !watched.ready.is_empty();
             if watched.is_queued {
                 self.turns.push_back(record);
             }
             if let Some(target) = target {
-                return Ok(Some((record, target)));
+                return Some((record, target));
             }
         }
-        Ok(None)
+        None
     }
 
     fn take(&mut self, place: &Place<'_>, record: u32, target: u32) -> Result<Option<(u32, Orders)>> {
+        let is_current = self.upstreams.is_current(place, record)?;
         let Some(watched) = self.upstreams.watched.get_mut(&record) else { return Ok(None) };
-        let Some(target) = watched.targets.get(target as usize) else { return Ok(None) };
+        let Some(target) = watched.targets.get(target as usize).filter(|target| target.cell != 0) else {
+            return Ok(None);
+        };
+        // Nobody is probed who is no more, or otherwise by now. Who is still there is found when that is read.
+        if !is_current && !place.is_probed(record, target, watched)? {
+            return Ok(None);
+        }
         let lease = Lease(place.cells.lease(target.cell)?);
         let is_due = matches!(place.due(lease, watched.most_ahead())?, Due::Since(_));
         if !is_due || lease.generation() != target.generation {
@@ -311,7 +317,7 @@ impl Prober {
             let before = Active(place.cells.verdict(member.cell)?);
             let is_its_own = before.generation() == target.generation;
             let is_current = self.upstreams.is_current(place, member.record)?;
-            if is_its_own && (is_current || place.has(member.record, member.cell)?) {
+            if is_its_own && (is_current || place.has(member.record, member.cell, target.index)?) {
                 all.push((member, Judged { record: member.record, cell: member.cell, before }));
             }
         }

@@ -929,6 +929,20 @@ impl View {
         Ok(check.map(|check| (check, peers)))
     }
 
+    /// A number that is another one when the options of its checks are, and may be when there are very many.
+    pub fn options_digest(&self, mem: &impl Memory) -> Result<u64, Damaged> {
+        const MOST: usize = 64 << 10;
+        let (first, len) = self.checks;
+        if len > MOST {
+            return Ok(self.stamp.0);
+        }
+        let mut words = vec![0; len.div_ceil(WORD)];
+        mem.load_all(self.stamp.word() + first, &mut words)?;
+        Ok(words
+            .iter()
+            .fold(len as u64, |digest, word| (digest ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29)))
+    }
+
     fn stored_checks(&self, mem: &impl Memory) -> Result<Checks, Damaged> {
         let (first, len) = self.checks;
         if len == 0 {

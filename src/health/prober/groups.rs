@@ -40,11 +40,11 @@ impl Groups {
         group.others.push(member);
     }
 
-    /// Takes a peer of the upstream in `record` out.
-    pub fn remove(&mut self, key: u64, record: u32) {
+    /// Takes the peer with this cell of the upstream in `record` out.
+    pub fn remove(&mut self, key: u64, record: u32, cell: u32) {
         let Some(group) = self.0.get_mut(&key) else { return };
-        if group.leader.record != record {
-            group.others.retain(|member| member.record != record);
+        if (group.leader.record, group.leader.cell) != (record, cell) {
+            group.others.retain(|member| (member.record, member.cell) != (record, cell));
         } else if let Some(next) = (0..group.others.len()).min_by_key(|&place| group.others[place].cell) {
             group.leader = group.others.swap_remove(next);
         } else {
@@ -78,8 +78,9 @@ mod tests {
             let mut model: HashMap<u64, HashMap<u32, Member>> = HashMap::new();
             for (i, (key, record, add)) in (1u32..).zip(steps) {
                 let members = model.entry(key).or_default();
-                groups.remove(key, record);
-                members.remove(&record);
+                if let Some(old) = members.remove(&record) {
+                    groups.remove(key, record, old.cell);
+                }
                 if add {
                     // Cells are in no order.
                     let member = Member { record, target: i, cell: i.wrapping_mul(0x9e37_79b9) };

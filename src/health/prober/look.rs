@@ -1,16 +1,17 @@
 //! The upstreams that have a check, kept as the table has them.
 
-use super::groups::{Groups, Member};
+use super::groups::Groups;
 use super::place::Place;
+use super::reading::Outcome;
 use super::watch::Watched;
-use crate::error::Result;
+use crate::error::{Code, Result};
 use crate::health::unless_changing;
 use crate::shm::Stamp;
 use crate::table::snapshot::View;
 use std::collections::BTreeMap;
 
-/// Cache lines of upstreams that have changed which a look reads, a peer being one; at least one upstream's.
-const READ: usize = 8192;
+/// Peers that a look reads: a millisecond or two.
+pub(super) const READ: usize = 4096;
 
 /// Those upstreams, and who of them is probed together.
 #[derive(Debug, Default)]
@@ -21,30 +22,39 @@ pub struct Upstreams {
     pub groups: Groups,
     /// By record, the versions of all upstreams that were looked at.
     seen: Vec<Stamp>,
+    /// Those that are no more, by record, until their peers are out of the groups.
+    leaving: BTreeMap<u32, Watched>,
     /// The record that the last look ended with.
     last: u32,
+    /// There is more to read than the last look could.
+    pub is_behind: bool,
+    /// What that cost, a peer that is read being one.
+    pub cost: usize,
 }
 
 impl Upstreams {
-    /// Reads those anew that are other versions by now. Of very many, some are read each time, in turn.
+    /// Reads on in those that are other versions by now. Of very many peers, some are read each time, in turn.
     pub fn look(&mut self, place: &Place<'_>) -> Result<()> {
         let taken = place.directory.taken()?;
         self.forget_all_but(&taken);
         let (mut left, mut done) = (READ, Ok(()));
+        self.is_behind = false;
+        self.take_leave(&mut left);
         let first = taken.partition_point(|&record| record <= self.last);
         for step in 0..taken.len() {
-            let record = taken[(first + step) % taken.len()];
-            if self.is_current(place, record)? {
-                continue;
-            }
-            self.last = record;
-            let read = self.refresh(place, record);
-            left = left.saturating_sub(*read.as_ref().unwrap_or(&1));
-            done = done.and(unless_changing(read.map(|_| ())));
             if left == 0 {
                 break;
             }
+            let record = taken[(first + step) % taken.len()];
+            if self.is_current(place, record)? || self.leaving.contains_key(&record) {
+                continue;
+            }
+            self.last = record;
+            left -= 1;
+            done = done.and(unless_changing(self.read_on(place, record, &mut left)));
         }
+        self.is_behind |= left == 0 || !self.leaving.is_empty();
+        self.cost = READ - left;
         done
     }
 
@@ -64,35 +74,57 @@ impl Upstreams {
     fn forget_all_but(&mut self, taken: &[u32]) {
         let is_gone = |record: &u32| taken.binary_search(record).is_err();
         let gone: Vec<u32> = self.watched.keys().copied().filter(is_gone).collect();
-        for record in gone {
+        gone.into_iter().for_each(|record| self.forget(record));
+    }
+
+    /// Its peers are taken out of the groups little by little; until then nothing is read in its place.
+    fn forget(&mut self, record: u32) {
+        if let Some(old) = self.watched.remove(&record) {
+            self.leaving.insert(record, old);
+            self.saw(record, Stamp::default());
+        }
+    }
+
+    fn take_leave(&mut self, left: &mut usize) {
+        while let Some(mut entry) = self.leaving.first_entry() {
+            let record = *entry.key();
+            if !entry.get_mut().leave(record, &mut self.groups, left) {
+                break;
+            }
+            entry.remove();
+        }
+    }
+
+    /// Reads an upstream that is another version by now, or begins with one.
+    fn read_on(&mut self, place: &Place<'_>, record: u32, left: &mut usize) -> Result<()> {
+        let stamp = place.directory.stamp(record)?;
+        let read = self.read_slice(place, record, left);
+        if matches!(&read, Err(error) if error.code != Code::Changing) {
+            // What cannot be read will be no better the next time.
             self.forget(record);
+            self.saw(record, stamp);
         }
+        read
     }
 
-    fn forget(&mut self, record: u32) -> Option<Watched> {
-        let old = self.watched.remove(&record)?;
-        old.targets.iter().for_each(|target| self.groups.remove(target.key, record));
-        self.saw(record, Stamp::default());
-        Some(old)
-    }
-
-    /// Reads an upstream anew. Answers how many cache lines that were.
-    fn refresh(&mut self, place: &Place<'_>, record: u32) -> Result<usize> {
-        let old = self.forget(record);
-        // Also of what cannot be read: it will be no better the next time.
-        self.saw(record, place.directory.stamp(record)?);
-        let read = |view: &View| Ok((view.stamp, view.words / 8 + 1, Watched::read(view, place.mem, &place.cells)?));
-        let Some((stamp, lines, watched)) = place.directory.look(record, read)? else { return Ok(1) };
-        self.saw(record, stamp);
-        if let Some(mut watched) = watched {
-            if let Some(old) = old.filter(|old| old.name == watched.name) {
-                watched.after(&old);
+    fn read_slice(&mut self, place: &Place<'_>, record: u32, left: &mut usize) -> Result<()> {
+        if !self.watched.contains_key(&record) {
+            let plan = |view: &View| Ok((view.stamp, view.name(place.mem)?, view.checks(place.mem)?));
+            match place.directory.look(record, plan)? {
+                None => return Ok(()),
+                Some((stamp, _, None)) => {
+                    self.saw(record, stamp);
+                    return Ok(());
+                }
+                Some((_, name, Some((check, _)))) => drop(self.watched.insert(record, Watched::new(&name, check))),
             }
-            for (place, target) in (0..).zip(&watched.targets) {
-                self.groups.add(target.key, Member { record, target: place, cell: target.cell });
-            }
-            self.watched.insert(record, watched);
         }
-        Ok(lines)
+        let Some(watched) = self.watched.get_mut(&record) else { return Ok(()) };
+        match watched.read_on(place, record, &mut self.groups, left)? {
+            Outcome::More => self.is_behind = true,
+            Outcome::Gone => self.forget(record),
+            Outcome::Read(stamp) => self.saw(record, stamp),
+        }
+        Ok(())
     }
 }

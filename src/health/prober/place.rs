@@ -1,8 +1,10 @@
 //! The table and the cells beside it, at some time.
 
+use super::watch::{Target, Watched};
 use crate::error::Result;
 use crate::health::lease::{Due, Lease, Millis};
-use crate::shm::{Cells, Mem};
+use crate::shm::{Cells, Damaged, Mem};
+use crate::table::Status;
 use crate::table::directory::Directory;
 use crate::table::snapshot::View;
 use crate::table::store::Table;
@@ -63,16 +65,32 @@ impl<'a> Place<'a> {
         Ok(self.cells.set_lease(cell, lease.0, later.0).map(|_| ())?)
     }
 
-    /// Whether an upstream is checked and has the peer with this cell, whatever else it is by now.
-    pub fn has(&self, record: u32, cell: u32) -> Result<bool> {
-        let has = |view: &View| {
-            for index in 0..if view.checked { view.peers } else { 0 } {
-                if view.cell(self.mem, index)? == cell {
-                    return Ok(true);
-                }
+    /// Whether a peer is probed by the version that is in force, in the same way as when it was met.
+    pub fn is_probed(&self, record: u32, target: &Target, watched: &Watched) -> Result<bool> {
+        let is_probed = |view: &View| {
+            if !view.checked || view.options_digest(self.mem)? != watched.options {
+                return Ok(false);
             }
-            Ok(false)
+            let Some(index) = self.index_of(view, target.cell, target.index)? else { return Ok(false) };
+            Ok(!matches!(view.bits(self.mem, index)?.status()?, Status::Down | Status::Leaving))
         };
+        Ok(self.directory.look(record, is_probed)?.unwrap_or(false))
+    }
+
+    /// Where a peer stands, which mostly is where it stood.
+    fn index_of(&self, view: &View, cell: u32, before: u32) -> Result<Option<u32>, Damaged> {
+        for index in std::iter::once(before).filter(|&index| index < view.peers).chain(0..view.peers) {
+            if view.cell(self.mem, index)? == cell {
+                return Ok(Some(index));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether an upstream is checked and has the peer with this cell, whatever else it is by now. `index` is where the peer stood
+    /// when it was last met.
+    pub fn has(&self, record: u32, cell: u32, index: u32) -> Result<bool> {
+        let has = |view: &View| Ok(view.checked && self.index_of(view, cell, index)?.is_some());
         Ok(self.directory.look(record, has)?.unwrap_or(false))
     }
 }

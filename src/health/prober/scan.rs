@@ -32,7 +32,7 @@ impl Scan<'_> {
         watched.ready.clear();
         let is_new = std::mem::take(&mut watched.is_new);
         let (mut ready, mut coming) = (Vec::new(), Vec::new());
-        for (place, target) in (0..).zip(&watched.targets) {
+        for (place, target) in (0..).zip(&watched.targets).filter(|(_, target)| target.cell != 0) {
             let lease = Lease(self.place.cells.lease(target.cell)?);
             let due = self.place.due(lease, most)?;
             if matches!(due, Due::In(ms) if lease.owner().is_some() || !watched.is_soon(ms)) {
@@ -93,15 +93,16 @@ impl Scan<'_> {
         if watched.warned
             || for_ms < 4 * u64::from(check.interval)
             || watched.ended < watched.running.max(1)
-            || !self.has(watched.targets.first()?)
+            || !self.has(watched.targets.iter().find(|target| target.cell != 0)?)
         {
             return None;
         }
         watched.warned = true;
-        let is_probed = |target: &&Target| self.has(target) && self.groups.leads(target.key, target.cell);
+        let is_probed =
+            |target: &&Target| target.cell != 0 && self.has(target) && self.groups.leads(target.key, target.cell);
         let share = watched.targets.iter().filter(is_probed).count() as u64;
         let real = (share * for_ms / u64::from(watched.ended)).max(check.interval.into());
-        let (name, peers, interval) = (&watched.name, watched.targets.len(), check.interval);
+        let (name, peers, interval) = (&watched.name, watched.places.len(), check.interval);
         let why = match watched.running >= u32::from(check.concurrency) {
             true => format!("concurrency {} allows no more: set a greater one", check.concurrency),
             false => format!("a worker makes at most {} probes at a time: take more workers", super::MOST_AT_ONCE),

@@ -536,3 +536,78 @@ fn when_too_few_are_up_all_are_picked_from_and_no_longer_when_enough_are() {
         assert_eq!(picked_from(&world), expected, "{well} are up");
     }
 }
+
+/// One large upstream, probed by one worker.
+fn large(name: &str, peers: usize) -> World {
+    let world = World::sized(name, 1, 64 << 20);
+    let all = servers(peers);
+    world.set("api", &texts(&all), r#"{"interval": 1000, "timeout": 500, "concurrency": 10000}"#);
+    world
+}
+
+fn targets(world: &World) -> usize {
+    world.workers[0].upstreams.watched.values().map(|watched| watched.places.len()).sum()
+}
+
+/// Ticks until a worker has read all that there is. No tick reads more than it may.
+fn read_all(world: &mut World) -> usize {
+    for ticks in 1.. {
+        world.now += 20;
+        world.workers[0].tick(&world.table, world.now, || 0).expect("sound");
+        assert!(world.workers[0].upstreams.cost <= look::READ, "{}", world.workers[0].upstreams.cost);
+        if ticks > 5 && !world.workers[0].upstreams.is_behind {
+            return ticks;
+        }
+    }
+    unreachable!("a worker that reads for ever")
+}
+
+#[test]
+fn a_large_upstream_is_read_in_as_many_turns_as_it_takes_and_left_in_as_many() {
+    const PEERS: usize = 5 * look::READ;
+    let mut world = large("slices", PEERS);
+    let ticks = read_all(&mut world);
+    assert!((5..=20).contains(&ticks) && targets(&world) == PEERS, "{ticks}: {}", targets(&world));
+    // After a change all are looked at, and none is copied or lost.
+    let gone = Address::from_server(&servers(1)[0]).expect("one");
+    world.table.delete_peer("api", &gone, WAIT).expect("it is there");
+    let ticks = read_all(&mut world);
+    assert!((5..=20).contains(&ticks) && targets(&world) == PEERS - 1, "{ticks}: {}", targets(&world));
+    world.delete("api");
+    world.set("other", &["10.0.0.1:80"], EVERY_SECOND);
+    let ticks = read_all(&mut world);
+    assert!((5..=20).contains(&ticks) && targets(&world) == 1, "{ticks}: {}", targets(&world));
+}
+
+#[test]
+fn while_the_list_turns_at_every_tick_each_peer_is_probed_and_nobody_who_is_gone() {
+    const PEERS: usize = look::READ + 500;
+    let mut world = large("turning", PEERS);
+    read_all(&mut world);
+    let all = servers(PEERS + 1);
+    let late = all.last().expect("one").clone();
+    let mut gone: Option<&String> = None;
+    let (mut probed, mut was_gone) = (BTreeSet::new(), Vec::new());
+    for step in 0..150 {
+        // One leaves, and the one before comes back at the end: all others move up.
+        let next = &all[step * 7 % PEERS];
+        let address = |server: &String| Address::from_server(server).expect("one");
+        world.table.delete_peer("api", &address(next), WAIT).expect("it is there");
+        if let Some(server) = gone.replace(next) {
+            let back = crate::config::peer::PeerPatch::new(address(server));
+            world.table.put_peer("api", &back, crate::table::ops::Absent::Make, WAIT).expect("room");
+        }
+        if step == 50 {
+            let new = crate::config::peer::PeerPatch::new(address(&late));
+            world.table.put_peer("api", &new, crate::table::ops::Absent::Make, WAIT).expect("room");
+        }
+        for (server, _) in world.run(&[0], 10, |_| true) {
+            was_gone.extend((&server == gone.expect("one")).then(|| server.clone()));
+            probed.insert(server);
+        }
+        assert!(world.workers[0].upstreams.cost <= look::READ);
+    }
+    assert_eq!(was_gone, Vec::<String>::new());
+    assert!(probed.contains(&late), "one that came in between");
+    assert!(probed.len() > PEERS - 200, "{} of {PEERS}", probed.len());
+}

@@ -1,14 +1,12 @@
-//! Which peers of an upstream are probed, as of one version of it.
+//! Which peers of an upstream are probed. [`super::reading`] has them follow the table.
 
-use crate::config;
+use super::reading::Reading;
 use crate::health::check::{Check, PeerCheck};
 use crate::health::lease::Millis;
-use crate::shm::cells::GENERATION_SHIFT;
-use crate::shm::{Cells, Damaged, Memory};
-use crate::table::snapshot::View;
-use crate::table::{Address, Status};
-use std::collections::VecDeque;
+use crate::table::Address;
+use crate::table::checks::PeerChecks;
 use std::collections::hash_map::DefaultHasher;
+use std::collections::{HashMap, VecDeque};
 use std::hash::{Hash, Hasher};
 use std::rc::Rc;
 
@@ -24,8 +22,24 @@ pub struct Watched {
     pub name: Rc<str>,
     /// Its check.
     pub check: Rc<Check>,
-    /// Who is probed.
+    /// What is different for some of its peers, by index, in the version that was read last.
+    pub(super) own: PeerChecks,
+    /// Says what its check is.
+    pub(super) plan: u64,
+    /// Says what its options are, those of single peers too.
+    pub(super) options: u64,
+    /// Who is probed. A place is free where the cell is 0.
     pub targets: Vec<Target>,
+    /// By cell: their places.
+    pub(super) places: HashMap<u32, u32>,
+    /// Places that are free.
+    pub(super) free: Vec<u32>,
+    /// How far it is read, if not wholly.
+    pub(super) reading: Option<Reading>,
+    /// Which pass through its peers this is.
+    pub(super) pass: u32,
+    /// All of its peers were met once.
+    pub is_read: bool,
     /// Places in `targets` of those whose probes are due.
     pub ready: VecDeque<u32>,
     /// Those whose probes will be, and when: the next one is the last.
@@ -55,6 +69,12 @@ pub struct Target {
     pub cell: u32,
     /// By this it is known that the cell is still its own.
     pub generation: u16,
+    /// Where it stood in the upstream when it was met.
+    pub index: u32,
+    /// The pass that has met it last.
+    pub(super) pass: u32,
+    /// The check that it was met with.
+    pub(super) plan: u64,
     /// Peers with one key are probed together: the same address, in the same way.
     pub key: u64,
     /// Where it takes requests.
@@ -64,27 +84,20 @@ pub struct Target {
 }
 
 impl Watched {
-    /// Reads what there is to probe of an upstream; `None` where there is nothing. Peers that are down or about to be deleted are not
-    /// probed.
-    pub fn read(view: &View, mem: &impl Memory, cells: &Cells<'_, impl Memory>) -> Result<Option<Watched>, Damaged> {
-        let Some((check, mut own)) = view.checks(mem)? else { return Ok(None) };
-        let mut plan = Vec::new();
-        config::check::write(&mut plan, &check);
-        let plan = hash_of(&plan);
-        let mut targets = Vec::with_capacity(view.peers as usize);
-        for index in 0..view.peers {
-            let cell = view.cell(mem, index)?;
-            if cell == 0 || matches!(view.bits(mem, index)?.status()?, Status::Down | Status::Leaving) {
-                continue;
-            }
-            let (address, own) = (view.address(mem, index)?, own.remove(&index).map(Box::new));
-            let generation = (cells.verdict(cell)? >> GENERATION_SHIFT) as u16;
-            targets.push(Target { cell, generation, key: hash_of(&(plan, address.ident(), &own)), address, own });
-        }
-        Ok(Some(Watched {
-            name: view.name(mem)?.into(),
+    /// One of which nothing is read yet.
+    pub fn new(name: &str, check: Check) -> Watched {
+        Watched {
+            name: name.into(),
             check: Rc::new(check),
-            targets,
+            own: PeerChecks::default(),
+            plan: 0,
+            options: 0,
+            targets: Vec::new(),
+            places: HashMap::new(),
+            free: Vec::new(),
+            reading: None,
+            pass: 0,
+            is_read: false,
             ready: VecDeque::new(),
             coming: Vec::new(),
             scan_at: 0,
@@ -95,15 +108,6 @@ impl Watched {
             ended: 0,
             warned: false,
             unprobed: None,
-        }))
-    }
-
-    /// Goes on from an older version of itself.
-    pub fn after(&mut self, old: &Watched) {
-        (self.running, self.is_new, self.is_queued) = (old.running, old.is_new, old.is_queued);
-        if self.check == old.check {
-            (self.late_since, self.ended, self.warned) = (old.late_since, old.ended, old.warned);
-            self.unprobed = old.unprobed.clone();
         }
     }
 
@@ -156,7 +160,7 @@ impl Watched {
     }
 }
 
-fn hash_of(what: &impl Hash) -> u64 {
+pub(super) fn hash_of(what: &impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
     what.hash(&mut hasher);
     hasher.finish()
