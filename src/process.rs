@@ -126,7 +126,7 @@ fn unless_superseded(done: Result<()>, what: &str, notes: &mut Vec<String>) -> R
 }
 
 fn attach(conf: &Setup, notes: &mut Vec<String>) -> Result<Table> {
-    let path = conf.private_path()?;
+    let path = conf.private_path(notes)?;
     keep_open(LockFile::open(&lock_of(&path))?);
     let (table, mut opened) = Table::open(&path, conf.size())?;
     notes.append(&mut opened);
@@ -177,6 +177,21 @@ fn count() -> Result<()> {
 #[inline(always)]
 pub fn counting_slot() -> Option<u32> {
     u32::try_from(COUNTING.load(Ordering::Relaxed)).ok()
+}
+
+/// The same, before this process picks a peer. One that has no slot says so ([`crate::shm::Cells::goes_unnumbered`]).
+#[inline(always)]
+pub fn slot_to_pick() -> Option<u32> {
+    counting_slot().or_else(picks_without_a_slot)
+}
+
+#[cold]
+fn picks_without_a_slot() -> Option<u32> {
+    if let Some(cells) = attached().and_then(|table| table.region().cells()) {
+        // Where this is outside of the mapping, so is all else.
+        let _ = cells.goes_unnumbered();
+    }
+    None
 }
 
 /// What is to be done once a second, by any worker: sees to it that its requests are counted, clears up behind the dead, and

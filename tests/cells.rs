@@ -10,6 +10,7 @@ use dyups::config::peer::PeerPatch;
 use dyups::error::Code;
 use dyups::health::passive::Health;
 use dyups::shm::Memory;
+use dyups::shm::cells::GENERATION_SHIFT;
 use dyups::shm::layout::LAYOUT;
 use dyups::shm::region::cells_of as cells_file;
 use dyups::table::directory::Directory;
@@ -368,4 +369,46 @@ proptest! {
             assert_no_leak(&table);
         }
     }
+}
+
+#[test]
+fn where_all_free_cells_are_retired_a_new_peer_is_refused_with_what_helps_and_changes_nothing() {
+    let (table, scratch) = table(SMALL);
+    set(&table, "api", &THREE);
+    let cells = table.region().cells().expect("some");
+    cells.activate(0).expect("free");
+    let writer = table.writer(SOON).expect("free");
+    writer.begin().expect("inside");
+    let rest = writer.take_cells(cells.count() - 1 - THREE.len(), 0).expect("free");
+    for &cell in &rest {
+        let word = cells.health(cell).expect("a cell");
+        assert_eq!(cells.set_health(cell, word, u64::MAX << GENERATION_SHIFT), Ok(true));
+    }
+    writer.free_cells(&rest).expect("inside");
+    writer.end().expect("inside");
+    drop(writer);
+    let add = || table.put_peer("api", &patch("10.0.0.4:80", 1), dyups::table::ops::Absent::Make, SOON);
+    let before = table.get("api");
+    let error = add().expect_err("none is free");
+    assert_eq!(error.code, Code::Full);
+    let why = format!("for {} of them only once all workers of now have ended: reload nginx, ", rest.len());
+    assert!(error.message.contains(&why), "{error}");
+    assert_eq!(table.get("api"), before);
+    assert_no_leak(&table);
+    // A cell that is given back can be had, and retired ones are as before after a repair.
+    table.delete_peer("api", &address(THREE[0]), SOON).expect("there");
+    add().expect("one is free");
+    assert_eq!(table.repair(&table.writer(SOON).expect("free")), Ok(0));
+    set(&table, "api", &THREE);
+    assert_eq!(add().expect_err("none is free").code, Code::Full);
+    // The worker ends.
+    cells.deactivate(0).expect("inside");
+    add().expect("all have come back");
+    // One that never had a slot picks, and the next process comes when all are gone.
+    cells.goes_unnumbered().expect("inside");
+    drop(table);
+    let (table, notes) = open(&scratch.file("region"), SMALL).expect("sound");
+    assert_eq!(notes, Vec::<String>::new());
+    let more: Vec<String> = (0..9).map(|i| format!("10.1.0.{i}:80")).collect();
+    set(&table, "more", &more.iter().map(String::as_str).collect::<Vec<_>>());
 }

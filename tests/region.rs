@@ -518,6 +518,76 @@ fn the_default_directory_is_made_for_one_user_and_a_planted_one_is_refused() {
     assert!(answer.starts_with(&refusal), "{answer}");
 }
 
+/// Mounts an empty /dev/shm that this process alone sees, where every user may write.
+fn own_shm() {
+    assert!(mount_for_this_thread("own_shm", Path::new("/dev/shm"), "16m"));
+    std::fs::set_permissions("/dev/shm", PermissionsExt::from_mode(0o1777)).expect("chmod");
+}
+
+/// What a user who is not root can put where root's directory is to be.
+fn plant(how: &str, path: &Path) {
+    let (other, mode) = match how {
+        "a directory" => (true, 0o755),
+        "one that all may write" => (true, 0o777),
+        "a directory of root that all may write" => (false, 0o777),
+        "a file" => {
+            std::fs::write(path, "").expect("a file");
+            return std::os::unix::fs::chown(path, Some(65534), None).expect("chown");
+        }
+        "a link" => {
+            std::fs::create_dir("/dev/shm/elsewhere").expect("a directory");
+            return std::os::unix::fs::symlink("/dev/shm/elsewhere", path).expect("a link");
+        }
+        "a link to nowhere" => return std::os::unix::fs::symlink("/dev/shm/nowhere", path).expect("a link"),
+        other => panic!("{other}"),
+    };
+    std::fs::create_dir(path).expect("a directory");
+    std::fs::write(path.join("planted"), "").expect("a file");
+    std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).expect("chmod");
+    std::os::unix::fs::chown(path, other.then_some(65534), None).expect("chown");
+}
+
+#[test]
+fn whatever_others_put_in_the_place_of_root_s_default_directory_root_starts_and_says_where_it_is() {
+    if !is_root("whatever_others_put_in_the_place_of_root_s_default_directory_root_starts_and_says_where_it_is") {
+        return;
+    }
+    let path = Path::new("/dev/shm/dyups-0");
+    for how in [
+        "a directory",
+        "one that all may write",
+        "a directory of root that all may write",
+        "a file",
+        "a link",
+        "a link to nowhere",
+    ] {
+        // Its own mounts go with this thread.
+        let how = how.to_owned();
+        let done = std::thread::spawn(move || {
+            own_shm();
+            plant(&how, path);
+            let mut helper = start();
+            let note = helper.ok("setup {\"prefix\":\"/a/b\"}");
+            let expected = format!("{} was somebody else's (", path.display());
+            let (_, aside) = note.split_once("it was set aside as ").unwrap_or_else(|| panic!("{how}: {note}"));
+            let aside = aside.strip_suffix(" and is made anew").unwrap_or_else(|| panic!("{how}: {note}"));
+            assert!(note.starts_with(&expected) && aside.starts_with("/dev/shm/dyups-0.set-aside-"), "{how}: {note}");
+            assert!(std::fs::symlink_metadata(aside).is_ok(), "{how}: what was there is there still");
+            let meta = std::fs::symlink_metadata(path).expect("made");
+            assert!(meta.is_dir() && (meta.uid(), meta.mode() & 0o7777) == (0, 0o700), "{how}");
+            assert!(!path.join("planted").exists(), "{how}");
+            let elsewhere = std::fs::read_dir("/dev/shm/elsewhere").map_or(0, Iterator::count);
+            assert_eq!(elsewhere, 0, "{how}: nothing is written through a link");
+            helper.finish();
+            // The next one finds its own.
+            let mut helper = start();
+            assert_eq!(helper.ok("setup {\"prefix\":\"/a/b\"}"), "", "{how}");
+            helper.finish();
+        });
+        done.join().expect("content");
+    }
+}
+
 // ---- damage -----------------------------------------------------------------------------------------------------------
 
 #[test]

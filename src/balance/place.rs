@@ -212,10 +212,21 @@ mod tests {
         }
         set(&[]).expect("room");
         set(&["10.0.0.2:80"]).expect("room");
-        for slot in [None, Some(3)] {
-            assert!(place.begin(account, slot).is_ok_and(|trying| trying.is_none()));
-        }
         let cells = cells.expect("some");
+        let is_another_s = || {
+            for slot in [None, Some(3)] {
+                assert!(place.begin(account, slot).is_ok_and(|trying| trying.is_none()));
+            }
+        };
+        is_another_s();
+        // As if it had slept while 65,000 peers came and went; and then a few more do.
+        let word = cells.health(account.cell).expect("a cell");
+        assert_eq!(cells.set_health(account.cell, word, u64::MAX << 48), Ok(true));
+        for _ in 0..3 {
+            set(&[]).expect("room");
+            set(&["10.0.0.3:80"]).expect("room");
+            is_another_s();
+        }
         assert_eq!(
             (cells.open(account.cell), cells.health(account.cell).map(|word| Health(word).fails())),
             (Ok(0), Ok(0))

@@ -90,10 +90,10 @@ impl Setup {
         Ok(self.shm_path.clone().unwrap_or_else(|| default_directory().join(self.default_name())))
     }
 
-    /// [`Setup::path`]; the default directory is there afterwards.
-    pub fn private_path(&self) -> Result<PathBuf> {
+    /// [`Setup::path`]; the default directory is there afterwards. What an operator should read of it goes to `notes`.
+    pub fn private_path(&self, notes: &mut Vec<String>) -> Result<PathBuf> {
         if self.shm_path.is_none() {
-            file::private_directory(&default_directory())?;
+            notes.extend(file::private_directory(&default_directory())?);
         }
         self.path()
     }

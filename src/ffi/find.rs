@@ -175,6 +175,7 @@ unsafe fn find(
             Err(error) => return failed(&error),
         },
     };
+    let _ = process::slot_to_pick();
     match handle.pick(table, Ask { key, method, tried, counts: false }, cached, picked) {
         Ok(index) => index as i32,
         Err(miss) => {

@@ -114,7 +114,7 @@ pub unsafe extern "C" fn dyups_balance(
         }
         let adds_tries = kept::adds_tries();
         let wanted = Wanted { request: request as usize, key: Some(key), method, why, tries, adds_tries, watch };
-        let slot = process::counting_slot();
+        let slot = process::slot_to_pick();
         let mut next = || {
             // SAFETY: the caller's contract.
             let last = |ident| unsafe { outcome(request, ident) };

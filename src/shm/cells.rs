@@ -5,6 +5,12 @@
 //! which any process changes by compare-and-swap. The word counts how often the cell was taken, so whoever held on to a peer
 //! that is no more changes nothing of the one that came after it.
 //!
+//! There are sixteen bits to count in. A cell whose bits are used up when its peer goes is *retired*: nobody has it until each worker
+//! that lived then has ended, since one that was stopped all the while may wake and hold on to any peer that the cell ever had. Then it
+//! begins again from 1. Workers are numbered as they begin, so a cell remembers one number: the least that a worker may have that
+//! began later. A process without a slot has no number: once one has looked at cells, none comes back before all processes
+//! have ended. Where a writer dies before it has retired a cell, the next one in search of a free cell does so.
+//!
 //! Open connections are counted by *rows*: each worker slot has a row with a number for each cell, and only the worker in that
 //! slot writes there. What a peer has is the sum over the slots that are active; what a dead worker had goes with its slot. So no
 //! count can drift: it is what living processes say. A cell that was given back is not taken again before its sum is 0.
@@ -17,7 +23,7 @@
 //! Nothing here needs to survive: a file that is lost or spoiled is made anew, with every count at 0 and every peer well.
 
 use super::departed;
-use super::layout::{LAYOUT, SLOTS};
+use super::layout::SLOTS;
 use super::mem::{PAGE, WORD};
 use super::memory::{Damaged, Memory, Word};
 use super::versioned::{TRIES, Unread};
@@ -27,6 +33,9 @@ use std::sync::atomic::Ordering;
 
 /// First word of the file.
 const MAGIC: u64 = u64::from_le_bytes(*b"dyups\0ce");
+
+/// Version of this file, of its own: it is made anew where it is another, and no table is carried over for that.
+const LAYOUT: u64 = 2;
 
 /// Words that are reserved at a time: four pages.
 pub const CHUNK: usize = 4 * PAGE / WORD;
@@ -41,12 +50,20 @@ mod word {
     pub const LOWEST_FREE: usize = 9;
     /// How many entries there ever were of peers that are no more: see [`super::super::departed`].
     pub const DEPARTED: usize = 10;
+    /// How many workers ever began to count here: the number of the last one.
+    pub const WORKERS: usize = 11;
+    /// Not 0: a process that has no slot may hold on to a peer.
+    pub const UNNUMBERED: usize = 12;
+    /// No cell from this one on was ever taken.
+    pub const UNTOUCHED: usize = 13;
     /// One bit a slot: its row counts.
     pub const ACTIVE: usize = 16;
     /// A word a slot: when the worker in it was last ready to probe.
     pub const READY: usize = ACTIVE + SLOTS / 64;
+    /// A word a slot: the number of the worker in it.
+    pub const NUMBER: usize = READY + SLOTS;
     /// All of them.
-    pub const HEADER: usize = READY + SLOTS;
+    pub const HEADER: usize = NUMBER + SLOTS;
 }
 
 /// Words of a cell.
@@ -59,6 +76,10 @@ mod cell {
     pub const VERDICT: usize = 2;
     /// Who probes, and when: see [`crate::health::lease`].
     pub const LEASE: usize = 3;
+    /// Retired until no worker has a number below this one; 0: not retired, or nobody has seen it yet.
+    pub const RETIRED: usize = 4;
+    /// How often it came back.
+    pub const RETURNS: usize = 5;
     /// First of the words with bits of usable peers: see [`crate::balance::usable`].
     pub const USABLE: usize = 8;
 }
@@ -71,9 +92,15 @@ pub const BITS_OF_A_CELL: u32 = USABLE_WORDS * u32::BITS;
 /// Above this bit, each word of a cell says how often that was taken: who held on to its last peer finds another word.
 pub const GENERATION_SHIFT: u32 = 48;
 
-/// A word of a cell that begins anew, from what was there.
+/// A word of a cell that begins anew, from what was there: where the bits are used up, from 1 again.
 pub fn begin(old: u64) -> u64 {
-    ((old >> GENERATION_SHIFT) + 1) << GENERATION_SHIFT
+    let generation = if is_used_up(old) { 1 } else { (old >> GENERATION_SHIFT) + 1 };
+    generation << GENERATION_SHIFT
+}
+
+/// Whether the cell with this word was taken as often as its bits can tell.
+fn is_used_up(word: u64) -> bool {
+    word >> GENERATION_SHIFT == u64::MAX >> GENERATION_SHIFT
 }
 
 /// Words of a cell: two cache lines. All that a pick looks at of one peer lies in the first.
@@ -174,7 +201,7 @@ impl Turn {
 
 /// The words that say whose cells these are: of which layout, how many, beside the region with which inode, in which boot.
 pub fn title(plan: &Plan, region: u64, boot: [u64; 2]) -> [u64; TITLE_WORDS] {
-    [MAGIC, u64::from(LAYOUT), plan.count as u64, region, boot[0], boot[1]]
+    [MAGIC, LAYOUT, plan.count as u64, region, boot[0], boot[1]]
 }
 
 /// Why there are no cells for peers.
@@ -201,6 +228,8 @@ struct Search {
     lowest: Option<u32>,
     /// The cell behind the last that was looked at.
     next: u32,
+    /// The least number of a worker that lives, once it was asked for.
+    eldest: Option<u64>,
 }
 
 /// The cells in a memory.
@@ -311,6 +340,11 @@ impl<'a, M: Memory> Cells<'a, M> {
         Ok((self.mem.load(at)? >> GENERATION_SHIFT) as u16)
     }
 
+    /// How often this cell came back after it was retired. With [`Cells::generation`] it says which of its peers is meant, for ever.
+    pub(super) fn returns(&self, cell: u32) -> Result<u64, Damaged> {
+        self.mem.load(self.word_at(cell, cell::RETURNS)?)
+    }
+
     /// Whether no peer has this cell.
     pub fn is_free(&self, cell: u32) -> Result<bool, Damaged> {
         self.health_at(cell)?;
@@ -349,6 +383,8 @@ impl<M: Memory> Cells<'_, M> {
     pub fn take(&self, count: usize, verdict: u64) -> Result<Option<Vec<u32>>, Untaken> {
         for _ in 0..TRIES {
             let Some((cells, lowest)) = self.find_free(count)? else { return Ok(None) };
+            let end = cells.iter().max().map_or(0, |&last| u64::from(last) + 1);
+            self.mem.amend(word::UNTOUCHED, self.mem.load(word::UNTOUCHED)?.max(end))?;
             for &cell in &cells {
                 let at = self.plan.cells_at + cell as usize * CELL;
                 self.mem.reserve(at, CELL).map_err(Untaken::NoMemory)?;
@@ -368,7 +404,11 @@ impl<M: Memory> Cells<'_, M> {
     fn begin(&self, cells: &[u32], verdict: u64) -> Result<bool, Damaged> {
         for &cell in cells {
             let at = self.health_at(cell)?;
-            let begun = begin(self.mem.load(at)?);
+            let old = self.mem.load(at)?;
+            if is_used_up(old) {
+                self.bring_back(cell)?;
+            }
+            let begun = begin(old);
             self.mem.store(at, begun)?;
             self.mem.store(self.word_at(cell, cell::TURN)?, begun)?;
             self.begin_probes(cell, begun, verdict)?;
@@ -380,6 +420,74 @@ impl<M: Memory> Cells<'_, M> {
             }
         }
         Ok(true)
+    }
+
+    /// A cell is retired no more. Who dies before it begins anew leaves it to be retired once more.
+    fn bring_back(&self, cell: u32) -> Result<(), Damaged> {
+        let (retired_at, returns_at) = (self.word_at(cell, cell::RETIRED)?, self.word_at(cell, cell::RETURNS)?);
+        self.mem.store(retired_at, 0)?;
+        self.mem.store(returns_at, self.mem.load(returns_at)?.wrapping_add(1))?;
+        // No word of it begins anew before that.
+        self.mem.fence();
+        Ok(())
+    }
+
+    /// Whether a free cell is retired, and some worker lives that lived when its last peer went.
+    fn is_retired(&self, cell: u32, eldest: &mut Option<u64>) -> Result<bool, Damaged> {
+        let Some(until) = self.retire(cell)? else { return Ok(false) };
+        let eldest = match *eldest {
+            Some(number) => number,
+            None => *eldest.insert(self.eldest()?),
+        };
+        Ok(eldest < until)
+    }
+
+    /// Retires a cell that nobody has any more, if its bits are used up and nobody has done so: the least number of a worker that
+    /// may live when it comes back.
+    fn retire(&self, cell: u32) -> Result<Option<u64>, Damaged> {
+        if u64::from(cell) >= self.mem.load(word::UNTOUCHED)? || !self.is_used_up(cell)? {
+            return Ok(None);
+        }
+        let retired_at = self.word_at(cell, cell::RETIRED)?;
+        let mut until = self.mem.load(retired_at)?;
+        if until == 0 {
+            // All that live have a number by now, or have said that they have none: those who may hold on to its peer.
+            self.mem.fence();
+            until = self.mem.load(word::WORKERS)?.saturating_add(1);
+            self.mem.store(retired_at, until)?;
+        }
+        Ok(Some(until))
+    }
+
+    fn is_used_up(&self, cell: u32) -> Result<bool, Damaged> {
+        let at = self.health_at(cell)?;
+        // As every page that is touched; where there is none, nobody ever had the cell.
+        Ok(self.mem.reserve(at, 1).is_ok() && is_used_up(self.mem.load(at)?))
+    }
+
+    /// The least number that a worker has, of those that live or whose death nobody has seen; 0: there may be one without a number.
+    fn eldest(&self) -> Result<u64, Damaged> {
+        // A worker says that it is there before it picks, and the peers of free cells are gone from the table: either it has not
+        // picked them, or this sees it.
+        self.mem.fence();
+        if self.mem.load(word::UNNUMBERED)? != 0 {
+            return Ok(0);
+        }
+        let mut eldest = u64::MAX;
+        for slot in self.active()? {
+            eldest = eldest.min(self.mem.load(word::NUMBER + slot as usize)?);
+        }
+        Ok(eldest)
+    }
+
+    /// How many free cells nobody can have for now, since they are retired.
+    pub fn retired(&self) -> Result<usize, Damaged> {
+        let (mut count, mut eldest) = (0, None);
+        let untouched = self.mem.load(word::UNTOUCHED)?.min(self.plan.count as u64) as u32;
+        for cell in 1..untouched {
+            count += usize::from(self.is_free(cell)? && self.is_retired(cell, &mut eldest)?);
+        }
+        Ok(count)
     }
 
     fn begin_probes(&self, cell: u32, begun: u64, verdict: u64) -> Result<(), Damaged> {
@@ -421,6 +529,10 @@ impl<M: Memory> Cells<'_, M> {
                 cell += bits.trailing_ones() as usize;
                 continue;
             }
+            if self.is_retired(cell as u32, &mut search.eldest)? {
+                cell += 1;
+                continue;
+            }
             if self.open(cell as u32)? == 0 {
                 found.push(cell as u32);
             } else {
@@ -437,6 +549,8 @@ impl<M: Memory> Cells<'_, M> {
     pub fn give_back(&self, cells: &[u32]) -> Result<(), Damaged> {
         let Some(&lowest) = cells.iter().min() else { return Ok(()) };
         cells.iter().try_for_each(|&cell| self.health_at(cell).map(|_| ()))?;
+        // Now, so that those who come later keep none of them waiting.
+        cells.iter().try_for_each(|&cell| self.retire(cell).map(|_| ()))?;
         self.set_bits(cells, false)?;
         let lowest = self.mem.load(word::LOWEST_FREE)?.min(u64::from(lowest));
         self.mem.amend(word::LOWEST_FREE, lowest)
@@ -604,7 +718,7 @@ impl<M: Memory> Cells<'_, M> {
     pub fn active(&self) -> Result<Vec<u32>, Damaged> {
         let mut slots = Vec::new();
         for index in 0..SLOTS / 64 {
-            let bits = self.mem.load(word::ACTIVE + index)?;
+            let bits = self.mem.load_acquire(word::ACTIVE + index)?;
             slots.extend((0..64).filter(|bit| bits >> bit & 1 == 1).map(|bit| index as u32 * 64 + bit));
         }
         Ok(slots)
@@ -634,14 +748,34 @@ impl<M: Memory> Cells<'_, M> {
         Ok(at != 0 && at >= since && self.mem.load(word::ACTIVE + slot as usize / 64)? >> (slot % 64) & 1 == 1)
     }
 
-    /// Begins the row of `slot` at 0, and has it count; it needs no memory. Whoever calls this holds the slot.
+    /// A process that has no slot is about to pick peers, and may hold on to them.
+    pub fn goes_unnumbered(&self) -> Result<(), Damaged> {
+        if self.mem.load(word::UNNUMBERED)? == 0 {
+            self.mem.store(word::UNNUMBERED, 1)?;
+            // It picks after that.
+            self.mem.fence();
+        }
+        Ok(())
+    }
+
+    /// Nobody but this process is there, and it has picked nothing yet: all have a slot who have looked at cells.
+    pub(super) fn all_are_numbered(&self) -> Result<(), Damaged> {
+        self.mem.amend(word::UNNUMBERED, 0)
+    }
+
+    /// Begins the row of `slot` at 0, and has it count; it needs no memory. Whoever calls this holds the slot, and picks afterwards.
     pub fn activate(&self, slot: u32) -> Result<(), Unread> {
         self.deactivate(slot)?;
         self.set_ready(slot, 0)?;
         for index in 0..self.plan.backed {
             self.mem.amend(self.plan.backed_at + slot as usize * self.plan.backed + index, 0)?;
         }
-        self.set_active(slot, true)
+        let number = self.mem.add(word::WORKERS, 1)?.wrapping_add(1);
+        self.mem.store(word::NUMBER + slot as usize, number)?;
+        self.set_active(slot, true)?;
+        // See `eldest`.
+        self.mem.fence();
+        Ok(())
     }
 
     /// The row of `slot` counts no more. Whoever calls this holds the slot.
@@ -743,6 +877,102 @@ mod tests {
         assert_eq!(take(&cells), Some(1));
         assert_eq!((health().generation(), health().fails()), (2, 0));
         assert_eq!(cells.set_health(1, late, 0), Ok(false), "who held on to the one before changes nothing");
+    }
+
+    /// Has a cell been taken as often as its bits can tell.
+    fn use_up(cells: &Cells<'_, Mem>, cell: u32) {
+        let word = cells.health(cell).expect("a cell");
+        assert_eq!(cells.set_health(cell, word, u64::MAX << GENERATION_SHIFT), Ok(true));
+    }
+
+    #[test]
+    fn who_slept_while_a_cell_had_any_number_of_owners_finds_none_of_them_in_the_place_of_its_own() {
+        let plan = Plan::for_cells(4);
+        let mem = made(&plan);
+        let cells = Cells::new(&mem, &plan);
+        cells.activate(0).expect("free");
+        assert_eq!(take(&cells), Some(1));
+        let words = || [cells.health(1), cells.verdict(1), cells.lease(1)].map(|word| word.expect("a cell"));
+        let first = words();
+        cells.give_back(&[1]).expect("inside");
+        let mut owners = 0;
+        while let Some(cell) = take(&cells) {
+            assert!(cell != 1 || words().iter().zip(first).all(|(&word, first)| word != first), "owner {owners}");
+            cells.give_back(&[cell]).expect("inside");
+            owners += 1;
+        }
+        assert_eq!((owners, cells.retired(), cells.used()), (3 * 65_535 - 1, Ok(3), Ok(0)));
+        assert!(matches!(cells.take(1, 0), Ok(None)), "and again");
+        // Another worker comes, and that one lives on.
+        cells.activate(1).expect("free");
+        assert_eq!((take(&cells), cells.retired()), (None, Ok(3)));
+        cells.deactivate(0).expect("inside");
+        assert_eq!(cells.retired(), Ok(0));
+        let mut all: Vec<u32> = (0..3).filter_map(|_| take(&cells)).collect();
+        all.sort_unstable();
+        assert_eq!((all, take(&cells)), (vec![1, 2, 3], None));
+        assert_eq!((cells.generation(1), cells.returns(1)), (Ok(1), Ok(1)));
+    }
+
+    #[test]
+    fn a_worker_that_begins_in_the_slot_of_one_that_ended_keeps_no_cell_waiting() {
+        let plan = Plan::for_cells(3);
+        let mem = made(&plan);
+        let cells = Cells::new(&mem, &plan);
+        cells.activate(0).expect("free");
+        let taken = cells.take(2, 0).expect("sound").expect("free");
+        use_up(&cells, 1);
+        cells.give_back(&taken).expect("inside");
+        assert_eq!([(); 2].map(|()| take(&cells)), [Some(2), None]);
+        cells.activate(0).expect("free");
+        assert_eq!((take(&cells), take(&cells)), (Some(1), None));
+    }
+
+    #[test]
+    fn where_a_process_without_a_slot_may_hold_on_to_a_peer_no_cell_comes_back_before_all_have_ended() {
+        let plan = Plan::for_cells(2);
+        let mem = made(&plan);
+        let cells = Cells::new(&mem, &plan);
+        assert_eq!(take(&cells), Some(1));
+        use_up(&cells, 1);
+        cells.goes_unnumbered().expect("inside");
+        cells.give_back(&[1]).expect("inside");
+        cells.activate(0).expect("free");
+        cells.deactivate(0).expect("inside");
+        assert_eq!((take(&cells), cells.retired()), (None, Ok(1)));
+        cells.all_are_numbered().expect("inside");
+        assert_eq!((take(&cells), cells.retired()), (Some(1), Ok(0)));
+    }
+
+    #[test]
+    fn a_repair_neither_loses_a_retired_cell_nor_gives_it_away_too_early() {
+        let plan = Plan::for_cells(3);
+        let mem = made(&plan);
+        let cells = Cells::new(&mem, &plan);
+        cells.activate(0).expect("free");
+        let taken = cells.take(2, 0).expect("sound").expect("free");
+        taken.iter().for_each(|&cell| use_up(&cells, cell));
+        // Its writer dies before it gives them back, and a repair does so.
+        cells.rebuild(&CellMarks::new(&plan)).expect("inside");
+        assert_eq!((cells.used(), take(&cells), cells.retired()), (Ok(0), None, Ok(2)));
+        cells.activate(1).expect("free");
+        cells.deactivate(0).expect("inside");
+        // Another one dies when it has brought one back, and before that has begun anew.
+        cells.bring_back(1).expect("inside");
+        cells.rebuild(&CellMarks::new(&plan)).expect("inside");
+        assert_eq!((take(&cells), cells.retired()), (Some(2), Ok(1)), "that one waits once more");
+        cells.deactivate(1).expect("inside");
+        assert_eq!((take(&cells), cells.returns(1), cells.generation(1)), (Some(1), Ok(2), Ok(1)));
+    }
+
+    #[test]
+    fn a_cell_that_was_never_taken_takes_no_memory_by_a_look_for_a_free_one() {
+        let plan = Plan::for_cells(100_000);
+        let made = made(&plan);
+        let mem = Scarce { mem: &made, from: Cell::new(usize::MAX), asked: Cell::new(0) };
+        let cells = Cells::new(&mem, &plan);
+        assert_eq!(cells.take(100_000, 0).expect("sound"), None);
+        assert_eq!((cells.retired(), mem.asked.get()), (Ok(0), 0));
     }
 
     #[test]

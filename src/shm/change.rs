@@ -40,7 +40,7 @@ impl<'a, M: Memory> Change<'a, M> {
         let Some(cells) = self.cells else { return Ok(vec![0; count]) };
         match cells.take(count, verdict) {
             Ok(Some(taken)) => Ok(taken),
-            Ok(None) => Err(no_cell(cells.count())),
+            Ok(None) => Err(no_cell(cells.count(), cells.retired()?)),
             Err(Untaken::NoMemory(error)) => Err(file::full(self.path, &error, file::FEWER)),
             Err(Untaken::Unread(unread)) => Err(unread.into()),
         }
@@ -141,14 +141,16 @@ impl<'a, M: Memory> Change<'a, M> {
     }
 }
 
-fn no_cell(count: usize) -> Error {
-    Error::new(
-        Code::Full,
-        format!(
-            "the region is full: it counts for at most {} peers: delete some, or set a larger shm_size and restart nginx",
-            count - 1
+fn no_cell(count: usize, retired: usize) -> Error {
+    let most = count - 1;
+    let todo = match retired {
+        0 => "delete some, or set a larger shm_size and restart nginx".to_owned(),
+        _ => format!(
+            "for {retired} of them only once all workers of now have ended: reload nginx, delete some, or set a larger shm_size \
+             and restart nginx"
         ),
-    )
+    };
+    Error::new(Code::Full, format!("the region is full: it counts for at most {most} peers: {todo}"))
 }
 
 /// What to say when the heap has no block of `words` words.

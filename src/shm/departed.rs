@@ -32,8 +32,10 @@ mod word {
     pub const STAMP: usize = 0;
     /// Cell : 32 | how often that was taken : 16 | bytes of the name : 8 | bytes of the peer's text : 8 (low part first).
     pub const WHO: usize = 1;
+    /// How often the cell came back.
+    pub const RETURNS: usize = 2;
     /// The name, and behind its last whole word the text.
-    pub const NAME: usize = 2;
+    pub const NAME: usize = 3;
     pub const SERVER: usize = NAME + MAX_NAME.div_ceil(WORD);
     pub const END: usize = SERVER + MAX_SERVER.div_ceil(WORD);
 }
@@ -170,8 +172,10 @@ impl<'a, M: Memory> Ledger<'a, M> {
         let open = self.cells.open(cell).unwrap_or(0);
         // Looked at afterwards: whoever has the cell by now said so before anybody counted for it.
         self.mem.fence_loads();
-        let is_its_own =
-            open != 0 && self.cells.is_free(cell)? && self.cells.generation(cell) == Ok(entry.generation());
+        let is_its_own = open != 0
+            && self.cells.is_free(cell)?
+            && self.cells.generation(cell) == Ok(entry.generation())
+            && self.cells.returns(cell) == Ok(entry.words[word::RETURNS]);
         Ok(if is_its_own { open } else { 0 })
     }
 
@@ -219,6 +223,7 @@ impl<'a, M: Memory> Ledger<'a, M> {
         let name = pack(upstream, &mut words[word::NAME..word::SERVER]);
         let generation = u64::from(self.cells.generation(leaver.cell)?);
         words[word::WHO] = u64::from(leaver.cell) | generation << 32 | name << 48 | server << 56;
+        words[word::RETURNS] = self.cells.returns(leaver.cell)?;
         // It keeps its number, which nobody may have again, if this writer dies here.
         self.mem.store(at + word::STAMP, stamp | WRITING)?;
         // No store of the entry may come before this one.
@@ -280,6 +285,25 @@ mod tests {
         assert_eq!(shown(cells), [("unix:/p".into(), 1)], "nobody said whose these are");
         cells.deactivate(0).expect("inside");
         assert_eq!((shown(cells), cells.open(two)), (vec![], Ok(0)), "the worker has ended");
+    }
+
+    #[test]
+    fn a_peer_is_not_shown_for_one_that_had_its_cell_as_the_same_owner_of_another_round() {
+        let plan = Plan::for_cells(2);
+        let mem = made(&plan);
+        let cells = Cells::new(&mem, &plan);
+        let cell = leave(cells, "10.0.0.1:80", 1);
+        assert_eq!((cells.count_in(0, cell, false), shown(cells)), (Ok(true), vec![]));
+        let first = cells.generation(cell).expect("a cell");
+        let word = cells.health(cell).expect("a cell");
+        assert_eq!(cells.set_health(cell, word, u64::MAX << 48), Ok(true));
+        assert_eq!(cells.take(1, 0).expect("sound"), None, "it is retired");
+        cells.activate(0).expect("free");
+        assert_eq!(cells.take(1, 0).expect("sound"), Some(vec![cell]), "nobody lives who lived then");
+        assert_eq!(cells.generation(cell), Ok(first));
+        cells.count_in(0, cell, true).expect("inside");
+        cells.give_back(&[cell]).expect("inside");
+        assert_eq!((shown(cells), cells.open(cell)), (vec![], Ok(1)), "nobody said whose it is");
     }
 
     #[test]

@@ -1,10 +1,13 @@
 //! Opening files that other users must not be able to plant, read or follow us through.
 
 use crate::error::{Code, Error, Result};
+use std::ffi::CString;
 use std::fs::{DirBuilder, File, OpenOptions};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, ErrorKind};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 const OURS_ALONE: u32 = 0o600;
 
@@ -33,27 +36,100 @@ pub fn create_new(path: &Path) -> Result<File> {
     options().create_new(true).open(path).map_err(|error| explain(path, &error))
 }
 
-/// Makes the directory `path` with mode 0700 if it is not there; one that is must be ours and nobody else's to write.
-pub fn private_directory(path: &Path) -> Result<()> {
+/// Makes the directory `path` with mode 0700 if it is not there; one that is must be ours and nobody else's to write. Answers what an
+/// operator should read.
+///
+/// Anybody can make it first, where anybody may write beside it. root sets aside what it finds, and so starts whatever others do; any
+/// other user cannot, and is refused.
+pub fn private_directory(path: &Path) -> Result<Option<String>> {
     match DirBuilder::new().mode(0o700).create(path) {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(explain(path, &error)),
         _ => {}
     }
-    let meta = std::fs::symlink_metadata(path).map_err(|error| explain(path, &error))?;
-    let us = effective_user();
-    if !meta.is_dir() || meta.uid() != us || meta.mode() & 0o022 != 0 {
-        return Err(Error::new(
-            Code::System,
-            format!(
-                "{} is not a directory of uid {us} that only uid {us} may write (owner {}, mode {:o}): remove it, or name \
-                 another place with shm_path",
-                path.display(),
-                meta.uid(),
-                meta.mode() & 0o7777
-            ),
-        ));
+    match why_not_private(path)? {
+        None => Ok(None),
+        Some(why) if effective_user() == 0 => replace_directory(path, &why).map(Some),
+        Some(why) => Err(not_private(path, &why)),
     }
-    Ok(())
+}
+
+/// What keeps `path` from being a directory that is ours alone, looked at through a descriptor that follows no link.
+fn why_not_private(path: &Path) -> Result<Option<String>> {
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(libc::O_PATH | libc::O_DIRECTORY | libc::O_NOFOLLOW | libc::O_CLOEXEC);
+    let is_dir = match options.open(path) {
+        Ok(directory) => Ok(directory.metadata().map_err(|error| explain(path, &error))?),
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOTDIR | libc::ELOOP)) => {
+            Err(std::fs::symlink_metadata(path))
+        }
+        Err(error) => return Err(explain(path, &error)),
+    };
+    let us = effective_user();
+    Ok(match is_dir {
+        Ok(meta) if meta.uid() == us && meta.mode() & 0o022 == 0 => None,
+        Ok(meta) => Some(format!("owner {}, mode {:o}", meta.uid(), meta.mode() & 0o7777)),
+        Err(Ok(meta)) => Some(format!("no directory, owner {}, mode {:o}", meta.uid(), meta.mode() & 0o7777)),
+        Err(Err(_)) => Some("gone".to_owned()),
+    })
+}
+
+fn not_private(path: &Path, why: &str) -> Error {
+    let us = effective_user();
+    Error::new(
+        Code::System,
+        format!(
+            "{} is not a directory of uid {us} that only uid {us} may write ({why}): have its owner or root remove it, or name another \
+             place with shm_path",
+            path.display()
+        ),
+    )
+}
+
+/// How often somebody may make what stands in our way anew.
+const PLANTED: usize = 16;
+
+/// Puts a directory of ours in the place of what is at `path`, in one step, so that nobody comes between. What was there then has a
+/// name beside it that nobody could guess.
+fn replace_directory(path: &Path, why: &str) -> Result<String> {
+    for _ in 0..PLANTED {
+        let number = RandomState::new().build_hasher().finish();
+        let aside = with_suffix(path, &format!(".set-aside-{number:016x}"));
+        DirBuilder::new().mode(0o700).create(&aside).map_err(|error| explain(&aside, &error))?;
+        let done = rename(&aside, path, libc::RENAME_EXCHANGE);
+        if done.is_ok() && why_not_private(path)?.is_none() {
+            let (path, aside) = (path.display(), aside.display());
+            return Ok(format!("{path} was somebody else's ({why}): it was set aside as {aside} and is made anew"));
+        }
+        // Where it is gone by now, ours takes its place, unless another one is there already.
+        if matches!(&done, Err(error) if error.kind() == ErrorKind::NotFound)
+            && rename(&aside, path, libc::RENAME_NOREPLACE).is_ok()
+        {
+            return Ok(format!("{} was somebody else's ({why}), and is made anew", path.display()));
+        }
+        let _ = std::fs::remove_dir(&aside);
+        match done {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(explain(path, &error)),
+            _ => {}
+        }
+    }
+    Err(not_private(path, why))
+}
+
+fn rename(from: &Path, to: &Path, flags: u32) -> io::Result<()> {
+    let text = |path: &Path| CString::new(path.as_os_str().as_bytes()).map_err(io::Error::from);
+    let (from, to) = (text(from)?, text(to)?);
+    // SAFETY: two NUL-terminated paths that outlive the call.
+    match unsafe { libc::renameat2(libc::AT_FDCWD, from.as_ptr(), libc::AT_FDCWD, to.as_ptr(), flags) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// `path` with something behind its name.
+pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
 }
 
 /// Refuses a file that is not a regular one with a single name, of our own user and closed to all others.

@@ -64,7 +64,8 @@
 //! # Cells
 //!
 //! Beside the region lies a file with a cell for each peer, which a writer takes and gives back as it takes blocks, so that a
-//! death in between is repaired with them: the snapshot says which cells are taken. What requests write there needs no
+//! death in between is repaired with them: the snapshot says which cells are taken. A cell that was taken as often as its words can tell
+//! rests until all workers that lived then have ended. What requests write there needs no
 //! protocol: a word of health that is changed by compare-and-swap and counts the owners of its cell, and for each slot a row of
 //! numbers that only the worker in it writes. A row counts as long as its slot is active; whoever takes the byte of a slot
 //! that nobody holds may say that it is not.

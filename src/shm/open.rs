@@ -19,13 +19,13 @@
 
 use super::cells::{self, Cells, Plan};
 use super::elders::{self, Elders};
-use super::file;
+use super::file::{self, with_suffix};
 use super::header::{self, Header, Origin};
 use super::layout::{Geometry, LAYOUT, OURS, Shape, fixed, state};
 use super::lock::{CREATION, LockFile, WRITER};
 use super::mem::Mem;
 use super::memory::Memory;
-use super::region::{Beside, Content, Region, cells_of, file_of, lock_of, now, with_suffix};
+use super::region::{Beside, Content, Region, cells_of, file_of, lock_of, now};
 use crate::error::{Code, Error, Result};
 use std::fs::File;
 use std::io;
@@ -269,6 +269,9 @@ impl<C: Content> Opening<'_, C> {
             file::check_owned(&file, &path)?;
             if header::has_title(&file, plan.bytes() as u64, &cells::title(&plan, region.inode(), header::boot_id())) {
                 region.counts_in(map_cells(&file, path, plan)?);
+                if region.in_use()?.is_none() {
+                    region.cells().map_or(Ok(()), |cells| cells.all_are_numbered())?;
+                }
                 return Ok(());
             }
         }

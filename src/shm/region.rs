@@ -2,7 +2,7 @@
 
 use super::cells::{Cells, Plan};
 use super::change::Change;
-use super::file;
+use super::file::{self, with_suffix};
 use super::layout::{Geometry, LAYOUT};
 use super::lock::{Alive, Guard, Holder, LockFile, WRITER};
 use super::mem::Mem;
@@ -284,12 +284,6 @@ impl<'a> std::ops::Deref for Writer<'a> {
     fn deref(&self) -> &Self::Target {
         &self.change
     }
-}
-
-pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
 }
 
 /// Seconds since the epoch.

@@ -15,6 +15,8 @@ enum Way {
     Resized,
     /// It is there, and its cells are not.
     WithoutCells,
+    /// Processes without slots had it, and are gone.
+    AfterUnnumbered,
 }
 
 impl Way {
@@ -23,6 +25,9 @@ impl Way {
             let table = open(path, SMALL);
             bystanders(&table);
             table.set_upstream(&subject(3, Method::Chash), WAIT).expect("set");
+            if self == Way::AfterUnnumbered {
+                table.region().cells().expect("they are there").goes_unnumbered().expect("inside");
+            }
             if self == Way::WithoutCells {
                 std::fs::remove_file(cells_of(table.region().path())).expect("remove");
             }
@@ -36,7 +41,7 @@ impl Way {
 
 /// Kills all of them at each store.
 pub fn kill(dir: &Path, tally: &mut Tally) {
-    for way in [Way::Made, Way::Resized, Way::WithoutCells] {
+    for way in [Way::Made, Way::Resized, Way::WithoutCells, Way::AfterUnnumbered] {
         let size = way.size();
         let counted = dir.join(format!("counted-{way:?}"));
         way.prepare(&counted);

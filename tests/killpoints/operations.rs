@@ -13,6 +13,7 @@ use dyups::health::check::Check;
 use dyups::health::passive::Health;
 use dyups::health::prober::{Prober, Stage};
 use dyups::health::response::Rules;
+use dyups::shm::cells::GENERATION_SHIFT;
 use dyups::shm::layout::state;
 use dyups::shm::{GRANULE, Memory};
 use dyups::table::directory::{self, Directory, ailing_at, budget_at, counter_at, looked_at, stamp_at};
@@ -138,6 +139,17 @@ fn connected(table: &Table, subject: &Upstream) {
 fn ails(table: &Table, subject: &Upstream) {
     let (record, _) = Directory::new(table.region()).find(subject.name.as_bytes()).expect("sound").expect("there");
     table.region().mem().store(ailing_at(table.region().geometry(), record), 1).expect("inside");
+}
+
+/// The cell that the next peer gets was taken as often as its bits can tell.
+fn use_up_a_cell(table: &Table, subject: &Upstream) {
+    table.put_peer(&subject.name, &patch(NEW), Absent::Make, WAIT).expect("add");
+    let (_, view) = Directory::new(table.region()).find(subject.name.as_bytes()).expect("sound").expect("there");
+    let cell = view.cell(table.region().mem(), view.peers - 1).expect("inside");
+    table.delete_peer(&subject.name, &patch(NEW).address, WAIT).expect("delete");
+    let cells = table.region().cells().expect("they are there");
+    let word = cells.health(cell).expect("a cell");
+    assert_eq!(cells.set_health(cell, word, u64::MAX << GENERATION_SHIFT), Ok(true));
 }
 
 /// What the upstream has that stands where this one does is no longer 0.
@@ -463,6 +475,20 @@ pub const OPERATIONS: &[Operation] = &[
             // Its row begins anew.
             assert_eq!(count(), Ok(true));
             table.region().reap(None).expect("sound");
+        },
+        also_large: false,
+        ..PLAIN
+    },
+    Operation {
+        name: "retire a cell and bring it back",
+        calls: "put_peer",
+        prepare: |table, subject| {
+            made(table, subject);
+            use_up_a_cell(table, subject);
+        },
+        run: |table, subject| {
+            table.put_peer(&subject.name, &patch(NEW), Absent::Make, WAIT).expect("add");
+            table.region().cells().expect("they are there").goes_unnumbered().expect("inside");
         },
         also_large: false,
         ..PLAIN
