@@ -91,15 +91,17 @@ impl Place {
         self.path(name).to_str().expect("UTF-8").to_owned()
     }
 
-    /// Directories of the Lua files and of the library that the workers may read: the checkout's, or else copies.
+    /// Directories of the Lua files and of the library that the workers may read: the checkout's, or else copies, under a name that
+    /// no test uses.
     pub fn readable(&self) -> (PathBuf, PathBuf) {
         let library = library();
         let release = library.parent().expect("a directory");
         let (mut lua, mut lib) = (root().join("lua"), release.to_owned());
         if is_root() && !(passable(&lua) && passable(&lib)) {
-            (lua, lib) = (self.path("lua"), self.path("lib"));
-            if !lib.exists() {
-                copy(root(), &self.dir, &["lua"]);
+            let copies = self.path("readable");
+            (lua, lib) = (copies.join("lua"), copies.join("lib"));
+            if !copies.exists() {
+                copy(root(), &copies, &["lua"]);
                 copy(release, &lib, &[LIBRARY]);
             }
         }
