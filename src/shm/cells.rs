@@ -5,11 +5,11 @@
 //! which any process changes by compare-and-swap. The word counts how often the cell was taken, so whoever held on to a peer
 //! that is no more changes nothing of the one that came after it.
 //!
-//! There are sixteen bits to count in. A cell whose bits are used up when its peer goes is *retired*: nobody has it until each worker
-//! that lived then has ended, since one that was stopped all the while may wake and hold on to any peer that the cell ever had. Then it
-//! begins again from 1. Workers are numbered as they begin, so a cell remembers one number: the least that a worker may have that
-//! began later. A process without a slot has no number: once one has looked at cells, none comes back before all processes
-//! have ended. Where a writer dies before it has retired a cell, the next one in search of a free cell does so.
+//! There are sixteen bits to count in. A worker that was stopped may wake and hold on to any peer that a cell ever had. So a cell
+//! whose bits are used up is *retired* when its peer goes. No peer gets it until each worker that lived then has ended. Then it
+//! begins again from 1. Workers are numbered as they begin, so a cell remembers one number: the least of the workers that began
+//! later. A process without a slot has no number. Once one has picked, no cell comes back before all processes have ended.
+//! Where a writer dies before it has retired a cell, the next writer in search of a free one does so.
 //!
 //! Open connections are counted by *rows*: each worker slot has a row with a number for each cell, and only the worker in that
 //! slot writes there. What a peer has is the sum over the slots that are active; what a dead worker had goes with its slot. So no
@@ -442,8 +442,8 @@ impl<M: Memory> Cells<'_, M> {
         Ok(eldest < until)
     }
 
-    /// Retires a cell that nobody has any more, if its bits are used up and nobody has done so: the least number of a worker that
-    /// may live when it comes back.
+    /// Retires a free cell if its bits are used up. Answers the least number that a worker may have when it comes back; `None`: it is
+    /// not retired.
     fn retire(&self, cell: u32) -> Result<Option<u64>, Damaged> {
         if u64::from(cell) >= self.mem.load(word::UNTOUCHED)? || !self.is_used_up(cell)? {
             return Ok(None);
@@ -451,7 +451,7 @@ impl<M: Memory> Cells<'_, M> {
         let retired_at = self.word_at(cell, cell::RETIRED)?;
         let mut until = self.mem.load(retired_at)?;
         if until == 0 {
-            // All that live have a number by now, or have said that they have none: those who may hold on to its peer.
+            // Each process that may hold on to its peer has a number by now, or has said that it has none.
             self.mem.fence();
             until = self.mem.load(word::WORKERS)?.saturating_add(1);
             self.mem.store(retired_at, until)?;
@@ -467,8 +467,8 @@ impl<M: Memory> Cells<'_, M> {
 
     /// The least number that a worker has, of those that live or whose death nobody has seen; 0: there may be one without a number.
     fn eldest(&self) -> Result<u64, Damaged> {
-        // A worker says that it is there before it picks, and the peers of free cells are gone from the table: either it has not
-        // picked them, or this sees it.
+        // A worker says that it is there before it picks. The peers of free cells are gone from the table by now. So either the
+        // worker has not picked one of them, or this writer sees the worker.
         self.mem.fence();
         if self.mem.load(word::UNNUMBERED)? != 0 {
             return Ok(0);
@@ -758,7 +758,7 @@ impl<M: Memory> Cells<'_, M> {
         Ok(())
     }
 
-    /// Nobody but this process is there, and it has picked nothing yet: all have a slot who have looked at cells.
+    /// No other process is there, and this one has picked nothing yet: no process without a slot holds on to a peer.
     pub(super) fn all_are_numbered(&self) -> Result<(), Damaged> {
         self.mem.amend(word::UNNUMBERED, 0)
     }

@@ -39,8 +39,8 @@ pub fn create_new(path: &Path) -> Result<File> {
 /// Makes the directory `path` with mode 0700 if it is not there; one that is must be ours and nobody else's to write. Answers what an
 /// operator should read.
 ///
-/// Anybody can make it first, where anybody may write beside it. root sets aside what it finds, and so starts whatever others do; any
-/// other user cannot, and is refused.
+/// Where every user may write beside it, another user can make it first. root sets aside what it finds, so root starts whatever others
+/// do. Any other user cannot, and is refused.
 pub fn private_directory(path: &Path) -> Result<Option<String>> {
     match DirBuilder::new().mode(0o700).create(path) {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(explain(path, &error)),
@@ -53,7 +53,7 @@ pub fn private_directory(path: &Path) -> Result<Option<String>> {
     }
 }
 
-/// What keeps `path` from being a directory that is ours alone, looked at through a descriptor that follows no link.
+/// Why `path` is not a directory that is ours alone. It is looked at through a descriptor that follows no link.
 fn why_not_private(path: &Path) -> Result<Option<String>> {
     let mut options = OpenOptions::new();
     options.read(true).custom_flags(libc::O_PATH | libc::O_DIRECTORY | libc::O_NOFOLLOW | libc::O_CLOEXEC);
