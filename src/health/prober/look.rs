@@ -10,7 +10,7 @@ use crate::shm::Stamp;
 use crate::table::snapshot::View;
 use std::collections::BTreeMap;
 
-/// Peers that a look reads: a millisecond or two.
+/// Peers that a look reads.
 pub(super) const READ: usize = 4096;
 
 /// Those upstreams, and who of them is probed together.
