@@ -8,7 +8,7 @@ use super::chash::{self, Base, Pick};
 use super::debt::Debt;
 use super::place::{Claimed, Probe, claim};
 use super::random::Random;
-use super::usable::{Bit, Bits, Passed, Set};
+use super::usable::{Bit, Bits, Passed, Set, change, tell};
 use super::{Method, ip_hash, least_conn, random};
 use crate::health::active::Active;
 use crate::health::passive::{Fitness, Health, Limits, Tenths, tenths};
@@ -824,7 +824,7 @@ impl<'a, M: Memory, C: Memory> InGroup<'a, M, C> {
     fn put_right(&self, set: &mut Set) -> Result<(), Miss> {
         let now = tenths(self.now_ms);
         if self.bits().put_right(|index| self.one.is_out(self.one.in_view(index).map_err(|_| Damaged)?, now))? {
-            self.one.mem.add(changes_at(self.one.ailing_at), 1)?;
+            tell(self.one.mem, self.one.ailing_at)?;
             let changes = self.changes()?;
             self.read(set, changes)?;
         }
@@ -933,14 +933,13 @@ impl<'a, M: Memory, C: Memory> InGroup<'a, M, C> {
     #[cold]
     fn clear(&self, index: u32) -> Result<(), Miss> {
         let (Some(cells), false) = (self.one.cells, self.takes_all()) else { return Ok(()) };
-        let (mem, changes) = (self.one.mem, changes_at(self.one.ailing_at));
+        let (mem, ailing_at) = (self.one.mem, self.one.ailing_at);
         let bit = Bit::of(mem, self.one.view, index)?;
-        if bit.set(&cells, false)? {
-            mem.add(changes, 1)?;
+        if change(mem, &cells, ailing_at, bit, false)? {
             mem.fence();
             // It may have come back between the look and the store.
-            if !self.one.is_out(index, tenths(self.now_ms))? && bit.set(&cells, true)? {
-                mem.add(changes, 1)?;
+            if !self.one.is_out(index, tenths(self.now_ms))? {
+                change(mem, &cells, ailing_at, bit, true)?;
             }
         }
         Ok(())

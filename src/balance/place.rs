@@ -5,11 +5,11 @@
 
 use super::outcome::Outcome;
 use super::pick::Account;
+use super::usable::change;
 use crate::health::passive::{Fitness, Health, Limits, Tenths, tenths};
 use crate::shm::clock::now_ms;
 use crate::shm::versioned::TRIES;
 use crate::shm::{Cells, Damaged, Mem, Memory};
-use crate::table::directory::changes_at;
 use crate::table::store::Table;
 
 /// A try that is under way.
@@ -106,10 +106,7 @@ impl<M: Memory> Place<'_, M> {
     /// Lets picks look at a peer again that its one probe has brought back.
     fn set_usable(&self, cells: &Cells<'_, M>, trying: &Trying) -> Result<(), Damaged> {
         let Account { usable, ailing_at, .. } = trying.account;
-        if usable.set(cells, true)? {
-            self.mem.add(changes_at(ailing_at), 1)?;
-        }
-        Ok(())
+        change(self.mem, cells, ailing_at, usable, true).map(|_| ())
     }
 
     fn failed(&self, cells: &Cells<'_, M>, trying: &Trying) -> Result<(), Damaged> {

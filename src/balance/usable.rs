@@ -15,6 +15,7 @@
 
 use crate::shm::versioned::TRIES;
 use crate::shm::{Cells, Damaged, Memory, Stamp};
+use crate::table::directory::changes_at;
 use crate::table::ranks::{BLOCK, Ranks};
 use crate::table::snapshot::{Group, View};
 
@@ -66,6 +67,26 @@ impl Bit {
         }
         Ok(false)
     }
+}
+
+/// Sets or clears the bit of a peer of the upstream whose peers fail by this word, and says so; whether that changed it.
+pub fn change(
+    mem: &impl Memory,
+    cells: &Cells<'_, impl Memory>,
+    ailing_at: usize,
+    bit: Bit,
+    usable: bool,
+) -> Result<bool, Damaged> {
+    let changed = bit.set(cells, usable)?;
+    if changed {
+        tell(mem, ailing_at)?;
+    }
+    Ok(changed)
+}
+
+/// Has workers read the bits of an upstream anew.
+pub fn tell(mem: &impl Memory, ailing_at: usize) -> Result<(), Damaged> {
+    mem.add(changes_at(ailing_at), 1).map(|_| ())
 }
 
 fn joined(version: u32, bits: u32) -> u64 {

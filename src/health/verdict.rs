@@ -6,10 +6,10 @@
 
 use super::active::{Active, Change, State};
 use super::passive::Health;
-use crate::balance::usable::Bit;
+use crate::balance::usable::{self, Bit};
 use crate::shm::versioned::TRIES;
 use crate::shm::{Cells, Damaged, Memory};
-use crate::table::directory::{Directory, ailing_at, changes_at};
+use crate::table::directory::{Directory, ailing_at};
 
 /// A peer whose probe has ended.
 #[derive(Clone, Copy, Debug)]
@@ -76,12 +76,9 @@ fn set_usable<M: Memory>(
     cells: &Cells<'_, impl Memory>,
     record: u32,
     bit: Bit,
-    usable: bool,
+    is_up: bool,
 ) -> Result<(), Damaged> {
-    if bit.set(cells, usable)? {
-        directory.mem().add(changes_at(ailing_at(directory.geometry(), record)), 1)?;
-    }
-    Ok(())
+    usable::change(directory.mem(), cells, ailing_at(directory.geometry(), record), bit, is_up).map(|_| ())
 }
 
 fn cure(cells: &Cells<'_, impl Memory>, cell: u32, generation: u16) -> Result<(), Damaged> {

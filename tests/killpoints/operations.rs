@@ -14,6 +14,7 @@ use dyups::health::passive::Health;
 use dyups::health::prober::{Prober, Stage};
 use dyups::health::response::Rules;
 use dyups::shm::cells::GENERATION_SHIFT;
+use dyups::shm::clock::now_ms;
 use dyups::shm::layout::state;
 use dyups::shm::{GRANULE, Memory};
 use dyups::table::directory::{self, Directory, ailing_at, budget_at, counter_at, looked_at, stamp_at};
@@ -177,6 +178,33 @@ fn fails_unwatched(table: &Table, subject: &Upstream) {
     let cells = table.region().cells().expect("they are there");
     let word = cells.health(cell).expect("a cell");
     assert_eq!(cells.set_health(cell, word, Health(word).failed(7).0), Ok(true));
+}
+
+/// All peers but the last are out, the first of them for so long that one request may try it.
+fn nearly_all_out(table: &Table, subject: &Upstream) {
+    made(table, subject);
+    let (_, view) = Directory::new(table.region()).find(subject.name.as_bytes()).expect("sound").expect("there");
+    let cells = table.region().cells().expect("they are there");
+    let now = (now_ms() / 100) as u32;
+    for index in 0..view.peers.saturating_sub(1) {
+        let cell = view.cell(table.region().mem(), index).expect("inside");
+        let word = cells.health(cell).expect("a cell");
+        let at = if index == 0 { now.wrapping_sub(1000) } else { now };
+        assert_eq!(cells.set_health(cell, word, Health(word).failed(at).0), Ok(true));
+    }
+    ails(table, subject);
+}
+
+/// Requests that meet peers that are out, and bring one back.
+fn balance_among_the_out(table: &Table, subject: &Upstream) {
+    let (mut requests, mut handle) = (Requests::default(), Handle::new(subject.name.as_bytes()));
+    for request in 1..=subject.peers.len() + 2 {
+        let tries = Tries { most: 0, allowance: Allowance { percent: 20, floor: 10 } };
+        let (method, why) = (Some(Method::Rr), Why::First);
+        let wanted = Wanted { request, key: None, method, why, tries, adds_tries: true, watch: request };
+        let _ = requests.next(table, Some(3), &mut handle, &wanted, |_| Outcome::Unknown, &mut Picked::default());
+        requests.end(table, request, |_| Outcome::Success);
+    }
 }
 
 /// Two requests: a try that fails and one that does not.
@@ -428,6 +456,14 @@ pub const OPERATIONS: &[Operation] = &[
         ..PLAIN
     },
     Operation { name: "balance", calls: "pick", run: balance, also_large: false, ..PLAIN },
+    Operation {
+        name: "balance among peers that are out",
+        calls: "pick",
+        prepare: nearly_all_out,
+        run: balance_among_the_out,
+        also_large: false,
+        ..PLAIN
+    },
     Operation {
         name: "find that all are well",
         calls: "pick",
