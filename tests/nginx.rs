@@ -55,6 +55,8 @@ mod sockets;
 mod streams;
 #[path = "nginx/symptoms.rs"]
 mod symptoms;
+#[path = "nginx/syntax_lines.rs"]
+mod syntax_lines;
 #[path = "nginx/system.rs"]
 mod system;
 #[path = "nginx/timed.rs"]
@@ -124,6 +126,8 @@ mod test_stopped;
 mod test_storm;
 #[path = "nginx/test_survival.rs"]
 mod test_survival;
+#[path = "nginx/test_syntax.rs"]
+mod test_syntax;
 #[path = "nginx/test_tls.rs"]
 mod test_tls;
 #[path = "nginx/test_upgrade.rs"]

@@ -5,7 +5,7 @@ use std::io::Read;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-use super::{MAX_INPUT_BYTES, text};
+use super::{MAX_INPUT_BYTES, show, text};
 use crate::error::{Code, Error, Result};
 
 /// Most files that one `setup` opens, a file that is included twice counted twice.
@@ -15,7 +15,7 @@ pub const MAX_FILES: usize = 65_536;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Id(u64, u64);
 
-/// What may still be read: files that include others twice would otherwise grow beyond all bounds.
+/// How much may still be read: files that include others twice would otherwise grow beyond all bounds.
 #[derive(Debug)]
 pub struct Files {
     files: usize,
@@ -36,7 +36,7 @@ impl Files {
     /// [`Code::System`]: the file cannot be read. [`Code::Invalid`]: it is no regular file, it is in UTF-16, or all files together are
     /// more than [`MAX_FILES`] or more than [`MAX_INPUT_BYTES`]. A pipe or a device is refused and never waited for.
     pub fn read(&mut self, path: &Path) -> Result<(Vec<u8>, Id)> {
-        self.try_read(path).map_err(|error| error.within(path.display()))
+        self.try_read(path).map_err(|error| error.within(show::file(path)))
     }
 
     fn try_read(&mut self, path: &Path) -> Result<(Vec<u8>, Id)> {

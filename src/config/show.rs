@@ -5,6 +5,10 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use super::fields::UPSTREAMS;
 
 /// Bytes of a value that a message shows at most; what is left out becomes `…`.
 pub const SHOWN_BYTES: usize = 64;
@@ -112,6 +116,31 @@ fn escaped(char: char) -> String {
         ascii @ 0..=0x7f => format!("\\x{ascii:02x}"),
         other => format!("\\u{{{other:x}}}"),
     }
+}
+
+/// The path of the item at `index`, from 0 on, of the list at `at`. Messages count from 1, as Lua does. Paths in a file begin with
+/// `upstreams`; there messages count from 0, as readers of JSON do.
+///
+/// ```
+/// use dyups::config::show::item;
+/// assert_eq!(item("upstream.peers", 0), "upstream.peers[1]");
+/// assert_eq!(item("upstreams.api.peers", 0), "upstreams.api.peers[0]");
+/// ```
+pub fn item(at: &str, index: usize) -> String {
+    let of_file = at.strip_prefix(UPSTREAMS.name).is_some_and(|rest| rest.starts_with('.'));
+    let index = if of_file { index } else { index + 1 };
+    format!("{at}[{index}]")
+}
+
+/// The name of a file, whole, on one line.
+///
+/// ```
+/// use dyups::config::show::file;
+/// assert_eq!(file("/etc/a b.conf".as_ref()), "/etc/a b.conf");
+/// assert_eq!(file("a\nb".as_ref()), r"a\x0ab");
+/// ```
+pub fn file(path: &Path) -> String {
+    plain(path.as_os_str().as_bytes()).into_owned()
 }
 
 /// Text that stops growing at [`SHOWN_BYTES`]: a writer gets an error there and can stop early, however long the value.

@@ -1,9 +1,9 @@
 //! nginx's own syntax: `upstream NAME { ... }`, whole files that may include others, and the inside of one such block, which is written
 //! too.
 //!
-//! What is read means what it means to nginx; what the nginx at hand refuses, and what dyups cannot do, is refused with the
-//! reason. What only nginx itself can do (`keepalive`, `zone`) is a warning. A message begins with `FILE:LINE: `. docs/files.md has a
-//! list of all that is taken otherwise than nginx takes it.
+//! A line means what it means to nginx. One that the nginx at hand refuses, or that dyups cannot act upon, is refused with the
+//! reason. One that only nginx itself can act upon (`keepalive`, `zone`) is a warning. A message begins with `FILE:LINE: `. docs/files.md
+//! has a list of all that dyups takes otherwise than nginx does.
 
 mod block;
 mod check;
@@ -30,9 +30,6 @@ use super::show::quote;
 use crate::error::Result;
 use crate::table::{Upstream, name};
 use crate::version::NginxVersion;
-
-/// Most warnings of one input; the rest are left out.
-const MAX_WARNINGS: usize = 100;
 
 /// Reads a text of `upstream NAME { ... }` blocks: the upstreams in its order, and warnings for a log.
 ///
@@ -67,7 +64,7 @@ pub fn read(
     nginx: Option<NginxVersion>,
     files: &mut Files,
 ) -> Result<(Vec<Upstream>, Vec<String>)> {
-    upstreams(text, &path.display().to_string(), Reading::of_file(nginx, path, id, files))
+    upstreams(text, &super::show::file(path), Reading::of_file(nginx, path, id, files))
 }
 
 /// Reads the inside of one block, such as `server 10.0.0.1:8088 weight=2; server 10.0.0.1:8089;`, as the upstream
@@ -89,13 +86,13 @@ pub fn block(name: &str, body: &[u8], source: &str, nginx: Option<NginxVersion>)
     let name = name::check(name.as_bytes())?.to_string();
     let mut reading = Reading::new(nginx);
     let upstream = Block::new(name).read(&mut Reader::of_body(body, source), None, &mut reading)?;
-    Ok((upstream, reading.warnings))
+    Ok((upstream, reading.into_warnings()))
 }
 
 fn upstreams(text: &[u8], source: &str, mut reading: Reading<'_>) -> Result<(Vec<Upstream>, Vec<String>)> {
     let mut top = Top::default();
     top.read(&mut Reader::new(text, source), &mut reading)?;
-    Ok((top.upstreams, reading.warnings))
+    Ok((top.upstreams, reading.into_warnings()))
 }
 
 /// What stands outside of blocks, in all files of one reading.

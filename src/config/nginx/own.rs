@@ -1,5 +1,5 @@
-//! Lines of a block that only nginx itself can act upon, since the connections and the memory are its own. What is wrong in
-//! them is an error as it is to nginx; else they are ignored with a warning.
+//! Lines of a block that only nginx itself can act upon, since the connections and the memory are its own. A line
+//! that nginx refuses is an error, another one is ignored with a warning.
 
 use std::collections::HashMap;
 
@@ -35,28 +35,32 @@ pub(super) struct Own {
 impl Own {
     /// Takes one of [`LINES`], and warns that it is ignored.
     pub(super) fn line(&mut self, name: &'static str, directive: &Directive, reading: &mut Reading<'_>) -> Result<()> {
-        match (name, &directive.arguments()[..]) {
-            ("zone", [zone]) => self.zone(directive, zone, None)?,
-            ("zone", [zone, size]) => self.zone(directive, zone, Some(size))?,
-            ("keepalive", [connections]) => keepalive(directive, connections, reading)?,
-            ("keepalive", [connections, local]) if reading.nginx_before(KEEPS_BY_DEFAULT).is_none() => {
+        let arguments = directive.arguments();
+        let has_local = name == "keepalive" && reading.nginx_before(KEEPS_BY_DEFAULT).is_none();
+        let most = if name == "zone" || has_local { 2 } else { 1 };
+        if !(1..=most).contains(&arguments.len()) {
+            return Err(wrong_number(name, directive));
+        }
+        // In nginx's order: a line that is there already is one too many, whatever it says.
+        if name != "zone" && self.seen.contains(&name) {
+            return Err(directive.error(format_args!("\"{name}\" directive is duplicate")));
+        }
+        self.seen.push(name);
+        match (name, &arguments[..]) {
+            ("zone", [zone, rest @ ..]) => self.zone(directive, zone, rest.first().copied())?,
+            ("keepalive", [connections, rest @ ..]) => {
                 keepalive(directive, connections, reading)?;
-                if *local != b"local" {
-                    return Err(directive.error(format_args!("invalid parameter {}; allowed: local", quote(local))));
+                if let Some(parameter) = rest.iter().find(|parameter| **parameter != b"local") {
+                    let parameter = quote(parameter);
+                    return Err(directive.error(format_args!("invalid parameter {parameter}; allowed: local")));
                 }
             }
             ("keepalive_requests", [number]) => check(directive, digits(number).is_some(), "number", number)?,
-            ("keepalive_time" | "keepalive_timeout", [time]) => {
+            (_, [time, ..]) => {
                 let milliseconds = std::str::from_utf8(time).ok().and_then(time::milliseconds);
                 check(directive, milliseconds.is_some(), "value", time)?;
             }
-            _ => return Err(wrong_number(name, directive)),
-        }
-        if name != "zone" {
-            if self.seen.contains(&name) {
-                return Err(directive.error(format_args!("\"{name}\" directive is duplicate")));
-            }
-            self.seen.push(name);
+            (_, []) => {}
         }
         reading.warn(&directive.place, format_args!("{name} belongs into nginx.conf's upstream block: ignored"));
         Ok(())
@@ -181,7 +185,7 @@ mod tests {
                 "keepalive_time 1M;",
                 r#""keepalive_time" directive invalid value "1M"; allowed: a time such as 60s or 500ms"#,
             ),
-            ("keepalive_timeout 1; keepalive_timeout 1;", r#""keepalive_timeout" directive is duplicate"#),
+            ("keepalive_timeout 1; keepalive_timeout x;", r#""keepalive_timeout" directive is duplicate"#),
         ] {
             for nginx in [None, OLD, NEW] {
                 assert_eq!(why(line, nginx), format!("b:1: {why_not}"), "{nginx:?}");

@@ -1,11 +1,10 @@
-//! What one reading goes by and finds on its way: the version of nginx, warnings, and files that include others.
+//! The state of one reading: the version of nginx, warnings, and files that include others.
 
 use std::path::{Path, PathBuf};
 
-use super::MAX_WARNINGS;
 use super::tokens::{Directive, End, Place, Reader};
 use crate::config::files::{Files, Id};
-use crate::config::show::quote;
+use crate::config::show::{file, quote};
 use crate::error::{Error, Result};
 use crate::shm::glob;
 use crate::version::NginxVersion;
@@ -13,10 +12,18 @@ use crate::version::NginxVersion;
 /// How deep files may include each other.
 const MAX_DEPTH: usize = 16;
 
+/// Most warnings of files, which go to a log.
+const MAX_WARNINGS: usize = 100;
+
+/// Most warnings of a text that is no file: they go into a header.
+const MAX_WARNINGS_OF_A_TEXT: usize = 10;
+
 /// A reading, from its first text to the last file that is included.
 pub(super) struct Reading<'a> {
     nginx: Option<NginxVersion>,
-    pub warnings: Vec<String>,
+    warnings: Vec<String>,
+    /// How many more there were.
+    left_out: usize,
     /// `None`: a text that is no file includes none.
     includes: Option<Includes<'a>>,
 }
@@ -31,7 +38,7 @@ struct Includes<'a> {
 impl<'a> Reading<'a> {
     /// Of a text for this version of nginx; `None`: any.
     pub(super) fn new(nginx: Option<NginxVersion>) -> Reading<'a> {
-        Reading { nginx, warnings: Vec::new(), includes: None }
+        Reading { nginx, warnings: Vec::new(), left_out: 0, includes: None }
     }
 
     /// Of a file at `path`, which is `id`, and of those that it includes.
@@ -45,11 +52,22 @@ impl<'a> Reading<'a> {
         self.nginx.filter(|nginx| *nginx < version)
     }
 
-    /// Something that an operator should know; the first [`MAX_WARNINGS`] are kept.
+    /// Something that an operator should know; so many are kept, and of the others their number.
     pub(super) fn warn(&mut self, place: &Place, message: impl std::fmt::Display) {
-        if self.warnings.len() < MAX_WARNINGS {
+        let most = if self.includes.is_some() { MAX_WARNINGS } else { MAX_WARNINGS_OF_A_TEXT };
+        if self.warnings.len() < most {
             self.warnings.push(format!("{place}: {message}"));
+        } else {
+            self.left_out += 1;
         }
+    }
+
+    /// The warnings, at the end.
+    pub(super) fn into_warnings(mut self) -> Vec<String> {
+        if self.left_out > 0 {
+            self.warnings.push(format!("and {} more warnings", self.left_out));
+        }
+        self.warnings
     }
 
     /// `include FILES;`: has `read` read each of them, whole.
@@ -72,7 +90,7 @@ impl<'a> Reading<'a> {
         }
         for path in paths {
             let bytes = self.open(&path).map_err(within)?;
-            read(self, &mut Reader::new(&bytes, &path.display().to_string()))?;
+            read(self, &mut Reader::new(&bytes, &file(&path)))?;
             self.close();
         }
         Ok(())
@@ -83,27 +101,27 @@ impl<'a> Reading<'a> {
         let Some(Includes { open, .. }) = &self.includes else {
             return Err(Error::invalid("allowed in files only; write the lines themselves"));
         };
-        let file = std::str::from_utf8(pattern).map_err(|_| Error::invalid("not UTF-8"))?;
-        if file.is_empty() || file.contains('\0') {
+        let name = std::str::from_utf8(pattern).map_err(|_| Error::invalid("not UTF-8"))?;
+        if name.is_empty() || name.contains('\0') {
             return Err(Error::invalid("allowed: the name of a file, or a pattern"));
         }
         let directory = open.last().and_then(|(_, path)| path.parent()).unwrap_or(Path::new("/"));
-        if glob::is_pattern(pattern) { glob::glob(directory, pattern) } else { Ok(vec![directory.join(file)]) }
+        if glob::is_pattern(pattern) { glob::glob(directory, pattern) } else { Ok(vec![directory.join(name)]) }
     }
 
     fn open(&mut self, path: &Path) -> Result<Vec<u8>> {
         let Some(Includes { files, open }) = &mut self.includes else { return Ok(Vec::new()) };
         if open.len() > MAX_DEPTH {
-            return Err(Error::invalid(format!("{}: allowed: at most {MAX_DEPTH} files deep", path.display())));
+            return Err(Error::invalid(format!("{}: allowed: at most {MAX_DEPTH} files deep", file(path))));
         }
         let (bytes, id) = files.read(path)?;
         if let Some(first) = open.iter().position(|(other, _)| *other == id) {
-            let circle: Vec<_> = open[first..].iter().map(|(_, path)| path.display().to_string()).collect();
-            return Err(Error::invalid(format!("a circle: {} includes {}", circle.join(" includes "), path.display())));
+            let circle: Vec<_> = open[first..].iter().map(|(_, path)| file(path)).collect();
+            return Err(Error::invalid(format!("a circle: {} includes {}", circle.join(" includes "), file(path))));
         }
         if bytes.trim_ascii_start().first() == Some(&b'{') {
             let message = "JSON is not included: allowed: nginx's syntax; name a JSON file in \"files\" of setup";
-            return Err(Error::invalid(message).within(path.display()));
+            return Err(Error::invalid(message).within(file(path)));
         }
         open.push((id, path.to_owned()));
         Ok(bytes)
@@ -239,6 +257,17 @@ mod tests {
         scratch.file(&MAX_DEPTH.to_string(), b"");
         let many = format!("one file more than the {MAX_FILES} that are allowed");
         assert!(why(&scratch, "0").ends_with(&many));
+    }
+
+    #[test]
+    fn a_name_of_a_file_cannot_begin_a_line_of_the_log() {
+        let scratch = Scratch::new("forged");
+        scratch.file("a.conf", b"include *.inc;");
+        scratch.file("x\nforged.inc", b"}");
+        assert_eq!(why(&scratch, "a.conf"), "x\\x0aforged.inc:1: unexpected \"}\"");
+        std::fs::remove_file(scratch.0.join("x\nforged.inc")).unwrap();
+        std::fs::create_dir(scratch.0.join("x\nforged.inc")).unwrap();
+        assert!(!why(&scratch, "a.conf").contains('\n'));
     }
 
     #[test]
