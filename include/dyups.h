@@ -255,7 +255,8 @@ int32_t dyups_lost(void);
 
 // The number of a method, for `dyups_find`.
 //
-// Arguments: `name`, `len`: `rr`, `chash`, `least_conn`, `random`, `random two` or `ip_hash`. Returns: its number, at least 1.
+// Arguments: `name`, `len`: `rr`, `chash`, `least_conn`, `random`, `random two` or `ip_hash`. Returns: its number, at least 1; 0, the
+// upstream's own, for an empty name, which is what a variable of nginx is that nobody has set.
 // Errors: `DYUPS_INVALID`; the message lists the known methods.
 //
 // # Safety

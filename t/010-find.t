@@ -145,12 +145,15 @@ same
             ngx.say("nil:   ", kind("plain"), " ", kind("plain", "k"), " ", kind("plain", ""))
             ngx.say("own:   ", kind("rr", "k"), " ", kind("chash"), " ", kind("chash", "k"))
             ngx.say("given: ", kind("chash", "k", "rr"), " ", kind("rr", nil, "chash"), " ", kind("plain", nil, "chash"))
+            -- As of a variable that is not set: no method was given.
+            ngx.say("empty: ", kind("plain", "k", ""), " ", kind("rr", "k", ""), " ", kind("chash", "k", ""))
         }
     }
 --- response_body
 nil:   rr chash rr
 own:   rr rr chash
 given: rr rr rr
+empty: chash rr chash
 
 
 === TEST 7: an unknown method is refused with the known ones
@@ -160,7 +163,6 @@ given: rr rr rr
         content_by_lua_block {
             T.set("api", 1)
             T.say(dyups.find("api", nil, "ip-hash"))
-            T.say(dyups.find("api", nil, ""))
             T.say(dyups.find("api", nil, "RR"))
             T.say(dyups.find("api", nil, 1))
             T.say(dyups.find("api", nil, "rr") ~= nil)
@@ -168,7 +170,6 @@ given: rr rr rr
     }
 --- response_body
 nil method: "ip-hash": allowed: rr, chash, least_conn, random, random two, ip_hash
-nil method: "": allowed: rr, chash, least_conn, random, random two, ip_hash
 nil method: "RR": allowed: rr, chash, least_conn, random, random two, ip_hash
 nil method: 1: allowed: a string
 true

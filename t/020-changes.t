@@ -478,7 +478,7 @@ drain nil
 up nil
 up nil
 nil peer.leaving: true with status "up": allowed: only with status "drain"
-nil upstream.peers[0].leaving: "yes": allowed: true or false
+nil upstream.peers[1].leaving: "yes": allowed: true or false
 
 
 === TEST 17: status loaded back by set_upstream gives the same table

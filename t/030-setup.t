@@ -138,12 +138,12 @@ Dyups::proxy(setup => qq(files = "$good"), init => qq{
 qr{^nil again\.conf: upstream static is in static\.conf already
 nil empty\.conf: empty: allowed: JSON, .*
 nil field\.json: upstreams\.a\.peers\[1\]\.weight: -1: allowed: an integer from 0 to 65535
-nil method\.conf:2: "least_time": a method not in this version; known: rr \(no line\), chash \(hash KEY consistent\), least_conn, ip_hash, random, random two
+nil method\.conf:2: "least_time": not in this version; until it is: least_conn; or, where there are many peers, random two
 nil name\.json: upstream "a b": allowed: a name of 1 to 255 bytes .*
 nil none\.conf:1: no servers are inside upstream "a"
 nil not-json\.json: not JSON: .* at line 3 column 1
 nil open\.conf:2: upstream "a" is not closed by "\}"
-nil other\.conf:1: "http": allowed: upstream NAME \{ \.\.\. \}
+nil other\.conf:1: "http": allowed: upstream NAME \{ \.\.\. \}, include FILE
 nil semicolon\.conf:2: "server" is not (?:ended|terminated) by ";"
 nil server\.conf:3: server: "api\.local": a name that needs DNS; allowed: .*
 nil twice\.json: JSON: key "a" is there twice at line 1 column \d+

@@ -91,7 +91,7 @@ GET /upstream/host2: 200 [server 127.0.0.1:9999|]
             for _, body in ipairs {
                 "server", "server ;", "server 127.0.0.1:8089", "server 127.0.0.1:8089 weight=-1;",
                 "server 127.0.0.1:8089; server api.local;", "hello", "server 127.0.0.1:8089; }", "ip_hash;",
-                "server 127.0.0.1:0;", "\0", "server 127.0.0.1:8089;\0",
+                "server 127.0.0.1; zone;", "server 127.0.0.1:0;", "\0", "server 127.0.0.1:8089;\0",
                 " ", "# nothing",
             } do
                 ask("POST", "/upstream/api", body)
@@ -101,7 +101,7 @@ GET /upstream/host2: 200 [server 127.0.0.1:9999|]
     }
 --- response_body_like eval
 qr{^POST /upstream/api: 200 \[success\]
-(?:POST /upstream/api: 500 \[add server failed\] body:\d+: [^\n]+\n){13}GET /upstream/api: 200 \[server 127\.0\.0\.1:8088\|\]$}
+(?:POST /upstream/api: 500 \[add server failed\] body:\d+: [^\n]+\n){14}GET /upstream/api: 200 \[server 127\.0\.0\.1:8088\|\]$}
 
 
 === TEST 4: an empty body is 204 and changes nothing
@@ -240,6 +240,8 @@ HEAD /upstream/api: 200 []
 true
 HEAD /upstream/nope: 404 [] upstream nope: not found
 true
+--- no_error_log
+[warn]
 
 
 === TEST 9: types and lengths are given, an answer keeps the connection alive

@@ -108,7 +108,9 @@ function _M.serve(prefix)
     end
     local message = string_of(reply.error)
     if message ~= "" then
-        log("WARN", method, " ", path, ": ", message)
+        -- To ask whether an upstream is there is nothing that anybody has to look after.
+        local asked = reply.status == 404 and (method == "GET" or method == "HEAD")
+        log(asked and "INFO" or "WARN", method, " ", path, ": ", message)
         ngx.header["X-Dyups-Error"] = message
     end
     ngx.status = reply.status

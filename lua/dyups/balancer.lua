@@ -135,7 +135,7 @@ end
 --   upstream  text
 --   key       text that chash hashes
 --   method    "rr", "chash", "least_conn", "random", "random two" or "ip_hash" (the key is the client's address);
---             default: the upstream's own, else chash with a key and rr without
+--             default, and "": the upstream's own, else chash with a key and rr without
 --   tried     from tried(): peers in it are passed over, the picked one is added
 --
 --     local peer, err = dyups.find("api", ngx.var.remote_addr, "chash")   -- "10.0.0.1:8080"

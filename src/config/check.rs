@@ -6,7 +6,7 @@ mod write;
 pub use write::{CheckObject, write};
 
 use super::object::{Object, entries};
-use super::show::{path, quote};
+use super::show::{item, path, quote};
 use super::value::Value;
 use crate::config::fields::{Field, HEALTHCHECK, Kind};
 use crate::error::{Error, Result};
@@ -193,8 +193,8 @@ fn statuses(object: &Object<'_>) -> Result<Option<Vec<u16>>> {
     for (i, value) in list.iter().enumerate() {
         let status =
             super::object::integer(value).and_then(|status| fields::STATUS.number(status)).ok_or_else(|| {
-                let (path, allowed) = (object.path(&field), fields::STATUS.allowed());
-                Error::invalid(format!("{path}[{i}]: {value}: allowed: {allowed}"))
+                let (path, allowed) = (item(&object.path(&field), i), fields::STATUS.allowed());
+                Error::invalid(format!("{path}: {value}: allowed: {allowed}"))
             })?;
         statuses.push(status);
     }
@@ -210,7 +210,7 @@ fn headers(object: &Object<'_>) -> Result<Option<Vec<(String, String)>>> {
     let headers: Vec<_> = match object.given(&field) {
         None => return Ok(None),
         Some(Value::List(list)) => {
-            let header = |(i, value)| split_header(value, &format!("{at}[{i}]"));
+            let header = |(i, value)| split_header(value, &item(&at, i));
             list.iter().take(MAX_HEADERS + 1).enumerate().map(header).collect::<Result<_>>()?
         }
         Some(map @ Value::Map(_)) => {

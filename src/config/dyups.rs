@@ -82,6 +82,17 @@ mod tests {
     }
 
     #[test]
+    fn an_address_that_nginx_would_not_read_as_one_word_is_in_quotes() {
+        let peers = vec![Peer::new(Address::from_server("unix:/run/a;b c").unwrap())];
+        let api = Upstream { name: "api".into(), peers, ..Upstream::default() };
+        assert_eq!(servers(&api), "server \"unix:/run/a;b c\"\n");
+        assert!(detail(&api).starts_with("api\nserver \"unix:/run/a;b c\" weight=1 "));
+        let (read, _) =
+            super::super::nginx::block("api", servers(&api).replace('\n', ";").as_bytes(), "b", None).unwrap();
+        assert_eq!(read.peers, api.peers);
+    }
+
+    #[test]
     fn no_names_are_no_lines() {
         assert_eq!(list([]), "");
     }

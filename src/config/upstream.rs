@@ -7,6 +7,7 @@ use super::check;
 use super::fields;
 use super::object::Object;
 use super::peer::peer_patch;
+use super::show::item;
 use super::value::Value;
 use crate::balance::{HashId, Method};
 use crate::error::{Error, Result};
@@ -64,13 +65,13 @@ fn peers(object: &Object<'_>) -> Result<Vec<Peer>> {
     }
     let mut peers = Vec::with_capacity(list.len());
     for (i, value) in list.iter().enumerate() {
-        peers.push(peer_patch(value, &format!("{path}[{i}]"))?.into_peer());
+        peers.push(peer_patch(value, &item(&path, i))?.into_peer());
     }
     match first_repeat(&peers) {
         None => Ok(peers),
         Some((first, again)) => {
-            let address = peers[again].address.server();
-            Err(Error::invalid(format!("{path}[{again}]: {address}: the same address as {path}[{first}]")))
+            let (address, first, again) = (peers[again].address.server(), item(&path, first), item(&path, again));
+            Err(Error::invalid(format!("{again}: {address}: the same address as {first}")))
         }
     }
 }
@@ -172,6 +173,16 @@ mod tests {
             "upstreams.api.peers[1].weight: 2.5: allowed: an integer from 0 to 65535"
         );
         assert_eq!(why(r#"{"peers":["10.0.0.1"]}"#), r#"upstreams.api.peers[0]: "10.0.0.1": allowed: an object"#);
+    }
+
+    #[test]
+    fn a_bad_peer_of_a_call_is_named_by_the_index_that_lua_has_for_it() {
+        let read = |json: &str| upstream("api", &parse(json.as_bytes()).unwrap(), "upstream").unwrap_err().message;
+        assert_eq!(read(r#"{"peers":[{"host":"10.0.0.1"},7]}"#), "upstream.peers[2]: 7: allowed: an object");
+        assert_eq!(
+            read(r#"{"peers":[{"host":"10.0.0.1"},{"host":"10.0.0.1"}]}"#),
+            "upstream.peers[2]: 10.0.0.1: the same address as upstream.peers[1]"
+        );
     }
 
     #[test]

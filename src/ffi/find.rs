@@ -13,7 +13,8 @@ use std::fmt;
 
 /// The number of a method, for `dyups_find`.
 ///
-/// Arguments: `name`, `len`: `rr`, `chash`, `least_conn`, `random`, `random two` or `ip_hash`. Returns: its number, at least 1.
+/// Arguments: `name`, `len`: `rr`, `chash`, `least_conn`, `random`, `random two` or `ip_hash`. Returns: its number, at least 1; 0, the
+/// upstream's own, for an empty name, which is what a variable of nginx is that nobody has set.
 /// Errors: `DYUPS_INVALID`; the message lists the known methods.
 ///
 /// # Safety
@@ -24,6 +25,9 @@ pub unsafe extern "C" fn dyups_method(name: *const c_char, len: usize) -> i32 {
     guard(|| {
         // SAFETY: the caller's contract.
         let name = unsafe { bytes(name, len, "method") }?;
+        if name.is_empty() {
+            return Ok(0);
+        }
         let known = Method::NAMES.iter().find(|(known, _)| known.as_bytes() == name);
         known.map(|&(_, method)| method as i32).ok_or_else(|| refused("method", &quote(name), &known_methods()))
     })
@@ -190,7 +194,7 @@ unsafe fn find(
 pub(super) fn numbered(number: u32) -> Result<Option<Method>> {
     match (number, Method::numbered(number)) {
         (0, _) => Ok(None),
-        (_, None) => Err(refused("method", &number.to_string(), "0 to 6")),
+        (_, None) => Err(refused("method", &number.to_string(), &format!("0 to {}", Method::NAMES.len()))),
         (_, method) => Ok(method),
     }
 }

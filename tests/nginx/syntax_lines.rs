@@ -18,6 +18,9 @@ use Differs::{DyupsTakes, Never, NginxTakes};
 const RESOLVES: Option<NginxVersion> = Some(NginxVersion::new(1, 27, 3));
 const STICKS: Option<NginxVersion> = Some(NginxVersion::new(1, 29, 6));
 
+const OWN: Differs =
+    DyupsTakes("`check`, `check_http_send`, `check_http_expect_alive`, `method` and `hash_id` lines", None);
+const OWN_WORDS: Differs = DyupsTakes("`check_port=`, `check_url=` and `leaving` of a server", None);
 const BACKUP: Differs = DyupsTakes("a `backup` behind `hash`, `ip_hash` or `random`", None);
 const ONLY_BACKUPS: Differs = DyupsTakes("an upstream of backups alone", None);
 const DRAIN: Differs = DyupsTakes("`drain`, which nginx takes", STICKS);
@@ -161,6 +164,8 @@ pub const LINES: &[(&str, Differs)] = &[
     ("server 10.0.0.1 down drain;", BOTH),
     ("server 10.0.0.1 slow_start=30s;", SLOW_START),
     ("server 10.0.0.1 slow_start=x;", Never),
+    ("server 10.0.0.1 check_port=81;", OWN_WORDS),
+    ("server 10.0.0.1 check_url=/up;", OWN_WORDS),
     ("server 10.0.0.1 route=a;", STICKY),
     ("server 10.0.0.1 resolve;", RESOLVE),
     ("server 10.0.0.1 service=http;", Never),
@@ -263,6 +268,9 @@ pub const LINES: &[(&str, Differs)] = &[
     ("zone a;", ZONE),
     ("resolver 127.0.0.1;", RESOLVE),
     ("resolver_timeout 1s;", RESOLVE),
+    ("check interval=3000 rise=2 fall=5 timeout=1000 type=tcp;", OWN),
+    ("hash_id nginx;", OWN),
+    ("method rr;", OWN),
     // Files.
     ("include good.inc;", Never),
     ("include *od.inc;", Never),

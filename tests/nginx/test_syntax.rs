@@ -7,9 +7,8 @@ use super::test_answers::nginx_version;
 use dyups::config::files::Files;
 use dyups::config::nginx;
 use dyups::version::NginxVersion;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Stdio;
-use std::time::Duration;
 
 /// Blocks of lines that are put together by chance.
 const BY_CHANCE: usize = 400;
