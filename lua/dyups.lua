@@ -246,7 +246,7 @@ local function split(options)
         own[key] = value
     end
     own.by = nil
-    return own, { by = options.by }
+    return own, { by = rawget(options, "by") }
 end
 
 

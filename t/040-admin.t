@@ -638,10 +638,11 @@ GET /list: 200 [host1|dyhost|host2|]
                     { server = "10.0.0.1", status = "down", backup = true },
                 },
             }))
-            local before = T.show(dyups.status("api").upstreams.api)
+            local function shown() return (T.show(dyups.status("api").upstreams.api):gsub("probes=%d+ ", ""):gsub("streak=%d+ ", "")) end
+            local before = shown()
             local _, full = ask("GET", "/upstream/api?full")
             ask("POST", "/upstream/api", full)
-            local after = T.show(dyups.status("api").upstreams.api)
+            local after = shown()
             ngx.say(before == after or before .. "|" .. after)
             local _, plain = ask("GET", "/upstream/api")
             ask("POST", "/upstream/api", (plain:gsub("\n", ";")))
@@ -865,3 +866,39 @@ upstream two: made by Lua ("old script"): 0 -> 1 peers (1 added, 0 removed, 0 ch
 upstream one: deleted by Lua ("me"): 3 -> 0 peers (0 added, 3 removed, 0 changed), version
 --- log_level: notice
 --- timeout: 10
+
+
+=== TEST 28: files and the default check are where changes come from, at each setup
+--- http_config eval
+Dyups::file('a.conf', "upstream filed { server 127.0.0.1:1; }\n");
+Dyups::file('b.conf', "upstream filed { server 127.0.0.1:1 weight=2; server 127.0.0.1:2; check type=tcp; }\n");
+Dyups::file('c.json', '{"upstreams": {"other": {"peers": []}}}');
+Dyups::proxy(init => $::Ask)
+--- config
+    location = /t {
+        content_by_lua_block {
+            local dir = T.shm_path:match("^(.*/)")
+            local function setup(file, check)
+                assert(dyups.setup{ shm_path = T.shm_path, shm_size = "1m", files = dir .. file, healthcheck = check })
+            end
+            setup("a.conf")
+            setup("a.conf")
+            setup("b.conf")
+            setup("c.json")
+            assert(dyups.set_upstream("mine", { peers = {} }))
+            setup("c.json", { type = "tcp" })
+            local log = io.open(ngx.config.prefix() .. "logs/error.log"):read("*a")
+            for line in log:gmatch("%[notice%][^\n]-dyups: (upstream [^\n]-), version %d+") do
+                ngx.say((line:gsub(dir:gsub("%p", "%%%0"), "")))
+            end
+        }
+    }
+--- response_body
+upstream filed: made by file a.conf: 0 -> 1 peers (1 added, 0 removed, 0 changed)
+upstream filed: changed by file b.conf: 1 -> 2 peers (1 added, 0 removed, 1 changed), check on
+upstream other: made by file c.json: 0 -> 0 peers (0 added, 0 removed, 0 changed)
+upstream filed: deleted by the files, which no longer have it: 2 -> 0 peers (0 added, 2 removed, 0 changed)
+upstream mine: made by Lua: 0 -> 0 peers (0 added, 0 removed, 0 changed)
+upstream other: changed by file c.json: 0 -> 0 peers (0 added, 0 removed, 0 changed), check on
+upstream mine: changed by setup: 0 -> 0 peers (0 added, 0 removed, 0 changed), check on
+--- log_level: notice
