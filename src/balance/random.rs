@@ -29,7 +29,7 @@ impl Random {
 
     /// The same of 64 bits.
     pub fn wide_below(&mut self, end: u64) -> u64 {
-        (u128::from(self.next()) * u128::from(end) >> 64) as u64
+        ((u128::from(self.next()) * u128::from(end)) >> 64) as u64
     }
 
     fn next(&mut self) -> u64 {

@@ -359,7 +359,7 @@ impl Set {
 /// How far turns of the round robin are apart, where numbers below `total` have them: near the golden part of it, so that any few
 /// turns in a row are spread evenly, and with no common divisor, so that each number has one.
 pub fn step(total: u64) -> u64 {
-    let golden = (u128::from(total) * 0x9e37_79b9_7f4a_7c15 >> 64) as u64;
+    let golden = ((u128::from(total) * 0x9e37_79b9_7f4a_7c15) >> 64) as u64;
     (golden.max(1)..).find(|&step| gcd(step, total) == 1).unwrap_or(1)
 }
 

@@ -58,6 +58,9 @@ pub struct Setup {
     prefix: PathBuf,
 }
 
+/// The upstreams of all files, and by name the file of each.
+pub type FromFiles<'a> = (Vec<Upstream>, HashMap<String, &'a Path>);
+
 impl Setup {
     /// Reads the object that the Lua module sends.
     pub fn read(bytes: &[u8]) -> Result<Setup> {
@@ -111,7 +114,7 @@ impl Setup {
 
     /// The upstreams of all files, with the file of each. What an operator should read about them goes to `notes`. `None`: no files
     /// were named.
-    pub fn upstreams(&self, notes: &mut Vec<String>) -> Result<Option<(Vec<Upstream>, HashMap<String, &Path>)>> {
+    pub fn upstreams(&self, notes: &mut Vec<String>) -> Result<Option<FromFiles<'_>>> {
         let Some(files) = &self.files else { return Ok(None) };
         let mut all = Vec::new();
         let mut seen: HashMap<String, &Path> = HashMap::new();

@@ -96,7 +96,8 @@ pub struct Directory<'a, M = Mem> {
     geometry: &'a Geometry,
 }
 
-/// One walk along a bucket.
+/// One walk along a bucket. It lives for a moment, and a box would be an allocation in the path of requests.
+#[expect(clippy::large_enum_variant)]
 enum Walk {
     Found(u32, View),
     Absent,

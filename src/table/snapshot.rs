@@ -683,7 +683,7 @@ impl View {
                 return Err(Damaged);
             }
             let (block, points) = halves(header[4 + group as usize]);
-            let start = (u64::from(view.start) * u64::from(len) >> 32) as u32;
+            let start = ((u64::from(view.start) * u64::from(len)) >> 32) as u32;
             view.schedules[group as usize] = Schedule { at: at + first as usize, len, start };
             let shape = RingShape { points, bits: (places >> (8 * group as usize)) as u8 };
             view.rings[group as usize] = RingPlace { block, shape };

@@ -108,7 +108,8 @@ impl Upstreams {
     }
 
     fn read_slice(&mut self, place: &Place<'_>, record: u32, left: &mut usize) -> Result<()> {
-        if !self.watched.contains_key(&record) {
+        let is_new = !self.watched.contains_key(&record);
+        if is_new {
             let plan = |view: &View| Ok((view.stamp, view.name(place.mem)?, view.checks(place.mem)?));
             match place.directory.look(record, plan)? {
                 None => return Ok(()),

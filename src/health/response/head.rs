@@ -167,8 +167,11 @@ fn version(bytes: &[u8]) -> Option<&[u8]> {
     (digits > 0 && digits - zeros <= 3).then(|| &bytes[digits..])
 }
 
+/// A name and a value.
+type Header<'a> = (&'a [u8], &'a [u8]);
+
 /// The name and value of a header line, as nginx takes it apart; `None`: it passes over this line. The error says what is wrong.
-fn header(line: &[u8]) -> Result<Option<(&[u8], &[u8])>, &'static str> {
+fn header(line: &[u8]) -> Result<Option<Header<'_>>, &'static str> {
     match line[0] {
         b' ' | b'\t' => return Err("continues the one before"),
         b'\r' => return Err("has a CR alone"),
