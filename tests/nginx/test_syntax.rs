@@ -201,14 +201,15 @@ fn blocks_of_such_lines_by_chance_are_taken_or_refused_as_by_nginx() {
         let lines: Vec<_> = lines.into_iter().map(|line| disguised(&mut random, line)).collect();
         blocks.push(block(&lines.join("\n")));
     }
-    tell(&format!("seed {seed:#x}"));
+    tell(format!("seed {seed:#x}"));
     let accepted = std::sync::atomic::AtomicUsize::new(0);
     on_two_desks(&place, &blocks, |desk, text| {
         let (ours, theirs) = desk.both(text);
-        if let Err(reason) = &theirs {
-            if ours.is_ok() && BEYOND_NGINX.iter().any(|beyond| reason.contains(beyond)) {
-                return None;
-            }
+        if let Err(reason) = &theirs
+            && ours.is_ok()
+            && BEYOND_NGINX.iter().any(|beyond| reason.contains(beyond))
+        {
+            return None;
         }
         accepted.fetch_add(usize::from(ours.is_ok()), std::sync::atomic::Ordering::Relaxed);
         compare(text, Differs::Never, desk.version, (ours, theirs))
