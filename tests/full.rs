@@ -462,7 +462,7 @@ fn on_a_full_file_system_what_is_counted_is_seen_by_all_and_what_cannot_be_is_sa
 #[test]
 fn a_larger_shm_size_is_had_at_the_next_start_if_the_file_system_holds_both() {
     let test = "a_larger_shm_size_is_had_at_the_next_start_if_the_file_system_holds_both";
-    on_a_tmpfs(test, "2m", |scratch| {
+    on_a_tmpfs(test, "3m", |scratch| {
         let (path, ballast) = (scratch.file("region"), scratch.file("ballast"));
         let table = open(&path, MIB / 2).expect("room").0;
         furnish(&table);

@@ -630,8 +630,10 @@ fn a_probe_over_a_dead_connection_is_left_to_another_request() {
     std::thread::sleep(Duration::from_millis(1350));
     let request = (0..50).find(|&request| worker.first(request) == 0).expect("the probe");
     assert!(!worker.goes(9).contains(&0), "there is one already");
-    assert_eq!(worker.next(request, Why::Dead), Ok(0), "or somebody else");
-    worker.end(request, Outcome::Success);
+    // By turn it is this request again, or another one.
+    let again = worker.next(request, Why::Dead).expect("both are usable");
+    let probe = if again == 0 { request } else { (60..110).find(|&other| worker.first(other) == 0).expect("left") };
+    worker.end(probe, Outcome::Success);
     assert_eq!(states(&table)[0].fails, 0);
 }
 

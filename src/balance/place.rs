@@ -85,7 +85,11 @@ impl<M: Memory> Place<'_, M> {
     /// Lets somebody else be the one probe that this try was to be, and will not.
     pub fn give_back_probe(&self, trying: &Trying) -> Result<(), Damaged> {
         match (self.cells, trying.account.probe) {
-            (Some(cells), Some(probe)) => probe.give_back(&cells),
+            (Some(cells), Some(probe)) => {
+                probe.give_back(&cells)?;
+                self.mem.fence();
+                self.set_usable(&cells, trying)
+            }
             _ => Ok(()),
         }
     }

@@ -4,8 +4,10 @@
 //! ```text
 //! classes, a word each: weight : 32 | peers : 32
 //! hosts, 4 bytes for each 128 ranks: the cell of the first of them, where the bits of all of them lie (shm/cells.rs)
-//! by rank: the peer, as in a schedule; left out where it is the rank itself
+//! by rank: the peer, as in a schedule; zeros that no reader looks at where it is the rank itself
 //! ```
+//!
+//! Zeros, and not nothing: a writer that takes a peer down must not need more room, and then a rank is no index any more.
 
 use super::snapshot::{View, entries_a_word};
 use crate::shm::cells::BITS_OF_A_CELL;
@@ -106,9 +108,13 @@ fn ends_of_classes(distinct: &[u16]) -> Vec<u16> {
 }
 
 /// Words of what [`append`] writes of a group.
-pub fn words(members: usize, classes: usize, ordered: bool, peers: usize) -> usize {
-    let order = if ordered { members.div_ceil(entries_a_word(peers)) } else { 0 };
-    classes + hosts(members) + order
+pub fn words(members: usize, classes: usize, peers: usize) -> usize {
+    order_at(members, classes) + members.div_ceil(entries_a_word(peers))
+}
+
+/// Words before the order.
+pub fn order_at(members: usize, classes: usize) -> usize {
+    classes + hosts(members)
 }
 
 /// Words of the hosts of so many members.
@@ -152,8 +158,7 @@ impl Ranks {
         if !self.ordered {
             return if rank < view.peers { Ok(rank) } else { Err(Damaged) };
         }
-        let first = self.at + self.classes as usize + hosts(self.members as usize);
-        view.entry(mem, first, rank)
+        view.entry(mem, self.at + order_at(self.members as usize, self.classes as usize), rank)
     }
 
     /// The rank of a peer of this weight; `None`: it has none.
@@ -197,12 +202,14 @@ impl Ranks {
 }
 
 /// Appends the ranks of a group to an image; its hosts are 0 until [`set_hosts`].
-pub fn append(words: &mut Vec<u64>, ranking: &Ranking, append_order: impl FnOnce(&mut Vec<u64>, &[u32])) {
+pub fn append(words: &mut Vec<u64>, ranking: &Ranking, peers: usize, append_order: impl FnOnce(&mut Vec<u64>, &[u32])) {
+    let end = words.len() + self::words(ranking.members, ranking.classes.len(), peers);
     words.extend(ranking.classes.iter().map(|&(weight, count)| u64::from(weight) | u64::from(count) << 32));
     words.resize(words.len() + hosts(ranking.members), 0);
     if let Some(order) = &ranking.order {
         append_order(words, order);
     }
+    words.resize(end, 0);
 }
 
 /// Writes the hosts of a group, whose ranks begin at word `at`, into an image. `cell` tells the cell of the peer with a rank.

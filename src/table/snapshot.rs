@@ -364,7 +364,7 @@ fn append_ranks(words: &mut Vec<u64>, members: &[Vec<(u32, u16)>; 2], peers: usi
         words[RANKS + group] = joined(words.len(), ranking.members);
         words[CLASSES] |= (ranking.classes.len() as u64) << (16 * group);
         words[CLASSES] |= u64::from(ranking.order.is_some()) << (ORDERED + group as u32);
-        ranks::append(words, &ranking, |words, order| append_schedule(words, order, peers));
+        ranks::append(words, &ranking, peers, |words, order| append_schedule(words, order, peers));
     }
 }
 
@@ -500,7 +500,7 @@ fn place_hosts(image: &mut [u64]) {
         let classes = (image[CLASSES] >> (16 * group)) as u16 as usize;
         let ordered = image[CLASSES] >> (ORDERED + group as u32) & 1 == 1;
         let (first, members) = (first as usize, members as usize);
-        let order_at = first + ranks::words(members, classes, false, peers);
+        let order_at = first + ranks::order_at(members, classes);
         let peers_at = peers_at(image[6]);
         let cell = |image: &[u64], rank: usize| {
             let index = if ordered { entry_of(image, order_at, rank, peers) } else { rank };
@@ -613,7 +613,7 @@ fn ranks_of(
     let (first, members) = halves(header[RANKS + group as usize]);
     let classes = (header[CLASSES] >> (16 * group as usize)) as u16 as usize;
     let ordered = header[CLASSES] >> (ORDERED + group as u32) & 1 == 1;
-    let words = ranks::words(members as usize, classes, ordered, peers as usize);
+    let words = ranks::words(members as usize, classes, peers as usize);
     match members <= peers && classes <= ranks::MOST_CLASSES && inside(first as usize, words) {
         true => Ok(Ranks { at: at + first as usize, members, classes: classes as u32, ordered }),
         false => Err(Damaged),
