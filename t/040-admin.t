@@ -583,7 +583,7 @@ DELETE /upstream/a%e2%80%aeforged: 404 [not found uptream] upstream a\u{202e}for
 DELETE /upstream/a%e2%81%a6forged: 404 [not found uptream] upstream a\u{2066}forged: not found
 DELETE /upstream/a%1b[2Jforged: 404 [not found uptream] upstream "a\x1b[2Jforged": allowed: a name of 1 to 255 bytes of UTF-8 without control bytes, "/", "|" or space
 DELETE /upstream/a%ffforged: 404 [not found uptream] upstream "a\xffforged": allowed: a name of 1 to 255 bytes of UTF-8 without control bytes, "/", "|" or space
-POST /upstream/api: 500 [add server failed] body:1: "\x0a\u{202e}" is not known of a server; known: weight=, max_conns=, max_fails=, fail_timeout=, slow_start=, check_port=, check_url=, backup, down, drain, leaving
+POST /upstream/api: 500 [add server failed] body:1: "\x0a\u{202e}" is not known of a server; known: weight=, max_conns=, max_fails=, fail_timeout=, slow_start=, check_port=, check_url=, check_host=, backup, down, drain, leaving
 --- error_log eval
 ['dyups: DELETE /upstream/a\x0aforged: ', 'dyups: DELETE /upstream/a\u{85}forged: ', 'dyups: DELETE /upstream/a\u{2028}forged: ',
  'dyups: DELETE /upstream/a\u{202e}forged: ', 'dyups: DELETE /upstream/a\u{2066}forged: ', 'dyups: DELETE /upstream/a\x1b[2Jforged: ',
@@ -631,14 +631,14 @@ GET /list: 200 [host1|dyhost|host2|]
             empty()
             assert(dyups.set_upstream("api", {
                 method = "chash", hash_id = "host:port",
-                healthcheck = { type = "tcp", port = 1, interval = 86400000, send = "a\r\n\"b", expect = "c;" },
+                healthcheck = { type = "tcp", interval = 86400000, send = "a\r\n\"b", expect = "c;" },
                 peers = {
-                    { host = "127.0.0.1", port = 8088, weight = 3, max_conns = 7, max_fails = 0, fail_timeout = 0, slow_start = 9 },
-                    { host = "unix:/run/a;b c", status = "drain", check_port = 81 },
+                    { host = "127.0.0.1", port = 8088, weight = 3, max_conns = 7, max_fails = 0, fail_timeout = 0, slow_start = 9, check_port = 81 },
+                    { host = "unix:/run/a;b c", status = "drain" },
                     { server = "10.0.0.1", status = "down", backup = true },
                 },
             }))
-            local function shown() return (T.show(dyups.status("api").upstreams.api):gsub("probes=%d+ ", ""):gsub("streak=%d+ ", "")) end
+            local function shown() return (T.show(dyups.status("api").upstreams.api):gsub("generation=%d+ ", "")) end
             local before = shown()
             local _, full = ask("GET", "/upstream/api?full")
             ask("POST", "/upstream/api", full)
@@ -654,7 +654,7 @@ GET /list: 200 [host1|dyhost|host2|]
         }
     }
 --- response_body
-GET /upstream/api?full: 200 [method chash;|hash_id host:port;|check type=tcp "send=a\r\n\"b" "expect=c;" port=1 interval=86400000 timeout=2000 rise=2 fall=3 concurrency=10 default_down=false panic_threshold=0;|server 127.0.0.1:8088 weight=3 max_conns=7 max_fails=0 fail_timeout=0s slow_start=9s;|server "unix:/run/a;b c" check_port=81 drain;|server 10.0.0.1 backup down;|]
+GET /upstream/api?full: 200 [method chash;|hash_id host:port;|check type=tcp "send=a\r\n\"b" "expect=c;" interval=86400000 timeout=2000 rise=2 fall=3 concurrency=10 default_down=false panic_threshold=0;|server 127.0.0.1:8088 weight=3 max_conns=7 max_fails=0 fail_timeout=0s slow_start=9s check_port=81;|server "unix:/run/a;b c" drain;|server 10.0.0.1 backup down;|]
 POST /upstream/api: 200 [success]
 true
 GET /upstream/api: 200 [server 127.0.0.1:8088|server "unix:/run/a;b c"|server 10.0.0.1:80|]
@@ -663,7 +663,7 @@ true
 POST /upstream/api: 200 [success]
 POST /upstream/api: 200 [success]
 GET /upstream/api?fuller&x=full: 200 [server 127.0.0.1:8088|]
-GET /upstream/api?x&full=1: 200 [method chash;|hash_id host:port;|check type=tcp "send=a\r\n\"b" "expect=c;" port=1 interval=86400000 timeout=2000 rise=2 fall=3 concurrency=10 default_down=false panic_threshold=0;|server 127.0.0.1:8088;|]
+GET /upstream/api?x&full=1: 200 [method chash;|hash_id host:port;|check type=tcp "send=a\r\n\"b" "expect=c;" interval=86400000 timeout=2000 rise=2 fall=3 concurrency=10 default_down=false panic_threshold=0;|server 127.0.0.1:8088;|]
 
 
 === TEST 24: check lines act, as in nginx_upstream_check_module

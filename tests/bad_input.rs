@@ -402,6 +402,12 @@ const SETUP_ROWS: &[Row] = &[
     row("healthcheck", Type, "{ type = 'icmp' }", r#"{"type":"icmp"}"#, r#"healthcheck.type: "icmp""#),
     row("healthcheck", Below, "{ rise = 0 }", r#"{"rise":0}"#, "healthcheck.rise: 0"),
     row("healthcheck", Above, "{ rise = 256 }", r#"{"rise":256}"#, "healthcheck.rise: 256"),
+    same("admin", Type, "5"),
+    same("admin", Type, "true"),
+    row("admin", Type, "{ hosts = 'a' }", r#"{"hosts":"a"}"#, r#"admin.hosts: "a""#),
+    row("admin", Type, "{ hosts = { 'a:80' } }", r#"{"hosts":["a:80"]}"#, r#"admin.hosts: "a:80""#),
+    row("admin", Below, "{ hosts = { '' } }", r#"{"hosts":[""]}"#, r#"admin.hosts: """#),
+    row("admin", Above, "{ hosts = { ('x'):rep(256) } }", "", r#"admin.hosts: "xxxx"#),
     same("prefix", Type, "5"),
     row("prefix", Type, "{}", "{}", "{}"),
     same("prefix", Below, r#""""#),
@@ -464,6 +470,12 @@ const PARAMETER_ROWS: &[(&str, Wrong, &str, &str)] = &[
     ("backup", Type, "backup=1", r#""backup=1""#),
     ("down", Type, "down=1", r#""down=1""#),
     ("drain", Type, "drain=1", r#""drain=1""#),
+    ("leaving", Type, "leaving=1", r#""leaving=1""#),
+    ("check_port", Type, "check_port=x", r#""x""#),
+    ("check_port", Below, "check_port=0", "0"),
+    ("check_port", Above, "check_port=65536", "65536"),
+    ("check_url", Type, "check_url=up", r#""up""#),
+    ("check_host", Type, "check_host=a/b", r#""a/b""#),
 ];
 
 const FLAG: &str = "a word without a value";
@@ -474,6 +486,12 @@ const PARAMETER_EXEMPT: &[Exempt] = &[
     ("down", Above, FLAG),
     ("drain", Below, FLAG),
     ("drain", Above, FLAG),
+    ("leaving", Below, FLAG),
+    ("leaving", Above, FLAG),
+    ("check_url", Below, "a text"),
+    ("check_url", Above, "a text"),
+    ("check_host", Below, "a text"),
+    ("check_host", Above, "a text"),
 ];
 
 /// nginx's syntax: addresses.
