@@ -9,6 +9,7 @@
 
 use super::Method;
 use super::budget::{Allowance, Budget, Left};
+use super::candidates::mixed;
 use super::outcome::Outcome;
 use super::pick::{Ask, Handle, Miss, Picked, Tried};
 use super::place::{Place, Trying};
@@ -262,6 +263,15 @@ impl<W: Copy + Default> Requests<W> {
 /// them.
 const MOST_DEAD: u32 = 32;
 
+/// Most turns that a worker waits before it comes back to a peer: 3 µs, as long as a few picks take.
+const MOST_TURNS: u64 = 64;
+
+/// Waits for a moment that differs from worker to worker: two that leave a peer to each other must not come back in step.
+fn step_aside(slot: Option<u32>, met: usize) {
+    let turns = mixed(slot.unwrap_or(u32::MAX).into(), met as u64, MOST_TURNS);
+    (0..turns).for_each(|_| std::hint::spin_loop());
+}
+
 /// How often a request comes back to peers that it and others have left to each other.
 const MEETINGS: usize = 4;
 
@@ -342,6 +352,7 @@ impl<W: Copy> Held<W> {
                 Ok(index) => index,
                 Err(Miss::AllTried | Miss::AllFull) if crowded.is_some() && met < MEETINGS => {
                     met += 1;
+                    step_aside(slot, met);
                     crowded = None;
                     continue;
                 }
