@@ -182,8 +182,9 @@ local MOST_PARSED = 256
 local certs, keys, parsed = {}, {}, 0
 
 local function parse(into, id, pem, parser)
-    local found, err = into[id], nil
+    local found = into[id]
     if not found then
+        local err
         found, err = parser(pem)
         if not found then
             return nil, err

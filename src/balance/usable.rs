@@ -7,8 +7,8 @@
 //!
 //! A bit that is set means "look at the cell". The pick that finds such a peer out clears its bit. A bit that is cleared is set
 //! again by the worker that brings the peer back, and by a look at all cells, which a pick makes ten times a second while bits
-//! are cleared ([`put_right`]). Clearing stores first and then looks at the cell once more; bringing back changes the cell first and
-//! then stores: so one of two that do so at once sees the other.
+//! are cleared ([`Bits::put_right`]). Clearing stores first and then looks at the cell once more; bringing back changes the cell
+//! first and then stores: so one of two that do so at once sees the other.
 //!
 //! A [`Set`] is what a worker remembers of the bits: how much each run of ranks weighs. It is good as long as the upstream's
 //! count of changed bits stays the same; so a pick costs the same however many peers there are, and however many are out.
