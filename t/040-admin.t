@@ -634,7 +634,7 @@ GET /list: 200 [host1|dyhost|host2|]
                 healthcheck = { type = "tcp", interval = 86400000, send = "a\r\n\"b", expect = "c;" },
                 peers = {
                     { host = "127.0.0.1", port = 8088, weight = 3, max_conns = 7, max_fails = 0, fail_timeout = 0, slow_start = 9, check_port = 81 },
-                    { host = "unix:/run/a;b c", status = "drain" },
+                    { host = "unix:/run/a;b c", status = "drain", check_host = "a.local" },
                     { server = "10.0.0.1", status = "down", backup = true },
                 },
             }))
@@ -650,11 +650,13 @@ GET /list: 200 [host1|dyhost|host2|]
             ask("POST", "/upstream/api", full)
             ask("POST", "/upstream/api", "method chash; hash_id host:port; server 127.0.0.1:8088;")
             ask("GET", "/upstream/api?fuller&x=full")
-            ask("GET", "/upstream/api?x&full=1")
+            local _, last = ask("GET", "/upstream/api?x&full=1")
+            ask("POST", "/upstream/api", (last:gsub("check type=tcp", "%0 port=1")))
+            ask("GET", "/upstream/api?full")
         }
     }
 --- response_body
-GET /upstream/api?full: 200 [method chash;|hash_id host:port;|check type=tcp "send=a\r\n\"b" "expect=c;" interval=86400000 timeout=2000 rise=2 fall=3 concurrency=10 default_down=false panic_threshold=0;|server 127.0.0.1:8088 weight=3 max_conns=7 max_fails=0 fail_timeout=0s slow_start=9s check_port=81;|server "unix:/run/a;b c" drain;|server 10.0.0.1 backup down;|]
+GET /upstream/api?full: 200 [method chash;|hash_id host:port;|check type=tcp "send=a\r\n\"b" "expect=c;" interval=86400000 timeout=2000 rise=2 fall=3 concurrency=10 default_down=false panic_threshold=0;|server 127.0.0.1:8088 weight=3 max_conns=7 max_fails=0 fail_timeout=0s slow_start=9s check_port=81;|server "unix:/run/a;b c" check_host=a.local drain;|server 10.0.0.1 backup down;|]
 POST /upstream/api: 200 [success]
 true
 GET /upstream/api: 200 [server 127.0.0.1:8088|server "unix:/run/a;b c"|server 10.0.0.1:80|]
@@ -664,6 +666,8 @@ POST /upstream/api: 200 [success]
 POST /upstream/api: 200 [success]
 GET /upstream/api?fuller&x=full: 200 [server 127.0.0.1:8088|]
 GET /upstream/api?x&full=1: 200 [method chash;|hash_id host:port;|check type=tcp "send=a\r\n\"b" "expect=c;" interval=86400000 timeout=2000 rise=2 fall=3 concurrency=10 default_down=false panic_threshold=0;|server 127.0.0.1:8088;|]
+POST /upstream/api: 200 [success]
+GET /upstream/api?full: 200 [method chash;|hash_id host:port;|check type=tcp "send=a\r\n\"b" "expect=c;" port=1 interval=86400000 timeout=2000 rise=2 fall=3 concurrency=10 default_down=false panic_threshold=0;|server 127.0.0.1:8088;|]
 
 
 === TEST 24: check lines act, as in nginx_upstream_check_module
