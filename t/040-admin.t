@@ -762,7 +762,8 @@ no live upstreams
 === TEST 26: a foreign Host is refused, a change by a page of another site too
 --- http_config eval
 Dyups::proxy(init => $::Ask, setup => 'admin = { hosts = { "Admin.Example" } }', more => '
-    server { listen unix:' . Dyups::dir() . '/admin.sock; location / { content_by_lua_block { require("dyups.admin").serve() } } }')
+    map "" $admin { default unix:' . Dyups::socket('admin.sock') . '; }
+    server { listen unix:' . Dyups::socket('admin.sock') . '; location / { content_by_lua_block { require("dyups.admin").serve() } } }')
 --- config
     location = /t {
         content_by_lua_block {
@@ -788,9 +789,8 @@ Dyups::proxy(init => $::Ask, setup => 'admin = { hosts = { "Admin.Example" } }',
             -- nginx itself refuses an empty Host, and two of them.
             ngx.say((T.http(T.port + 8, "GET /list HTTP/1.0\r\nHost: localhost\r\nHost: evil.example\r\n\r\n")) ~= 200)
             ngx.say((T.http(T.port + 8, "GET http://localhost/list HTTP/1.0\r\nHost: evil.example\r\n\r\n")))
-            local unix = "unix:" .. T.shm_path:match("^(.*)/") .. "/admin.sock"
             local sock = ngx.socket.tcp()
-            assert(sock:connect(unix))
+            assert(sock:connect(ngx.var.admin))
             sock:send("GET /list HTTP/1.0\r\nHost: any.name\r\n\r\n")
             ngx.say(sock:receive("*l"))
         }
