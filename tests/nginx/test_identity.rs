@@ -109,7 +109,7 @@ fn a_probe_shows_the_certificate_of_its_check_which_root_alone_may_read_and_whic
 
     // What is no certificate takes nobody out, and is said.
     let damaged = place.write("damaged.pem", "-----BEGIN CERTIFICATE-----\nnone\n-----END CERTIFICATE-----\n");
-    let damaged = json!({ "ssl_cert": damaged.to_str(), "ssl_key": key });
+    let damaged = json!({ "ssl_cert": damaged.to_str(), "ssl_key": private });
     assert_eq!(set(&checked.nginx, "damaged", &upstream(peer, damaged)), "true");
     checked.nginx.wait_for_log("upstream damaged: its peers are not probed: ssl_cert: ");
     assert_eq!(checked.states("damaged"), ["up"]);
