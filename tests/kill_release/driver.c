@@ -17,9 +17,9 @@
 #include <string.h>
 
 #define FUNCTIONS(F)                                                                                 \
-    F(error) F(setup) F(notes) F(start) F(lost) F(open) F(close) F(find) F(find_cached) F(build_ring) \
+    F(error) F(setup) F(notes) F(start) F(lost) F(open) F(close) F(look) F(find) F(find_cached) F(build_ring) \
     F(add_peer) F(set_peer) F(delete_peer) F(set_upstream) F(delete_upstream) F(healthcheck) F(status) \
-    F(admin)
+    F(admin) F(serve)
 
 static struct {
 #define FIELD(name) __typeof__(&dyups_##name) name;
@@ -81,6 +81,33 @@ static int32_t pick(char *field[], const char **text, size_t *len)
     return code;
 }
 
+static int32_t look(char *field[])
+{
+    int32_t code;
+    dyups_handle *handle = lib.open(T(1));
+    if (handle == NULL) {
+        return DYUPS_NOT_FOUND;
+    }
+    CALL(lib.look(handle));
+    lib.close(handle);
+    return code;
+}
+
+/* A request as nginx hands it over, from a client that asks for an address. */
+static int32_t serve(char *field[], dyups_reply *reply)
+{
+    int32_t code;
+    dyups_request request;
+    memset(&request, 0, sizeof request);
+    request.method = (dyups_text){T(1)};
+    request.path = (dyups_text){T(2)};
+    request.body = (dyups_text){T(3)};
+    request.host = (dyups_text){"127.0.0.1", 9};
+    request.client = (dyups_text){"127.0.0.1", 9};
+    CALL(lib.serve(&request, WAIT_MS, reply));
+    return code;
+}
+
 static void obey(char *field[])
 {
     const char *what = field[0], *text = "";
@@ -118,8 +145,14 @@ static void obey(char *field[])
         CALL(lib.delete_upstream(T(1), T(2), WAIT_MS));
     } else if (IS("healthcheck")) {
         CALL(lib.healthcheck(T(1), T(2), WAIT_MS));
-    } else if (IS("admin")) {
-        CALL(lib.admin(T(1), T(2), T(3), WAIT_MS, &reply));
+    } else if (IS("look")) {
+        code = look(field);
+    } else if (IS("admin") || IS("serve")) {
+        if (IS("serve")) {
+            code = serve(field, &reply);
+        } else {
+            CALL(lib.admin(T(1), T(2), T(3), WAIT_MS, &reply));
+        }
         text = reply.body.data;
         len = reply.body.len;
         code = code == 0 && reply.status != 200 ? -(int32_t)reply.status : code;

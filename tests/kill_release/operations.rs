@@ -6,19 +6,25 @@ use super::operation::{Operation, PATH, image_after};
 use std::path::{Path, PathBuf};
 
 /// Functions that store nothing in a region.
-pub const READ_ONLY: [&str; 17] = [
+pub const READ_ONLY: [&str; 23] = [
     "abi",
     "balance_options",
     "balancing",
+    "by",
     "cdef",
+    "changes",
     "close",
     "error",
+    "keeps_by_address",
+    "look",
     "lost",
     "method",
     "notes",
     "open",
+    "plain",
     "probe_feed",
     "probe_left",
+    "probe_listens",
     "probe_news",
     "probes_due",
     "probing",
@@ -158,6 +164,8 @@ impl Upstream {
             on("admin makes it", none, format!("admin\tPOST\t/upstream/{name}\tserver 10.0.0.1 weight=2;")),
             on("admin replaces it", three, format!("admin\tPOST\t/upstream/{name}\tserver 10.0.0.1 weight=2;")),
             on("admin deletes it", three, format!("admin\tDELETE\t/upstream/{name}\t")),
+            short(on("serve replaces it", three, format!("serve\tPOST\t/upstream/{name}\tserver 10.0.0.1 weight=2;"))),
+            on("serve deletes it", three, format!("serve\tDELETE\t/upstream/{name}\t")),
         ]
     }
 
