@@ -36,7 +36,9 @@ pub unsafe extern "C" fn dyups_by(json: *const c_char, len: usize) -> i32 {
 /// What the last call of this thread that may change upstreams has changed: lines, each with a newline at its end, NUL-terminated. It
 /// is for a log, at level notice. A change that changed nothing has no line.
 ///
-///     upstream api: changed by Lua: 2 -> 3 peers (1 added, 0 removed, 0 changed), version 17
+/// ```text
+/// upstream api: changed by Lua: 2 -> 3 peers (1 added, 0 removed, 0 changed), version 17
+/// ```
 ///
 /// Arguments: none. Returns: never NULL; empty where the lines were asked for before. Valid until the next call of this function in
 /// this thread. Errors: none.

@@ -153,7 +153,7 @@ static void a_probe_is_taken_answered_and_judged(void)
     CHECK(dyups_probe_feed(probe.id, T("HTTP/1.1 20")) > 0);
     CHECK(dyups_probe_feed(probe.id, NULL, 5) == DYUPS_INVALID && says("data: NULL"));
     CHECK(dyups_probe_feed(probe.id + 1, T("x")) == 0 && dyups_probe_left(probe.id + 1) == 0);
-    CHECK(dyups_probe_end(probe.id, 5, NULL, 0) == DYUPS_INVALID && says("stage: 5: allowed: 0 to 4"));
+    CHECK(dyups_probe_end(probe.id, 6, NULL, 0) == DYUPS_INVALID && says("stage: 6: allowed: 0 to 5"));
     CHECK(dyups_probe_end(probe.id, 4, NULL, 9) == DYUPS_INVALID && says("error: NULL"));
     CHECK(dyups_probe_end(probe.id + 1, 0, NULL, 0) == 0 && dyups_probing() == 1);
     CHECK(dyups_probe_end(probe.id, 4, T("closed")) == 0 && dyups_probing() == 0);
@@ -257,7 +257,8 @@ static void chash_keeps_a_key_and_asks_for_its_ring(void)
     dyups_close(handle);
 
     CHECK(dyups_method(T("nope")) == DYUPS_INVALID && says("rr, chash"));
-    CHECK(dyups_method(NULL, 0) == DYUPS_INVALID);
+    CHECK(dyups_method(NULL, 0) == 0 && dyups_method("", 0) == 0);
+    CHECK(dyups_method(NULL, 2) == DYUPS_INVALID && says("method: NULL"));
 }
 
 static void texts_are_given_once_to_who_keeps_them(void)

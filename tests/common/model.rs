@@ -53,7 +53,12 @@ impl Model {
                 match new.peers.iter_mut().find(|peer| peer.address.same_as(&patch.address)) {
                     Some(peer) => patch.apply(peer),
                     None if *absent == Absent::Refuse => return Err(Code::NotFound),
-                    None => new.peers.push(patch.clone().into_peer()),
+                    None => {
+                        new.peers.push(patch.clone().into_peer());
+                        if is_path(&patch.address) {
+                            check_port(&new)?;
+                        }
+                    }
                 }
                 self.touch(new);
             }
@@ -64,10 +69,12 @@ impl Model {
                 self.touch(new);
             }
             Op::Set(new) => {
-                self.touch(match self.visible(&new.name) {
+                let whole = match self.visible(&new.name) {
                     Some((old, _)) if !new.own_check => with_check_of(new, old),
                     _ => new.clone(),
-                });
+                };
+                check_port(&whole)?;
+                self.touch(whole);
                 let (_, flags) = self.0.get_mut(&new.name).expect("set");
                 *flags = flags.without(Flags::RING);
             }
@@ -94,7 +101,12 @@ impl Model {
                 self.visible(name).ok_or(Code::NotFound)?;
                 let (upstream, flags) = self.0.get_mut(name).expect("visible");
                 let check = check::merge_or_none(upstream.check.as_ref(), options, "").map_err(|error| error.code)?;
-                (upstream.check, upstream.own_check) = (check, true);
+                let new = Upstream { check, own_check: true, ..upstream.clone() };
+                // A file may bring a path beside a port that was set by hand: to say that again is no change.
+                if *upstream != new || !flags.has(Flags::CHECK_BY_HAND) {
+                    check_port(&new)?;
+                }
+                *upstream = new;
                 *flags = flags.with(Flags::CHECK_BY_HAND);
             }
         }
@@ -134,6 +146,17 @@ impl Model {
 
 fn with_check_of(new: &Upstream, old: &Upstream) -> Upstream {
     Upstream { check: old.check.clone(), own_check: old.own_check, ..new.clone() }
+}
+
+fn is_path(address: &Address) -> bool {
+    address.text().starts_with("unix:")
+}
+
+/// Nothing can be probed at a port of a path.
+fn check_port(upstream: &Upstream) -> Result<(), Code> {
+    let has_port = upstream.own_check && upstream.check.as_ref().is_some_and(|check| check.port.is_some());
+    let has_path = upstream.peers.iter().any(|peer| is_path(&peer.address));
+    if has_port && has_path { Err(Code::Invalid) } else { Ok(()) }
 }
 
 /// Does `op` to the table itself.
