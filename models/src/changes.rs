@@ -10,7 +10,7 @@ use dyups::table::directory::stamp_at;
 use loom::thread;
 
 /// Room for two versions of an upstream: the third one takes the block of the first. A ring of 160 points takes 14 granules.
-const TWO_VERSIONS: usize = 2 * 4;
+const TWO_VERSIONS: usize = 2 * 5;
 const TWO_RINGS: usize = 2 * 14;
 
 /// A reader beside a writer that makes two more versions of an upstream.

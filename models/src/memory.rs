@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A region in small: `records` (a power of two) upstreams, and a heap of so many granules.
 pub fn geometry(slots: u32, records: usize, heap: usize) -> Geometry {
-    let slots_at = state::REPAIRS + 1;
+    let slots_at = state::SEQUENCE + 1;
     let buckets_at = slots_at + slots as usize * OURS.slot;
     let record_bits_at = buckets_at + records;
     let records_at = (record_bits_at + 1).next_multiple_of(GRANULE_WORDS);

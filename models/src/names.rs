@@ -10,7 +10,7 @@ use loom::thread;
 
 /// Two records, two buckets, and room for two upstreams.
 const RECORDS: usize = 2;
-const TWO_UPSTREAMS: usize = 8;
+const TWO_UPSTREAMS: usize = 10;
 
 /// What becomes of an upstream.
 #[derive(Clone)]

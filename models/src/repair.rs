@@ -11,7 +11,7 @@ use loom::thread;
 
 const RECORDS: usize = 4;
 /// Room for one more version than there are upstreams: what the dead one used is used again.
-const HEAP: usize = 16;
+const HEAP: usize = 20;
 
 /// What a dying writer does to an upstream.
 #[derive(Clone, Copy, PartialEq)]
