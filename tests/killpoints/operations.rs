@@ -207,12 +207,13 @@ fn balance_among_the_out(table: &Table, subject: &Upstream) {
     }
 }
 
-/// Two requests: a try that fails and one that does not.
+/// Three requests: a try that fails and one that does not. The last one goes on after an answer, beyond its budget.
 fn balance(table: &Table, subject: &Upstream) {
     let (mut requests, mut handle) = (Requests::default(), Handle::new(subject.name.as_bytes()));
-    for request in [1, 2] {
-        for why in [Why::First, Why::Failed] {
-            let allowance = Allowance { percent: 20, floor: 10 };
+    for request in [1, 2, 3] {
+        for why in [Why::First, if request == 3 { Why::Answered } else { Why::Failed }] {
+            let allowance =
+                if request == 3 { Allowance { percent: 0, floor: 0 } } else { Allowance { percent: 20, floor: 10 } };
             let tries = Tries { most: 0, allowance };
             let method = if request == 1 { Method::Rr } else { Method::LeastConn };
             let (method, adds_tries) = (Some(method), true);
