@@ -134,9 +134,8 @@ impl Prober {
                 watched.advance(place.now);
                 if watched.scan_at <= place.now && watched.is_read {
                     let one = Scan { place, groups: &upstreams.groups, workers, slot, running };
-                    done = done.and(one.of(watched, random));
+                    done = done.and(one.of(watched, random, &mut left));
                     one.is_late(watched).into_iter().for_each(|warning| unread.add(News::Warning(warning)));
-                    left = left.saturating_sub(watched.targets.len().max(1));
                 }
                 if !watched.is_queued && !watched.ready.is_empty() {
                     watched.is_queued = true;

@@ -1,4 +1,7 @@
 //! Who is due: a look at the leases of an upstream's peers, every now and then. In between nothing but the time goes on.
+//!
+//! A turn of the event loop looks at so many leases at most. An upstream that has more is looked at over several turns, and what
+//! was due before stays so meanwhile.
 
 use super::groups::Groups;
 use super::place::Place;
@@ -9,6 +12,7 @@ use crate::error::Result;
 use crate::health::active::Active;
 use crate::health::lease::{Due, Lease, Millis, patience, share_of};
 use std::collections::HashMap;
+use std::ops::Range;
 
 /// What a worker knows beside the upstream itself.
 pub struct Scan<'a> {
@@ -24,15 +28,56 @@ pub struct Scan<'a> {
     pub running: &'a HashMap<u32, Probe>,
 }
 
+/// A look at all leases that is not over.
+#[derive(Debug, Default)]
+pub struct Scanning {
+    /// The place of the peer that is looked at next.
+    next: usize,
+    /// How long those have been due that are, and their places.
+    ready: Vec<(Millis, u32)>,
+    /// When the others will be that are soon due, and their places.
+    coming: Vec<(u64, u32)>,
+    /// No worker has looked at these leases before.
+    is_new: bool,
+}
+
 impl Scan<'_> {
-    /// Finds who is due for this worker, and who will be before the next look.
-    pub fn of(&self, watched: &mut Watched, random: &mut Random) -> Result<()> {
-        let (most, patience) = (watched.most_ahead(), patience(watched.check.interval));
+    /// Finds the peers that are due for this worker, and those that will be before the next look. Looks at no more leases than
+    /// `left`, and takes those off it.
+    pub fn of(&self, watched: &mut Watched, random: &mut Random, left: &mut usize) -> Result<()> {
+        let mut scanning = watched.scanning.take().unwrap_or_default();
+        scanning.is_new |= std::mem::take(&mut watched.is_new);
+        let places = scanning.next..watched.targets.len().min(scanning.next.saturating_add(*left));
+        *left = left.saturating_sub(places.len().max(1));
+        scanning.next = places.end;
+        let looked = self.look(watched, random, places, &mut scanning);
+        if looked.is_ok() && scanning.next < watched.targets.len() {
+            watched.scanning = Some(scanning);
+            return Ok(());
+        }
         watched.scan_at = self.place.now + watched.scans();
+        let Scanning { mut ready, coming, .. } = scanning;
+        // Who has waited longest is first, or the last ones would never have their turn where not all have one.
+        ready.sort_unstable_by(|one, other| other.cmp(one));
+        self.note_lateness(watched, ready.first().map_or(0, |&(late, _)| late));
         watched.ready.clear();
-        let is_new = std::mem::take(&mut watched.is_new);
-        let (mut ready, mut coming) = (Vec::new(), Vec::new());
-        for (place, target) in (0..).zip(&watched.targets).filter(|(_, target)| target.cell != 0) {
+        watched.ready.extend(ready.iter().map(|&(_, place)| place));
+        watched.set_coming(coming);
+        looked
+    }
+
+    /// Looks at the leases of the peers at `places`.
+    fn look(
+        &self,
+        watched: &Watched,
+        random: &mut Random,
+        places: Range<usize>,
+        scanning: &mut Scanning,
+    ) -> Result<()> {
+        let (most, patience) = (watched.most_ahead(), patience(watched.check.interval));
+        let Scanning { ready, coming, is_new, .. } = scanning;
+        let targets = (places.start as u32..).zip(&watched.targets[places]);
+        for (place, target) in targets.filter(|(_, target)| target.cell != 0) {
             let lease = Lease(self.place.cells.lease(target.cell)?);
             let due = self.place.due(lease, most)?;
             if matches!(due, Due::In(ms) if lease.owner().is_some() || !watched.is_soon(ms)) {
@@ -45,7 +90,7 @@ impl Scan<'_> {
             let within = match due {
                 Due::In(ms) => ms,
                 // What nobody has looked after for long is spread as well.
-                Due::Since(late) if !(is_new && late > watched.check.interval) => {
+                Due::Since(late) if !(*is_new && late > watched.check.interval) => {
                     if (late >= patience || self.has(target)) && !self.is_running(target, lease) {
                         ready.push((late, place));
                     }
@@ -57,11 +102,6 @@ impl Scan<'_> {
                 coming.push((self.place.now + u64::from(within), place));
             }
         }
-        // Who has waited longest is first, or the last ones would never have their turn where not all have one.
-        ready.sort_unstable_by(|one, other| other.cmp(one));
-        self.note_lateness(watched, ready.first().map_or(0, |&(late, _)| late));
-        watched.ready.extend(ready.iter().map(|&(_, place)| place));
-        watched.set_coming(coming);
         Ok(())
     }
 

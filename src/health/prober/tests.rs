@@ -580,6 +580,23 @@ fn a_large_upstream_is_read_in_as_many_turns_as_it_takes_and_left_in_as_many() {
 }
 
 #[test]
+fn the_leases_of_a_large_upstream_are_looked_at_over_several_turns() {
+    const PEERS: usize = 3 * super::SCAN + 10;
+    let mut world = large("leases", PEERS);
+    read_all(&mut world);
+    let looks_on =
+        |world: &World| world.workers[0].upstreams.watched.values().any(|watched| watched.scanning.is_some());
+    let mut in_between = 0;
+    for _ in 0..40 {
+        world.run(&[0], 10, |_| true);
+        in_between += u32::from(looks_on(&world));
+    }
+    assert!(in_between >= 3, "{in_between} turns ended before all leases were looked at");
+    let seen = |world: &mut World| world.run(&[0], 1200, |_| true).len();
+    assert!(seen(&mut world) > 0, "peers are probed");
+}
+
+#[test]
 fn while_the_list_turns_at_every_tick_each_peer_is_probed_and_nobody_who_is_gone() {
     const PEERS: usize = look::READ + 500;
     let mut world = large("turning", PEERS);

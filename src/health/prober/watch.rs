@@ -1,6 +1,7 @@
 //! Which peers of an upstream are probed. [`super::reading`] has them follow the table.
 
 use super::reading::Reading;
+use super::scan::Scanning;
 use crate::health::check::{Check, PeerCheck};
 use crate::health::lease::Millis;
 use crate::table::Address;
@@ -46,6 +47,8 @@ pub struct Watched {
     coming: Vec<(u64, u32)>,
     /// When to look at all leases again.
     pub scan_at: u64,
+    /// How far they are looked at, if not all are.
+    pub scanning: Option<Scanning>,
     /// It is among those whose turns are to come.
     pub is_queued: bool,
     /// Probes of this worker that are under way.
@@ -104,6 +107,7 @@ impl Watched {
             is_queued: false,
             running: 0,
             is_new: true,
+            scanning: None,
             late_since: None,
             ended: 0,
             warned: false,
