@@ -168,6 +168,28 @@ fn left(weights: &[u16], is_out: impl Fn(usize) -> bool) -> Vec<u16> {
     weights.iter().enumerate().map(|(index, &weight)| if is_out(index) { 0 } else { weight }).collect()
 }
 
+/// A table in which this share of the peers is out; the weights of those that are left, and how many are out. `None`: all are.
+fn outage(
+    weights: &[u16],
+    share: f64,
+    pattern: Pattern,
+    cause: Cause,
+    method: Method,
+) -> Option<(Table, Scratch, Vec<u16>, usize)> {
+    let peers = weights.len();
+    let out = ((peers as f64 * share) as usize).min(peers - 1);
+    let is_out = |index: usize| pattern.is_out(index, peers, out);
+    let left = left(weights, is_out);
+    if left.iter().all(|&weight| weight == 0) {
+        return None;
+    }
+    let (table, scratch) = table(1 << 20);
+    made(&table, weights, None, true);
+    turn(&table, is_out, cause);
+    settle(&table, method);
+    Some((table, scratch, left, out))
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
 
@@ -176,14 +198,9 @@ proptest! {
         weights in weights(), share in 0.0f64..1.0, pattern in pattern(), cause in cause(),
     ) {
         let peers = weights.len();
-        let out = ((peers as f64 * share) as usize).min(peers - 1);
-        let is_out = |index: usize| pattern.is_out(index, peers, out);
-        let left = left(&weights, is_out);
-        prop_assume!(left.iter().any(|&weight| weight > 0));
-        let (table, _scratch) = table(1 << 20);
-        made(&table, &weights, None, true);
-        turn(&table, is_out, cause);
-        settle(&table, Method::Rr);
+        let Some((table, _scratch, left, out)) = outage(&weights, share, pattern, cause, Method::Rr) else {
+            return Err(TestCaseError::reject("all are out"));
+        };
         let cycle: usize = left.iter().map(|&weight| usize::from(weight)).sum();
         let seen = picks(&table, peers, cycle, Method::Rr, no_key);
         for (index, (&seen, &weight)) in seen.iter().zip(&left).enumerate() {
@@ -197,14 +214,9 @@ proptest! {
         weights in weights(), share in 0.0f64..1.0, pattern in pattern(), cause in cause(), by_address: bool,
     ) {
         let peers = weights.len();
-        let out = ((peers as f64 * share) as usize).min(peers - 1);
-        let is_out = |index: usize| pattern.is_out(index, peers, out);
-        let left = left(&weights, is_out);
-        prop_assume!(left.iter().any(|&weight| weight > 0));
-        let (table, _scratch) = table(1 << 20);
-        made(&table, &weights, None, true);
-        turn(&table, is_out, cause);
-        settle(&table, Method::Random);
+        let Some((table, _scratch, left, out)) = outage(&weights, share, pattern, cause, Method::Random) else {
+            return Err(TestCaseError::reject("all are out"));
+        };
         let total: usize = left.iter().map(|&weight| usize::from(weight)).sum();
         let count = (20 * total).clamp(2000, 30_000);
         if by_address {

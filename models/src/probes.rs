@@ -120,7 +120,7 @@ impl Process {
         let before = self.verdict();
         let is_mine = self.cells().set_lease(CELL, lease.0, lease.until(NEXT).0).expect("inside");
         if is_mine {
-            let judged = Judged { record: RECORD, cell: CELL, before };
+            let judged = Judged { record: RECORD, cell: CELL, index: 0, before };
             judge(&self.directory(), &self.cells(), judged, ok, (1, 1)).expect("inside");
         }
         is_mine

@@ -717,7 +717,7 @@ impl<M: Memory, C: Memory> Candidates for InGroup<'_, M, C> {
         } else if set.all && set.total != 0 && !self.is_empty() {
             // In nginx's order.
             let index = self.scheduled((count % u64::from(self.len())) as u32)?;
-            if self.take_a_look(index)? {
+            if self.meet(index)? == Look::Fits {
                 return Ok(Some(index));
             }
             self.pass(set, index, &mut passed)?;
@@ -725,7 +725,7 @@ impl<M: Memory, C: Memory> Candidates for InGroup<'_, M, C> {
             && let Some(place) = set.place(&self.bits(), set.turn(count))?
         {
             let index = self.bits().peer(place.rank)?;
-            if self.take_a_look(index)? {
+            if self.meet(index)? == Look::Fits {
                 return Ok(Some(index));
             }
             passed.add(place);
@@ -763,15 +763,15 @@ const FEW: u32 = 64;
 const MOST_MET: u32 = 8;
 /// Members up to which a panic goes by a look at each.
 const FEW_TO_PANIC: u32 = 128;
+/// How often bits may change under a pick before it looks at the peers themselves.
+const MOST_DISTURBED: u32 = 4;
+
 /// Whether a walk along a ring of so many points takes longer than a look at all points of the peers that are usable. A step of
 /// the one takes 15 ns, and 160 of the other 800 ns for each unit of weight.
 fn is_walked_far(usable: u64, points: u32) -> bool {
     let all = u64::from(points) / 160;
     usable.saturating_mul(usable).saturating_mul(53) < all
 }
-
-/// How often bits may change under a pick before it looks at the peers themselves.
-const MOST_DISTURBED: u32 = 4;
 
 /// The peers that are usable.
 impl<'a, M: Memory, C: Memory> InGroup<'a, M, C> {
@@ -792,9 +792,8 @@ impl<'a, M: Memory, C: Memory> InGroup<'a, M, C> {
 
     /// Has `set` say what the bits say; and, where these have not been for a while, the bits what the cells say.
     fn refresh(&self, set: &mut Set) -> Result<(), Miss> {
-        let changes = self.changes()?;
-        if !set.is_of(self.one.view, changes) {
-            self.read(set, changes)?;
+        if !set.is_of(self.one.view, self.changes()?) {
+            self.read(set)?;
         }
         if !set.all && self.looked_before(MS_BETWEEN_LOOKS)? {
             self.put_right(set)?;
@@ -806,7 +805,9 @@ impl<'a, M: Memory, C: Memory> InGroup<'a, M, C> {
         if self.takes_all() { Ok(0) } else { self.one.mem.load_acquire(changes_at(self.one.ailing_at)) }
     }
 
-    fn read(&self, set: &mut Set, changes: u64) -> Result<(), Miss> {
+    fn read(&self, set: &mut Set) -> Result<(), Miss> {
+        // The number before the bits: a bit that changes in between has the set read once more.
+        let changes = self.changes()?;
         self.one.mem.fence();
         Ok(set.read(&self.bits(), changes)?)
     }
@@ -825,8 +826,7 @@ impl<'a, M: Memory, C: Memory> InGroup<'a, M, C> {
         let now = tenths(self.now_ms);
         if self.bits().put_right(|index| self.one.is_out(self.one.in_view(index).map_err(|_| Damaged)?, now))? {
             tell(self.one.mem, self.one.ailing_at)?;
-            let changes = self.changes()?;
-            self.read(set, changes)?;
+            self.read(set)?;
         }
         Ok(())
     }
@@ -846,13 +846,13 @@ impl<'a, M: Memory, C: Memory> InGroup<'a, M, C> {
         Ok(usable)
     }
 
-    /// Whether a peer fits; one that is out is not usable any more.
-    fn take_a_look(&self, index: u32) -> Result<bool, Miss> {
+    /// What a pick may do with a peer; one that is out is not usable any more.
+    fn meet(&self, index: u32) -> Result<Look, Miss> {
         let look = self.look(index)?;
         if look == Look::Out {
             self.clear(index)?;
         }
-        Ok(look == Look::Fits)
+        Ok(look)
     }
 
     /// Leaves a peer out of what is drawn from.
@@ -891,19 +891,15 @@ impl<'a, M: Memory, C: Memory> InGroup<'a, M, C> {
             }
             let Some(place) = set.place(&self.bits(), passed.skip(draw(left)))? else {
                 disturbed += 1;
-                let changes = self.changes()?;
-                self.read(set, changes)?;
+                self.read(set)?;
                 passed = Passed::new();
                 continue;
             };
             let index = self.bits().peer(place.rank)?;
-            match self.look(index)? {
+            match self.meet(index)? {
                 Look::Fits => return Ok(Some(index)),
                 Look::Passed => {}
-                Look::Out => {
-                    met += 1;
-                    self.clear(index)?;
-                }
+                Look::Out => met += 1,
             }
             passed.add(place);
         }

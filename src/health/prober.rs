@@ -317,7 +317,7 @@ impl Prober {
             let is_its_own = before.generation() == target.generation;
             let is_current = self.upstreams.is_current(place, member.record)?;
             if is_its_own && (is_current || place.has(member.record, member.cell, target.index)?) {
-                all.push((member, Judged { record: member.record, cell: member.cell, before }));
+                all.push((member, Judged { record: member.record, cell: member.cell, index: target.index, before }));
             }
         }
         // A peer with a lower cell that has come meanwhile leads from now on.

@@ -18,6 +18,8 @@ pub struct Judged {
     pub record: u32,
     /// Its cell.
     pub cell: u32,
+    /// Its place in the upstream, as far as its worker knows.
+    pub index: u32,
     /// What was known of it while its lease was still that of the probe: who has judged since knows better.
     pub before: Active,
 }
@@ -30,9 +32,9 @@ pub fn judge<M: Memory>(
     ok: bool,
     (rise, fall): (u8, u8),
 ) -> Result<Option<Change>, Damaged> {
-    let Judged { record, cell, before } = judged;
+    let Judged { record, cell, index, before } = judged;
     let (after, change) = before.after(ok, rise, fall);
-    let bit = if change.is_some() { bit_of(directory, record, cell) } else { Bit::default() };
+    let bit = if change.is_some() { bit_of(directory, record, cell, index) } else { Bit::default() };
     match change {
         // Before, in case that this worker dies between the two; and after, so that a worker that has just found the upstream well
         // lets it be: it looked at this number first.
@@ -58,15 +60,12 @@ pub fn judge<M: Memory>(
 }
 
 /// Where picks are told whether the peer with this cell is usable. What cannot be read, or is another version soon, has no bit.
-fn bit_of<M: Memory>(directory: &Directory<'_, M>, record: u32, cell: u32) -> Bit {
+fn bit_of<M: Memory>(directory: &Directory<'_, M>, record: u32, cell: u32, index: u32) -> Bit {
     let mem = directory.mem();
-    let bit = directory.look(record, |view| {
-        for index in 0..view.peers {
-            if view.cell(mem, index)? == cell {
-                return Bit::of(mem, view, index);
-            }
-        }
-        Ok(Bit::default())
+    // Not a look through all peers for each: many may go down at once.
+    let bit = directory.look(record, |view| match view.index_of(mem, cell, index)? {
+        Some(index) => Bit::of(mem, view, index),
+        None => Ok(Bit::default()),
     });
     bit.ok().flatten().unwrap_or_default()
 }

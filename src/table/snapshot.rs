@@ -810,6 +810,16 @@ impl View {
         mem.load(self.peer_word(index) + 4).map(|word| halves(word).1)
     }
 
+    /// The place of the peer with a cell, which mostly is where it was `before`; `None`: it is no more.
+    pub fn index_of(&self, mem: &impl Memory, cell: u32, before: u32) -> Result<Option<u32>, Damaged> {
+        for index in std::iter::once(before).filter(|&index| index < self.peers).chain(0..self.peers) {
+            if self.cell(mem, index)? == cell {
+                return Ok(Some(index));
+            }
+        }
+        Ok(None)
+    }
+
     /// Most connections that may be open to a peer (0: any number), and what takes it out.
     pub fn limits(&self, mem: &impl Memory, index: u32) -> Result<(u32, Limits), Damaged> {
         let at = self.peer_word(index);

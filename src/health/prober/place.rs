@@ -3,7 +3,7 @@
 use super::watch::{Target, Watched};
 use crate::error::Result;
 use crate::health::lease::{Due, Lease, Millis};
-use crate::shm::{Cells, Damaged, Mem};
+use crate::shm::{Cells, Mem};
 use crate::table::Status;
 use crate::table::directory::Directory;
 use crate::table::snapshot::View;
@@ -71,26 +71,16 @@ impl<'a> Place<'a> {
             if !view.checked || view.options_digest(self.mem)? != watched.options {
                 return Ok(false);
             }
-            let Some(index) = self.index_of(view, target.cell, target.index)? else { return Ok(false) };
+            let Some(index) = view.index_of(self.mem, target.cell, target.index)? else { return Ok(false) };
             Ok(!matches!(view.bits(self.mem, index)?.status()?, Status::Down | Status::Leaving))
         };
         Ok(self.directory.look(record, is_probed)?.unwrap_or(false))
     }
 
-    /// Where a peer stands, which mostly is where it stood.
-    fn index_of(&self, view: &View, cell: u32, before: u32) -> Result<Option<u32>, Damaged> {
-        for index in std::iter::once(before).filter(|&index| index < view.peers).chain(0..view.peers) {
-            if view.cell(self.mem, index)? == cell {
-                return Ok(Some(index));
-            }
-        }
-        Ok(None)
-    }
-
     /// Whether an upstream is checked and has the peer with this cell, whatever else it is by now. `index` is where the peer stood
     /// when it was last met.
     pub fn has(&self, record: u32, cell: u32, index: u32) -> Result<bool> {
-        let has = |view: &View| Ok(view.checked && self.index_of(view, cell, index)?.is_some());
+        let has = |view: &View| Ok(view.checked && view.index_of(self.mem, cell, index)?.is_some());
         Ok(self.directory.look(record, has)?.unwrap_or(false))
     }
 }
