@@ -66,10 +66,10 @@
 //! Beside the region lies a file with a cell for each peer, which a writer takes and gives back as it takes blocks, so that a
 //! death in between is repaired with them: the snapshot says which cells are taken. A cell that was taken as often as its words can tell
 //! rests until all workers that lived then have ended. What requests write there needs no
-//! protocol: a word of health that is changed by compare-and-swap and counts the owners of its cell, and for each slot a row of
-//! numbers that only the worker in it writes. A row counts as long as its slot is active; whoever takes the byte of a slot
-//! that nobody holds may say that it is not.
-//! Behind the rows stands whose connections are counted in cells that were given back ([`departed`]).
+//! protocol. Processes change words of a cell by compare-and-swap, and each word tells of which owner or version it is. Each slot
+//! has a row of numbers, which only the worker in it writes. A row counts as long as its slot is active; a process that takes the
+//! byte of a free slot may say that it is not. Behind the rows are the peers that were deleted while connections were open
+//! to them ([`departed`]).
 //!
 //! # Layouts
 //!

@@ -14,8 +14,8 @@
 //! So no change is acknowledged that the new table lacks. A process that dies before the rename leaves the older layout in
 //! charge. So does one that dies after it, or the last one of a generation that is rolled back: nobody says any more that the
 //! new layout is in use, and the older one writes on. Therefore a region remembers which one its table is from, and a digest of
-//! what was in there: whoever opens it, finds nobody else in it and another digest takes the table over again. Where it does
-//! find somebody, that one has been there since before step 1 (there is one creation lock), and no older writer came between.
+//! what was in there. A process that opens it alone, and finds another digest, takes the table over again. Where it is not alone,
+//! the others have been there since before step 1, as there is one creation lock. So no older writer came between.
 
 use super::cells::{self, Cells, Plan};
 use super::elders::{self, Elders};
