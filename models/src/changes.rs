@@ -23,15 +23,19 @@ fn beside_changes(
     let geometry = geometry(0, 1, TWO_VERSIONS);
     let sheet = Sheet::new(&geometry);
     put(&sheet, &geometry, &version("a", 1));
-    let image = sheet.image();
+    fn write<M: Memory>(mem: &M, geometry: &Geometry) {
+        put(mem, geometry, &version("a", 2));
+        put(mem, geometry, &version("a", 3));
+    }
+    let image = sheet.before(|sheet| {
+        write(sheet, &geometry);
+        pick(sheet, &geometry, &mut Handle::new(b"a"));
+    });
     explore(name, preemptions, sights, move |seen| {
         let shared = Shared::holding(&image);
         let writer = {
             let mem = shared.writer();
-            thread::spawn(move || {
-                put(&mem, &geometry, &version("a", 2));
-                put(&mem, &geometry, &version("a", 3));
-            })
+            thread::spawn(move || write(&mem, &geometry))
         };
         read(&shared.reader(), &geometry, seen);
         writer.join().expect("content");
@@ -50,17 +54,23 @@ fn a_pick_by_chash_beside_changes_is_of_one_version() {
     let geometry = geometry(0, 1, TWO_VERSIONS + TWO_RINGS);
     let sheet = Sheet::new(&geometry);
     put_with_ring(&sheet, &geometry, &version("a", 1));
-    let image = sheet.image();
+    fn write<M: Memory>(mem: &M, geometry: &Geometry) {
+        (2..=3).for_each(|number| put_with_ring(mem, geometry, &version("a", number)));
+    }
+    fn read<M: Memory>(mem: &M, geometry: &Geometry, handle: &mut Handle) -> Option<u16> {
+        pick_by(mem, geometry, handle, Some(b"key"))
+    }
+    let image = sheet.before(|sheet| {
+        write(sheet, &geometry);
+        read(sheet, &geometry, &mut Handle::new(b"a"));
+    });
     explore("pick by chash", 2, &["Some(1)", "Some(2)", "Some(3)"], move |seen| {
         let shared = Shared::holding(&image);
         let (mem, writer) = (shared.reader(), shared.writer());
         let mut handle = Handle::new(b"a");
-        let mut pick = || pick_by(&mem, &geometry, &mut handle, Some(b"key"));
-        assert_eq!(pick(), Some(1));
-        let writer = thread::spawn(move || {
-            (2..=3).for_each(|number| put_with_ring(&writer, &geometry, &version("a", number)));
-        });
-        seen.note(pick());
+        assert_eq!(read(&mem, &geometry, &mut handle), Some(1));
+        let writer = thread::spawn(move || write(&writer, &geometry));
+        seen.note(read(&mem, &geometry, &mut handle));
         writer.join().expect("content");
     });
 }
@@ -74,12 +84,14 @@ fn a_pick_beside_a_change_in_a_full_region_is_of_one_version() {
     put(&sheet, &geometry, &version("a", 1));
     // All behind it is taken.
     let room = geometry.granules - geometry.spare_end() - GRANULES_A_VERSION;
-    let taken = change(&sheet, &geometry).allocate(&vec![0; room * GRANULE_WORDS]).expect("room");
+    change(&sheet, &geometry).allocate(&vec![0; room * GRANULE_WORDS]).expect("room");
     assert!(change(&sheet, &geometry).allocate(&[0]).is_err(), "full");
-    let image = sheet.image();
-    let still = taken as usize * GRANULE_WORDS..geometry.granules * GRANULE_WORDS;
+    let image = sheet.before(|sheet| {
+        put(sheet, &geometry, &version("a", 2));
+        pick(sheet, &geometry, &mut Handle::new(b"a"));
+    });
     explore("pick, full region", 2, &["Some(1)", "Some(2)"], move |seen| {
-        let shared = Shared::holding_but(&image, still.clone());
+        let shared = Shared::holding(&image);
         let (reader, writer) = (shared.reader(), shared.writer());
         let writer = thread::spawn(move || put(&writer, &geometry, &version("a", 2)));
         seen.note(pick(&reader, &geometry, &mut Handle::new(b"a")));
@@ -100,28 +112,28 @@ fn a_listing_beside_changes_is_of_one_version() {
 #[test]
 fn a_block_recycled_within_one_change_is_read_as_one_version() {
     const WORDS: usize = 3;
+    fn write<M: Memory>(mem: &M, geometry: &Geometry) {
+        let change = change(mem, geometry);
+        let mut stamp = Stamp::default();
+        change.begin().expect("inside");
+        for number in 1..=3 {
+            let block = change.allocate(&[number; WORDS]).expect("room");
+            let next = stamp.next(block).expect("generations");
+            mem.publish(stamp_at(geometry, 0), next.0).expect("inside");
+            if stamp.block() != 0 {
+                change.free(stamp.block(), WORDS).expect("taken");
+            }
+            stamp = next;
+        }
+        change.end().expect("inside");
+    }
     let geometry = geometry(0, 1, 2);
-    let image = Sheet::new(&geometry).image();
-    let place = stamp_at(&geometry, 0);
+    let image = Sheet::new(&geometry).before(|sheet| write(sheet, &geometry));
     explore("recycle", 4, &["0", "1", "2", "3"], move |seen| {
         let shared = Shared::holding(&image);
         let writer = {
             let mem = shared.writer();
-            thread::spawn(move || {
-                let change = change(&mem, &geometry);
-                let mut stamp = Stamp::default();
-                change.begin().expect("inside");
-                for number in 1..=3 {
-                    let block = change.allocate(&[number; WORDS]).expect("room");
-                    let next = stamp.next(block).expect("generations");
-                    mem.publish(place, next.0).expect("inside");
-                    if stamp.block() != 0 {
-                        change.free(stamp.block(), WORDS).expect("taken");
-                    }
-                    stamp = next;
-                }
-                change.end().expect("inside");
-            })
+            thread::spawn(move || write(&mem, &geometry))
         };
         let mem = shared.reader();
         let copy = |stamp: Stamp| {
@@ -131,7 +143,8 @@ fn a_block_recycled_within_one_change_is_read_as_one_version() {
             }
             Ok(words)
         };
-        let (words, stamp) = versioned::read(&mem, place, copy).expect("three changes are not too many");
+        let (words, stamp) =
+            versioned::read(&mem, stamp_at(&geometry, 0), copy).expect("three changes are not too many");
         assert_eq!(words, [stamp.generation(); WORDS]);
         seen.note(stamp.generation());
         writer.join().expect("content");

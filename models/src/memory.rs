@@ -5,7 +5,6 @@ use dyups::shm::layout::{Geometry, OURS, state};
 use dyups::shm::memory::Word;
 use dyups::shm::{Damaged, GRANULE_WORDS, Memory};
 use std::cell::Cell;
-use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -53,16 +52,12 @@ struct Watched {
 pub struct Shared(Arc<[Watched]>);
 
 impl Shared {
-    pub fn holding(image: &[u64]) -> Shared {
-        Shared::holding_but(image, 0..0)
+    /// The words of `image`. Loom watches those that its processes change.
+    pub fn holding(image: &Image) -> Shared {
+        Shared::watching(&image.words, |index| image.changing[index])
     }
 
-    /// The same, but that the words of `still`, of which there are many, do not change.
-    pub fn holding_but(image: &[u64], still: Range<usize>) -> Shared {
-        Shared::watching(image, |index| !still.contains(&index))
-    }
-
-    /// The same, but that only some words change.
+    /// The same, where a function tells which words change.
     pub fn watching(image: &[u64], changes: impl Fn(usize) -> bool) -> Shared {
         let watched = |(index, &value): (usize, &u64)| {
             let atomic = changes(index).then(|| loom::sync::atomic::AtomicU64::new(value));
@@ -73,7 +68,7 @@ impl Shared {
 
     /// The mapping of a process that reads.
     pub fn reader(&self) -> Words {
-        self.map(false, None)
+        self.map(false)
     }
 
     /// The mapping of a process that holds the lock under which these words are written.
@@ -82,25 +77,50 @@ impl Shared {
     /// see these loads, and must not: of the loads of a word it remembers the last one only, and would overlook that the
     /// store which follows races with a load by somebody else.
     pub fn writer(&self) -> Words {
-        self.map(true, None)
+        self.map(true)
     }
 
-    /// Has a writer do `work` and die when it has stored `stores` times, if it gets so far.
-    pub fn dying_writer(&self, stores: usize, work: impl FnOnce(&Words)) {
-        let mem = self.map(true, Some(Rc::new(Cell::new(stores))));
-        if let Err(cause) = catch_unwind(AssertUnwindSafe(|| work(&mem))) {
-            assert!(cause.is::<Death>(), "the writer panicked");
+    fn map(&self, newest: bool) -> Words {
+        let life = Rc::<Life>::default();
+        let mapped = |index| Mapped { shared: self.clone(), index, newest, life: Rc::clone(&life) };
+        Words { words: (0..self.0.len()).map(mapped).collect(), life }
+    }
+}
+
+/// The stores that a process does.
+#[derive(Debug, Default)]
+struct Life {
+    stores: Cell<usize>,
+    /// The process dies in place of the store after so many.
+    most: Cell<Option<usize>>,
+}
+
+impl Life {
+    fn store(&self) {
+        if self.most.get() == Some(self.stores.get()) {
+            resume_unwind(Box::new(Death));
         }
-    }
-
-    fn map(&self, newest: bool, stores_left: Option<Rc<Cell<usize>>>) -> Words {
-        let mapped = |index| Mapped { shared: self.clone(), index, newest, stores_left: stores_left.clone() };
-        Words((0..self.0.len()).map(mapped).collect())
+        self.stores.set(self.stores.get() + 1);
     }
 }
 
 /// What unwinds the stack of a process that dies.
 struct Death;
+
+/// Memory of a process that may die.
+pub trait Mortal: Memory {
+    /// The process dies in place of the store after so many more.
+    fn limit_stores(&self, most: Option<usize>);
+
+    /// Does `work`, and ends it after `stores` stores, if it gets so far. What follows is another process.
+    fn until_death(&self, stores: usize, work: impl FnOnce(&Self)) {
+        self.limit_stores(Some(stores));
+        if let Err(cause) = catch_unwind(AssertUnwindSafe(|| work(self))) {
+            assert!(cause.is::<Death>(), "the process panicked");
+        }
+        self.limit_stores(None);
+    }
+}
 
 /// A word as one process has it.
 #[derive(Debug)]
@@ -109,8 +129,7 @@ pub struct Mapped {
     index: usize,
     /// Whether it loads the newest value, unseen by loom.
     newest: bool,
-    /// The stores that the process lives to do.
-    stores_left: Option<Rc<Cell<usize>>>,
+    life: Rc<Life>,
 }
 
 impl Mapped {
@@ -118,17 +137,9 @@ impl Mapped {
         &self.shared.0[self.index]
     }
 
+    /// The word, which a process is about to change.
     fn changing(&self) -> &loom::sync::atomic::AtomicU64 {
-        self.watched().atomic.as_ref().unwrap_or_else(|| panic!("word {} was to be still", self.index))
-    }
-
-    fn storing(&self) {
-        if let Some(left) = &self.stores_left {
-            match left.get().checked_sub(1) {
-                Some(rest) => left.set(rest),
-                None => resume_unwind(Box::new(Death)),
-            }
-        }
+        self.watched().atomic.as_ref().unwrap_or_else(|| panic!("word {} was to keep its value", self.index))
     }
 
     /// Right after loom has seen the store: no other process runs in between.
@@ -146,20 +157,23 @@ impl Word for Mapped {
     }
 
     fn put(&self, value: u64, order: Ordering) {
-        self.storing();
+        self.life.store();
+        if self.watched().atomic.is_none() && self.watched().newest.load(Ordering::Relaxed) == value {
+            return;
+        }
         self.changing().store(value, order);
         self.stored(value);
     }
 
     fn add(&self, value: u64, order: Ordering) -> u64 {
-        self.storing();
+        self.life.store();
         let old = self.changing().fetch_add(value, order);
         self.stored(old.wrapping_add(value));
         old
     }
 
     fn replace(&self, old: u64, new: u64, order: Ordering) -> bool {
-        self.storing();
+        self.life.store();
         let done = self.changing().compare_exchange(old, new, order, Ordering::Relaxed).is_ok();
         if done {
             self.stored(new);
@@ -174,13 +188,18 @@ impl Word for Mapped {
 
 /// The memory of one process, watched by loom.
 #[derive(Debug)]
-pub struct Words(Vec<Mapped>);
+pub struct Words {
+    words: Vec<Mapped>,
+    life: Rc<Life>,
+}
 
 /// A word of a [`Sheet`].
 #[derive(Debug)]
 pub struct Private {
+    first: u64,
     value: Cell<u64>,
-    stores: Rc<Cell<usize>>,
+    changed: Cell<bool>,
+    life: Rc<Life>,
 }
 
 impl Word for Private {
@@ -189,8 +208,9 @@ impl Word for Private {
     }
 
     fn put(&self, value: u64, _: Ordering) {
+        self.life.store();
         self.value.set(value);
-        self.stores.set(self.stores.get() + 1);
+        self.changed.set(self.changed.get() || value != self.first);
     }
 
     fn add(&self, value: u64, order: Ordering) -> u64 {
@@ -210,19 +230,19 @@ impl Word for Private {
     fn fence(_: Ordering) {}
 }
 
-/// Memory of one process, before there are others. It counts stores.
+/// Memory of one process, before there are others. It counts stores, and knows which words have changed.
 #[derive(Debug)]
 pub struct Sheet {
     words: Vec<Private>,
-    stores: Rc<Cell<usize>>,
+    life: Rc<Life>,
 }
 
 impl Sheet {
     pub fn holding(image: &[u64]) -> Sheet {
-        let stores = Rc::default();
-        let words =
-            image.iter().map(|&value| Private { value: Cell::new(value), stores: Rc::clone(&stores) }).collect();
-        Sheet { words, stores }
+        let life = Rc::<Life>::default();
+        let private =
+            |&first| Private { first, value: Cell::new(first), changed: false.into(), life: Rc::clone(&life) };
+        Sheet { words: image.iter().map(private).collect(), life }
     }
 
     /// An empty region.
@@ -237,37 +257,70 @@ impl Sheet {
         self.words.iter().map(|word| word.value.get()).collect()
     }
 
+    /// What it says now, with the words that `work` changes.
+    pub fn before(&self, work: impl FnOnce(&Sheet)) -> Image {
+        let words = self.image();
+        let mut image = Image { changing: vec![false; words.len()], words };
+        image.trying(work);
+        image
+    }
+
     /// How often `work` stores.
     pub fn stores(&self, work: impl FnOnce(&Sheet)) -> usize {
-        let before = self.stores.get();
+        let before = self.life.stores.get();
         work(self);
-        self.stores.get() - before
+        self.life.stores.get() - before
+    }
+}
+
+/// What the words of a model hold when its processes begin, and which of them these change.
+///
+/// Loom explores the orders of the changing words alone: a word that always holds the same value looks the same in all
+/// orders. A process that stores another value in one of the rest panics, so a model that overlooks a word fails.
+#[derive(Clone, Debug)]
+pub struct Image {
+    pub words: Vec<u64>,
+    changing: Vec<bool>,
+}
+
+impl Image {
+    /// Adds the words that `work` changes.
+    pub fn trying(&mut self, work: impl FnOnce(&Sheet)) {
+        let sheet = Sheet::holding(&self.words);
+        work(&sheet);
+        self.changing.iter_mut().zip(&sheet.words).for_each(|(changing, word)| *changing |= word.changed.get());
     }
 }
 
 macro_rules! memory {
-    ($memory:ty, $word:ty, $words:tt) => {
+    ($memory:ty, $word:ty) => {
         impl Memory for $memory {
             type Word = $word;
 
             fn slice(&self, index: usize, len: usize) -> Result<&[$word], Damaged> {
-                index.checked_add(len).and_then(|end| self.$words.get(index..end)).ok_or(Damaged)
+                index.checked_add(len).and_then(|end| self.words.get(index..end)).ok_or(Damaged)
             }
 
             fn word(&self, index: usize) -> Result<&$word, Damaged> {
-                self.$words.get(index).ok_or(Damaged)
+                self.words.get(index).ok_or(Damaged)
             }
 
             fn words(&self) -> usize {
-                self.$words.len()
+                self.words.len()
             }
 
             fn reserve(&self, _: usize, _: usize) -> std::io::Result<()> {
                 Ok(())
             }
         }
+
+        impl Mortal for $memory {
+            fn limit_stores(&self, most: Option<usize>) {
+                self.life.most.set(most.map(|most| self.life.stores.get() + most));
+            }
+        }
     };
 }
 
-memory!(Words, Mapped, 0);
-memory!(Sheet, Private, words);
+memory!(Words, Mapped);
+memory!(Sheet, Private);

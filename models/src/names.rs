@@ -1,7 +1,7 @@
 //! Readers beside a writer that ends upstreams and makes others of the same records and the same blocks.
 
 use crate::explore::explore;
-use crate::memory::{Shared, Sheet, geometry};
+use crate::memory::{Image, Shared, Sheet, geometry};
 use crate::table::{names_in_bucket, pick, put, remove, version};
 use dyups::balance::pick::Handle;
 use dyups::shm::Memory;
@@ -30,25 +30,29 @@ impl Step {
     }
 }
 
-/// A table of two upstreams, the second one before the first one in their chain, as far as they share it.
-fn table_of(first: &str, second: &str, geometry: &Geometry) -> Vec<u64> {
+/// A table of two upstreams before `steps`, the second one before the first one in their chain, as far as they share it.
+fn table_before(steps: &[Step], [first, second]: [&str; 2], geometry: &Geometry) -> Image {
     let sheet = Sheet::new(geometry);
     put(&sheet, geometry, &version(first, 1));
     put(&sheet, geometry, &version(second, 2));
-    sheet.image()
+    sheet.before(|sheet| {
+        // A pick counts.
+        for name in [first, second] {
+            pick(sheet, geometry, &mut Handle::new(name.as_bytes()));
+        }
+        for step in steps {
+            step.take(sheet, geometry);
+            if let Make(name) = step {
+                pick(sheet, geometry, &mut Handle::new(name.as_bytes()));
+            }
+        }
+    })
 }
 
-/// A reader that asks for some upstreams in turn, beside a writer of `steps`, in a table of `first` and `second`.
-fn beside(
-    what: &'static str,
-    preemptions: usize,
-    [first, second]: [&str; 2],
-    steps: &[Step],
-    asked: &[&str],
-    sights: &[&str],
-) {
+/// A reader that asks for some upstreams in turn, beside a writer of `steps`, in a table of the two `names`.
+fn beside(what: &'static str, preemptions: usize, names: [&str; 2], steps: &[Step], asked: &[&str], sights: &[&str]) {
     let geometry = geometry(0, RECORDS, TWO_UPSTREAMS);
-    let (image, steps) = (table_of(first, second, &geometry), steps.to_owned());
+    let (image, steps) = (table_before(steps, names, &geometry), steps.to_owned());
     let asked: Vec<String> = asked.iter().map(|&name| name.to_owned()).collect();
     explore(what, preemptions, sights, move |seen| {
         let shared = Shared::holding(&image);
@@ -103,13 +107,14 @@ fn a_handle_never_picks_from_the_upstream_that_took_its_place() {
     let [stays, gone] = names_in_bucket(0, RECORDS);
     let [made] = names_in_bucket(1, RECORDS);
     let geometry = geometry(0, RECORDS, TWO_UPSTREAMS);
-    let image = table_of(&stays, &gone, &geometry);
+    let steps = [End(gone.clone()), Make(made)];
+    let image = table_before(&steps, [&stays, &gone], &geometry);
     explore("handle of the old name", 3, &["None", "Some(2)"], move |seen| {
         let shared = Shared::holding(&image);
         let (reader, writer) = (shared.reader(), shared.writer());
         let mut handle = Handle::new(gone.as_bytes());
         assert_eq!(pick(&reader, &geometry, &mut handle), Some(2));
-        let steps = [End(gone.clone()), Make(made.clone())];
+        let steps = steps.clone();
         let writer = thread::spawn(move || steps.iter().for_each(|step| step.take(&writer, &geometry)));
         seen.note(pick(&reader, &geometry, &mut handle));
         writer.join().expect("content");

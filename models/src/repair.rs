@@ -1,7 +1,7 @@
 //! Readers beside a writer that dies, wherever that is, and the next one, which repairs what is left and goes on.
 
 use crate::explore::Exploration;
-use crate::memory::{Shared, Sheet, geometry};
+use crate::memory::{Mortal, Shared, Sheet, geometry};
 use crate::table::{change, names_in_bucket, pick, put, remove, version};
 use dyups::balance::pick::Handle;
 use dyups::shm::Memory;
@@ -49,17 +49,28 @@ fn beside_a_death(name: &'static str, preemptions: usize, work: Work, sights: &[
     if work != Work::Create {
         put(&sheet, &geometry, &version(&changed, 2));
     }
-    let image = sheet.image();
+    let table = sheet.image();
     let mut exploration = Exploration::new(name, preemptions);
     for stores in 0..=sheet.stores(|sheet| work.of(sheet, &geometry, &changed)) {
-        let image = image.clone();
+        // A pick counts.
+        let count = |sheet: &Sheet| {
+            for name in [&stays, &changed] {
+                pick(sheet, &geometry, &mut Handle::new(name.as_bytes()));
+            }
+        };
+        let image = Sheet::holding(&table).before(|sheet| {
+            count(sheet);
+            sheet.until_death(stores, |mem| work.of(mem, &geometry, &changed));
+            count(sheet);
+            go_on(sheet, &geometry, &next);
+        });
         let names = [stays.clone(), changed.clone(), next.clone()];
         exploration.run(move |seen| {
             let shared = Shared::holding(&image);
             let writers = {
                 let (shared, [_, changed, next]) = (shared.clone(), names.clone());
                 thread::spawn(move || {
-                    shared.dying_writer(stores, |mem| work.of(mem, &geometry, &changed));
+                    shared.writer().until_death(stores, |mem| work.of(mem, &geometry, &changed));
                     go_on(&shared.writer(), &geometry, &next);
                 })
             };

@@ -80,7 +80,7 @@ fn machine(geometry: Geometry) -> Arc<Machine> {
     (0..geometry.slots as usize).for_each(|slot| image[geometry.slots_at + slot * dyups::shm::layout::OURS.slot] = 5);
     Arc::new(Machine {
         kernel: Kernel::default(),
-        shared: Shared::holding(&image),
+        shared: Shared::watching(&image, |_| true),
         geometry,
         living: Default::default(),
     })
