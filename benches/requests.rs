@@ -42,7 +42,9 @@ pub fn measure(place: &Place) -> Vec<Line> {
         assert_eq!(answer(&worker, "dyups", "chash", size), answer(&worker, "nginx", "chash", size), "the key's peer");
     }
     let peers = lua_peers(1, 4, backend.port);
-    worker.order(&format!("require('dyups').set_upstream('{HOST}', {{ peers = {peers} }})"));
+    // h2load names the address in Host.
+    let host = worker.nginx.traffic.ip();
+    worker.order(&format!("require('dyups').set_upstream('{host}', {{ peers = {peers} }})"));
     let peers = lua_peers(1, 1000, backend.port);
     worker.order(&format!(
         "require('dyups').set_upstream('least_conn-1000', {{ method = 'least_conn', peers = {peers} }})"
@@ -94,9 +96,6 @@ const EXAMPLES: [(&str, &str, &str); 3] = [
     ("example-readme", "readme", include_str!("../README.md")),
     ("example-demo", "demo", include_str!("../nginx-test.conf")),
 ];
-
-/// What h2load's requests name.
-const HOST: &str = "127.0.0.1";
 
 /// The block `upstream dyups {}` of a configuration, under another name.
 fn block(text: &str, name: &str) -> String {
