@@ -62,7 +62,7 @@ memcheck: ## run a C program with the library under valgrind, and tests of the c
 	RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address $(CARGO) test $(quick) --target-dir $(target)/asan \
 		--target x86_64-unknown-linux-gnu --lib --test table --test full
 
-mutants: ## break the code in each way that tests/mutants lists, and see the tests notice; ONLY="fence bound" for some
+mutants: ## break the code by each patch of tests/mutants, and see the tests notice; ONLY="fence bound" for some
 	@tools/deps build test
 	@exec tools/mutants $(ONLY)
 
