@@ -4,7 +4,7 @@ use crate::config::json;
 use crate::error::Result;
 use crate::health;
 use crate::process;
-use crate::shm::departed::{Departed, Ledger};
+use crate::shm::cells::deleted::{Deleted, Ledger};
 use crate::shm::layout::{LAYOUT, state};
 use crate::shm::lock::Holder;
 use crate::shm::{GRANULE, Memory};
@@ -45,7 +45,7 @@ fn deleted(table: &Table, name: Option<&str>) -> Result<Value> {
     let Some(cells) = table.region().cells() else { return Ok(json!([])) };
     let mut all = Ledger::of(cells).all()?;
     all.retain(|peer| name.is_none_or(|name| peer.upstream == name));
-    let shown = |peer: &Departed| json!({"upstream": peer.upstream, "server": peer.server, "conns": peer.conns});
+    let shown = |peer: &Deleted| json!({"upstream": peer.upstream, "server": peer.server, "conns": peer.conns});
     Ok(all.iter().map(shown).collect())
 }
 

@@ -9,7 +9,7 @@ use common::*;
 use dyups::config::peer::{PeerPatch, peer_patch};
 use dyups::config::{json, value};
 use dyups::health;
-use dyups::shm::departed::Ledger;
+use dyups::shm::cells::deleted::Ledger;
 use dyups::shm::layout::LAYOUT;
 use dyups::shm::region::cells_of as cells_file;
 use dyups::table::ops::Absent;

@@ -69,7 +69,7 @@
 //! protocol. Processes change words of a cell by compare-and-swap, and each word tells of which owner or version it is. Each slot
 //! has a row of numbers, which only the worker in it writes. A row counts as long as its slot is active; a process that takes the
 //! byte of a free slot may say that it is not. Behind the rows are the peers that were deleted while connections were open
-//! to them ([`departed`]).
+//! to them ([`cells::deleted`]).
 //!
 //! # Layouts
 //!
@@ -101,7 +101,6 @@ pub mod cells;
 pub mod change;
 pub mod checksum;
 pub mod clock;
-pub mod departed;
 pub mod elders;
 pub mod file;
 pub mod glob;

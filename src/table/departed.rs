@@ -1,10 +1,10 @@
 //! Peers that are deleted while connections are open to them: what a writer leaves of them for `status`.
 
 use super::snapshot::{MAX_TEXT, View};
-use crate::shm::departed::{self, Leaver, Ledger};
+use crate::shm::cells::deleted::{self, Ledger, Removed};
 use crate::shm::{Change, Damaged, Memory};
 
-const _: () = assert!(super::name::MAX_NAME_BYTES <= departed::MAX_NAME && MAX_TEXT <= departed::MAX_SERVER);
+const _: () = assert!(super::name::MAX_NAME_BYTES <= deleted::MAX_NAME && MAX_TEXT <= deleted::MAX_SERVER);
 
 /// Remembers those peers of `old`, to which no pick leads any more, whose cells are among `freed`, in order, and have connections
 /// open. Mostly there are none, and nothing else is looked at. What cannot be read is not remembered: a deletion does not fail for it.
@@ -15,15 +15,15 @@ pub fn remember<M: Memory>(change: &Change<'_, M>, old: &View, freed: &[u32]) ->
         return Ok(());
     }
     let Ok(name) = old.name(change.mem()) else { return Ok(()) };
-    let leavers: Vec<Leaver> = leavers(change.mem(), old, &busy).take(departed::ENTRIES).collect();
-    Ledger::of(cells).add(name.as_bytes(), &leavers)
+    let removed: Vec<Removed> = removed(change.mem(), old, &busy).take(deleted::ENTRIES).collect();
+    Ledger::of(cells).add(name.as_bytes(), &removed)
 }
 
-fn leavers<M: Memory>(mem: &M, old: &View, busy: &[u32]) -> impl Iterator<Item = Leaver> {
+fn removed<M: Memory>(mem: &M, old: &View, busy: &[u32]) -> impl Iterator<Item = Removed> {
     (0..old.peers).filter_map(|index| {
         let cell = old.cell(mem, index).ok().filter(|cell| busy.binary_search(cell).is_ok())?;
         let mut text = [0; MAX_TEXT];
         let len = old.text(mem, index, &mut text).ok()?;
-        Some(Leaver { cell, server: text[..len].to_vec() })
+        Some(Removed { cell, server: text[..len].to_vec() })
     })
 }

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! classes, a word each: weight : 32 | peers : 32
-//! hosts, 4 bytes for each 128 ranks: the cell of the first of them, where the bits of all of them lie (shm/cells.rs)
+//! hosts, 4 bytes for each 128 ranks: the cell of the first of them, where the bits of all of them lie (shm/cells/words.rs)
 //! by rank: the peer, as in a schedule; zeros that no reader looks at where it is the rank itself
 //! ```
 //!

@@ -8,7 +8,7 @@ use dyups::health::PeerState;
 use dyups::health::prober::Prober;
 use dyups::health::response::Rules;
 use dyups::shm::Memory;
-use dyups::shm::departed::Ledger;
+use dyups::shm::cells::deleted::Ledger;
 use dyups::shm::layout::state;
 use dyups::table::ops::Absent;
 use dyups::table::snapshot::Flags;

@@ -1,21 +1,23 @@
-//! Peers that were deleted while connections were open to them: who they were, beside the cells, which go on counting.
+//! Peers that were deleted while connections were open to them: their names, beside the cells, which go on counting.
 //!
-//! A fixed number of *entries* behind the rows. Only the writer makes one, under the writer lock, between the store that ends the
-//! peer and the one that gives its cell back. It names the cell and how often that was taken, so it is over by itself: when the last
-//! connection is, or when somebody else has the cell. Nobody has to clear it away, and a new one takes the place of one that is over, or
-//! else of the oldest.
+//! A fixed number of *entries* lies behind the rows. Only the writer makes one, under the writer lock, between the store that ends
+//! the peer and the store that gives its cell back. An entry names the cell and how often that was taken. So it ends by itself: with
+//! the last connection, or when another peer has the cell. No process has to clear it away. A new entry takes the place of one that
+//! has ended, or else of the oldest.
 //!
-//! An entry begins with a *stamp*: 0 while it is written, and then a number that no other entry has. Who reads looks at it before and
-//! after, so a writer that dies in the middle leaves an entry that is not shown.
+//! An entry begins with a *stamp*: 0 while the entry is written, and then a number that no other entry has. A reader looks at the
+//! stamp before and after. So a writer that dies in the middle leaves an entry that is not shown.
 //!
-//! Two kinds of connections are shown nowhere, though they are counted: those to a peer whose writer died before it had made the entry;
-//! and that of a request which had picked the peer and not counted itself yet when it was deleted, if nobody else was connected.
+//! Two kinds of connections are counted and not shown. The first are those to a peer whose writer died before it had made the
+//! entry. The second is a request that had picked the peer and had not counted itself when the peer was deleted, if no other was
+//! connected.
 
-use super::cells::Cells;
-use super::mem::WORD;
-use super::memory::{Damaged, Memory};
+use super::Cells;
+use super::words::header;
+use crate::shm::mem::WORD;
+use crate::shm::memory::{Damaged, Memory};
 
-/// Most that are remembered.
+/// Most entries.
 pub const ENTRIES: usize = 256;
 /// Words of an entry: eight of them are a page.
 pub const ENTRY: usize = 64;
@@ -28,7 +30,7 @@ pub const MAX_SERVER: usize = 120;
 mod word {
     use super::{MAX_NAME, MAX_SERVER, WORD};
 
-    /// Which entry it is; 0: it is being written, or nobody ever did.
+    /// Which entry it is; 0: it is being written, or was never written.
     pub const STAMP: usize = 0;
     /// Cell : 32 | how often that was taken : 16 | bytes of the name : 8 | bytes of the peer's text : 8 (low part first).
     pub const WHO: usize = 1;
@@ -42,9 +44,9 @@ mod word {
 
 const _: () = assert!(word::END <= ENTRY);
 
-/// A peer that is no more, as far as it was, and the connections that are still open to it.
+/// A peer that was deleted, and the connections that are still open to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Departed {
+pub struct Deleted {
     /// The name of its upstream.
     pub upstream: String,
     /// Its address.
@@ -55,7 +57,7 @@ pub struct Departed {
 
 /// A peer that is to be remembered.
 #[derive(Clone, Debug)]
-pub struct Leaver {
+pub struct Removed {
     /// Its cell, which is given back next.
     pub cell: u32,
     /// Its address, at most [`MAX_SERVER`] bytes.
@@ -86,7 +88,7 @@ impl Entry {
     }
 }
 
-/// Text of `len` bytes in these words, if it is one: anybody may have written there.
+/// Text of `len` bytes in these words, if it is one: a hostile worker may have written there.
 fn text(words: &[u64], len: u8) -> Option<String> {
     let mut bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
     if len == 0 || usize::from(len) > bytes.len() {
@@ -116,22 +118,31 @@ pub struct Ledger<'a, M> {
 }
 
 impl<'a, M: Memory> Ledger<'a, M> {
-    /// Those beside `cells`.
+    /// The entries beside `cells`.
     pub fn of(cells: Cells<'a, M>) -> Self {
-        Ledger { cells, mem: cells.mem() }
+        Ledger { cells, mem: cells.mem }
+    }
+
+    /// How many entries there ever were.
+    fn count(&self) -> Result<u64, Damaged> {
+        self.mem.load(header::DELETED)
+    }
+
+    fn set_count(&self, count: u64) -> Result<(), Damaged> {
+        self.mem.amend(header::DELETED, self.count()?.max(count))
     }
 
     fn at(&self, slot: usize) -> usize {
-        self.cells.plan().departed_at() + slot * ENTRY
+        self.cells.plan.deleted_at() + slot * ENTRY
     }
 
     /// How many entries were ever written: those behind them have no memory.
     fn used(&self) -> Result<usize, Damaged> {
-        Ok(self.cells.departed()?.min(ENTRIES as u64) as usize)
+        Ok(self.count()?.min(ENTRIES as u64) as usize)
     }
 
     /// All whose connections are not over, in the order in which they were deleted.
-    pub fn all(&self) -> Result<Vec<Departed>, Damaged> {
+    pub fn all(&self) -> Result<Vec<Deleted>, Damaged> {
         let mut entries = Vec::new();
         for slot in 0..self.used()? {
             entries.extend(self.read(slot)?);
@@ -141,7 +152,7 @@ impl<'a, M: Memory> Ledger<'a, M> {
         for entry in &entries {
             let conns = self.open(entry)?;
             if let (true, Some(upstream), Some(server)) = (conns != 0, entry.upstream(), entry.server()) {
-                all.push(Departed { upstream, server, conns });
+                all.push(Deleted { upstream, server, conns });
             }
         }
         Ok(all)
@@ -150,7 +161,7 @@ impl<'a, M: Memory> Ledger<'a, M> {
     /// A whole entry, if there is one.
     fn read(&self, slot: usize) -> Result<Option<Entry>, Damaged> {
         let at = self.at(slot);
-        // As every page that is touched: the number of entries may be anybody's.
+        // As every page that is touched: a hostile worker may have written the number of entries.
         if self.mem.reserve(at, ENTRY).is_err() {
             return Ok(None);
         }
@@ -168,9 +179,9 @@ impl<'a, M: Memory> Ledger<'a, M> {
         if cell == 0 || cell as usize >= self.cells.count() {
             return Ok(0);
         }
-        // Where nobody can count, nobody has counted.
+        // Where no worker can count, none has counted.
         let open = self.cells.open(cell).unwrap_or(0);
-        // Looked at afterwards: whoever has the cell by now said so before anybody counted for it.
+        // Looked at afterwards: the next peer's writer said so before any worker counted for that peer.
         self.mem.fence_loads();
         let is_its_own = open != 0
             && self.cells.is_free(cell)?
@@ -179,22 +190,23 @@ impl<'a, M: Memory> Ledger<'a, M> {
         Ok(if is_its_own { open } else { 0 })
     }
 
-    /// Remembers peers that were deleted and whose cells have connections open: of one upstream, whose name has at most [`MAX_NAME`]
-    /// bytes. Of more than [`ENTRIES`], the first; where there is no memory for an entry, none: no deletion waits for room.
-    pub fn add(&self, upstream: &[u8], leavers: &[Leaver]) -> Result<(), Damaged> {
+    /// Remembers deleted peers of one upstream whose cells have connections open. The name has at most [`MAX_NAME`] bytes. Of more
+    /// than [`ENTRIES`] peers, the first are remembered. Where there is no memory for an entry, none is: no deletion waits for room.
+    pub fn add(&self, upstream: &[u8], removed: &[Removed]) -> Result<(), Damaged> {
         let (slots, mut stamp) = self.slots()?;
-        for (leaver, slot) in leavers.iter().zip(slots) {
+        for (peer, slot) in removed.iter().zip(slots) {
             if self.mem.reserve(self.at(slot), ENTRY).is_err() {
                 return Ok(());
             }
             // 0 is no stamp: the numbers of a hostile worker end anywhere.
             stamp = (stamp.wrapping_add(1) & !WRITING).max(1);
-            self.write(slot, stamp, upstream, leaver)?;
+            self.write(slot, stamp, upstream, peer)?;
         }
         Ok(())
     }
 
-    /// All places for entries, the best first: of those that are over, new ones, and then the oldest; and the last stamp.
+    /// All places for entries, the best first, and the last stamp. First are those of entries that have ended, then new ones, then the
+    /// oldest.
     fn slots(&self) -> Result<(impl Iterator<Item = usize> + use<M>, u64), Damaged> {
         let used = self.used()?;
         let (mut over, mut alive) = (Vec::new(), Vec::new());
@@ -216,30 +228,30 @@ impl<'a, M: Memory> Ledger<'a, M> {
         Ok((over.into_iter().chain(used..ENTRIES).chain(alive), last))
     }
 
-    fn write(&self, slot: usize, stamp: u64, upstream: &[u8], leaver: &Leaver) -> Result<(), Damaged> {
+    fn write(&self, slot: usize, stamp: u64, upstream: &[u8], peer: &Removed) -> Result<(), Damaged> {
         let at = self.at(slot);
         let mut words = [0; word::END];
-        let server = pack(&leaver.server, &mut words[word::SERVER..]);
+        let server = pack(&peer.server, &mut words[word::SERVER..]);
         let name = pack(upstream, &mut words[word::NAME..word::SERVER]);
-        let generation = u64::from(self.cells.generation(leaver.cell)?);
-        words[word::WHO] = u64::from(leaver.cell) | generation << 32 | name << 48 | server << 56;
-        words[word::RETURNS] = self.cells.returns(leaver.cell)?;
-        // It keeps its number, which nobody may have again, if this writer dies here.
+        let generation = u64::from(self.cells.generation(peer.cell)?);
+        words[word::WHO] = u64::from(peer.cell) | generation << 32 | name << 48 | server << 56;
+        words[word::RETURNS] = self.cells.returns(peer.cell)?;
+        // If this writer dies here, the entry keeps its number, which no other may have.
         self.mem.store(at + word::STAMP, stamp | WRITING)?;
         // No store of the entry may come before this one.
         self.mem.fence();
         self.mem.store_all(at + word::WHO, &words[word::WHO..])?;
         self.mem.publish(at + word::STAMP, stamp)?;
-        self.cells.set_departed(slot as u64 + 1)
+        self.set_count(slot as u64 + 1)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::cells::{Plan, title};
-    use super::super::mem::tests::scratch;
-    use super::super::mem::{Mem, PAGE};
     use super::*;
+    use crate::shm::cells::{Plan, title};
+    use crate::shm::mem::tests::scratch;
+    use crate::shm::mem::{Mem, PAGE};
     use proptest::prelude::*;
 
     fn made(plan: &Plan) -> Mem {
@@ -254,7 +266,7 @@ mod tests {
     fn leave(cells: Cells<'_, Mem>, server: &str, conns: u32) -> u32 {
         let cell = cells.take(1, 0).expect("sound").expect("free")[0];
         (0..conns).for_each(|_| assert_eq!(cells.count_in(0, cell, true), Ok(true)));
-        Ledger::of(cells).add(b"api", &[Leaver { cell, server: server.into() }]).expect("inside");
+        Ledger::of(cells).add(b"api", &[Removed { cell, server: server.into() }]).expect("inside");
         cells.give_back(&[cell]).expect("inside");
         cell
     }
@@ -277,12 +289,12 @@ mod tests {
         assert_eq!(shown(cells), [("10.0.0.1:80".into(), 1), ("unix:/p".into(), 1)]);
         cells.count_in(0, one, false).expect("inside");
         assert_eq!(shown(cells), [("unix:/p".into(), 1)]);
-        // Whoever has the cell next is somebody else.
+        // The next peer in the cell is another.
         assert_eq!(cells.take(1, 0).expect("sound"), Some(vec![one]));
         cells.count_in(0, one, true).expect("inside");
         assert_eq!(shown(cells), [("unix:/p".into(), 1)]);
         cells.give_back(&[one]).expect("inside");
-        assert_eq!(shown(cells), [("unix:/p".into(), 1)], "nobody said whose these are");
+        assert_eq!(shown(cells), [("unix:/p".into(), 1)], "no entry names these");
         cells.deactivate(0).expect("inside");
         assert_eq!((shown(cells), cells.open(two)), (vec![], Ok(0)), "the worker has ended");
     }
@@ -299,11 +311,11 @@ mod tests {
         assert_eq!(cells.set_health(cell, word, u64::MAX << 48), Ok(true));
         assert_eq!(cells.take(1, 0).expect("sound"), None, "it is retired");
         cells.activate(0).expect("free");
-        assert_eq!(cells.take(1, 0).expect("sound"), Some(vec![cell]), "nobody lives who lived then");
+        assert_eq!(cells.take(1, 0).expect("sound"), Some(vec![cell]), "no worker lives that lived then");
         assert_eq!(cells.generation(cell), Ok(first));
         cells.count_in(0, cell, true).expect("inside");
         cells.give_back(&[cell]).expect("inside");
-        assert_eq!((shown(cells), cells.open(cell)), (vec![], Ok(1)), "nobody said whose it is");
+        assert_eq!((shown(cells), cells.open(cell)), (vec![], Ok(1)), "no entry names it");
     }
 
     #[test]
@@ -315,9 +327,9 @@ mod tests {
         cells.count_in(0, cell, true).expect("inside");
         let (upstream, server) = ("ß".repeat(127) + "x", "y".repeat(MAX_SERVER));
         assert_eq!(upstream.len(), MAX_NAME);
-        Ledger::of(cells).add(upstream.as_bytes(), &[Leaver { cell, server: server.clone().into() }]).expect("inside");
+        Ledger::of(cells).add(upstream.as_bytes(), &[Removed { cell, server: server.clone().into() }]).expect("inside");
         cells.give_back(&[cell]).expect("inside");
-        assert_eq!(Ledger::of(cells).all(), Ok(vec![Departed { upstream, server, conns: 1 }]));
+        assert_eq!(Ledger::of(cells).all(), Ok(vec![Deleted { upstream, server, conns: 1 }]));
     }
 
     #[test]
@@ -335,8 +347,8 @@ mod tests {
         let mut now = numbers(1..ENTRIES + 2);
         now.remove(99);
         assert_eq!(shown(cells), now, "the one that was over");
-        assert_eq!(cells.departed(), Ok(ENTRIES as u64));
-        let many: Vec<Leaver> = left.iter().map(|&cell| Leaver { cell, server: "z".into() }).collect();
+        assert_eq!(Ledger::of(cells).count(), Ok(ENTRIES as u64));
+        let many: Vec<Removed> = left.iter().map(|&cell| Removed { cell, server: "z".into() }).collect();
         Ledger::of(cells).add(b"api", &[many.clone(), many].concat()).expect("inside");
         assert_eq!(shown(cells).len(), ENTRIES - 1, "and all at once");
     }
@@ -351,19 +363,19 @@ mod tests {
             assert_eq!(shown(cells).len(), 1);
             cells.count_in(0, cell, false).expect("inside");
         }
-        assert_eq!((shown(cells), cells.departed()), (vec![], Ok(1)));
+        assert_eq!((shown(cells), Ledger::of(cells).count()), (vec![], Ok(1)));
     }
 
     #[test]
     fn half_of_an_entry_is_none_and_the_next_takes_its_place_and_another_number() {
         let plan = Plan::for_cells(8);
         let mem = made(&plan);
-        let (cells, stamp_at) = (Cells::new(&mem, &plan), plan.departed_at() + word::STAMP);
+        let (cells, stamp_at) = (Cells::new(&mem, &plan), plan.deleted_at() + word::STAMP);
         leave(cells, "10.0.0.1:80", 1);
         mem.store(stamp_at, 1 | WRITING).expect("inside");
         assert_eq!(shown(cells), []);
         leave(cells, "10.0.0.2:80", 1);
-        assert_eq!((shown(cells), cells.departed()), (vec![("10.0.0.2:80".into(), 1)], Ok(1)));
+        assert_eq!((shown(cells), Ledger::of(cells).count()), (vec![("10.0.0.2:80".into(), 1)], Ok(1)));
         assert_eq!(mem.load(stamp_at), Ok(2));
     }
 
@@ -394,8 +406,8 @@ mod tests {
     fn entries_are_behind_the_rows_and_none_lies_in_two_pages() {
         for size in [256 << 10, 1 << 20, 128 << 20, 4u64 << 30] {
             let plan = Plan::of(size);
-            assert!((plan.departed_at() * WORD).is_multiple_of(PAGE) && (PAGE / WORD).is_multiple_of(ENTRY));
-            assert_eq!(plan.departed_at() + ENTRIES * ENTRY, plan.bytes() / WORD);
+            assert!((plan.deleted_at() * WORD).is_multiple_of(PAGE) && (PAGE / WORD).is_multiple_of(ENTRY));
+            assert_eq!(plan.deleted_at() + ENTRIES * ENTRY, plan.bytes() / WORD);
             assert!(plan.bytes().is_multiple_of(PAGE), "{plan:?}");
         }
     }
@@ -414,18 +426,18 @@ mod tests {
             for i in 0..20 {
                 leave(cells, &format!("10.0.0.{i}:80"), 1);
             }
-            cells.set_departed(used).expect("inside");
+            mem.store(header::DELETED, used).expect("inside");
             for (at, value) in spoiled {
-                mem.store(plan.departed_at() + at, value).expect("inside");
+                mem.store(plan.deleted_at() + at, value).expect("inside");
             }
             let all = Ledger::of(cells).all().expect("an answer");
             prop_assert!(all.len() <= ENTRIES);
-            for Departed { upstream, server, conns } in all {
+            for Deleted { upstream, server, conns } in all {
                 prop_assert!(!upstream.is_empty() && upstream.len() <= 256 && server.len() <= MAX_SERVER && conns > 0);
                 prop_assert!(!upstream.chars().chain(server.chars()).any(char::is_control));
             }
             leave(cells, "next", 1);
-            let next = |peer: &Departed| peer.server == "next" && peer.conns == 1;
+            let next = |peer: &Deleted| peer.server == "next" && peer.conns == 1;
             prop_assert!(Ledger::of(cells).all().expect("an answer").iter().any(next));
         }
     }
