@@ -2,7 +2,7 @@
 //!
 //! Every figure is the median of runs that alternate with those of its yardstick, so that a slow moment of the machine
 //! meets both. What is measured runs in nginx's workers, through the Lua functions that a configuration calls; this program
-//! starts them, takes their figures in, and prints the table of the README.
+//! starts them, takes their figures in, and prints the table of docs/benchmarks.md.
 //!
 //!     make bench                          all of it, some minutes
 //!     make bench ONLY="find contended"    some sections

@@ -1,4 +1,4 @@
-//! The table that `make bench` prints, as the README has it.
+//! The table that `make bench` prints, as docs/benchmarks.md has it.
 
 /// What was measured, beside what, and whether that is within its limit.
 pub struct Line {
