@@ -1,13 +1,13 @@
--- The HTTP interface of ngx_http_dyups_module, and /status. The library understands the request; this moves its bytes.
+-- The HTTP interface of ngx_http_dyups_module, and /status. The library answers the request; this moves its bytes.
 
 local ffi = require "ffi"
 local encode = require "dyups.encode"
 local library = require "dyups.library"
 local logging = require "dyups.log"
-local patience = require "dyups.patience"
+local retrying = require "dyups.retry"
 
 local C = library.C
-local BUSY = patience.BUSY
+local BUSY, retry = retrying.BUSY, retrying.retry
 local log, log_changes = logging.log, logging.log_changes
 local reply = C and ffi.new("dyups_reply")
 local request_t = C and ffi.typeof("dyups_request")
@@ -20,7 +20,7 @@ local function string_of(text)
 end
 
 
--- A body that did not fit into memory lies in a file.
+-- nginx keeps a large body in a file.
 local function read_body()
     ngx.req.read_body()
     local body = ngx.req.get_body_data()
@@ -50,8 +50,9 @@ local function fail(message)
 end
 
 
--- Has the library answer a request. texts: what it consists of, by the names that dyups_request has. options: as those
--- of all changes.
+-- ask(texts, is_unix, options) -> the code of the library, whose answer is in reply
+--
+-- texts: the parts of the request, by the names of dyups_request's fields. options: those of all changes.
 local function ask(texts, is_unix, options)
     local request, by = request_t(), encode(options)
     for name, text in next, texts do
@@ -62,20 +63,26 @@ local function ask(texts, is_unix, options)
         local code = C.dyups_by(by, #by)
         return code < 0 and code or C.dyups_serve(a, wait, reply)
     end
-    local code = patience.try(call, request)
-    -- Until now the request points into them.
+    local code = retry(call, request)
+    -- The request points into the texts: this keeps them alive until now.
     texts.done = ""
     log_changes()
     return code
 end
 
 
--- serve([prefix]) answers the request; for content_by_lua. prefix: what stands before /list, /detail, /upstream/NAME
--- and /status in the location's path, such as "/dyups".
+-- serve([prefix])
 --
--- A request whose Host is neither an address nor localhost is refused with 403, unless admin.hosts of setup have its
--- name, and so is a change that a page of another site sends.
+-- Answers the request; for content_by_lua.
 --
+-- Arguments
+--   prefix  text: the begin of the location's path, before /list, /detail, /upstream/NAME and /status; such as "/dyups"
+--
+-- Errors
+--   The client gets them. 403: the Host is neither an address, nor localhost, nor in admin.hosts of setup; or a page of
+--   another site sends a change. 409: another process is writing. 500: the rest. X-Dyups-Error has the message.
+--
+-- Example
 --     location / {
 --         allow 127.0.0.1;
 --         deny all;
@@ -102,13 +109,13 @@ function _M.serve(prefix)
         site = var.http_sec_fetch_site, client = var.remote_addr,
     }
     local code = ask(texts, (var.server_addr or ""):sub(1, 5) == "unix:")
-    -- Busy to the end is an answer too.
+    -- For a writer that stays busy, the library has an answer too.
     if code < 0 and code ~= BUSY then
         return fail(ffi.string(C.dyups_error()))
     end
     local message = string_of(reply.error)
     if message ~= "" then
-        -- To ask whether an upstream is there is nothing that anybody has to look after.
+        -- A GET of an upstream that does not exist needs no attention.
         local asked = reply.status == 404 and (method == "GET" or method == "HEAD")
         log(asked and "INFO" or "WARN", method, " ", path, ": ", message)
         ngx.header["X-Dyups-Error"] = message
@@ -122,8 +129,9 @@ function _M.serve(prefix)
 end
 
 
--- change(method, upstream, text[, options]) -> status, text, message: the interface without HTTP. message: that of
--- X-Dyups-Error, empty when all is well.
+-- change(method, upstream, text[, options]) -> status, text, message
+--
+-- The interface without HTTP. message: that of X-Dyups-Error, empty when all is well.
 function _M.change(method, upstream, text, options)
     if not C then
         return 500, "", library.why

@@ -1,13 +1,13 @@
--- Writes any Lua value as JSON, for Rust to understand.
+-- Writes any Lua value as JSON, for the library to read.
 --
--- cjson cannot: it throws at NaN, at a function and at a sparse table, here, where nobody knows what the field is
--- called or allows. What JSON has no word for is written as {"\u0001lua":"nan"}; the message about it is Rust's.
+-- cjson cannot: it throws at NaN, at a function and at a sparse table. Here no code knows the field's name or what it
+-- allows. So a value that JSON cannot express is written as {"\u0001lua":"nan"}, and the library makes the message.
 
 local concat = table.concat
 local format = string.format
 local next = next
 local rawget = rawget
--- Not everywhere; where it is, # may ask a metatable.
+-- Some builds have rawlen. In those, # may ask a metatable.
 local rawlen = rawlen or function(value) return #value end
 local tostring = tostring
 local type = type
@@ -15,7 +15,7 @@ local type = type
 -- Deeper than anything that dyups reads.
 local DEPTH = 32
 
--- More values than dyups reads; tables that share tables can grow beyond all bounds when they are written.
+-- More values than dyups reads. Tables that share tables can grow beyond all bounds when they are written.
 local MOST_VALUES = 4194304
 
 local encode
@@ -50,7 +50,7 @@ end
 local function table_(value, depth, state)
     local n, parts = rawlen(value), {}
     if n > 0 then
-        -- Counted, too: of a table with holes, n may be anything.
+        -- The keys are counted too: in a table with holes, n may be any border.
         local count = 0
         for key in next, value do
             count = count + 1
@@ -76,7 +76,7 @@ local function table_(value, depth, state)
 end
 
 
--- state: the tables that are being written, and how many values may follow.
+-- state: the tables that are being written, and in `left` the number of values that may follow.
 function encode(value, depth, state)
     local kind = type(value)
     state.left = state.left - 1

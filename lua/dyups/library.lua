@@ -1,5 +1,5 @@
--- Finds libdyups along lua_package_cpath, checks that it is the one that these files were written for, and declares its
--- functions. The declarations come from the library itself: include/dyups.h is the only place that has them.
+-- Finds libdyups along lua_package_cpath, checks that it fits these files, and declares its functions. The library
+-- hands out the declarations itself: include/dyups.h is the only place that has them.
 
 local ffi = require "ffi"
 
@@ -10,8 +10,8 @@ local NAME = "libdyups-" .. VERSION
 ffi.cdef "const char *dyups_cdef(void); uint32_t dyups_abi(void);"
 
 
--- The version is part of the file name, so that after an upgrade a reload finds the new file: dlopen of a path that is
--- loaded already answers with the old one.
+-- The version is part of the file name. For a path that is loaded already, dlopen answers the old library. So after an
+-- upgrade, a reload finds the new file by its new name.
 local function find()
     -- No separator: the dots of the version are not directories.
     local path, tried = package.searchpath(NAME, package.cpath, "")
@@ -41,21 +41,34 @@ local function load()
 end
 
 
--- Loaded once a Lua VM; nil and why not when it cannot be.
+-- Loaded once a Lua VM. Where it cannot be loaded: nil, and the reason.
 local C, why = load()
 
 
--- failure() -> nil, what the library says of its last call
+-- failure() -> nil, the message of the library's last call
 local function failure()
     return nil, ffi.string(C.dyups_error())
 end
 
 
--- not_a_text(what, value) -> nil, message: a name goes to the library as it is; what is no text cannot.
+-- not_a_text(what, value) -> nil, message: only a text can go to the library as it is.
 local function not_a_text(what, value)
     local shown = type(value) == "number" and tostring(value) or "a " .. type(value)
     return nil, what .. ": " .. shown .. ": allowed: a string"
 end
 
 
-return { C = C, why = why, version = VERSION, failure = failure, not_a_text = not_a_text }
+-- outcome(code[, err]) -> true | nil, message: of a call that answered a code, or that was not made.
+local function outcome(code, err)
+    if not code then
+        return nil, err
+    elseif code < 0 then
+        return failure()
+    end
+    return true
+end
+
+
+return {
+    C = C, why = why, version = VERSION, failure = failure, not_a_text = not_a_text, outcome = outcome,
+}

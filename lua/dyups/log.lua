@@ -1,5 +1,5 @@
--- The one way of this module into nginx's error log. A text that came from outside may hold the end of a line or
--- characters that reorder a line: the library shows them escaped, so that no line is forged.
+-- The only file that writes to nginx's error log. A text that came from outside may hold the end of a line, or
+-- characters that reorder a line. The library shows them escaped, so that no line is forged.
 
 local ffi = require "ffi"
 local library = require "dyups.library"
@@ -10,11 +10,11 @@ local ffi_string = ffi.string
 local select = select
 local tostring = tostring
 
--- Written by the library and read at once: one for all calls of this VM.
+-- The library writes it, and plain reads it at once: one for all calls of this VM.
 local shown = C and ffi.new("dyups_text")
 
 
--- Without the library, no byte is taken on trust but visible ASCII.
+-- Without the library, all bytes but visible ASCII are escaped.
 local function escape(byte)
     return ("\\x%02x"):format(byte:byte())
 end
@@ -31,7 +31,7 @@ local function plain(text)
 end
 
 
--- log(level, ...): writes the texts, one after the other, as one line. level: the name of one of nginx's, such as
+-- log(level, ...): writes the texts, one after the other, as one line. level: the name of a level of nginx, such as
 -- "WARN". Outside of nginx it does nothing.
 --
 --     log("WARN", "upstream ", name, ": ", err)
@@ -47,8 +47,8 @@ local function log(level, ...)
 end
 
 
--- log_changes(): a line at level notice for each upstream that the last call of the library has changed. To be called
--- before anything else can call it.
+-- log_changes(): writes a line at level notice for each upstream that the library's last call has changed. Call it
+-- before any other code can call the library.
 local function log_changes()
     local lines = ffi_string(C.dyups_changes())
     if lines ~= "" and ngx then

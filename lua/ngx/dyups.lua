@@ -1,11 +1,11 @@
--- The Lua interface of ngx_http_dyups_module, for code that requires it: update and delete, each answering a status of
+-- The Lua interface of ngx_http_dyups_module, for code that requires it: update and delete. Each answers a status of
 -- HTTP and a text, as POST and DELETE of the HTTP interface do.
 --
 --     local dyups = require "ngx.dyups"
 --     local status, text, message = dyups.update("api", [[server 10.0.0.1:8080; server 10.0.0.2:8080 backup;]])
 --     if status ~= 200 then return ngx.say(status, " ", text, ": ", message) end
 --
--- Beside what the module answers there is a message: what the header X-Dyups-Error has, empty when all is well.
+-- The third value is the message that X-Dyups-Error has, empty when all is well. The module does not have it.
 
 local admin = require "dyups.admin"
 
@@ -14,8 +14,20 @@ local _M = {}
 
 -- update(name, text[, { by = "..." }]) -> status, text, message
 --
--- Replaces the upstream, or makes it. text: the inside of nginx's upstream block. 200, "success"; where it is not right
--- 500, "add server failed", and the table is as it was. A text that is empty is 204 and changes nothing.
+-- Replaces the upstream, or makes it.
+--
+-- Arguments
+--   name   text
+--   text   the inside of nginx's upstream block
+--
+-- Returns
+--   200, "success". An empty text: 204, and nothing changes.
+--
+-- Errors
+--   500, "add server failed", message: the text is wrong, and nothing changes. 409: another process is writing.
+--
+-- Example
+--     local status, text = dyups.update("api", "server 10.0.0.1:8080;")
 function _M.update(name, text, options)
     return admin.change("POST", name, text, options)
 end
@@ -23,7 +35,16 @@ end
 
 -- delete(name[, { by = "..." }]) -> status, text, message
 --
--- Deletes the upstream with all its peers. 200, "success"; 404, "not found uptream".
+-- Deletes the upstream with all its peers.
+--
+-- Returns
+--   200, "success"
+--
+-- Errors
+--   404, "not found uptream": it does not exist. 409: another process is writing.
+--
+-- Example
+--     local status, text = dyups.delete("api")
 function _M.delete(name, options)
     return admin.change("DELETE", name, "", options)
 end

@@ -122,7 +122,7 @@ fn patient(table: &Table) {
     }
 }
 
-/// See lua/dyups/patience.lua.
+/// See lua/dyups/retry.lua.
 pub const PATIENCE: Duration = Duration::from_millis(20);
 
 fn note(work: &mut Work, table: &Table, done: Result<()>) {

@@ -1,14 +1,14 @@
--- Changes wait for their turn without stalling the worker: the library is asked, and while another process is writing,
--- nginx goes on with other requests between two tries.
+-- Tries a change again while another process is writing. Between two tries nginx serves other requests.
 
 local ffi = require "ffi"
 local library = require "dyups.library"
 
--- Seconds that a change tries in all, where nginx can do something else meanwhile.
+-- Seconds in which a change is tried again, where this code can yield to nginx.
 local YIELDING = 2
 local FIRST_NAP, LONGEST_NAP = 0.001, 0.05
 
--- Milliseconds that it may sleep in one piece where nginx cannot: before the event loop runs, and inside it.
+-- Milliseconds that the library may sleep in one piece where this code cannot yield: before the event loop runs, and
+-- inside it.
 local BEFORE_THE_LOOP = 2000
 local INSIDE_THE_LOOP = 20
 
@@ -27,13 +27,14 @@ local function phase()
 end
 
 
--- LuaJIT exports it to C, and not all builds have coroutine.isyieldable. A lua_State is what a thread is in memory.
+-- LuaJIT exports lua_isyieldable to C, and not all builds have coroutine.isyieldable. A thread is a lua_State in
+-- memory.
 local asks_by_ffi = pcall(ffi.cdef, "int lua_isyieldable(void *L);")
     and pcall(function() return ffi.C.lua_isyieldable end)
 
 -- Whether a yield reaches nginx from here. It cannot cross C code: string.gsub, table.sort and require call functions
--- from C. So ask, do not try: ngx.sleep has set its timer by the time that it throws. That timer would wake this
--- coroutine out of the next thing that it waits for.
+-- from C. To try instead of asking does harm: ngx.sleep sets its timer before it throws. That timer would wake this
+-- coroutine while it waits for something else.
 local function can_yield()
     local thread = coroutine.running()
     if not thread then
@@ -47,8 +48,8 @@ local function can_yield()
 end
 
 
--- try(call, a, b, c, d) -> the code of call(a, b, c, d, wait_ms)
-local function try(call, a, b, c, d)
+-- retry(call, a, b, c, d) -> the code of call(a, b, c, d, wait_ms)
+local function retry(call, a, b, c, d)
     local now = phase()
     if not CAN_YIELD[now] or not can_yield() then
         local before = now == "init" or now == "init_worker"
@@ -57,7 +58,7 @@ local function try(call, a, b, c, d)
     local code = call(a, b, c, d, 0)
     local nap, waited = FIRST_NAP, 0
     while code == BUSY and waited < YIELDING do
-        -- None of what dyups offers throws, whatever nginx says of its sleep.
+        -- No function of dyups throws, even where ngx.sleep does.
         if not pcall(ngx.sleep, nap) then
             return call(a, b, c, d, INSIDE_THE_LOOP)
         end
@@ -69,4 +70,4 @@ local function try(call, a, b, c, d)
 end
 
 
-return { try = try, BUSY = BUSY }
+return { retry = retry, BUSY = BUSY }
