@@ -83,8 +83,8 @@ end
 --
 -- Errors
 --   In balancer_by_lua the request ends with 502. Where there is no peer, nginx logs "no live upstreams", and
---   dyups the reason at level info. A wrong argument or option is in the log at level error. A name that no upstream can
---   have is not, since clients may send it. In another phase: nil, message.
+--   dyups the reason at level info. A wrong argument or option is in the log at level error. A name that no upstream
+--   can have is not, since clients may send it. In another phase: nil, message.
 --
 -- Example
 --     upstream api { server 127.0.0.1:1; balancer_by_lua_block { require("dyups").balance("api") } }
