@@ -19,14 +19,18 @@
 
 pub mod admin;
 pub mod balance;
+pub mod checksum;
 pub mod config;
 pub mod error;
 #[allow(unsafe_code)]
 pub mod ffi;
 pub mod health;
 pub mod process;
+pub mod quote;
+pub mod random;
 #[allow(unsafe_code)]
 pub mod shm;
 pub mod status;
 pub mod table;
+pub mod upstream;
 pub mod version;

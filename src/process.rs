@@ -6,11 +6,11 @@
 use crate::config::setup::Setup;
 use crate::error::{Code, Error, Result};
 use crate::health;
-use crate::health::check::Check;
 use crate::shm::lock::LockFile;
 use crate::shm::region::lock_of;
 use crate::table::change_log;
 use crate::table::store::Table;
+use crate::upstream::Check;
 use crate::version::NginxVersion;
 use once_cell::sync::OnceCell;
 use parking_lot::Mutex;
@@ -68,7 +68,7 @@ pub fn table() -> Result<&'static Table> {
 
 /// The name of an upstream that is there, or that may be made: see [`Table::name`].
 pub fn name(name: &[u8]) -> Result<&str> {
-    attached().map_or_else(|| crate::table::name::check(name), |table| table.name(name))
+    attached().map_or_else(|| crate::upstream::name::check(name), |table| table.name(name))
 }
 
 /// With the reason where there is one: at nginx's first start, setup's own error went to stderr.

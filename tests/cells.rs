@@ -5,8 +5,6 @@
 mod common;
 
 use common::*;
-use dyups::balance::Method;
-use dyups::config::peer::PeerPatch;
 use dyups::error::Code;
 use dyups::health::passive::Health;
 use dyups::shm::Memory;
@@ -15,7 +13,8 @@ use dyups::shm::layout::LAYOUT;
 use dyups::shm::region::cells_of as cells_file;
 use dyups::table::directory::Directory;
 use dyups::table::store::Table;
-use dyups::table::{Address, Status, Upstream};
+use dyups::upstream::{Address, Status, Upstream};
+use dyups::upstream::{Method, PeerPatch};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::path::Path;

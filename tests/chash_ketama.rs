@@ -3,9 +3,8 @@
 
 use std::net::SocketAddr;
 
-use dyups::balance::HashId;
 use dyups::balance::chash::{Base, Pick, Ring, build, key_hash, pick, pick_without_ring};
-use dyups::table::Address;
+use dyups::upstream::{Address, HashId};
 use pingora_ketama::{Bucket, Continuum};
 
 const KEYS: u32 = 100_000;

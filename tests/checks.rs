@@ -6,12 +6,12 @@ mod common;
 use common::{SOON, patch, table, upstream};
 use dyups::config::{check, value};
 use dyups::error::Code;
-use dyups::health::check::{Check, PeerCheck};
 use dyups::shm::Region;
+use dyups::table::Table;
 use dyups::table::directory::Directory;
 use dyups::table::ops::Absent;
 use dyups::table::snapshot::{Flags, View};
-use dyups::table::{Table, Upstream};
+use dyups::upstream::{Check, PeerCheck, Upstream};
 
 const MIB: u64 = 1 << 20;
 

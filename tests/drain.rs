@@ -6,14 +6,16 @@
 mod common;
 
 use common::*;
-use dyups::config::peer::{PeerPatch, peer_patch};
+use dyups::config::peer::peer_patch;
 use dyups::config::{json, value};
 use dyups::health;
 use dyups::shm::cells::deleted::Ledger;
 use dyups::shm::layout::LAYOUT;
 use dyups::shm::region::cells_of as cells_file;
+use dyups::table::Table;
 use dyups::table::ops::Absent;
-use dyups::table::{Peer, Status, Table, Upstream};
+use dyups::upstream::PeerPatch;
+use dyups::upstream::{Peer, Status, Upstream};
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 

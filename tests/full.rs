@@ -7,9 +7,7 @@
 mod common;
 
 use common::*;
-use dyups::balance::Method;
 use dyups::balance::pick::{Ask, Handle, Miss, Picked};
-use dyups::config::peer::PeerPatch;
 use dyups::config::setup::DEFAULT_SIZE;
 use dyups::error::{Code, Error};
 use dyups::shm::layout::{LAYOUT, SLOTS, state};
@@ -20,7 +18,7 @@ use dyups::table::directory::{self, Directory};
 use dyups::table::ops::Absent;
 use dyups::table::snapshot::{Flags, Group, build_ring, encode};
 use dyups::table::store::{Stored, Table};
-use dyups::table::{Status, Upstream};
+use dyups::upstream::{Method, PeerPatch, Status, Upstream};
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -39,7 +39,7 @@ fn made(base: &Path) {
     words[fixed::BOOT..][..2].copy_from_slice(&boot_id());
     words[fixed::PID_NAMESPACE] = dyups::shm::header::pid_namespace();
     words[fixed::LOCK] = std::fs::metadata(&lock).expect("there").ino();
-    words[fixed::CHECKSUM] = dyups::shm::checksum::Checksum::of(&words[..fixed::CHECKSUM]).into();
+    words[fixed::CHECKSUM] = dyups::checksum::Checksum::of(&words[..fixed::CHECKSUM]).into();
     let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
     written(&dyups::shm::region::file_of(base, Shape::V1.layout), &bytes);
 }

@@ -6,14 +6,13 @@
 mod common;
 
 use common::*;
-use dyups::balance::Method;
 use dyups::balance::pick::{Ask, Handle, Miss, Picked, Tried};
 use dyups::health::active::Active;
-use dyups::health::check::Check;
 use dyups::health::passive::{Health, tenths};
 use dyups::shm::clock::now_ms;
+use dyups::table::Table;
 use dyups::table::directory::Directory;
-use dyups::table::{Peer, Status, Table, Upstream};
+use dyups::upstream::{Check, Method, Peer, Status, Upstream};
 use proptest::prelude::*;
 use std::time::Instant;
 
@@ -408,7 +407,7 @@ fn what_takes_no_peer_of_the_round_robin_keeps_its_place() {
     let mut order = Vec::new();
     for max_fails in 1..8 {
         order.push(handle.pick(&table, Ask::default(), false, &mut picked).expect("one"));
-        let patch = dyups::config::peer::PeerPatch { max_fails: Some(max_fails), ..patch(&server(1), 1) };
+        let patch = dyups::upstream::PeerPatch { max_fails: Some(max_fails), ..patch(&server(1), 1) };
         table.put_peer("api", &patch, dyups::table::ops::Absent::Make, SOON).expect("room");
     }
     assert_eq!(order, [0, 0, 1, 0, 2, 0, 0]);

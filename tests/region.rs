@@ -847,7 +847,7 @@ fn a_stopped_writer_is_named_and_its_death_frees_the_lock() {
     writer.ok("hold");
     writer.ok("half");
     writer.stop();
-    let free = dyups::config::peer::PeerPatch::new(address("10.0.0.1:80"));
+    let free = dyups::upstream::PeerPatch::new(address("10.0.0.1:80"));
     for wait in [Duration::ZERO, Duration::from_millis(50)] {
         let begun = Instant::now();
         let error = table.put_peer("api", &free, dyups::table::ops::Absent::Make, wait).expect_err("held");

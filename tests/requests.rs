@@ -6,12 +6,10 @@
 mod common;
 
 use common::*;
-use dyups::balance::Method;
 use dyups::balance::budget::Allowance;
 use dyups::balance::outcome::Outcome;
 use dyups::balance::pick::{Ask, Handle, Miss, Picked};
 use dyups::balance::request::{Given, Refused, Requests, Tries, Wanted, Why};
-use dyups::config::peer::PeerPatch;
 use dyups::error::Code;
 use dyups::health::passive::{Health, begin, tenths};
 use dyups::health::{self, PeerState};
@@ -20,7 +18,7 @@ use dyups::shm::{Mem, Memory};
 use dyups::table::directory::{Directory, ailing_at, ails};
 use dyups::table::ops::Absent;
 use dyups::table::store::Table;
-use dyups::table::{Peer, Status, Upstream};
+use dyups::upstream::{Method, Peer, PeerPatch, Status, Upstream};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::OpenOptions;

@@ -5,15 +5,13 @@
 mod common;
 
 use common::*;
-use dyups::balance::HashId;
-use dyups::balance::Method;
 use dyups::balance::chash::{self, Words};
 use dyups::balance::pick::{Ask, Handle, Miss, Picked};
-use dyups::config::peer::PeerPatch;
+use dyups::table::Table;
 use dyups::table::directory::Directory;
 use dyups::table::ops::Absent;
 use dyups::table::snapshot::{Group, RingWords};
-use dyups::table::{Address, Status, Table, Upstream};
+use dyups::upstream::{Address, HashId, Method, PeerPatch, Status, Upstream};
 
 const SIZE: u64 = 16 << 20;
 const NAME: &str = "api";

@@ -12,15 +12,14 @@ mod version;
 mod work;
 
 use common::*;
-use dyups::balance::Method;
 use dyups::balance::pick::Handle;
-use dyups::config::peer::PeerPatch;
 use dyups::error::Code;
 use dyups::shm::Memory;
 use dyups::shm::layout::state;
 use dyups::table::directory;
 use dyups::table::ops::Absent;
 use dyups::table::store::Table;
+use dyups::upstream::{Method, PeerPatch};
 use roles::{ADDED, PATIENCE, neighbour, pick, start};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -179,7 +178,7 @@ const OTHER: &str = "13.0.0.1:80";
 #[test]
 fn a_writer_stopped_anywhere_is_named_as_busy_or_overtaken_and_loses_nothing() {
     let mut scene = Scene::new();
-    let plain = dyups::table::Upstream { method: None, ..version(0) };
+    let plain = dyups::upstream::Upstream { method: None, ..version(0) };
     scene.table.set_upstream(&plain, SOON).expect("room");
     scene.table.put_peer(NAME, &patch(OTHER, 1), Absent::Make, SOON).expect("room");
     let before = used(&scene.table);

@@ -8,7 +8,7 @@ use common::*;
 use dyups::error::Code;
 use dyups::shm::Memory;
 use dyups::shm::layout::state;
-use dyups::table::Upstream;
+use dyups::upstream::Upstream;
 use std::fs::File;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;

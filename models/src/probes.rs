@@ -5,17 +5,16 @@ use crate::explore::explore;
 use crate::memory::{Shared, Sheet, Words, geometry};
 use crate::table;
 use dyups::health::active::{Active, State};
-use dyups::health::check::Check;
 use dyups::health::heal_one;
 use dyups::health::lease::{Due, Lease, Millis};
 use dyups::health::verdict::{Judged, judge};
 use dyups::shm::Memory;
 use dyups::shm::cells::{Cells, Plan};
 use dyups::shm::layout::Geometry;
-use dyups::table::Upstream;
 use dyups::table::commit::{self, Build, CellPlan, RingPlan};
 use dyups::table::directory::{Directory, ailing_at, ails};
 use dyups::table::snapshot::{Flags, encode};
+use dyups::upstream::{Check, Upstream};
 use loom::thread;
 use std::sync::Arc;
 

@@ -6,7 +6,7 @@ use dyups::shm::{Cells, Change, Memory};
 use dyups::table::commit::{self, Build, CellPlan, RingPlan};
 use dyups::table::directory::{self, Directory};
 use dyups::table::snapshot::{Flags, Group, build_ring, encode};
-use dyups::table::{Address, Peer, Upstream};
+use dyups::upstream::{Address, Peer, Upstream};
 use std::path::Path;
 
 /// Version `number` of an upstream: nothing of it is as in another one.

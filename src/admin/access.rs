@@ -4,7 +4,7 @@
 //! the name. So each request has to name an address, `localhost` or a name that the operator has listed. A page of another site
 //! may send a change without seeing the answer: its `Origin` or `Sec-Fetch-Site` shows it.
 
-use crate::config::show::quote;
+use crate::quote::quote;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// What a request says of its sender. A header that is not there is `None`.

@@ -4,14 +4,12 @@
 pub mod access;
 
 use self::access::Sender;
-use crate::balance::HashId;
 use crate::config::{dyups, nginx};
 use crate::error::{Code, Error, Result};
-use crate::process;
-use crate::status;
 use crate::table::change_log::{self, Change};
-use crate::table::name;
 use crate::table::store::Table;
+use crate::upstream::{HashId, name};
+use crate::{process, status};
 use std::time::Duration;
 
 /// Status of an answer to a change that did not get its turn.

@@ -2,7 +2,7 @@
 //!
 //! Both are the ketama of Cache::Memcached::Fast: a peer has 160 points a unit of weight on a ring of 2^32 places, a key
 //! belongs to the peer of the first point at or after the key's CRC-32, and after the last point comes the first. They
-//! differ in what is hashed of a peer ([`HashId`](super::HashId)). Sources: nginx,
+//! differ in what is hashed of a peer ([`HashId`](crate::upstream::HashId)). Sources: nginx,
 //! src/http/modules/ngx_http_upstream_hash_module.c; lua-resty-balancer, lib/resty/chash.lua and chash.c (as they are:
 //! in its first versions the base was not inverted and a key belonged to the point before it).
 //!
@@ -16,8 +16,9 @@
 //! - `search`: from a key to a peer, with the ring or without it
 //!
 //! ```
-//! use dyups::balance::{HashId, chash};
-//! use dyups::table::Address;
+//! use dyups::upstream::HashId;
+//! use dyups::balance::chash;
+//! use dyups::upstream::Address;
 //!
 //! let peers = ["10.0.0.1:8080", "10.0.0.2:8080"].map(|server| Address::from_server(server).unwrap());
 //! let ring = chash::build(&[(0, &peers[0], 1), (1, &peers[1], 1)], HashId::Nginx).unwrap();

@@ -14,7 +14,8 @@
 
 use super::candidates::Candidates;
 use super::pick::Miss;
-use super::random::{self, Random};
+use super::random;
+use crate::random::Random;
 
 /// Peers of an upstream up to which every one is looked at.
 pub const EXACT: u32 = 128;

@@ -4,7 +4,7 @@
 //! and " : " where nginx went on to another one by a redirect inside of it (ngx_http_upstream_addr_variable in
 //! src/http/ngx_http_upstream.c).
 
-use crate::table::Address;
+use crate::upstream::Address;
 
 /// How a try ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -185,7 +185,7 @@ pub fn claim<M: Memory>(cells: &Cells<'_, M>, cell: u32, limits: Limits, now: Te
 mod tests {
     use super::super::pick::{Ask, Handle, Picked};
     use super::*;
-    use crate::table::{Address, Peer, Upstream};
+    use crate::upstream::{Address, Peer, Upstream};
     use std::time::Duration;
 
     #[test]

@@ -7,7 +7,6 @@
 //! one. It tells nobody so, but it can be seen (`Watch`): that is looked for ten times a second, and before a request
 //! is refused as all peers are full.
 
-use super::Method;
 use super::budget::{Allowance, Budget, Left};
 use super::candidates::mixed;
 use super::outcome::Outcome;
@@ -16,6 +15,7 @@ use super::place::{Place, Trying};
 use crate::shm::versioned::TRIES;
 use crate::shm::{Damaged, Mem};
 use crate::table::store::Table;
+use crate::upstream::Method;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::time::Instant;

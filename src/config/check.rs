@@ -6,12 +6,13 @@ mod write;
 pub use write::{CheckObject, write};
 
 use super::object::{Object, entries};
-use super::show::{item, path, quote};
+use super::path::{item, path};
 use super::value::Value;
 use crate::config::fields::{Field, HEALTHCHECK, Kind};
 use crate::error::{Error, Result};
-use crate::health::check::{self, Check};
 use crate::health::{certificate, request};
+use crate::quote::quote;
+use crate::upstream::{Check, check};
 use fields::{CHECK, MAX_HEADERS, MAX_STATUSES, MAX_TEXT_BYTES};
 
 /// Reads the options of a check that is new; `at` is their path in messages, such as `healthcheck`.
@@ -73,7 +74,7 @@ pub fn merge_or_none(old: Option<&Check>, patch: &Value, at: &str) -> Result<Opt
 ///
 /// ```
 /// use dyups::config::{check, value::parse};
-/// use dyups::health::check::Check;
+/// use dyups::upstream::Check;
 /// let merged = |json: &[u8]| check::merge(&Check::default(), &parse(json).unwrap(), "healthcheck");
 /// assert_eq!(merged(br#"{"rise": 1}"#).unwrap(), Check { rise: 1, ..Check::default() });
 /// let error = merged(br#"{"rise": 0}"#).unwrap_err();

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::nginx::word;
-use crate::table::{Peer, Status, Upstream};
+use crate::upstream::{Peer, Status, Upstream};
 
 /// `GET /list`: the names, one a line.
 ///
@@ -46,7 +46,7 @@ fn detail_line(text: &mut String, peer: &Peer) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::table::Address;
+    use crate::upstream::Address;
 
     fn api() -> Upstream {
         let peer = |server| Peer::new(Address::from_server(server).unwrap());

@@ -1,7 +1,6 @@
 //! The one table of what dyups knows of a file, an upstream and a peer. Every reader uses it, whatever the syntax.
 
-use crate::balance::{HashId, Method};
-use crate::table::{Status, address};
+use crate::upstream::{HashId, Method, Status, address};
 
 /// A field: its name and what it takes.
 #[derive(Clone, Copy, Debug)]

@@ -5,8 +5,9 @@ use std::io::Read;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-use super::{MAX_INPUT_BYTES, show, text};
+use super::{MAX_INPUT_BYTES, text};
 use crate::error::{Code, Error, Result};
+use crate::quote;
 
 /// Most files that one `setup` opens, a file that is included twice counted twice.
 pub const MAX_FILES: usize = 65_536;
@@ -36,7 +37,7 @@ impl Files {
     /// [`Code::System`]: the file cannot be read. [`Code::Invalid`]: it is no regular file, it is in UTF-16, or all files together are
     /// more than [`MAX_FILES`] or more than [`MAX_INPUT_BYTES`]. A pipe or a device is refused and never waited for.
     pub fn read(&mut self, path: &Path) -> Result<(Vec<u8>, Id)> {
-        self.try_read(path).map_err(|error| error.within(show::file(path)))
+        self.try_read(path).map_err(|error| error.within(quote::file(path)))
     }
 
     fn try_read(&mut self, path: &Path) -> Result<(Vec<u8>, Id)> {

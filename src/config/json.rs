@@ -3,15 +3,13 @@
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 
 use super::check::CheckObject;
-use super::fields;
 use super::object::{Object, entries};
-use super::show::path;
+use super::path::path;
 use super::upstream::upstream;
-use super::value;
+use super::{fields, value};
 use crate::error::Result;
 use crate::health::PeerState;
-use crate::health::check::PeerCheck;
-use crate::table::{Peer, Status, Upstream};
+use crate::upstream::{Peer, PeerCheck, Status, Upstream};
 
 /// Reads an upstreams file, in its order. What `status` adds to one is ignored.
 ///
@@ -38,7 +36,8 @@ pub fn file(bytes: &[u8]) -> Result<Vec<Upstream>> {
 /// upstream, except for its name, which is the object's key and the caller's to write.
 ///
 /// ```
-/// use dyups::{config::json, table::Upstream};
+/// use dyups::config::json;
+/// use dyups::upstream::Upstream;
 /// let mut out = Vec::new();
 /// json::write_upstream(&mut out, &Upstream::default(), &[], &[("generation", 7.into())]);
 /// assert_eq!(out, br#"{"hash_id":"nginx","peers":[],"generation":7}"#);
@@ -160,9 +159,7 @@ impl Serialize for PeerObject<'_> {
 pub(crate) mod tests {
     use super::super::check::tests::any_check;
     use super::*;
-    use crate::balance::{HashId, Method};
-    use crate::health::check::Check;
-    use crate::table::Address;
+    use crate::upstream::{Address, Check, HashId, Method};
     use proptest::prelude::*;
 
     fn why(json: &str) -> String {
@@ -284,7 +281,7 @@ pub(crate) mod tests {
     proptest! {
         #[test]
         fn what_is_written_reads_as_the_same(upstream in any_upstream()) {
-            prop_assume!(crate::table::name::check(upstream.name.as_bytes()).is_ok());
+            prop_assume!(crate::upstream::name::check(upstream.name.as_bytes()).is_ok());
             prop_assume!(crate::config::upstream::first_repeat(&upstream.peers).is_none());
             let name = serde_json::to_string(&upstream.name).unwrap();
             let json = format!(r#"{{"upstreams":{{{name}:{}}}}}"#, written(&upstream));

@@ -1,4 +1,4 @@
-//! What people and programs write, read into [`crate::table::Upstream`]s, and written back.
+//! What people and programs write, read into [`crate::upstream::Upstream`]s, and written back.
 //!
 //! - [`json`]: the upstreams file, and what `status` answers in its shape.
 //! - [`nginx`]: nginx's own `upstream NAME { ... }`, whole files and the inside of one block.
@@ -21,9 +21,9 @@ pub mod json;
 pub mod nginx;
 pub mod object;
 pub mod options;
+pub mod path;
 pub mod peer;
 pub mod setup;
-pub mod show;
 pub mod text;
 pub mod upstream;
 pub mod value;

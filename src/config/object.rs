@@ -1,7 +1,7 @@
 //! Reading an object's fields, with one wording for everything that can be wrong with them.
 
 use super::fields::{self, Field};
-use super::show::path;
+use super::path::path;
 use super::value::Value;
 use crate::error::{Error, Result};
 
@@ -62,7 +62,7 @@ impl<'a> Object<'a> {
         let text = self.read(field, |value| if let Value::Text(text) = value { Some(text.as_str()) } else { None })?;
         match text {
             Some(text) if text.contains(char::REPLACEMENT_CHARACTER) => {
-                let (path, shown) = (self.path(field), super::show::quote(text.as_bytes()));
+                let (path, shown) = (self.path(field), crate::quote::quote(text.as_bytes()));
                 Err(Error::invalid(format!("{path}: {shown}: not UTF-8; allowed: {}", field.kind.allowed())))
             }
             text => Ok(text),
@@ -124,7 +124,7 @@ pub(super) fn integer(value: &Value) -> Option<i64> {
 mod tests {
     use super::*;
     use crate::config::value::parse;
-    use crate::table::Status;
+    use crate::upstream::Status;
 
     /// What `read` makes of the peer's fields in `json`, at the path `p`.
     fn with<T>(json: &str, read: impl FnOnce(&Object<'_>) -> Result<T>) -> std::result::Result<T, String> {

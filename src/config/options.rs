@@ -2,9 +2,9 @@
 
 use super::fields::{self, Field};
 use super::object::Object;
-use super::show::quote;
 use super::value::Value;
 use crate::error::{Error, Result};
+use crate::quote::quote;
 
 const OPTIONS: &[Field] = &[fields::BY];
 

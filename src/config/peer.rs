@@ -1,127 +1,14 @@
 //! A peer as an object: whole, or the fields of it that change.
 
-use super::check::{or_none, set, text};
+use super::check::{or_none, text};
 use super::fields;
 use super::object::Object;
-use super::show::quote;
 use super::value::Value;
 use crate::error::{Error, Result};
-use crate::health::check::PeerCheck;
 use crate::health::request;
-use crate::table::{Address, Peer, Status};
-
-/// A peer's address and the fields that were given; `None` is not given. See [`Peer`] for what they mean.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PeerPatch {
-    /// Which peer.
-    pub address: Address,
-    /// 0..=65535.
-    pub weight: Option<u16>,
-    /// Up, down, drain, or leaving.
-    pub status: Option<Status>,
-    /// Whether it is a backup.
-    pub backup: Option<bool>,
-    /// 0 for no limit.
-    pub max_conns: Option<u32>,
-    /// 0 for never.
-    pub max_fails: Option<u32>,
-    /// Seconds.
-    pub fail_timeout: Option<u32>,
-    /// Seconds.
-    pub slow_start: Option<u32>,
-    /// Of its probes.
-    pub check: PeerCheckPatch,
-}
-
-/// The fields of a [`PeerCheck`] that were given: `None` is not given, `Some(None)` takes away.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PeerCheckPatch {
-    /// `check_port`.
-    pub port: Option<Option<u16>>,
-    /// `check_url`.
-    pub url: Option<Option<String>>,
-    /// `check_host`.
-    pub host: Option<Option<String>>,
-}
-
-impl PeerCheckPatch {
-    /// Reads its fields.
-    ///
-    /// # Errors
-    ///
-    /// As [`peer_patch`].
-    pub fn read(object: &Object<'_>) -> Result<PeerCheckPatch> {
-        Ok(PeerCheckPatch {
-            port: or_none(object, &fields::CHECK_PORT, Object::number)?,
-            url: or_none(object, &fields::CHECK_URL, text(request::check_url))?,
-            host: or_none(object, &fields::CHECK_HOST, text(request::check_host))?,
-        })
-    }
-
-    /// The same, and what `more` gives.
-    pub fn add(&mut self, more: PeerCheckPatch) {
-        set(&mut self.port, more.port.map(Some));
-        set(&mut self.url, more.url.map(Some));
-        set(&mut self.host, more.host.map(Some));
-    }
-
-    /// Changes what is given.
-    pub fn apply(&self, check: &mut Option<Box<PeerCheck>>) {
-        if *self == PeerCheckPatch::default() {
-            return;
-        }
-        let mut new = check.take().unwrap_or_default();
-        set(&mut new.port, self.port);
-        set(&mut new.url, self.url.clone());
-        set(&mut new.host, self.host.clone());
-        let given = [
-            (&fields::CHECK_PORT, self.port.is_some()),
-            (&fields::CHECK_URL, self.url.is_some()),
-            (&fields::CHECK_HOST, self.host.is_some()),
-        ];
-        new.kept.retain(|name| !given.iter().any(|(field, is_given)| *is_given && field.name == name));
-        *check = (*new != PeerCheck::default()).then_some(new);
-    }
-}
-
-impl PeerPatch {
-    /// A patch that changes nothing of the peer at `address`.
-    pub fn new(address: Address) -> PeerPatch {
-        PeerPatch {
-            address,
-            weight: None,
-            status: None,
-            backup: None,
-            max_conns: None,
-            max_fails: None,
-            fail_timeout: None,
-            slow_start: None,
-            check: PeerCheckPatch::default(),
-        }
-    }
-
-    /// Changes the given fields of `peer`, which has this address; the others keep their values.
-    ///
-    /// The peer keeps its address as it spells it, too: a ring hashes the text, and another spelling would move keys. One that
-    /// is to be deleted once it is idle stays, unless that is said again: whoever changes a peer wants it to be there.
-    pub fn apply(&self, peer: &mut Peer) {
-        set(&mut peer.weight, self.weight);
-        peer.status = self.status.unwrap_or(peer.status.to_stay());
-        set(&mut peer.backup, self.backup);
-        set(&mut peer.max_conns, self.max_conns);
-        set(&mut peer.max_fails, self.max_fails);
-        set(&mut peer.fail_timeout, self.fail_timeout);
-        set(&mut peer.slow_start, self.slow_start);
-        self.check.apply(&mut peer.check);
-    }
-
-    /// A new peer, with defaults for what was not given.
-    pub fn into_peer(self) -> Peer {
-        let mut peer = Peer::new(self.address.clone());
-        self.apply(&mut peer);
-        peer
-    }
-}
+use crate::quote::quote;
+use crate::upstream::patch::PeerCheckPatch;
+use crate::upstream::{Address, PeerPatch, Status};
 
 /// Reads a peer, whole or in part; `at` is its path in messages, such as `upstreams.api.peers[3]`, empty for none.
 ///
@@ -138,7 +25,7 @@ impl PeerPatch {
 /// ```
 pub fn peer_patch(value: &Value, at: &str) -> Result<PeerPatch> {
     let object = Object::new(value, at, fields::PEER)?;
-    let (address, check) = (address(&object)?, PeerCheckPatch::read(&object)?);
+    let (address, check) = (address(&object)?, peer_check_patch(&object)?);
     if let (Some(Some(port)), None) = (check.port, address.port()) {
         let (path, peer) = (object.path(&fields::CHECK_PORT), address.text());
         return Err(Error::invalid(format!("{path}: {port}: {peer} has no port; allowed: false, or not given")));
@@ -153,6 +40,19 @@ pub fn peer_patch(value: &Value, at: &str) -> Result<PeerPatch> {
         fail_timeout: object.number(&fields::FAIL_TIMEOUT)?,
         slow_start: object.number(&fields::SLOW_START)?,
         check,
+    })
+}
+
+/// Reads what is different in the probes of a peer.
+///
+/// # Errors
+///
+/// As [`peer_patch`].
+pub fn peer_check_patch(object: &Object<'_>) -> Result<PeerCheckPatch> {
+    Ok(PeerCheckPatch {
+        port: or_none(object, &fields::CHECK_PORT, Object::number)?,
+        url: or_none(object, &fields::CHECK_URL, text(request::check_url))?,
+        host: or_none(object, &fields::CHECK_HOST, text(request::check_host))?,
     })
 }
 
@@ -217,6 +117,7 @@ fn server(object: &Object<'_>) -> Result<Option<Address>> {
 mod tests {
     use super::*;
     use crate::config::value::parse;
+    use crate::upstream::{Peer, PeerCheck};
 
     fn patch(json: &str) -> Result<PeerPatch> {
         peer_patch(&parse(json.as_bytes()).unwrap(), "peer")

@@ -1,18 +1,16 @@
 //! What `dyups.setup{...}` takes.
 
-use super::check;
 use super::fields::{Field, HEALTHCHECK, Kind};
 use super::files::Files;
 use super::object::Object;
-use super::show::quote;
 use super::value::{Value, parse};
-use super::{json, nginx};
+use super::{check, json, nginx};
 use crate::error::{Code, Error, Result};
-use crate::health::check::Check;
+use crate::quote::quote;
 use crate::shm::file;
 use crate::shm::layout::{MAX_SIZE, MIN_SIZE};
 use crate::shm::mem::PAGE;
-use crate::table::Upstream;
+use crate::upstream::{Check, Upstream};
 use crate::version::NginxVersion;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

@@ -3,17 +3,13 @@
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 
-use super::check;
-use super::fields;
 use super::object::Object;
+use super::path::item;
 use super::peer::peer_patch;
-use super::show::item;
 use super::value::Value;
-use crate::balance::{HashId, Method};
+use super::{check, fields};
 use crate::error::{Error, Result};
-use crate::health::check::Check;
-use crate::table::upstream::MAX_PEERS;
-use crate::table::{Address, Peer, Upstream, name};
+use crate::upstream::{Address, Check, HashId, MAX_PEERS, Method, Peer, Upstream, name};
 
 /// Reads a whole upstream; `at` is its path in messages, such as `upstreams.api`, empty for none.
 ///

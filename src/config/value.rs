@@ -5,9 +5,9 @@ use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
-use super::show::{Short, quote};
 use super::text;
 use crate::error::{Error, Result};
+use crate::quote::{Short, quote};
 
 /// The key of the one-key object in which our Lua encoder says what JSON has no word for: `{"\u0001lua":"nan"}`.
 ///
@@ -22,7 +22,7 @@ pub const LUA_KEY: &str = "\u{1}lua";
 /// they stand.
 pub const MAX_VALUES: usize = 4 << 20;
 
-/// A JSON value. `Display` shows it in a message: compact JSON, cut as by [`super::show`].
+/// A JSON value. `Display` shows it in a message: compact JSON, cut as by [`crate::quote`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
     /// `null`; as the value of a field: not given.

@@ -1,8 +1,8 @@
 //! What changes have done, for the log, and on whose behalf they are made.
 
 use super::edge::{bytes, guard};
-use crate::config::show::{plain, quote};
 use crate::config::{options, value};
+use crate::quote::{plain, quote};
 use crate::table::change_log::{self, Change};
 use std::cell::RefCell;
 use std::ffi::c_char;

@@ -1,8 +1,8 @@
 //! The edge itself: arguments in, errors and panics out.
 
 use crate::config::MAX_INPUT_BYTES;
-use crate::config::show::Plain;
 use crate::error::{Code, Error, Result};
+use crate::quote::Plain;
 use std::cell::RefCell;
 use std::ffi::c_char;
 use std::fmt::{self, Write};

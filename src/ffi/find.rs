@@ -1,13 +1,13 @@
 //! The request path.
 
 use super::edge::{bytes, failed, guard, guard_code, refused, remember};
-use crate::balance::Method;
 use crate::balance::pick::{Ask, Handle, Miss, Picked, Tried};
-use crate::config::show::quote;
 use crate::error::{Code, Result};
 use crate::process;
+use crate::quote::quote;
 use crate::shm::region::DAMAGED;
 use crate::table::store::CHANGING;
+use crate::upstream::Method;
 use std::ffi::c_char;
 use std::fmt;
 

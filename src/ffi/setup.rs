@@ -3,8 +3,8 @@
 use super::changes::told;
 use super::edge::{bytes, guard, remember};
 use crate::config::setup::Setup;
-use crate::config::show::plain;
 use crate::process;
+use crate::quote::plain;
 use std::cell::RefCell;
 use std::ffi::c_char;
 

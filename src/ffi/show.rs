@@ -3,8 +3,8 @@
 use super::changes::told;
 use super::edge::{bytes, guard, out, refused, wait};
 use crate::admin::access::Sender;
-use crate::config::show::plain;
 use crate::error::{Code, Result};
+use crate::quote::plain;
 use crate::{admin, process, status};
 use std::cell::RefCell;
 use std::ffi::c_char;

@@ -4,7 +4,7 @@
 //! the workers inherit the bytes. A worker reads a path that is given at run time, as its own user. The region holds paths alone: a
 //! master reads what its configuration names, and never what a writer has put into the table.
 
-use super::check::Check;
+use crate::upstream::Check;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::fs::File;

@@ -2,7 +2,6 @@
 
 pub mod active;
 pub mod certificate;
-pub mod check;
 pub mod lease;
 pub mod passive;
 pub mod prober;
@@ -16,7 +15,7 @@ use crate::shm::{Cells, Damaged, Memory};
 use crate::table::directory::{Directory, ailing_at, ails, healed};
 use crate::table::snapshot::View;
 use crate::table::store::{Stored, Table};
-use crate::table::{Peer, Status};
+use crate::upstream::{Peer, Status};
 use active::Active;
 use passive::{Health, Limits};
 use std::collections::HashMap;

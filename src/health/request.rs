@@ -183,7 +183,7 @@ pub fn check_header(name: &str, value: &str) -> Result<(), &'static str> {
 }
 
 /// A request that passed [`check_one`], with what is a peer's own of it.
-pub(super) fn of_peer(request: &str, target: Option<&str>, host: Option<&str>) -> Vec<u8> {
+pub(crate) fn of_peer(request: &str, target: Option<&str>, host: Option<&str>) -> Vec<u8> {
     let mut request = with_target(request, target);
     if let Some(host) = host {
         set_host(&mut request, host);
@@ -218,7 +218,7 @@ fn with_target(request: &str, target: Option<&str>) -> Vec<u8> {
 
 /// A request for `url` of `host`, or of the peer's own one. A header with the name of one that dyups sets takes its place, but not
 /// that of a peer's own host.
-pub(super) fn get(url: &str, (host, of_peer): (&str, Option<&str>), headers: &[(String, String)]) -> Vec<u8> {
+pub(crate) fn get(url: &str, (host, of_peer): (&str, Option<&str>), headers: &[(String, String)]) -> Vec<u8> {
     let own = [("Host", of_peer.unwrap_or(host)), ("User-Agent", "dyups"), ("Connection", "close")];
     let passed_over = |name: &str| of_peer.is_some() && name.eq_ignore_ascii_case("host");
     let theirs = headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));

@@ -21,8 +21,8 @@ pub use rules::Rules;
 
 use std::fmt;
 
-use super::check::Check;
-use crate::config::show::quote;
+use crate::quote::quote;
+use crate::upstream::Check;
 use body::Body;
 use head::{Event, Head};
 use search::Search;
@@ -86,7 +86,8 @@ impl fmt::Display for Failure {
 /// It holds a line of the head at a time, at most [`MAX_HEAD_BYTES`], and of the body nothing.
 ///
 /// ```
-/// use dyups::health::{check::Check, response::{Progress, Response, Rules}};
+/// use dyups::upstream::Check;
+/// use dyups::health::response::{Progress, Response, Rules};
 /// let mut response = Response::new(&Check::default(), Rules::NEWEST);
 /// assert_eq!(response.feed(b"HTTP/1.1 200 OK\r\nContent-Le"), Progress::More);
 /// assert_eq!(response.feed(b"ngth: 0\r\n\r\n"), Progress::Done(Ok(200)));

@@ -1,6 +1,6 @@
 //! What the result of a probe does to the words that all workers share: the peer's verdict, and whether picks look at it.
 //!
-//! A peer is picked when its operator lets it ([`crate::table::Status`]), probes have not found it down ([`super::active`]), and
+//! A peer is picked when its operator lets it ([`crate::upstream::Status`]), probes have not found it down ([`super::active`]), and
 //! requests have not found it failing ([`super::passive`]); each can take it out, and none brings back what another took out, but
 //! for one: a peer that probes bring back up begins without the failures that requests met before.
 

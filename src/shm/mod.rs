@@ -99,7 +99,6 @@
 pub mod arena;
 pub mod cells;
 pub mod change;
-pub mod checksum;
 pub mod clock;
 pub mod elders;
 pub mod file;

@@ -2,9 +2,7 @@
 //!
 //! A caller that wants to know has its changes recorded ([`record`]). Otherwise nothing is compared and nothing kept.
 
-use super::peer::{Peer, Status};
-use super::upstream::Upstream;
-use crate::balance::{HashId, Method};
+use crate::upstream::{HashId, Method, Peer, Status, Upstream};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt;
@@ -189,8 +187,7 @@ pub fn came_from(origin: impl Fn(&Change) -> String) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::health::check::Check;
-    use crate::table::Address;
+    use crate::upstream::{Address, Check};
 
     fn peer(host: u8) -> Peer {
         Peer::new(Address::from_server(&format!("10.0.0.{host}")).unwrap())

@@ -4,16 +4,15 @@
 //! Another version of this library may have written it, or may read it next ([`super::lenient`]): of what this one does not know,
 //! nothing is lost when it writes the upstream again.
 
-use super::kept::{Entries, Kept};
+use super::entries::Entries;
 use super::lenient::{self, with_kept};
-use super::upstream::Upstream;
 use crate::config::check::CheckObject;
-use crate::config::fields;
 use crate::config::json::PeerCheckObject;
-use crate::config::value;
+use crate::config::{fields, value};
 use crate::error::Result;
-use crate::health::check::{Check, PeerCheck};
 use crate::shm::Damaged;
+use crate::upstream::kept::Kept;
+use crate::upstream::{Check, PeerCheck, Upstream};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::value::RawValue;
 use std::collections::HashMap;
@@ -144,7 +143,7 @@ mod next {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::table::{Address, Peer};
+    use crate::upstream::{Address, Peer};
 
     fn upstream(check: Option<Check>, own: &[Option<PeerCheck>]) -> Upstream {
         let peer = |(i, check): (usize, &Option<PeerCheck>)| Peer {
@@ -182,7 +181,7 @@ mod tests {
         let stored = r#"{"healthcheck":{"fall":300,"jitter":5},"peers":{"0":{"check_host":"x"},"1":{"check_port":81,"a":[1.50]}},"sticky":{"b":null}}"#;
         let Checks { check, mut peers, kept } = Checks::read(stored.as_bytes()).expect("sound");
         let mut upstream = upstream(check, &[peers.remove(&0), peers.remove(&1)]);
-        upstream.foreign = super::super::kept::Foreign { options: kept, ..Default::default() }.boxed();
+        upstream.foreign = crate::upstream::kept::Foreign { options: kept, ..Default::default() }.boxed();
         let again = String::from_utf8(write(&upstream).unwrap()).unwrap();
         for part in [
             r#""fall":300,"jitter":5}"#,

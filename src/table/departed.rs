@@ -4,7 +4,7 @@ use super::snapshot::{MAX_TEXT, View};
 use crate::shm::cells::deleted::{self, Ledger, Removed};
 use crate::shm::{Change, Damaged, Memory};
 
-const _: () = assert!(super::name::MAX_NAME_BYTES <= deleted::MAX_NAME && MAX_TEXT <= deleted::MAX_SERVER);
+const _: () = assert!(crate::upstream::name::MAX_NAME_BYTES <= deleted::MAX_NAME && MAX_TEXT <= deleted::MAX_SERVER);
 
 /// Remembers those peers of `old`, to which no pick leads any more, whose cells are among `freed`, in order, and have connections
 /// open. Mostly there are none, and nothing else is looked at. What cannot be read is not remembered: a deletion does not fail for it.

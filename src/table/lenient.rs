@@ -2,10 +2,12 @@
 //! stored it. These are other rules: whatever this library can work with is taken as it is, of a number out of all reason the nearest
 //! that makes sense, and whatever is not read is kept.
 
-use super::kept::{Entries, Kept};
+use super::entries::Entries;
 use crate::config::check::{CheckObject, fields};
 use crate::config::fields::Field;
-use crate::health::check::{Check, Kind, PeerCheck};
+use crate::upstream::check::Kind;
+use crate::upstream::kept::Kept;
+use crate::upstream::{Check, PeerCheck};
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 

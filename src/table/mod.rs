@@ -1,8 +1,7 @@
 //! Upstreams and peers: what the table is, and how a new version of it is published.
 //!
-//! - [`upstream`], [`peer`], [`address`], [`name`]: values, as an operator gives them
 //! - [`snapshot`]: how an upstream is laid out for readers
-//! - [`checks`]: what is in it of checks; [`lenient`]: how that is read; [`kept`]: what this library does not know of it
+//! - [`checks`]: what is in it of checks; [`lenient`]: how that is read; [`entries`]: and split
 //! - [`ranks`]: and of its peers by weight
 //! - [`directory`]: from a name to its record
 //! - [`store`]: reading all of it, and one change
@@ -14,26 +13,19 @@
 //! - [`checking`]: and of checks
 //! - [`open`]: from a path to a table, and from one region to another
 
-pub mod address;
 pub mod change_log;
 pub mod checking;
 pub mod checks;
 pub mod commit;
 pub mod departed;
 pub mod directory;
-pub mod kept;
+pub mod entries;
 pub mod lenient;
-pub mod name;
 pub mod open;
 pub mod ops;
-pub mod peer;
 pub mod ranks;
 pub mod snapshot;
 pub mod spare;
 pub mod store;
-pub mod upstream;
 
-pub use address::Address;
-pub use peer::{Peer, Status};
 pub use store::Table;
-pub use upstream::Upstream;

@@ -1,15 +1,11 @@
 //! What an operator does to the table: one edit each.
 
-use super::address::Address;
 use super::directory::Directory;
-use super::name;
-use super::peer::{Peer, Status};
 use super::snapshot::Flags;
 use super::store::{Edit, Stored, Table};
-use super::upstream::{MAX_PEERS, Upstream};
-use crate::config::peer::PeerPatch;
 use crate::error::{Code, Error, Result};
 use crate::shm::Region;
+use crate::upstream::{Address, MAX_PEERS, Peer, PeerPatch, Status, Upstream, name};
 use std::borrow::Borrow;
 use std::collections::HashSet;
 use std::time::Duration;

@@ -9,13 +9,12 @@ pub mod locks;
 pub mod memory;
 pub mod model;
 
-use dyups::config::peer::PeerPatch;
 use dyups::error::{Error, Result};
 use dyups::shm::layout::{LAYOUT, state};
 use dyups::shm::{Memory, Region};
 use dyups::table::directory::{self, Directory};
 use dyups::table::store::Table;
-use dyups::table::{Address, Peer, Upstream};
+use dyups::upstream::{Address, Peer, PeerPatch, Upstream};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::CString;
 use std::io::{BufRead, BufReader, Write};

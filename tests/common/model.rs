@@ -2,14 +2,13 @@
 
 use super::{SOON, upstream};
 use dyups::config::check;
-use dyups::config::peer::PeerPatch;
 use dyups::config::value::Value;
 use dyups::error::Code;
 use dyups::shm::Region;
 use dyups::table::ops::Absent;
 use dyups::table::snapshot::Flags;
 use dyups::table::store::Table;
-use dyups::table::{Address, Upstream};
+use dyups::upstream::{Address, PeerPatch, Upstream};
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
 

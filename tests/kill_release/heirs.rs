@@ -9,8 +9,8 @@ use super::image::{BASE, Image};
 use super::operations::setup;
 use dyups::shm::Memory;
 use dyups::shm::layout::state;
-use dyups::table::Upstream;
 use dyups::table::store::Table;
+use dyups::upstream::Upstream;
 use std::path::{Path, PathBuf};
 
 pub struct Heirs {

@@ -2,7 +2,6 @@
 
 use crate::WAIT;
 use crate::operations::{SUBJECT, patch};
-use dyups::balance::Method;
 use dyups::balance::pick::{Ask, Handle, Picked};
 use dyups::health::PeerState;
 use dyups::health::prober::Prober;
@@ -10,10 +9,11 @@ use dyups::health::response::Rules;
 use dyups::shm::Memory;
 use dyups::shm::cells::deleted::Ledger;
 use dyups::shm::layout::state;
+use dyups::table::Table;
 use dyups::table::ops::Absent;
 use dyups::table::snapshot::Flags;
 use dyups::table::store::Stored;
-use dyups::table::{Table, Upstream};
+use dyups::upstream::{Method, Upstream};
 
 /// The slot of a worker that lives.
 const OTHER: u32 = 8;

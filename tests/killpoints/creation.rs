@@ -4,8 +4,8 @@ use crate::death::{Stores, dies_at};
 use crate::image::cells_of;
 use crate::operations::{bystanders, patch, subject};
 use crate::{SMALL, Tally, WAIT, after, open};
-use dyups::balance::Method;
 use dyups::table::ops::Absent;
+use dyups::upstream::Method;
 use std::path::Path;
 
 /// How a region is come by.

@@ -14,10 +14,10 @@ mod operations;
 
 use after::Allowed;
 use death::{Stores, dies_at};
-use dyups::balance::Method;
 use dyups::shm::Region;
+use dyups::table::Table;
 use dyups::table::open::Upstreams;
-use dyups::table::{Table, Upstream};
+use dyups::upstream::{Method, Upstream};
 use image::{Bytes, Image};
 use operations::{OPERATIONS, Operation};
 use std::collections::{BTreeSet, HashSet};

@@ -1,15 +1,12 @@
 //! The operations at which a process dies.
 
 use crate::WAIT;
-use dyups::balance::Method;
 use dyups::balance::budget::{Allowance, WORDS};
 use dyups::balance::outcome::Outcome;
 use dyups::balance::pick::{Ask, Handle, Picked};
 use dyups::balance::request::{Requests, Tries, Wanted, Why};
-use dyups::config::peer::PeerPatch;
 use dyups::config::value;
 use dyups::health;
-use dyups::health::check::Check;
 use dyups::health::passive::Health;
 use dyups::health::prober::{Prober, Stage};
 use dyups::health::response::Rules;
@@ -17,10 +14,11 @@ use dyups::shm::cells::GENERATION_SHIFT;
 use dyups::shm::clock::now_ms;
 use dyups::shm::layout::state;
 use dyups::shm::{GRANULE, Memory};
+use dyups::table::Table;
 use dyups::table::directory::{self, Directory, ailing_at, budget_at, counter_at, looked_at, stamp_at};
 use dyups::table::ops::Absent;
 use dyups::table::snapshot::{Flags, encode};
-use dyups::table::{Address, Status, Table, Upstream};
+use dyups::upstream::{Address, Check, Method, PeerPatch, Status, Upstream};
 
 /// The upstream that the operations are about.
 pub const SUBJECT: &str = "subject";

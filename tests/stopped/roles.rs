@@ -3,13 +3,13 @@
 use super::common::*;
 use super::version::{NAME, version, version_of};
 use super::work::Work;
-use dyups::balance::Method;
 use dyups::balance::pick::{Ask, Handle, Miss, Picked};
 use dyups::error::{Code, Result};
 use dyups::shm::kill::{self, Kind};
 use dyups::table::directory;
 use dyups::table::ops::Absent;
 use dyups::table::store::Table;
+use dyups::upstream::Method;
 use std::path::Path;
 use std::sync::LazyLock;
 use std::time::Duration;

@@ -1,8 +1,7 @@
 //! Versions of one upstream whose peers say which version they are of, so that no mixture of two passes for either.
 
 use super::common::peer;
-use dyups::balance::Method;
-use dyups::table::Upstream;
+use dyups::upstream::{Method, Upstream};
 
 /// The upstream.
 pub const NAME: &str = "api";

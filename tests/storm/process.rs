@@ -4,11 +4,10 @@ use super::board::{Board, Content, Count, Span};
 use super::world::{Place, SHARED, WORLD};
 use crate::common::{Random, SOON};
 use dyups::balance::pick::{Ask, Handle, Miss, Picked};
-use dyups::config::peer::PeerPatch;
 use dyups::error::{Code, Error};
 use dyups::table::ops::Absent;
 use dyups::table::store::Table;
-use dyups::table::{Peer, Upstream};
+use dyups::upstream::{Peer, PeerPatch, Upstream};
 use std::collections::BTreeMap;
 use std::ops::Range;
 

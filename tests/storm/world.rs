@@ -6,8 +6,8 @@
 
 use super::board::Content;
 use crate::common::{address, peer};
-use dyups::balance::Method;
-use dyups::table::{Address, Peer, Upstream, directory};
+use dyups::table::directory;
+use dyups::upstream::{Address, Method, Peer, Upstream};
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock, Mutex};
 

@@ -20,9 +20,7 @@ mod splice;
 use super::points::Base;
 use super::ring::{Ring, RingShape, ring_points};
 use super::search::Words;
-use crate::balance::HashId;
-use crate::table::Address;
-use crate::table::upstream::MAX_PEERS;
+use crate::upstream::{Address, HashId, MAX_PEERS};
 use diff::Diff;
 use splice::Edits;
 
@@ -38,8 +36,9 @@ const ONE_IN: usize = 16;
 /// `old` may be changed by others meanwhile: then the result may be anything, and has to be thrown away.
 ///
 /// ```
-/// use dyups::balance::{HashId, chash::{build, merge}};
-/// use dyups::table::Address;
+/// use dyups::upstream::HashId;
+/// use dyups::balance::chash::{build, merge};
+/// use dyups::upstream::Address;
 ///
 /// let all: Vec<Address> = (1..=20).map(|n| Address::from_server(&format!("10.0.0.{n}")).unwrap()).collect();
 /// let before: Vec<_> = (0..).zip(&all).map(|(index, address)| (index, address, 1)).collect();

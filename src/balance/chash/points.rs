@@ -2,8 +2,7 @@
 
 use crc32fast::Hasher;
 
-use crate::balance::HashId;
-use crate::table::Address;
+use crate::upstream::{Address, HashId};
 
 /// Points on the ring for each unit of weight.
 pub const POINTS_PER_WEIGHT: usize = 160;
@@ -22,8 +21,9 @@ pub fn key_hash(key: &[u8]) -> u32 {
 /// each other. A larger weight continues the points of a smaller one.
 ///
 /// ```
-/// use dyups::balance::{HashId, chash::points};
-/// use dyups::table::Address;
+/// use dyups::upstream::HashId;
+/// use dyups::balance::chash::points;
+/// use dyups::upstream::Address;
 ///
 /// let address = Address::from_server("10.0.0.1:80").unwrap();
 /// let of_one: Vec<u32> = points(&address, HashId::Nginx, 1).collect();

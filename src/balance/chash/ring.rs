@@ -14,11 +14,9 @@
 
 use super::points::{Base, POINTS_PER_WEIGHT};
 use super::search::{Words, half};
-use crate::balance::HashId;
+use crate::checksum::Checksum;
 use crate::error::{Error, Result};
-use crate::shm::checksum::Checksum;
-use crate::table::Address;
-use crate::table::upstream::MAX_PEERS;
+use crate::upstream::{Address, HashId, MAX_PEERS};
 
 /// Most points of a ring: 16,777,216, a total weight of 104,857, 84 MB.
 pub const MAX_RING_POINTS: usize = 1 << 24;

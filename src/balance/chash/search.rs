@@ -77,8 +77,9 @@ pub enum Pick {
 /// only as good as the ring. That a peer is not usable moves no keys but its own.
 ///
 /// ```
-/// use dyups::balance::{HashId, chash::{Pick, build, pick}};
-/// use dyups::table::Address;
+/// use dyups::upstream::HashId;
+/// use dyups::balance::chash::{Pick, build, pick};
+/// use dyups::upstream::Address;
 ///
 /// let address = Address::from_server("10.0.0.1").unwrap();
 /// let ring = build(&[(5, &address, 1)], HashId::Nginx).unwrap();

@@ -1,7 +1,7 @@
 //! The one table of the options of a check, with the names and units of lua-resty-upstream-healthcheck where it has them.
 
 use crate::config::fields::{Field, Kind};
-use crate::health::check;
+use crate::upstream::check;
 
 /// For tests alone: bounds as a later version may have them.
 const WIDER: bool = cfg!(feature = "next-options");

@@ -1,6 +1,6 @@
 use super::*;
 use crate::config::value::parse;
-use crate::health::check::PeerCheck;
+use crate::upstream::PeerCheck;
 use proptest::prelude::*;
 
 /// What is wrong with a value.

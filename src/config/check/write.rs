@@ -4,12 +4,14 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::fields;
 use crate::config::fields::Field;
-use crate::health::check::Check;
+use crate::upstream::Check;
 
 /// Appends the check as a compact object: every option that it has and that its type knows. Read back, it is the equal check.
 ///
 /// ```
-/// use dyups::{config::check, health::check::{Check, Kind}};
+/// use dyups::config::check;
+/// use dyups::upstream::Check;
+/// use dyups::upstream::check::Kind;
 /// let mut out = Vec::new();
 /// check::write(&mut out, &Check { kind: Kind::Tcp, port: Some(81), ..Check::default() });
 /// let numbers = r#""interval":3000,"timeout":2000,"rise":2,"fall":3,"concurrency":10"#;

@@ -5,12 +5,10 @@ use super::own::{self, Own};
 use super::reading::Reading;
 use super::tokens::{Directive, End, Place, Reader};
 use super::{key, repeats, server};
-use crate::balance::{HashId, Method};
 use crate::config::fields::{Field, HASH_ID, METHOD};
-use crate::config::show::quote;
 use crate::error::{Error, Result};
-use crate::table::upstream::MAX_PEERS;
-use crate::table::{Peer, Upstream};
+use crate::quote::quote;
+use crate::upstream::{HashId, MAX_PEERS, Method, Peer, Upstream};
 
 /// The lines that may stand in a block, beside [`own::LINES`] and [`check::LINES`]. The last two are dyups's.
 const LINES: [&str; 8] = ["server", "include", "hash", "least_conn", "ip_hash", "random", "method", "hash_id"];

@@ -8,10 +8,10 @@ use super::tokens::{Directive, Place, Word};
 use super::write::{line, options, parameter};
 use crate::config::check::{self, CheckObject, fields};
 use crate::config::fields::Kind;
-use crate::config::show::quote;
 use crate::config::value::Value;
 use crate::error::{Error, Result};
-use crate::health::check::Check;
+use crate::quote::quote;
+use crate::upstream::Check;
 use std::collections::BTreeSet;
 
 /// The lines.
@@ -260,7 +260,7 @@ fn by_class(statuses: &[u16]) -> Vec<String> {
 mod tests {
     use super::super::block;
     use super::*;
-    use crate::health::check::Kind;
+    use crate::upstream::check::Kind;
 
     /// What the lines make of an upstream: its check, and the warnings.
     fn read(lines: &str) -> (Option<Option<Check>>, Vec<String>) {

@@ -26,9 +26,9 @@ use self::block::Block;
 use self::reading::Reading;
 use self::tokens::{Directive, End, Place, Reader};
 use super::files::{Files, Id};
-use super::show::quote;
 use crate::error::Result;
-use crate::table::{Upstream, name};
+use crate::quote::quote;
+use crate::upstream::{Upstream, name};
 use crate::version::NginxVersion;
 
 /// Reads a text of `upstream NAME { ... }` blocks: the upstreams in its order, and warnings for a log.
@@ -64,7 +64,7 @@ pub fn read(
     nginx: Option<NginxVersion>,
     files: &mut Files,
 ) -> Result<(Vec<Upstream>, Vec<String>)> {
-    upstreams(text, &super::show::file(path), Reading::of_file(nginx, path, id, files))
+    upstreams(text, &crate::quote::file(path), Reading::of_file(nginx, path, id, files))
 }
 
 /// Reads the inside of one block, such as `server 10.0.0.1:8088 weight=2; server 10.0.0.1:8089;`, as the upstream
@@ -143,7 +143,7 @@ fn upstream_name(directive: &Directive) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::balance::Method;
+    use crate::upstream::Method;
     use proptest::prelude::*;
 
     fn why(text: &str) -> String {

@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use super::reading::Reading;
 use super::time;
 use super::tokens::{Directive, Place};
-use crate::config::show::quote;
 use crate::error::Result;
+use crate::quote::quote;
 use crate::version::NginxVersion;
 
 /// The lines, and how each is written.

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use super::tokens::{Directive, End, Place, Reader};
 use crate::config::files::{Files, Id};
-use crate::config::show::{file, quote};
 use crate::error::{Error, Result};
+use crate::quote::{file, quote};
 use crate::shm::glob;
 use crate::version::NginxVersion;
 
@@ -140,7 +140,7 @@ mod tests {
     use super::*;
     use crate::config::files::MAX_FILES;
     use crate::config::files::tests::Scratch;
-    use crate::table::Upstream;
+    use crate::upstream::Upstream;
 
     fn load(scratch: &Scratch, name: &str) -> Result<(Vec<Upstream>, Vec<String>)> {
         let mut files = Files::default();

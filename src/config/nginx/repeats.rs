@@ -4,11 +4,10 @@ use std::collections::HashMap;
 
 use super::reading::Reading;
 use super::tokens::Place;
-use crate::balance::Method;
 use crate::config::fields::WEIGHT;
 use crate::config::upstream::Same;
 use crate::error::Result;
-use crate::table::{Peer, Status};
+use crate::upstream::{Method, Peer, Status};
 
 /// A peer and all the lines that have made it.
 struct Joined {

@@ -6,11 +6,11 @@ use super::time;
 use super::tokens::{Directive, Word};
 use crate::config::fields::{self, Field};
 use crate::config::object::Object;
-use crate::config::peer::{PeerCheckPatch, PeerPatch};
-use crate::config::show::quote;
+use crate::config::peer::peer_check_patch;
 use crate::config::value::Value;
 use crate::error::{Error, Result};
-use crate::table::{Address, Peer, Status, address};
+use crate::quote::quote;
+use crate::upstream::{Address, Peer, PeerPatch, Status, address};
 
 /// The parameters of a `server`, for the message that refuses another one.
 const KNOWN: &str = "weight=, max_conns=, max_fails=, fail_timeout=, slow_start=, check_port=, check_url=, check_host=, backup, down, drain, leaving";
@@ -90,7 +90,7 @@ fn flag(patch: &mut PeerPatch, text: &str) -> Result<()> {
 /// What is different in the probes of this peer.
 fn own_check(patch: &mut PeerPatch, field: &Field, value: &str) -> Result<()> {
     let object = Value::Map(vec![(field.name.to_string(), typed(field.kind, value))]);
-    patch.check.add(PeerCheckPatch::read(&Object::new(&object, "", fields::PEER_CHECK)?)?);
+    patch.check.add(peer_check_patch(&Object::new(&object, "", fields::PEER_CHECK)?)?);
     Ok(())
 }
 
@@ -117,7 +117,7 @@ fn not_yet(parameter: &str, instead: &str) -> Error {
 mod tests {
     use super::super::tokens::Reader;
     use super::*;
-    use crate::health::check::PeerCheck;
+    use crate::upstream::PeerCheck;
 
     fn read(line: &str) -> Result<Peer> {
         peer(&Reader::new(line.as_bytes(), "f").next()?.unwrap())

@@ -4,9 +4,9 @@ use std::borrow::Cow;
 use std::fmt;
 use std::rc::Rc;
 
-use crate::config::show::quote;
 use crate::config::text;
 use crate::error::{Error, Result};
+use crate::quote::quote;
 
 /// Most words of one directive: far more than a `server` has, and a bound on what bad input can take of memory.
 const MAX_WORDS: usize = 64;

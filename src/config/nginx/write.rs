@@ -2,9 +2,8 @@
 
 use super::check;
 use super::tokens::word;
-use crate::balance::{HashId, Method};
 use crate::config::json::PeerCheckObject;
-use crate::table::{Peer, Status, Upstream};
+use crate::upstream::{HashId, Method, Peer, Status, Upstream};
 use serde_json::Value;
 use std::fmt::Write;
 
@@ -100,8 +99,7 @@ mod tests {
     use super::super::block;
     use super::*;
     use crate::config::json::tests::any_upstream;
-    use crate::health::check::Check;
-    use crate::table::Address;
+    use crate::upstream::{Address, Check};
     use proptest::prelude::*;
 
     #[test]
@@ -147,7 +145,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_written_reads_as_the_same(upstream in any_upstream()) {
-            prop_assume!(crate::table::name::check(upstream.name.as_bytes()).is_ok());
+            prop_assume!(crate::upstream::name::check(upstream.name.as_bytes()).is_ok());
             prop_assume!(crate::config::upstream::first_repeat(&upstream.peers).is_none());
             prop_assume!(!upstream.peers.is_empty());
             let text = write(&upstream);
@@ -158,7 +156,7 @@ mod tests {
     #[test]
     fn a_text_of_any_length_is_read_back() {
         let send = "\r\n".repeat(4096);
-        let check = Check { kind: crate::health::check::Kind::Tcp, send: Some(send), ..Check::default() };
+        let check = Check { kind: crate::upstream::check::Kind::Tcp, send: Some(send), ..Check::default() };
         let peers = vec![Peer::new(Address::from_server("10.0.0.1").unwrap())];
         let upstream = Upstream { name: "a".into(), peers, check: Some(check), own_check: true, ..Upstream::default() };
         assert_eq!(block("a", write(&upstream).as_bytes(), "body", None), Ok((upstream, vec![])));

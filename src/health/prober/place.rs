@@ -4,10 +4,10 @@ use super::watch::{Target, Watched};
 use crate::error::Result;
 use crate::health::lease::{Due, Lease, Millis};
 use crate::shm::{Cells, Mem};
-use crate::table::Status;
 use crate::table::directory::Directory;
 use crate::table::snapshot::View;
 use crate::table::store::Table;
+use crate::upstream::Status;
 
 /// A worker that was not ready to probe for so many milliseconds loses its share.
 pub const READY: u64 = 600;

@@ -1,12 +1,12 @@
 //! One probe: where it goes, what it sends, and what is made of what comes back.
 
 use super::watch::Watched;
-use crate::config::show::quote;
 use crate::health::certificate::{self, Identity};
-use crate::health::check::{Check, Kind, PeerCheck};
 use crate::health::lease::{Lease, Millis};
 use crate::health::response::{Expect, Progress, Response, Rules};
-use crate::table::Address;
+use crate::quote::quote;
+use crate::upstream::check::Kind;
+use crate::upstream::{Address, Check, PeerCheck};
 use std::rc::Rc;
 
 /// How far the connection was when it ended.

@@ -10,12 +10,11 @@ use super::place::Place;
 use super::watch::{Target, Watched, hash_of};
 use crate::config;
 use crate::error::Result;
-use crate::health::check::{Check, PeerCheck};
 use crate::shm::cells::GENERATION_SHIFT;
 use crate::shm::{Damaged, Stamp};
 use crate::table::checks::PeerChecks;
 use crate::table::snapshot::{MAX_TEXT, View};
-use crate::table::{Address, Status};
+use crate::upstream::{Address, Check, PeerCheck, Status};
 use std::rc::Rc;
 
 /// Passes in a row after which one drops whom it has not met, though it met two versions.

@@ -7,10 +7,10 @@ use super::groups::Groups;
 use super::place::Place;
 use super::probe::Probe;
 use super::watch::{Target, Watched};
-use crate::balance::random::Random;
 use crate::error::Result;
 use crate::health::active::Active;
 use crate::health::lease::{Due, Lease, Millis, patience, share_of};
+use crate::random::Random;
 use std::collections::HashMap;
 use std::ops::Range;
 

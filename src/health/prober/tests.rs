@@ -3,7 +3,7 @@
 use super::place::READY;
 use super::*;
 use crate::config::value::parse;
-use crate::table::{Address, Peer, Upstream};
+use crate::upstream::{Address, Peer, Upstream};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -45,7 +45,7 @@ impl World {
         self.put(name, servers, Some(check));
     }
 
-    fn put(&self, name: &str, servers: &[&str], check: Option<crate::health::check::Check>) {
+    fn put(&self, name: &str, servers: &[&str], check: Option<crate::upstream::Check>) {
         let peer = |server: &&str| Peer::new(Address::from_server(server).expect("one"));
         let peers = servers.iter().map(peer).collect();
         let upstream = Upstream { name: name.into(), peers, check, own_check: true, ..Upstream::default() };
@@ -493,7 +493,8 @@ fn peers_that_are_down_or_about_to_go_are_not_probed() {
     let mut world = World::new("status", 1);
     world.set("api", &["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"], EVERY_SECOND);
     let mut upstream = world.table.upstream("api").expect("there").upstream;
-    (upstream.peers[0].status, upstream.peers[1].status) = (crate::table::Status::Down, crate::table::Status::Drain);
+    (upstream.peers[0].status, upstream.peers[1].status) =
+        (crate::upstream::Status::Down, crate::upstream::Status::Drain);
     world.table.set_upstream(&upstream, WAIT).expect("room");
     let probed: BTreeSet<String> = world.run(&[0], 3000, |_| true).into_iter().map(|(server, _)| server).collect();
     assert_eq!(probed.into_iter().collect::<Vec<_>>(), ["10.0.0.2:80", "10.0.0.3:80"]);
@@ -611,11 +612,11 @@ fn while_the_list_turns_at_every_tick_each_peer_is_probed_and_nobody_who_is_gone
         let address = |server: &String| Address::from_server(server).expect("one");
         world.table.delete_peer("api", &address(next), WAIT).expect("it is there");
         if let Some(server) = gone.replace(next) {
-            let back = crate::config::peer::PeerPatch::new(address(server));
+            let back = crate::upstream::PeerPatch::new(address(server));
             world.table.put_peer("api", &back, crate::table::ops::Absent::Make, WAIT).expect("room");
         }
         if step == 50 {
-            let new = crate::config::peer::PeerPatch::new(address(&late));
+            let new = crate::upstream::PeerPatch::new(address(&late));
             world.table.put_peer("api", &new, crate::table::ops::Absent::Make, WAIT).expect("room");
         }
         for (server, _) in world.run(&[0], 10, |_| true) {

@@ -2,10 +2,9 @@
 
 use super::reading::Reading;
 use super::scan::Scanning;
-use crate::health::check::{Check, PeerCheck};
 use crate::health::lease::Millis;
-use crate::table::Address;
 use crate::table::checks::PeerChecks;
+use crate::upstream::{Address, Check, PeerCheck};
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{HashMap, VecDeque};
 use std::hash::{Hash, Hasher};

@@ -1,12 +1,14 @@
 //! The answer to a probe of tcp.
 
 use super::{Failure, Progress};
-use crate::health::check::Check;
+use crate::upstream::Check;
 
 /// An answer that has to begin with a text. Of what came it keeps at most the length of that.
 ///
 /// ```
-/// use dyups::health::{check::{Check, Kind}, response::{Expect, Progress}};
+/// use dyups::upstream::Check;
+/// use dyups::upstream::check::Kind;
+/// use dyups::health::response::{Expect, Progress};
 /// let mut answer = Expect::new(&Check { kind: Kind::Tcp, expect: Some("+PONG".into()), ..Check::default() });
 /// assert_eq!(answer.feed(b"+PO"), Progress::More);
 /// assert_eq!(answer.feed(b"NG\r\n"), Progress::Done(Ok(0)));

@@ -2,7 +2,7 @@
 
 use super::body::{Framing, MOST};
 use super::{Failure, Rules};
-use crate::config::show::{SHOWN_BYTES, quote};
+use crate::quote::{SHOWN_BYTES, quote};
 
 /// Bytes of all heads of a response at most, those of 1xx too.
 pub const MAX_BYTES: usize = 16 << 10;

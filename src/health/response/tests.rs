@@ -1,5 +1,5 @@
 use super::*;
-use crate::health::check::Kind;
+use crate::upstream::check::Kind;
 use crate::version::NginxVersion;
 use proptest::prelude::*;
 

@@ -1,7 +1,6 @@
 //! Primaries and backups.
 
-use crate::table::peer::Peer;
-use crate::table::upstream::Upstream;
+use crate::upstream::{Peer, Upstream};
 
 /// Primaries, and the backups that are picked when no primary can be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

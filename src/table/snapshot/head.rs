@@ -27,10 +27,10 @@
 //!          shares: for the primaries, and for the backups, what all peers before each 64th weigh, and what all do
 //! ```
 
+use crate::checksum::Checksum;
 use crate::shm::WORD;
-use crate::shm::checksum::Checksum;
 use crate::shm::layout::OURS;
-use crate::table::name::MAX_NAME_BYTES;
+use crate::upstream::name::MAX_NAME_BYTES;
 
 /// Words before the name.
 pub const HEADER: usize = OURS.head;

@@ -6,14 +6,12 @@ use super::peer::{PEER, PeerBits, encode_peer, is_watched};
 use super::shares::append_shares;
 use super::{Flags, Group, HEADER, RingPlace, View, halves, joined, seal_of_head};
 use crate::balance::rr;
+use crate::checksum::Checksum;
 use crate::health::active::Active;
-use crate::shm::checksum::Checksum;
 use crate::shm::layout::OURS;
 use crate::shm::{Damaged, Memory, WORD};
-use crate::table::checks;
-use crate::table::peer::Status;
-use crate::table::ranks;
-use crate::table::upstream::Upstream;
+use crate::table::{checks, ranks};
+use crate::upstream::{Status, Upstream};
 
 /// Lays out `upstream`. [`place`] completes the image when its record and its rings have their places.
 ///

@@ -13,8 +13,7 @@ use super::entries::{packed, unpack};
 use super::{Group, View, halves, joined};
 use crate::health::passive::Limits;
 use crate::shm::{Damaged, Memory, WORD};
-use crate::table::address::{self, Address};
-use crate::table::peer::{Peer, Status};
+use crate::upstream::{Address, Peer, Status, address};
 
 /// Words of a peer that all layouts have. Further ones, which some layouts have, mean nothing yet.
 pub(super) const PEER: usize = 8;

@@ -3,8 +3,7 @@
 use super::Group;
 use crate::balance::chash::{self, Ring, RingShape};
 use crate::shm::{Damaged, GRANULE_WORDS, Mem, Memory};
-use crate::table::address::Address;
-use crate::table::upstream::Upstream;
+use crate::upstream::{Address, Upstream};
 
 /// A ring in a block of its own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

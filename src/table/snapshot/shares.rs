@@ -3,7 +3,7 @@
 use super::head::{class, word};
 use super::{Group, View};
 use crate::shm::{Damaged, Memory};
-use crate::table::upstream::Upstream;
+use crate::upstream::Upstream;
 
 /// Peers between two shares.
 pub(super) const SHARE: usize = 64;

@@ -6,15 +6,13 @@ use super::ring::check_ring;
 use super::shares::SHARE;
 use super::{Flags, Group, RingPlace, RingWords, halves, seal_of_head};
 use crate::balance::chash::{self, RingShape};
-use crate::balance::{HashId, Method};
-use crate::health::check::Check;
-use crate::shm::checksum::Checksum;
+use crate::checksum::Checksum;
 use crate::shm::layout::Geometry;
 use crate::shm::{Damaged, Memory, Stamp, WORD, versioned};
 use crate::table::checks::{self, Checks, PeerChecks};
-use crate::table::kept::Foreign;
 use crate::table::ranks::{self, Ranks};
-use crate::table::upstream::{MAX_PEERS, Upstream};
+use crate::upstream::kept::Foreign;
+use crate::upstream::{Check, HashId, MAX_PEERS, Method, Upstream};
 
 /// A schedule inside the block.
 #[derive(Clone, Copy, Debug, Default)]

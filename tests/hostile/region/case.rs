@@ -3,11 +3,8 @@
 use super::names::names;
 use super::places::{Place, Spoil, Value};
 use crate::common::{address, model::Op, peer};
-use dyups::balance::{HashId, Method};
-use dyups::config::peer::PeerPatch;
-use dyups::health::check::Check;
 use dyups::table::ops::Absent;
-use dyups::table::{Address, Peer, Status, Upstream};
+use dyups::upstream::{Address, Check, HashId, Method, Peer, PeerPatch, Status, Upstream};
 use std::fmt::{self, Debug, Formatter};
 
 /// Steps of a case at most: a longer one finds nothing that two short ones do not.

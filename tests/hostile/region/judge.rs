@@ -2,10 +2,9 @@
 
 use dyups::balance::chash::{Base, key_hash, pick_without_ring};
 use dyups::balance::pick::{Miss, Picked, Tried};
-use dyups::balance::{HashId, Method};
 use dyups::error::Result;
 use dyups::table::snapshot::Group;
-use dyups::table::{Peer, Upstream};
+use dyups::upstream::{HashId, Method, Peer, Upstream};
 
 /// The largest weight of all peers together whose keys are looked up without a ring.
 const MAX_WEIGHT_WITHOUT_RING: u64 = 20_000;

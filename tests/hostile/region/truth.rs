@@ -12,9 +12,10 @@ use dyups::error::Code;
 use dyups::shm::arena::granules_of;
 use dyups::shm::layout::Geometry;
 use dyups::shm::{GRANULE_WORDS, Memory, Stamp};
+use dyups::table::Table;
 use dyups::table::directory::{Directory, hash, stamp_at};
 use dyups::table::snapshot::{Flags, View};
-use dyups::table::{Peer, Table, Upstream};
+use dyups::upstream::{Peer, Upstream};
 use std::collections::BTreeSet;
 use std::ops::Range;
 

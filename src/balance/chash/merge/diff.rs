@@ -1,6 +1,6 @@
 //! Which members of a ring left, which came, and which index became which.
 
-use crate::table::Address;
+use crate::upstream::Address;
 use std::collections::HashMap;
 
 /// A member as [`build`](super::super::build) takes it.

@@ -1,49 +1,13 @@
 //! Stored options that this library does not know, or not so: it keeps them word for word for the library that wrote them.
 
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
-use std::fmt;
 use std::hash::{Hash, Hasher};
-
-/// The entries of a JSON object in their order, each value as it is written.
-#[derive(Debug)]
-pub struct Entries<'a>(pub Vec<(String, &'a RawValue)>);
-
-impl<'a> Entries<'a> {
-    /// Those of the object `json`; `None`: it is no object.
-    pub fn of(json: &'a str) -> Option<Entries<'a>> {
-        serde_json::from_str(json).ok()
-    }
-}
-
-impl<'de> Deserialize<'de> for Entries<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(EachEntry)
-    }
-}
-
-struct EachEntry;
-
-impl<'de> Visitor<'de> for EachEntry {
-    type Value = Entries<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entries<'de>, A::Error> {
-        let mut entries = Vec::new();
-        while let Some(entry) = map.next_entry()? {
-            entries.push(entry);
-        }
-        Ok(Entries(entries))
-    }
-}
 
 /// Options that are kept, by name.
 ///
 /// ```
-/// use dyups::table::kept::{Entries, Kept};
+/// use dyups::table::entries::Entries;
+/// use dyups::upstream::kept::Kept;
 /// let mut kept = Kept::default();
 /// Entries::of(r#"{"a": [1, 2.50], "b": 7}"#).unwrap().0.iter().for_each(|(name, value)| kept.keep(name, value));
 /// kept.retain(|name| name != "b");
@@ -79,7 +43,7 @@ impl Kept {
     }
 
     /// The same, to be written again.
-    pub(super) fn raw(&self) -> impl Iterator<Item = (&str, &RawValue)> {
+    pub(crate) fn raw(&self) -> impl Iterator<Item = (&str, &RawValue)> {
         self.0.iter().map(|(name, value)| (name.as_str(), &**value))
     }
 }

@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use crate::config::show::quote;
 use crate::error::{Error, Result};
+use crate::quote::quote;
 
 /// Most bytes of an upstream's name.
 pub const MAX_NAME_BYTES: usize = 255;
@@ -24,7 +24,7 @@ const ALLOWED: &str = r#"allowed: a name of 1 to 255 bytes of UTF-8 without cont
 /// [`crate::error::Code::Invalid`], with the name and what is allowed in the message.
 ///
 /// ```
-/// use dyups::table::name;
+/// use dyups::upstream::name;
 /// assert_eq!(name::check(b"api.example.com"), Ok("api.example.com"));
 /// assert!(name::check(b"a%0ab").is_err());
 /// ```

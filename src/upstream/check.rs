@@ -1,8 +1,8 @@
 //! What an operator wants of an upstream's active check, and the bytes that a probe sends.
 
-use super::active::Active;
-use super::request;
-use crate::table::kept::Kept;
+use super::kept::Kept;
+use crate::health::active::Active;
+use crate::health::request;
 
 /// What a probe speaks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,7 +32,7 @@ impl Kind {
 /// [`Check::forget_what_is_not_used`], which [`crate::config::check::merge`] calls.
 ///
 /// ```
-/// use dyups::health::check::Check;
+/// use dyups::upstream::Check;
 /// let check = Check { url: "/health".into(), host: Some("api.local".into()), ..Check::default() };
 /// assert!(check.request("10.0.0.1:8080", None).starts_with(b"GET /health HTTP/1.1\r\nHost: api.local\r\n"));
 /// ```
@@ -161,7 +161,7 @@ impl Check {
     /// name in TLS has (RFC 6066, section 3). `None` for an address, as TLS has names only.
     ///
     /// ```
-    /// use dyups::health::check::Check;
+    /// use dyups::upstream::Check;
     /// let name = |host: &str| Check { host: Some(host.into()), ..Check::default() }.server_name(None).map(str::to_string);
     /// assert_eq!(name("api.local:8443"), Some("api.local".to_string()));
     /// assert_eq!(name("api.local.:8443"), Some("api.local".to_string()));

@@ -1,7 +1,6 @@
 //! One peer: its address and what an operator sets of it.
 
-use super::address::Address;
-use crate::health::check::PeerCheck;
+use super::{Address, PeerCheck};
 
 /// Whether a peer takes part in the picking.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]

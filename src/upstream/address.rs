@@ -4,8 +4,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use compact_str::{CompactString, format_compact};
 
-use crate::config::show::quote;
 use crate::error::{Error, Result};
+use crate::quote::quote;
 
 /// The port of an IP address that is written without one, as in nginx.
 pub const DEFAULT_PORT: u16 = 80;
@@ -24,7 +24,7 @@ pub const ALLOWED: &str = "an IPv4 address, an IPv6 address in brackets, unix:/p
 /// `==` compares addresses as written; [`Address::same_as`] tells whether two spellings are one address.
 ///
 /// ```
-/// use dyups::table::Address;
+/// use dyups::upstream::Address;
 /// let address = Address::from_server("10.0.0.1").unwrap();
 /// assert_eq!((address.text(), address.server(), address.port()), ("10.0.0.1:80", "10.0.0.1", Some(80)));
 /// assert!(address.same_as(&Address::from_server("10.0.0.1:80").unwrap()));
@@ -143,7 +143,7 @@ impl Address {
     /// Whether both are the same address and port, however they are written.
     ///
     /// ```
-    /// use dyups::table::Address;
+    /// use dyups::upstream::Address;
     /// let a = Address::from_server("[::1]:80").unwrap();
     /// assert!(a.same_as(&Address::from_server("[0:0::1]").unwrap()));
     /// ```

@@ -1,14 +1,12 @@
 //! How a text that came from outside is shown in a message: on one line, as it reads, and a value short.
 //!
-//! [`hides`] says which characters a message shows escaped. [`quote`] and [`path`] escape a value where a message is made.
+//! [`hides`] says which characters a message shows escaped. [`quote`] escapes a value where a message is made.
 //! [`Plain`] goes over each whole message on its way out of the library, so that no message escapes this.
 
 use std::borrow::Cow;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-
-use super::fields::UPSTREAMS;
 
 /// Bytes of a value that a message shows at most; what is left out becomes `…`.
 pub const SHOWN_BYTES: usize = 64;
@@ -19,7 +17,7 @@ pub const SHOWN_BYTES: usize = 64;
 /// (after escaping) are cut between two characters.
 ///
 /// ```
-/// use dyups::config::show::quote;
+/// use dyups::quote::quote;
 /// assert_eq!(quote(b"a b"), "\"a b\"");
 /// assert_eq!(quote(b"a\n\xff"), r#""a\x0a\xff""#);
 /// ```
@@ -30,22 +28,6 @@ pub fn quote(bytes: &[u8]) -> String {
     format!("\"{}\"", short.text)
 }
 
-/// The path of `key` inside the object at `at`: `peer.weight`, or `weight` where `at` is empty.
-///
-/// A key of other than visible ASCII is quoted, as keys come from outside too.
-///
-/// ```
-/// use dyups::config::show::path;
-/// assert_eq!(path("peer", "weight"), "peer.weight");
-/// assert_eq!(path("", "we ight"), "\"we ight\"");
-/// ```
-pub fn path(at: &str, key: &str) -> String {
-    let bare = (1..=SHOWN_BYTES).contains(&key.len())
-        && key.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\'));
-    let key = if bare { key.to_string() } else { quote(key.as_bytes()) };
-    if at.is_empty() { key } else { format!("{at}.{key}") }
-}
-
 /// Whether a character would forge or hide a part of a log line: it ends a line, moves the cursor, or has the text around it
 /// shown in another order.
 ///
@@ -53,7 +35,7 @@ pub fn path(at: &str, key: &str) -> String {
 /// characters that change the direction of text: U+061C, U+200E, U+200F, U+202A to U+202E and U+2066 to U+2069.
 ///
 /// ```
-/// use dyups::config::show::hides;
+/// use dyups::quote::hides;
 /// assert!(['\n', '\u{85}', '\u{2028}', '\u{202e}'].into_iter().all(hides));
 /// assert!(!"größe 漢字".chars().any(hides));
 /// ```
@@ -66,7 +48,7 @@ pub fn hides(char: char) -> bool {
 /// as it was. An escape has only visible ASCII, so that a text that went through once comes out of it unchanged.
 ///
 /// ```
-/// use dyups::config::show::plain;
+/// use dyups::quote::plain;
 /// assert_eq!(plain(b"upstream api: not found"), "upstream api: not found");
 /// assert_eq!(plain("a\n\u{202e}b\u{2028}".as_bytes()), r"a\x0a\u{202e}b\u{2028}");
 /// assert_eq!(plain(b"a\xff"), r"a\xff");
@@ -118,24 +100,10 @@ fn escaped(char: char) -> String {
     }
 }
 
-/// The path of the item at `index`, from 0 on, of the list at `at`. Messages count from 1, as Lua does. Paths in a file begin with
-/// `upstreams`; there messages count from 0, as readers of JSON do.
-///
-/// ```
-/// use dyups::config::show::item;
-/// assert_eq!(item("upstream.peers", 0), "upstream.peers[1]");
-/// assert_eq!(item("upstreams.api.peers", 0), "upstreams.api.peers[0]");
-/// ```
-pub fn item(at: &str, index: usize) -> String {
-    let of_file = at.strip_prefix(UPSTREAMS.name).is_some_and(|rest| rest.starts_with('.'));
-    let index = if of_file { index } else { index + 1 };
-    format!("{at}[{index}]")
-}
-
 /// The name of a file, whole, on one line.
 ///
 /// ```
-/// use dyups::config::show::file;
+/// use dyups::quote::file;
 /// assert_eq!(file("/etc/a b.conf".as_ref()), "/etc/a b.conf");
 /// assert_eq!(file("a\nb".as_ref()), r"a\x0ab");
 /// ```
@@ -145,14 +113,14 @@ pub fn file(path: &Path) -> String {
 
 /// Text that stops growing at [`SHOWN_BYTES`]: a writer gets an error there and can stop early, however long the value.
 #[derive(Default)]
-pub(super) struct Short {
+pub(crate) struct Short {
     text: String,
     full: bool,
 }
 
 impl Short {
     /// Adds `piece` whole, or a `…` and no more.
-    pub(super) fn whole(&mut self, piece: &str) -> fmt::Result {
+    pub(crate) fn whole(&mut self, piece: &str) -> fmt::Result {
         if self.full {
             return Err(fmt::Error);
         }
@@ -166,7 +134,7 @@ impl Short {
     }
 
     /// Adds `bytes`, escaped as in [`quote`].
-    pub(super) fn escaped(&mut self, bytes: &[u8]) -> fmt::Result {
+    pub(crate) fn escaped(&mut self, bytes: &[u8]) -> fmt::Result {
         for chunk in bytes.utf8_chunks() {
             for char in chunk.valid().chars() {
                 self.char(char)?;
@@ -179,7 +147,7 @@ impl Short {
     }
 
     /// What was written, cut or not.
-    pub(super) fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         &self.text
     }
 
@@ -216,13 +184,6 @@ mod tests {
         assert_eq!(quote(b"\0\r\n\x7f\"\\"), r#""\x00\x0d\x0a\x7f\"\\""#);
         assert_eq!(quote("\u{85}".as_bytes()), r#""\u{85}""#);
         assert_eq!(quote("\u{2028}\u{202e}\u{2066}\u{200f}".as_bytes()), r#""\u{2028}\u{202e}\u{2066}\u{200f}""#);
-    }
-
-    #[test]
-    fn a_strange_key_is_quoted_in_a_path() {
-        assert_eq!(path("upstreams", "a.b"), "upstreams.a.b");
-        assert_eq!(path("upstreams", ""), "upstreams.\"\"");
-        assert_eq!(path("", "a\nb"), "\"a\\x0ab\"");
     }
 
     proptest! {

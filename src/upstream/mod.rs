@@ -1,10 +1,28 @@
-//! An upstream as a value: what a writer edits and a reader of `status` sees.
+//! An upstream as a value: what a writer edits, and what `status` shows. These are values alone: no file here knows memory or a
+//! text format.
+//!
+//! - [`name`], [`address`]: what they are called, and where they are
+//! - [`peer`]: a peer, and [`patch`]: the fields of one that change
+//! - [`method`]: how a peer is picked
+//! - [`check`]: how peers are probed
+//! - [`kept`]: stored options that this version does not know
 
-use super::kept::Foreign;
-use super::peer::Peer;
-use crate::balance::{HashId, Method};
+pub mod address;
+pub mod check;
+pub mod kept;
+pub mod method;
+pub mod name;
+pub mod patch;
+pub mod peer;
+
+pub use address::Address;
+pub use check::{Check, PeerCheck};
+pub use method::{HashId, Method};
+pub use patch::PeerPatch;
+pub use peer::{Peer, Status};
+
 use crate::error::{Error, Result};
-use crate::health::check::Check;
+use kept::Foreign;
 
 /// Most peers that one upstream may have (2^18: what a ring point has bits for).
 pub const MAX_PEERS: usize = 1 << 18;
@@ -12,7 +30,7 @@ pub const MAX_PEERS: usize = 1 << 18;
 /// An upstream: a named, ordered list of peers and how one of them is picked.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Upstream {
-    /// 1 to 255 bytes, see [`super::name::check`].
+    /// 1 to 255 bytes, see [`name::check`].
     pub name: String,
     /// How a peer is picked when the caller does not say; `None`: chash with a key, rr without.
     pub method: Option<Method>,
