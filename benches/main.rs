@@ -9,24 +9,10 @@
 //!     make bench PEERS=DIR                with lua-resty-balancer beside it (built: DIR/librestychash.so, DIR/lib)
 #![allow(unsafe_code)]
 
-#[allow(dead_code)]
-#[path = "../tests/nginx/client.rs"]
-mod client;
-#[allow(dead_code)]
-#[path = "../tests/nginx/load.rs"]
-mod load;
-#[allow(dead_code)]
-#[path = "../tests/nginx/place.rs"]
-mod place;
-#[allow(dead_code)]
-#[path = "../tests/nginx/server.rs"]
-mod server;
-#[allow(dead_code)]
-#[path = "../tests/shipped/mod.rs"]
-mod shipped;
-#[allow(dead_code)]
-#[path = "../tests/nginx/system.rs"]
-mod system;
+#[path = "../tests/support/mod.rs"]
+mod support;
+#[path = "../tests/support/nginx/mod.rs"]
+mod web;
 
 mod backend;
 mod changes;
@@ -49,7 +35,9 @@ mod worker;
 
 use place::Place;
 use std::process::ExitCode;
+use support::system;
 use table::Line;
+use web::{client, load, place, server};
 
 /// A section: its name, and what measures it.
 type Section = (&'static str, fn(&Place) -> Vec<Line>);

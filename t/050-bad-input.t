@@ -1,4 +1,4 @@
-# Bad input through a real nginx: nothing throws, nothing is half done. What each field refuses is in tests/bad_input.rs.
+# Bad input through a real nginx: nothing throws, nothing is half done. What each field refuses is in tests/lua/bad_input.rs.
 
 use lib 't/lib';
 use Dyups;

@@ -2,9 +2,8 @@
 
 #![allow(unsafe_code)]
 
-mod common;
+mod support;
 
-use common::*;
 use dyups::error::Code;
 use dyups::health::passive::Health;
 use dyups::shm::Memory;
@@ -18,6 +17,7 @@ use dyups::upstream::{Method, PeerPatch};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::path::Path;
+use support::*;
 
 const MIB: u64 = 1 << 20;
 const THREE: [&str; 3] = ["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"];

@@ -1,9 +1,8 @@
 //! What an upstream is checked by: what its file says, what was said at run time, and the default of `setup`; and who of them wins.
 #![allow(unsafe_code)]
 
-mod common;
+mod support;
 
-use common::{SOON, patch, table, upstream};
 use dyups::config::{check, value};
 use dyups::error::Code;
 use dyups::shm::Region;
@@ -12,6 +11,7 @@ use dyups::table::directory::Directory;
 use dyups::table::ops::Absent;
 use dyups::table::snapshot::{Flags, View};
 use dyups::upstream::{Check, PeerCheck, Upstream};
+use support::{SOON, patch, table, upstream};
 
 const MIB: u64 = 1 << 20;
 
@@ -181,7 +181,7 @@ fn what_is_different_for_a_peer_is_kept_with_it_until_it_is_set_anew() {
     let first = Some((Some(81), None));
     assert_eq!(of_peers(), [first.clone(), None, Some((None, Some("/up".into())))]);
     // The peer before it goes, so that its index is another one.
-    table.delete_peer("api", &common::address(TWO), SOON).expect("there");
+    table.delete_peer("api", &support::address(TWO), SOON).expect("there");
     put(r#"{"server":"10.0.0.1:80","weight":5}"#);
     assert_eq!(of_peers(), [first, Some((None, Some("/up".into())))]);
     assert_eq!(view(&table).checks(table.region().mem()).expect("sound"), None, "nobody checks");

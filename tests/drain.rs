@@ -3,9 +3,8 @@
 
 #![allow(unsafe_code)]
 
-mod common;
+mod support;
 
-use common::*;
 use dyups::config::peer::peer_patch;
 use dyups::config::{json, value};
 use dyups::health;
@@ -18,6 +17,7 @@ use dyups::upstream::PeerPatch;
 use dyups::upstream::{Peer, Status, Upstream};
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
+use support::*;
 
 const ONE: &str = "10.0.0.1:80";
 const TWO: &str = "10.0.0.2:80";
@@ -127,7 +127,7 @@ fn a_status_that_is_loaded_is_the_same_table_and_a_peer_leaves_as_before() {
     let (table, _scratch) = leaving();
     let before = status(&table);
     assert_eq!(before[0].peers[0].status, Status::Leaving);
-    let (other, _other_scratch) = common::table(SMALL);
+    let (other, _other_scratch) = support::table(SMALL);
     other.load(&before, false, SOON).expect("room");
     assert_eq!(status(&other), before);
     health::delete_idle(&other, &AtomicUsize::new(0)).expect("sound");
@@ -246,7 +246,7 @@ fn a_file_of_cells_that_had_no_room_for_it_is_made_anew() {
     let before = size(&file);
     let shorter = before - 128 * 1024;
     std::fs::OpenOptions::new().write(true).open(&file).expect("ours").set_len(shorter).expect("cut");
-    let (table, _) = common::open(&scratch.file("region"), SMALL).expect("usable");
+    let (table, _) = support::open(&scratch.file("region"), SMALL).expect("usable");
     assert_eq!((size(&file), deleted(&table)), (before, vec![]));
     assert_no_leak(&table);
 }

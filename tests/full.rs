@@ -4,9 +4,8 @@
 
 #![allow(unsafe_code)]
 
-mod common;
+mod support;
 
-use common::*;
 use dyups::balance::pick::{Ask, Handle, Miss, Picked};
 use dyups::config::setup::DEFAULT_SIZE;
 use dyups::error::{Code, Error};
@@ -22,6 +21,7 @@ use dyups::upstream::{Method, PeerPatch, Status, Upstream};
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
+use support::*;
 
 const MIB: u64 = 1 << 20;
 

@@ -3,9 +3,8 @@
 
 #![allow(unsafe_code)]
 
-mod common;
+mod support;
 
-use common::*;
 use dyups::balance::pick::{Ask, Handle, Miss, Picked, Tried};
 use dyups::health::active::Active;
 use dyups::health::passive::{Health, tenths};
@@ -15,6 +14,7 @@ use dyups::table::directory::Directory;
 use dyups::upstream::{Check, Method, Peer, Status, Upstream};
 use proptest::prelude::*;
 use std::time::Instant;
+use support::*;
 
 /// How a peer is taken out.
 #[derive(Clone, Copy, Debug)]

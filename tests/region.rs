@@ -2,9 +2,8 @@
 
 #![allow(unsafe_code)]
 
-mod common;
+mod support;
 
-use common::*;
 use dyups::error::{Code, Error, Result};
 use dyups::shm::layout::{LAYOUT, MAGIC, fixed, state};
 use dyups::shm::lock::{CREATION, LockFile, WRITER, first_byte, writer_byte};
@@ -14,6 +13,7 @@ use dyups::table::store::Table;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+use support::*;
 
 const MIB: u64 = 1 << 20;
 

@@ -3,9 +3,8 @@
 
 #![allow(unsafe_code)]
 
-mod common;
+mod support;
 
-use common::*;
 use dyups::balance::budget::Allowance;
 use dyups::balance::outcome::Outcome;
 use dyups::balance::pick::{Ask, Handle, Miss, Picked};
@@ -26,6 +25,7 @@ use std::path::Path;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
+use support::*;
 
 const PLENTY: Tries = Tries { most: 0, allowance: Allowance { percent: 100, floor: 1000 } };
 /// Connections that the peers of a race may have.

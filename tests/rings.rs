@@ -2,9 +2,8 @@
 
 #![allow(unsafe_code)]
 
-mod common;
+mod support;
 
-use common::*;
 use dyups::balance::chash::{self, Words};
 use dyups::balance::pick::{Ask, Handle, Miss, Picked};
 use dyups::table::Table;
@@ -12,6 +11,7 @@ use dyups::table::directory::Directory;
 use dyups::table::ops::Absent;
 use dyups::table::snapshot::{Group, RingWords};
 use dyups::upstream::{Address, HashId, Method, PeerPatch, Status, Upstream};
+use support::*;
 
 const SIZE: u64 = 16 << 20;
 const NAME: &str = "api";

@@ -2,10 +2,8 @@
 
 #![allow(unsafe_code)]
 
-mod common;
+mod support;
 
-use common::model::{Model, Op, apply, content};
-use common::*;
 use dyups::balance::pick::{Ask, Handle, Miss, Picked, Tried};
 use dyups::config::value;
 use dyups::error::Code;
@@ -25,6 +23,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
+use support::model::{Model, Op, apply, content};
+use support::*;
 
 const MIB: u64 = 1 << 20;
 const DEFAULT_SIZE: u64 = 128 * MIB;

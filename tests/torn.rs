@@ -2,9 +2,8 @@
 
 #![allow(unsafe_code)]
 
-mod common;
+mod support;
 
-use common::*;
 use dyups::error::Code;
 use dyups::shm::Memory;
 use dyups::shm::layout::state;
@@ -13,6 +12,7 @@ use std::fs::File;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
+use support::*;
 
 const SIZE: u64 = 1 << 20;
 const PAGE: u64 = 4096;

@@ -5,11 +5,8 @@
 //! process of one thread, which it forks: hence no libtest.
 #![allow(unsafe_code)]
 
-#[path = "../common/mod.rs"]
-mod common;
-#[path = "../nginx/system.rs"]
-#[allow(dead_code)]
-mod system;
+#[path = "../support/mod.rs"]
+mod support;
 
 mod children;
 mod corpus;
@@ -21,6 +18,7 @@ mod worker;
 
 use std::path::Path;
 use std::process::ExitCode;
+use support::system;
 
 /// Seconds after which a check has failed.
 const PATIENCE: u32 = 120;

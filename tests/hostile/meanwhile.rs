@@ -1,9 +1,9 @@
 //! A region that another process spoils without a pause, while this one uses it.
 
 use crate::children::{fork, wait};
-use crate::common::Random;
 use crate::inherited::become_worker;
 use crate::region::Bench;
+use crate::support::Random;
 use dyups::shm::{Mem, Memory};
 use std::time::Duration;
 

@@ -2,10 +2,10 @@
 //! workers. It may spoil the table and hold up changes; nobody crashes, and nobody waits without bound.
 
 use crate::children::{self, Worker, hostile};
-use crate::common::{
+use crate::inherited::{descriptors, lock_file};
+use crate::support::{
     SMALL, SOON, Scratch, is_root, mount_for_this_thread, open, patch, region_file, take_all, text, upstream,
 };
-use crate::inherited::{descriptors, lock_file};
 use dyups::balance::pick::{Ask, Handle, Picked};
 use dyups::error::{Code, Result};
 use dyups::shm::layout::{LAYOUT, SLOTS};
@@ -326,7 +326,7 @@ pub fn holes_are_errors_or_nothing_and_a_repair_makes_a_table_of_them() {
             table.set_upstream(&upstream(name, &["10.0.0.3:80"]), SOON).expect("usable");
         }
         master.all_goes_on(&mut other);
-        crate::common::assert_no_leak_of_heap(&master.table);
+        crate::support::assert_no_leak_of_heap(&master.table);
     }
 }
 

@@ -1,8 +1,8 @@
 //! What a table holds, and what it may hold between two.
 
-use super::common::model::{Model, content};
-use super::common::{open, used};
 use super::image::{BASE, Image};
+use super::support::model::{Model, content};
+use super::support::{open, used};
 use dyups::table::snapshot::Flags;
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -1,6 +1,6 @@
 //! A process that calls the shipped library by its C ABI: driver.c, told from here.
 
-use crate::shipped::{library, root};
+use crate::support::shipped::{library, root};
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};

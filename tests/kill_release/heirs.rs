@@ -1,12 +1,12 @@
 //! Who uses a region after a death, both through the shipped library: a process that starts now, and one that has been there
 //! all along. Each must find a whole table and go on with it.
 
-use super::common::model::{Model, content};
-use super::common::{SMALL, Scratch, assert_no_leak, attach_as_it_is, names, used};
 use super::content::Whole;
 use super::driver::Driver;
 use super::image::{BASE, Image};
 use super::operations::setup;
+use super::support::model::{Model, content};
+use super::support::{SMALL, Scratch, assert_no_leak, attach_as_it_is, names, used};
 use dyups::shm::Memory;
 use dyups::shm::layout::state;
 use dyups::table::store::Table;

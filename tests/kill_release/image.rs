@@ -1,6 +1,6 @@
 //! The files of a region at one instant: what a death at this instant would leave.
 
-use super::common::region_file;
+use super::support::region_file;
 use dyups::shm::cells::Plan;
 use dyups::shm::layout::{fixed, state};
 use dyups::shm::{Mem, Memory, WORD};

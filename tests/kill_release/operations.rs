@@ -1,8 +1,8 @@
 //! Every call of the C ABI that changes a region, on every way that it can go.
 
-use super::common::{SMALL, Scratch, in_bucket};
 use super::image::{BASE, Image};
 use super::operation::{Operation, PATH, image_after};
+use super::support::{SMALL, Scratch, in_bucket};
 use std::path::{Path, PathBuf};
 
 /// Functions that store nothing in a region.

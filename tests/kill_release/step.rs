@@ -1,10 +1,10 @@
 //! One operation, instruction by instruction.
 
-use super::common::{SMALL, Scratch, locks};
 use super::content::{Whole, way};
 use super::heirs::Heirs;
 use super::image::{Image, LOCK, Watch};
 use super::operation::Operation;
+use super::support::{SMALL, Scratch, locks};
 use super::traced::{Stop, Traced};
 use dyups::shm::lock::{CREATION, WRITER};
 use std::iter::Sum;

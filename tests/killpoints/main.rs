@@ -5,6 +5,9 @@
 //! no libtest.
 #![allow(unsafe_code, missing_docs)]
 
+#[path = "../support/mod.rs"]
+mod support;
+
 mod after;
 mod coverage;
 mod creation;
@@ -21,8 +24,9 @@ use dyups::upstream::{Method, Upstream};
 use image::{Bytes, Image};
 use operations::{OPERATIONS, Operation};
 use std::collections::{BTreeSet, HashSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
+use support::Scratch;
 
 /// How long the next process waits for the lock of a dead one.
 pub const WAIT: Duration = Duration::from_millis(100);
@@ -38,23 +42,6 @@ pub struct Tally {
     pub in_repairs: u64,
     pub images: u64,
     pub places: BTreeSet<(&'static str, u32)>,
-}
-
-/// A directory on tmpfs that goes when the value goes.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new() -> Self {
-        let path = Path::new("/dev/shm").join(format!("dyups-killpoints-{}", std::process::id()));
-        std::fs::create_dir_all(&path).expect("a directory");
-        Scratch(path)
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
 }
 
 /// Opens a region as `dyups.setup` does, all but the look over it.
@@ -147,7 +134,7 @@ fn main() {
     let operations = || OPERATIONS.iter().filter(|operation| wanted(operation.name));
     let mut progress = Progress::default();
 
-    let mut small = Arena::new(&scratch.0.join("small"), SMALL, 256, Choice::All);
+    let mut small = Arena::new(&scratch.file("small"), SMALL, 256, Choice::All);
     for operation in operations() {
         for subject in operations::subjects() {
             small.kill_operation(operation, &subject, &mut tally);
@@ -155,7 +142,7 @@ fn main() {
         progress.say(operation.name, &tally);
     }
     // Not before: a process with a large image to copy forks slowly.
-    let mut large = Arena::new(&scratch.0.join("large"), LARGE, 4096, Choice::Some);
+    let mut large = Arena::new(&scratch.file("large"), LARGE, 4096, Choice::Some);
     for operation in operations().filter(|operation| operation.also_large) {
         for method in [Method::Rr, Method::Chash] {
             large.kill_operation(operation, &operations::subject(1000, method), &mut tally);
@@ -163,7 +150,7 @@ fn main() {
         progress.say(&format!("{}, 1,000 peers", operation.name), &tally);
     }
     if wanted("creation") {
-        creation::kill(&scratch.0, &mut tally);
+        creation::kill(scratch.path(), &mut tally);
         progress.say("make a region", &tally);
     }
     if only.is_none() {

@@ -1,6 +1,6 @@
 //! Answers of backends, good and odd ones: a table of them, and as many made by chance.
 
-use super::common::Random;
+use super::support::Random;
 
 /// What a body ends with, and the text that a probe expects in it. It is nowhere else.
 pub const TEXT: &str = "ZQ";

@@ -1,10 +1,10 @@
 //! A probe says what the nginx at hand says: both are asked about the same bytes.
 
 use super::answers::{self, Case, TEXT};
-use super::common::{Random, tell};
 use super::door::Door;
 use super::place::{self, Place};
 use super::server::Nginx;
+use super::support::{Random, tell};
 use dyups::health::response::{Failure, Progress, Response, Rules};
 use dyups::upstream::Check;
 use dyups::version::NginxVersion;

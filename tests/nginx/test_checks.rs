@@ -2,11 +2,11 @@
 
 use super::certificates::Authority;
 use super::checked::{Change, Checked, upstream};
-use super::common::tell;
 use super::https::Https;
 use super::place::Place;
 use super::relay::Relay;
 use super::sick::{DRIP, HEALTH, Probe, Sick};
+use super::support::tell;
 use super::symptoms::Mode;
 use super::system::wait_for;
 use super::timed::{Timed, begun};

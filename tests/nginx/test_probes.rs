@@ -2,9 +2,9 @@
 
 use super::backends::Backends;
 use super::checked::{Checked, upstream};
-use super::common::tell;
 use super::place::{self, Place};
 use super::sick::{HEALTH, Sick};
+use super::support::tell;
 use super::symptoms::{Mode, PING};
 use super::system::wait_for;
 use super::test_answers::nginx_version;

@@ -2,12 +2,12 @@
 
 use super::backends::Backends;
 use super::client::Client;
-use super::common::{Random, memory};
 use super::load::{Connections, Load};
 use super::place::Place;
 use super::probers::{Made, assert_even, between, conf, lines, made, next, set, shares, states, upstream};
 use super::server::{Conf, Nginx};
 use super::sick::Sick;
+use super::support::{Random, memory};
 use super::symptoms::Mode;
 use super::system::wait_for;
 use std::collections::BTreeMap;

@@ -2,9 +2,9 @@
 
 use super::backends::Backends;
 use super::client::{Client, Response};
-use super::common::memory;
 use super::place::Place;
 use super::server::{Conf, Nginx};
+use super::support::memory;
 use super::system::{signal, stop};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

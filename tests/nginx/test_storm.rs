@@ -7,7 +7,7 @@ use super::place::Place;
 use super::server::{Conf, Nginx};
 use super::system::wait_for;
 use super::wrk::{Wrk, clock};
-use crate::common::{Random, storm_kills, tell};
+use crate::support::{Random, storm_kills, tell};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;

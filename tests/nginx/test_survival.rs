@@ -2,10 +2,10 @@
 
 use super::backends::Backends;
 use super::changers::{Changers, assert_table};
-use super::common::locks;
 use super::load::{Connections, Load};
 use super::place::Place;
 use super::server::{Conf, Nginx};
+use super::support::locks;
 use super::system::{signal, stop, wait_for};
 use dyups::shm::lock::WRITER;
 use std::net::SocketAddr;

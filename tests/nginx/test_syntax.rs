@@ -1,7 +1,7 @@
 //! nginx's syntax is nginx's: `nginx -t` is asked about the same blocks, and says the same but for a list that docs/files.md shows.
 
-use super::common::{Random, tell};
 use super::place::{self, Place};
+use super::support::{Random, tell};
 use super::syntax_lines::{Differs, LINES, WHOLE};
 use super::test_answers::nginx_version;
 use dyups::config::files::Files;

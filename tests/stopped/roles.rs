@@ -1,6 +1,6 @@
 //! The other processes: one that is stopped, and those that go on beside it.
 
-use super::common::*;
+use super::support::*;
 use super::version::{NAME, version, version_of};
 use super::work::Work;
 use dyups::balance::pick::{Ask, Handle, Miss, Picked};

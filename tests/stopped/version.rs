@@ -1,6 +1,6 @@
 //! Versions of one upstream whose peers say which version they are of, so that no mixture of two passes for either.
 
-use super::common::peer;
+use super::support::peer;
 use dyups::upstream::{Method, Upstream};
 
 /// The upstream.

@@ -1,6 +1,6 @@
 //! What a process has done that went on beside a stopped one, and what it took.
 
-use super::common::memory;
+use super::support::memory;
 use std::fmt;
 use std::str::FromStr;
 use std::time::{Duration, Instant};

@@ -2,7 +2,7 @@
 
 use super::board::{Board, Content, Count, Span};
 use super::world::{Place, SHARED, WORLD};
-use crate::common::{Random, SOON};
+use crate::support::{Random, SOON};
 use dyups::balance::pick::{Ask, Handle, Miss, Picked};
 use dyups::error::{Code, Error};
 use dyups::table::ops::Absent;

@@ -5,7 +5,7 @@
 //! max_fails. Some are so large that a killer meets a writer in the middle of them.
 
 use super::board::Content;
-use crate::common::{address, peer};
+use crate::support::{address, peer};
 use dyups::table::directory;
 use dyups::upstream::{Address, Method, Peer, Upstream};
 use std::collections::BTreeMap;

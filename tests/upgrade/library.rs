@@ -1,6 +1,6 @@
 //! What a process does with a library that it loads by its path, as nginx does: through the C ABI alone.
 
-use crate::common::{orders, say};
+use crate::support::{orders, say};
 use std::ffi::{CStr, CString, c_char, c_void};
 
 /// A loaded library.

@@ -1,6 +1,6 @@
 //! System calls one by one: all that other processes can see of a region that is being made happens in them.
 
-use crate::common::{Helper, say, wait_for};
+use crate::support::{Helper, say, wait_for};
 
 /// Says who this thread is, and lets the one that started this process watch it. It stands then, until that one lets it go on.
 pub fn me() {

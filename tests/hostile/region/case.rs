@@ -2,7 +2,7 @@
 
 use super::names::names;
 use super::places::{Place, Spoil, Value};
-use crate::common::{address, model::Op, peer};
+use crate::support::{address, model::Op, peer};
 use dyups::table::ops::Absent;
 use dyups::upstream::{Address, Check, HashId, Method, Peer, PeerPatch, Status, Upstream};
 use std::fmt::{self, Debug, Formatter};

@@ -1,6 +1,6 @@
 //! The names that cases are about.
 
-use crate::common::in_bucket;
+use crate::support::in_bucket;
 use dyups::table::directory;
 use std::sync::LazyLock;
 

@@ -2,7 +2,7 @@
 
 use super::case::shaped;
 use super::names::names;
-use crate::common::{SOON, upstream};
+use crate::support::{SOON, upstream};
 use dyups::error::Code;
 use dyups::table::Table;
 use dyups::table::directory::Directory;

@@ -6,7 +6,7 @@
 
 use super::case::Brief;
 use super::names::names;
-use crate::common::model::{Model, Op};
+use crate::support::model::{Model, Op};
 use dyups::balance::chash::ring_points;
 use dyups::error::Code;
 use dyups::shm::arena::granules_of;

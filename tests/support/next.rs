@@ -1,7 +1,7 @@
 //! Second libraries, made of this source: one with a layout in which every size differs (feature `next-layout`), and one with the
 //! same layout, and wider bounds and more options (feature `next-options`).
 
-use crate::shipped;
+use super::shipped;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;

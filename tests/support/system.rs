@@ -48,6 +48,11 @@ pub fn groups_with(text: &str) -> Vec<i32> {
     processes().filter(|process| process.title().contains(text)).map(|process| process.group).collect()
 }
 
+/// The live processes of a group.
+pub fn members(group: i32) -> Vec<u32> {
+    processes().filter(|process| process.group == group).map(|process| process.pid).collect()
+}
+
 /// Stops a process, and answers once the kernel says that it stands; false when it is gone.
 pub fn stop(pid: u32) -> bool {
     let state = || {

@@ -159,7 +159,7 @@ impl Load {
     /// Waits until the work was done `more` times more.
     pub fn wait_for_more(&self, more: usize) {
         let goal = self.count() + more;
-        super::system::wait_for("the load goes on", || self.count() >= goal);
+        crate::support::system::wait_for("the load goes on", || self.count() >= goal);
     }
 
     pub fn stop(mut self) -> Seen {

@@ -2,7 +2,7 @@
 
 use super::client::{Client, Response};
 use super::place::{self, LOGS_NOWHERE, Place};
-use super::system::{children, group_lives, is_root, signal, wait_for, wait_until, worker_user};
+use crate::support::system::{children, group_lives, is_root, signal, wait_for, wait_until, worker_user};
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;

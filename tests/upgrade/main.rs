@@ -2,17 +2,16 @@
 
 #![allow(unsafe_code)]
 
-mod common;
-#[path = "upgrade/library.rs"]
+#[path = "../support/mod.rs"]
+mod support;
+
 mod library;
-mod next;
-mod shipped;
-#[path = "upgrade/trace.rs"]
 mod trace;
 
-use common::*;
 use library::shell;
 use std::path::{Path, PathBuf};
+use support::*;
+use support::{next, shipped};
 
 /// Does what a test in another process orders; nothing when it runs as a test.
 #[test]

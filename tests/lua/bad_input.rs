@@ -4,14 +4,12 @@
 //! The tables below have rows for every field. What fields there are, the library says itself: a field without its rows
 //! fails the test.
 
-mod vm;
-
+use crate::vm::Vm;
 use dyups::config::check::fields as check;
 use dyups::config::fields::{self, Field};
 use dyups::config::setup::SETUP;
 use mlua::prelude::*;
 use std::fmt::Write;
-use vm::Vm;
 
 /// What is wrong with a value.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -657,7 +655,7 @@ impl Bench {
 
     /// As `refuses`, for a file with this content.
     fn refuses_file(&mut self, name: &str, content: &str, parts: &[&str]) {
-        let path = self.vm.scratch.file(name, content);
+        let path = self.vm.scratch.write(name, content);
         self.vm.set("path", path.as_str());
         let mut all = vec![path.as_str()];
         all.extend(parts);

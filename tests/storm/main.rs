@@ -5,17 +5,14 @@
 
 #![allow(unsafe_code)]
 
-mod common;
+#[path = "../support/mod.rs"]
+mod support;
 
-#[path = "storm/board.rs"]
 mod board;
-#[path = "storm/process.rs"]
 mod process;
-#[path = "storm/world.rs"]
 mod world;
 
 use board::{Board, Count};
-use common::*;
 use dyups::error::Code;
 use dyups::shm::Memory;
 use dyups::shm::layout::state;
@@ -25,6 +22,7 @@ use process::{Process, Spans};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
+use support::*;
 use world::{CELLS, SEATS, WORLD};
 
 /// Plays its part for a test in another process; nothing when it runs as a test.

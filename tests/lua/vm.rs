@@ -1,47 +1,10 @@
 //! A Lua VM that has dyups loaded as nginx has it: lua/ in package.path, and the library that ships in package.cpath.
 
-#![allow(dead_code, unsafe_code)]
-
-#[path = "../shipped/mod.rs"]
-mod shipped;
-
+use crate::support::Scratch;
+pub use crate::support::shipped::{LIBRARY, library, root};
 use mlua::{FromLuaMulti, Lua};
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
 
-pub use shipped::{LIBRARY, library, root};
-
-/// A directory that goes when the value goes.
-pub struct Scratch(PathBuf);
-
-impl Scratch {
-    pub fn new() -> Scratch {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("vm-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-        std::fs::create_dir_all(&path).expect("make the scratch directory");
-        Scratch(path)
-    }
-
-    pub fn path(&self) -> &Path {
-        &self.0
-    }
-
-    /// Writes a file and tells its path.
-    pub fn file(&self, name: &str, content: impl AsRef<[u8]>) -> String {
-        let path = self.0.join(name);
-        std::fs::write(&path, content).expect("write a file");
-        path.to_str().expect("UTF-8").to_string()
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-/// A VM that can `require "dyups"`. The library's table is one a process: only one VM of a process should call setup.
+/// A VM that can `require "dyups"`. It loads a copy of the library by a path of its own, so its table is its own too.
 pub struct Vm {
     pub lua: Lua,
     pub scratch: Scratch,
@@ -49,7 +12,7 @@ pub struct Vm {
 
 impl Vm {
     pub fn new() -> Vm {
-        let scratch = Scratch::new();
+        let scratch = Scratch::executable();
         std::fs::copy(library(), scratch.path().join(LIBRARY)).expect("copy the library");
         // SAFETY: dyups needs ffi, which the safe constructor leaves out; what runs in this VM is ours.
         let lua = unsafe { Lua::unsafe_new() };

@@ -1,12 +1,10 @@
 //! The Lua modules in a VM without nginx: they fit the library they are made for, and say any Lua value as JSON.
 
-mod vm;
-
+use crate::vm::{LIBRARY, Vm, library, root};
 use mlua::prelude::*;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 use std::process::Command;
-use vm::{LIBRARY, Vm, library, root};
 
 #[test]
 fn the_modules_are_made_for_this_version_and_abi() {
@@ -87,7 +85,7 @@ fn balance_in_stream_ends_the_session_and_says_why() {
 #[test]
 fn a_library_of_another_abi_is_refused_with_what_to_do() {
     let vm = Vm::new();
-    let source = vm.scratch.file(
+    let source = vm.scratch.write(
         "other.c",
         "unsigned dyups_abi(void) { return 999; } const char *dyups_cdef(void) { return \"not for you\"; }",
     );
@@ -104,7 +102,7 @@ fn a_library_of_another_abi_is_refused_with_what_to_do() {
 fn a_library_that_does_not_load_is_said_so_by_every_function() {
     let vm = Vm::new();
     std::fs::remove_file(vm.scratch.path().join(LIBRARY)).expect("remove the library");
-    vm.scratch.file(LIBRARY, "no library");
+    vm.scratch.write(LIBRARY, "no library");
     let wrong: Vec<String> = vm.run(
         r#"
         local wrong = {}

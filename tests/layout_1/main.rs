@@ -1,12 +1,12 @@
 //! A region of layout 1, as the library wrote it that had no other one, is taken over whole.
 //!
-//! layout_1/region.words has the words of such a region that are not 0, and layout_1/upstreams.json what `status` showed of it.
+//! region.words has the words of such a region that are not 0, and upstreams.json what `status` showed of it.
 
 #![allow(unsafe_code)]
 
-mod common;
+#[path = "../support/mod.rs"]
+mod support;
 
-use common::*;
 use dyups::shm::header::boot_id;
 use dyups::shm::layout::{Shape, fixed};
 use dyups::table::Table;
@@ -15,9 +15,10 @@ use serde_json::Value;
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
+use support::*;
 
-const WORDS: &str = include_str!("layout_1/region.words");
-const UPSTREAMS: &str = include_str!("layout_1/upstreams.json");
+const WORDS: &str = include_str!("region.words");
+const UPSTREAMS: &str = include_str!("upstreams.json");
 
 fn written(path: &Path, bytes: &[u8]) {
     let mut file = std::fs::File::options().write(true).create_new(true).mode(0o600).open(path).expect("new");

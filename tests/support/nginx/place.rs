@@ -1,7 +1,7 @@
 //! Where things are, and a place for each test.
 
-use super::system::{is_root, passable, wait_for, worker_user};
-pub use crate::shipped::{LIBRARY, library, root};
+pub use crate::support::shipped::{LIBRARY, library, root};
+use crate::support::system::{is_root, passable, wait_for, worker_user};
 use std::ffi::OsStr;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};

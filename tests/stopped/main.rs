@@ -3,15 +3,13 @@
 
 #![allow(unsafe_code)]
 
-mod common;
-#[path = "stopped/roles.rs"]
+#[path = "../support/mod.rs"]
+mod support;
+
 mod roles;
-#[path = "stopped/version.rs"]
 mod version;
-#[path = "stopped/work.rs"]
 mod work;
 
-use common::*;
 use dyups::balance::pick::Handle;
 use dyups::error::Code;
 use dyups::shm::Memory;
@@ -23,6 +21,7 @@ use dyups::upstream::{Method, PeerPatch};
 use roles::{ADDED, PATIENCE, neighbour, pick, start};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
+use support::*;
 use version::{NAME, version, version_of};
 use work::Work;
 
@@ -270,7 +269,7 @@ impl LongStop {
         scene.does("find-again rr");
         others.begin(1000);
         let before = others.end();
-        let private = common::memory::private(scene.sleeper.pid());
+        let private = support::memory::private(scene.sleeper.pid());
         LongStop { scene, others, before, private }
     }
 
@@ -307,7 +306,7 @@ impl LongStop {
             );
             assert!(during.private <= before.private + 512, "{} KiB after {}", during.private, before.private);
         }
-        let private = common::memory::private(self.scene.sleeper.pid());
+        let private = support::memory::private(self.scene.sleeper.pid());
         assert!(private <= self.private + 512, "{private} KiB after {}", self.private);
         self.scene.assert_sound();
     }

@@ -5,33 +5,25 @@
 //! build`. A part of it is looked at in `make test`, all of it by `make kill-release`.
 #![allow(unsafe_code)]
 
-mod common;
-mod shipped;
+#[path = "../support/mod.rs"]
+mod support;
 
-#[path = "kill_release/content.rs"]
 mod content;
-#[path = "kill_release/driver.rs"]
 mod driver;
-#[path = "kill_release/heirs.rs"]
 mod heirs;
-#[path = "kill_release/image.rs"]
 mod image;
-#[path = "kill_release/operation.rs"]
 mod operation;
-#[path = "kill_release/operations.rs"]
 mod operations;
-#[path = "kill_release/step.rs"]
 mod step;
-#[path = "kill_release/traced.rs"]
 mod traced;
 
-use common::Scratch;
 use image::Image;
 use operation::Operation;
 use operations::{NOT_STEPPED, READ_ONLY, operations, repairs};
 use std::collections::BTreeSet;
 use std::io;
 use step::{Seen, Stepper};
+use support::Scratch;
 
 /// A few seconds of it, for every day.
 #[test]
@@ -79,7 +71,7 @@ fn every_function_of_the_c_abi_is_looked_at() {
     let operations = operations(&scratch);
     let known: BTreeSet<&str> =
         operations.iter().map(Operation::function).chain(READ_ONLY).chain(NOT_STEPPED).collect();
-    let header = include_str!("../include/dyups.h");
+    let header = include_str!("../../include/dyups.h");
     let declared: BTreeSet<&str> = header
         .lines()
         .filter(|line| !line.starts_with("//") && !line.starts_with(' '))

@@ -3,11 +3,17 @@
 //! Another process is this test binary again, started anew and not forked: `--exact helper_process` with its orders in the
 //! environment and on stdin. It answers in lines that begin with `@`, so that what libtest prints is told apart.
 
-#![allow(dead_code)]
+#![allow(dead_code, unsafe_code)]
 
 pub mod locks;
 pub mod memory;
 pub mod model;
+pub mod next;
+mod scratch;
+pub mod shipped;
+pub mod system;
+
+pub use scratch::Scratch;
 
 use dyups::error::{Error, Result};
 use dyups::shm::layout::{LAYOUT, state};
@@ -23,48 +29,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long a test waits for a lock that must be free.
 pub const SOON: Duration = Duration::from_secs(5);
 /// The smallest region: 64 upstreams.
 pub const SMALL: u64 = 256 * 1024;
-
-/// A directory on tmpfs that goes when the value goes.
-pub struct Scratch(PathBuf);
-
-impl Scratch {
-    pub fn new() -> Scratch {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let base = if Path::new("/dev/shm").is_dir() { "/dev/shm".into() } else { std::env::temp_dir() };
-        loop {
-            let number = NEXT.fetch_add(1, Ordering::Relaxed);
-            let path = base.join(format!("dyups-test-{}-{number}", std::process::id()));
-            match std::fs::create_dir(&path) {
-                Ok(()) => return Scratch(path),
-                // Left by a process that died, and had the same pid.
-                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-                Err(error) => panic!("{}: {error}", path.display()),
-            }
-        }
-    }
-
-    pub fn path(&self) -> &Path {
-        &self.0
-    }
-
-    /// A path inside.
-    pub fn file(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
 
 /// Opens a table the way `process` does.
 pub fn open(path: &Path, size: u64) -> Result<(Table, Vec<String>)> {

@@ -1,11 +1,13 @@
 //! include/dyups.h alone is enough for a C program: it compiles without a warning, links, and everything behaves as it says.
 
-mod vm;
+#[path = "../support/mod.rs"]
+mod support;
 
 use std::ffi::OsStr;
 use std::path::Path;
 use std::process::Command;
-use vm::{LIBRARY, Scratch, library, root};
+use support::Scratch;
+use support::shipped::{LIBRARY, library, root};
 
 /// Compiles `source` against the header and the library. `None`: there is no such compiler.
 fn compile(
@@ -48,7 +50,7 @@ fn run(program: &Path, args: &[&str]) {
 
 #[test]
 fn a_c_program_needs_nothing_but_the_header_and_the_library() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::executable();
     let program = compile(&scratch, "cc", &["-std=c99", "-g"], "main.c", "main").expect("a C compiler");
     let region = scratch.path().join("region");
     run(&program, &[region.to_str().expect("UTF-8"), env!("CARGO_PKG_VERSION")]);
@@ -56,7 +58,7 @@ fn a_c_program_needs_nothing_but_the_header_and_the_library() {
 
 #[test]
 fn the_header_is_cpp_too() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::executable();
     match compile(&scratch, "g++", &["-std=c++11"], "header.cpp", "header") {
         Some(program) => run(&program, &[]),
         None => eprintln!("no g++: not tried"),

@@ -1,0 +1,8 @@
+//! An nginx of a test or a bench: where it lies, what it is told, and clients that ask it.
+
+#![allow(dead_code, unsafe_code)]
+
+pub mod client;
+pub mod load;
+pub mod place;
+pub mod server;
