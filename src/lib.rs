@@ -25,6 +25,7 @@ pub mod error;
 #[allow(unsafe_code)]
 pub mod ffi;
 pub mod health;
+pub mod http;
 pub mod process;
 pub mod quote;
 pub mod random;

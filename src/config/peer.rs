@@ -5,7 +5,7 @@ use super::fields;
 use super::object::Object;
 use super::value::Value;
 use crate::error::{Error, Result};
-use crate::health::request;
+use crate::http::request;
 use crate::quote::quote;
 use crate::upstream::patch::PeerCheckPatch;
 use crate::upstream::{Address, PeerPatch, Status};

@@ -4,7 +4,7 @@ use super::edge::{bytes, guard, guard_code, out, refused};
 use super::show::Text;
 use crate::error::Result;
 use crate::health::prober::{News, Orders, Prober, Stage};
-use crate::health::response::Rules;
+use crate::http::response::Rules;
 use crate::process;
 use crate::quote::plain;
 use crate::shm::clock::{exact_ms, spent_ms};

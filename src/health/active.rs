@@ -5,6 +5,7 @@
 //! result that agrees with the state ends the row.
 
 use crate::shm::cells::GENERATION_SHIFT;
+use crate::upstream::Check;
 
 /// Up or down, as probes have it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,6 +105,11 @@ impl Active {
     /// Whether it is up, and the last result said nothing else.
     pub fn is_steady(self) -> bool {
         !self.is_down() && self.streak() == 0
+    }
+
+    /// Milliseconds until the next probe of a peer that fares like this.
+    pub fn interval(self, check: &Check) -> u32 {
+        if self.is_steady() { check.interval } else { check.interval_down.unwrap_or(check.interval) }
     }
 
     /// After a probe that ended well or not. A `rise` or `fall` of 0 is 1.
@@ -212,6 +218,15 @@ mod tests {
         let (next, _) = last.after(false, 2, 3);
         assert_eq!((next.results(), next.generation(), next.is_down(), next.streak()), (0, 7, true, 0));
         assert!(next.is_judged());
+    }
+
+    #[test]
+    fn a_peer_that_is_down_or_changing_has_an_interval_of_its_own() {
+        let check = Check { interval_down: Some(500), ..Check::default() };
+        let up = Active::begin(1, false);
+        let changing = up.after(false, 2, 3).0;
+        assert_eq!([up, changing, Active::begin(1, true)].map(|active| active.interval(&check)), [3000, 500, 500]);
+        assert_eq!(changing.interval(&Check::default()), 3000);
     }
 
     proptest! {

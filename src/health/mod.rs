@@ -5,8 +5,6 @@ pub mod certificate;
 pub mod lease;
 pub mod passive;
 pub mod prober;
-pub mod request;
-pub mod response;
 pub mod verdict;
 
 use crate::error::{Code, Result};

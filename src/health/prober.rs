@@ -18,9 +18,9 @@ pub use probe::{Orders, Probe, Stage};
 
 use super::active::{Active, Change, State};
 use super::lease::{Due, Lease, Millis};
-use super::response::Rules;
 use super::verdict::{Judged, judge};
 use crate::error::Result;
+use crate::http::response::Rules;
 use crate::random::Random;
 use crate::table::store::Table;
 use groups::Member;
@@ -260,7 +260,7 @@ impl Prober {
             return place.give_back(cell, lease);
         };
         let (after, _) = leader.before.after(result.is_ok(), check.rise, check.fall);
-        let at = self.next_time(began, check.interval_of(after), now);
+        let at = self.next_time(began, after.interval(&check), now);
         if !place.cells.set_lease(cell, lease.0, lease.until(at as Millis).0)? {
             return Ok(());
         }

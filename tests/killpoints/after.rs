@@ -5,7 +5,7 @@ use crate::operations::{SUBJECT, patch};
 use dyups::balance::pick::{Ask, Handle, Picked};
 use dyups::health::PeerState;
 use dyups::health::prober::Prober;
-use dyups::health::response::Rules;
+use dyups::http::response::Rules;
 use dyups::shm::Memory;
 use dyups::shm::cells::deleted::Ledger;
 use dyups::shm::layout::state;

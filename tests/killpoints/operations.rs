@@ -9,7 +9,7 @@ use dyups::config::value;
 use dyups::health;
 use dyups::health::passive::Health;
 use dyups::health::prober::{Prober, Stage};
-use dyups::health::response::Rules;
+use dyups::http::response::Rules;
 use dyups::shm::cells::GENERATION_SHIFT;
 use dyups::shm::clock::now_ms;
 use dyups::shm::layout::state;

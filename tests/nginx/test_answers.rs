@@ -5,7 +5,7 @@ use super::door::Door;
 use super::place::{self, Place};
 use super::server::Nginx;
 use super::support::{Random, tell};
-use dyups::health::response::{Failure, Progress, Response, Rules};
+use dyups::http::response::{Failure, Progress, Response, Rules};
 use dyups::upstream::Check;
 use dyups::version::NginxVersion;
 use std::io::{Read, Write};

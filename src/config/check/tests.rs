@@ -1,5 +1,6 @@
 use super::*;
 use crate::config::value::parse;
+use crate::http::probe;
 use crate::upstream::PeerCheck;
 use proptest::prelude::*;
 
@@ -417,7 +418,7 @@ proptest! {
                 let host = own.map(|own| if own == "/x" { "b:1".to_string() } else { own.to_string() });
                 let own = PeerCheck { url: own.map(str::to_string), host, ..PeerCheck::default() };
                 for peer_host in ["10.0.0.1:80", "unix:/a", "a\r\n\r\nGET /"] {
-                    prop_assert_eq!(request::check_one(&check.request(peer_host, Some(&own))), Ok(()));
+                    prop_assert_eq!(request::check_one(&probe::request(&check, peer_host, Some(&own))), Ok(()));
                 }
             }
         }

@@ -3,7 +3,8 @@
 use super::watch::Watched;
 use crate::health::certificate::{self, Identity};
 use crate::health::lease::{Lease, Millis};
-use crate::health::response::{Expect, Progress, Response, Rules};
+use crate::http::probe;
+use crate::http::response::{Expect, Progress, Response, Rules};
 use crate::quote::quote;
 use crate::upstream::check::Kind;
 use crate::upstream::{Address, Check, PeerCheck};
@@ -87,7 +88,7 @@ impl Orders {
             Kind::Tcp => check.send.clone().unwrap_or_default().into_bytes(),
             Kind::Http | Kind::Https => {
                 let host = port.map_or_else(|| host.clone(), |port| format!("{host}:{port}"));
-                check.request(&host, own)
+                probe::request(check, &host, own)
             }
         };
         Ok(Orders {
@@ -95,7 +96,7 @@ impl Orders {
             port,
             tls: check.kind == Kind::Https,
             verify: check.ssl_verify,
-            name: check.server_name(own).unwrap_or_default().to_string(),
+            name: probe::server_name(check, own).unwrap_or_default().to_string(),
             identity: certificate::of(check)?,
             request,
             timeout: check.timeout,

@@ -108,7 +108,7 @@ impl Scan<'_> {
     /// Chooses in how many milliseconds a peer is probed for the first time.
     fn spread(&self, watched: &Watched, target: &Target, lease: Lease, random: &mut Random) -> Result<Millis> {
         let active = Active(self.place.cells.verdict(target.cell)?);
-        let within = random.below(watched.check.interval_of(active).max(1));
+        let within = random.below(active.interval(&watched.check).max(1));
         let first = lease.until(self.place.millis().wrapping_add(within));
         // Who does so at the same time is as right.
         self.place.cells.set_lease(target.cell, lease.0, first.0)?;

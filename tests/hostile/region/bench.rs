@@ -12,7 +12,7 @@ use crate::support::{Random, SMALL, SOON, Scratch, assert_no_leak_of_heap, open,
 use dyups::balance::pick::{Ask, Handle, Picked, Tried};
 use dyups::error::Code;
 use dyups::health::prober::{Prober, Stage};
-use dyups::health::response::Rules;
+use dyups::http::response::Rules;
 use dyups::shm::layout::{fixed, state};
 use dyups::shm::{Mem, Memory};
 use dyups::table::Table;

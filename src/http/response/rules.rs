@@ -20,7 +20,8 @@ impl Rules {
     /// Those of an nginx of this version.
     ///
     /// ```
-    /// use dyups::{health::response::Rules, version::NginxVersion};
+    /// use dyups::http::response::Rules;
+    /// use dyups::version::NginxVersion;
     /// assert_eq!(Rules::of(NginxVersion::new(1, 29, 4)), Rules::NEWEST);
     /// assert_ne!(Rules::of(NginxVersion::new(1, 22, 1)), Rules::NEWEST);
     /// ```

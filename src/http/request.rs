@@ -13,7 +13,7 @@ const MAX_HOST_BYTES: usize = 255;
 /// control byte but a tab in a value, no NUL anywhere.
 ///
 /// ```
-/// use dyups::health::request::check_one;
+/// use dyups::http::request::check_one;
 /// assert_eq!(check_one(b"GET /status HTTP/1.0\r\nHost: foo.com\r\n\r\n"), Ok(()));
 /// assert_eq!(check_one(b"GET / HTTP/1.0\r\n\r\nGET /admin HTTP/1.0\r\n\r\n"), Err("a body without a Content-Length"));
 /// ```

@@ -87,7 +87,7 @@ impl fmt::Display for Failure {
 ///
 /// ```
 /// use dyups::upstream::Check;
-/// use dyups::health::response::{Progress, Response, Rules};
+/// use dyups::http::response::{Progress, Response, Rules};
 /// let mut response = Response::new(&Check::default(), Rules::NEWEST);
 /// assert_eq!(response.feed(b"HTTP/1.1 200 OK\r\nContent-Le"), Progress::More);
 /// assert_eq!(response.feed(b"ngth: 0\r\n\r\n"), Progress::Done(Ok(200)));

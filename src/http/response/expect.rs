@@ -8,7 +8,7 @@ use crate::upstream::Check;
 /// ```
 /// use dyups::upstream::Check;
 /// use dyups::upstream::check::Kind;
-/// use dyups::health::response::{Expect, Progress};
+/// use dyups::http::response::{Expect, Progress};
 /// let mut answer = Expect::new(&Check { kind: Kind::Tcp, expect: Some("+PONG".into()), ..Check::default() });
 /// assert_eq!(answer.feed(b"+PO"), Progress::More);
 /// assert_eq!(answer.feed(b"NG\r\n"), Progress::Done(Ok(0)));
