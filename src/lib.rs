@@ -19,6 +19,7 @@
 
 pub mod admin;
 pub mod balance;
+pub mod bounds;
 pub mod checksum;
 pub mod config;
 pub mod error;

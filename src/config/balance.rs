@@ -1,7 +1,9 @@
 //! The options of `dyups.balance`.
 
-use super::fields::{BALANCE, CONNECT_TIMEOUT, KEEPALIVE, KEEPALIVE_REQUESTS, KEEPALIVE_TIMEOUT, READ_TIMEOUT};
-use super::fields::{HOST_NAME, RETRY_FLOOR, RETRY_PERCENT, SEND_TIMEOUT, TRIES};
+use super::fields::{
+    BALANCE, CONNECT_TIMEOUT, HOST_NAME, KEEPALIVE, KEEPALIVE_REQUESTS, KEEPALIVE_TIMEOUT, READ_TIMEOUT, RETRY_FLOOR,
+    RETRY_PERCENT, SEND_TIMEOUT, TRIES,
+};
 use super::object::Object;
 use super::value::{self, Value};
 use crate::balance::budget::Allowance;
@@ -78,8 +80,8 @@ impl BalanceOptions {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fields::Kind;
     use super::*;
+    use crate::upstream::field::Kind;
 
     /// What is too little and what is too much for an option, where it is a number.
     fn beyond(kind: Kind) -> Vec<String> {

@@ -1,20 +1,16 @@
-//! The options of `dyups.healthcheck`: read, merged with what is set, and written as `status` shows them.
+//! The options of `dyups.healthcheck`: read, and merged with what is set.
 
-pub mod fields;
-mod write;
-
-pub use write::{CheckObject, write};
-
+use super::fields::HEALTHCHECK;
 use super::object::{Object, entries};
 use super::path::{item, path};
 use super::value::Value;
-use crate::config::fields::{Field, HEALTHCHECK, Kind};
 use crate::error::{Error, Result};
 use crate::health::certificate;
 use crate::http::request;
 use crate::quote::quote;
+use crate::upstream::check::fields::{self, CHECK, MAX_HEADERS, MAX_STATUSES, MAX_TEXT_BYTES};
+use crate::upstream::field::{Field, Kind};
 use crate::upstream::{Check, check};
-use fields::{CHECK, MAX_HEADERS, MAX_STATUSES, MAX_TEXT_BYTES};
 
 /// Reads the options of a check that is new; `at` is their path in messages, such as `healthcheck`.
 ///

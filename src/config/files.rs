@@ -5,7 +5,8 @@ use std::io::Read;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-use super::{MAX_INPUT_BYTES, text};
+use super::text;
+use crate::bounds::MAX_INPUT_BYTES;
 use crate::error::{Code, Error, Result};
 use crate::quote;
 

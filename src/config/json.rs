@@ -2,14 +2,14 @@
 
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 
-use super::check::CheckObject;
 use super::object::{Object, entries};
 use super::path::path;
 use super::upstream::upstream;
 use super::{fields, value};
 use crate::error::Result;
 use crate::health::PeerState;
-use crate::upstream::{Peer, PeerCheck, Status, Upstream};
+use crate::upstream::check::serialize::{CheckObject, PeerCheckObject};
+use crate::upstream::{Peer, Status, Upstream};
 
 /// Reads an upstreams file, in its order. What `status` adds to one is ignored.
 ///
@@ -79,30 +79,6 @@ impl Serialize for UpstreamObject<'_> {
     }
 }
 
-/// What is different in the probes of a peer: the fields that it has.
-pub struct PeerCheckObject<'a>(pub &'a PeerCheck);
-
-impl Serialize for PeerCheckObject<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        write_peer_check(self.0, &mut map)?;
-        map.end()
-    }
-}
-
-fn write_peer_check<M: SerializeMap>(check: &PeerCheck, map: &mut M) -> std::result::Result<(), M::Error> {
-    if let Some(port) = check.port {
-        map.serialize_entry(fields::CHECK_PORT.name, &port)?;
-    }
-    if let Some(url) = &check.url {
-        map.serialize_entry(fields::CHECK_URL.name, url)?;
-    }
-    match &check.host {
-        Some(host) => map.serialize_entry(fields::CHECK_HOST.name, host),
-        None => Ok(()),
-    }
-}
-
 struct PeerList<'a>(&'a [Peer], &'a [PeerState]);
 
 impl Serialize for PeerList<'_> {
@@ -136,7 +112,7 @@ impl Serialize for PeerObject<'_> {
         map.serialize_entry(fields::FAIL_TIMEOUT.name, &peer.fail_timeout)?;
         map.serialize_entry(fields::SLOW_START.name, &peer.slow_start)?;
         if let Some(check) = &peer.check {
-            write_peer_check(check, &mut map)?;
+            PeerCheckObject(check).add_to(&mut map)?;
         }
         if peer.status == Status::Leaving {
             map.serialize_entry(fields::LEAVING.name, &true)?;
@@ -159,7 +135,7 @@ impl Serialize for PeerObject<'_> {
 pub(crate) mod tests {
     use super::super::check::tests::any_check;
     use super::*;
-    use crate::upstream::{Address, Check, HashId, Method};
+    use crate::upstream::{Address, Check, HashId, Method, PeerCheck};
     use proptest::prelude::*;
 
     fn why(json: &str) -> String {

@@ -10,7 +10,7 @@
 //! take bytes, give values, and touch neither files nor the region. [`files`] alone, for [`setup`] and for `include`, reads files.
 //!
 //! A message names the place, the value and what is allowed: `upstreams.api.peers[3].weight: -1: allowed: an integer
-//! from 0 to 65535`. Values come from outside, so they are shown through [`show`].
+//! from 0 to 65535`. Values come from outside, so they are shown through [`crate::quote`].
 
 pub mod balance;
 pub mod check;
@@ -28,23 +28,10 @@ pub mod text;
 pub mod upstream;
 pub mod value;
 
-use crate::error::{Error, Result};
-
-/// Most bytes of one input, JSON or nginx's syntax: 64 MiB. Checked before anything is parsed.
-pub const MAX_INPUT_BYTES: usize = 64 << 20;
-
-/// Refuses input that is too large to be parsed; `what` it is stands before the message.
-fn check_size(bytes: &[u8], what: &str) -> Result<()> {
-    if bytes.len() > MAX_INPUT_BYTES {
-        let length = bytes.len();
-        return Err(Error::invalid(format!("{what}: {length} bytes: allowed: at most {MAX_INPUT_BYTES} bytes")));
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bounds::{MAX_INPUT_BYTES, check_size};
 
     #[test]
     fn input_of_more_than_64_mib_is_refused_unread() {

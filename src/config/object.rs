@@ -1,9 +1,10 @@
 //! Reading an object's fields, with one wording for everything that can be wrong with them.
 
-use super::fields::{self, Field};
+use super::fields;
 use super::path::path;
 use super::value::Value;
 use crate::error::{Error, Result};
+use crate::upstream::field::Field;
 
 /// An object whose fields are all known. A field that is `null` is not given.
 pub struct Object<'a> {

@@ -1,10 +1,11 @@
 //! The options of a call that changes an upstream.
 
-use super::fields::{self, Field};
+use super::fields;
 use super::object::Object;
 use super::value::Value;
 use crate::error::{Error, Result};
 use crate::quote::quote;
+use crate::upstream::field::Field;
 
 const OPTIONS: &[Field] = &[fields::BY];
 

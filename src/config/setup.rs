@@ -1,6 +1,6 @@
 //! What `dyups.setup{...}` takes.
 
-use super::fields::{Field, HEALTHCHECK, Kind};
+use super::fields::HEALTHCHECK;
 use super::files::Files;
 use super::object::Object;
 use super::value::{Value, parse};
@@ -10,6 +10,7 @@ use crate::quote::quote;
 use crate::shm::file;
 use crate::shm::layout::{MAX_SIZE, MIN_SIZE};
 use crate::shm::mem::PAGE;
+use crate::upstream::field::{Field, Kind};
 use crate::upstream::{Check, Upstream};
 use crate::version::NginxVersion;
 use std::collections::HashMap;

@@ -6,6 +6,7 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
 use super::text;
+use crate::bounds::check_json;
 use crate::error::{Error, Result};
 use crate::quote::{Short, quote};
 
@@ -14,13 +15,6 @@ use crate::quote::{Short, quote};
 /// The text is `nan`, `inf`, `-inf`, `function`, `userdata`, `cdata`, `thread`, `recursive`, `mixed` or the like. No
 /// field allows such a value; a message shows the text bare.
 pub const LUA_KEY: &str = "\u{1}lua";
-
-/// Most values of one input, of every depth together: 400,000 peers with all their fields.
-///
-/// In memory a value takes up to 250 bytes for the two that it may have been written in, so that
-/// [`super::MAX_INPUT_BYTES`] alone would be no bound. Counted before parsing as commas and opening brackets, wherever
-/// they stand.
-pub const MAX_VALUES: usize = 4 << 20;
 
 /// A JSON value. `Display` shows it in a message: compact JSON, cut as by [`crate::quote`].
 #[derive(Clone, Debug, PartialEq)]
@@ -48,7 +42,7 @@ pub enum Value {
 ///
 /// # Errors
 ///
-/// [`crate::error::Code::Invalid`]: more than [`super::MAX_INPUT_BYTES`] or [`MAX_VALUES`]; not JSON, or nested deeper
+/// [`crate::error::Code::Invalid`]: more than [`crate::bounds::MAX_INPUT_BYTES`] or [`crate::bounds::MAX_VALUES`]; not JSON, or nested deeper
 /// than 127 (with line and column); a key that is twice in one object (named).
 ///
 /// ```
@@ -57,25 +51,12 @@ pub enum Value {
 /// ```
 pub fn parse(json: &[u8]) -> Result<Value> {
     let json = text::without_mark(json);
-    check_bounds(json, "JSON")?;
+    check_json(json, "JSON")?;
     serde_json::from_str(&String::from_utf8_lossy(json)).map_err(|error| {
         // The only error of our visitor, which is no error of syntax, is a key that is there twice.
         let what = if error.is_data() { "JSON" } else { "not JSON" };
         Error::invalid(format!("{what}: {error}"))
     })
-}
-
-/// Whether [`parse`] takes so much, called `what` in the message.
-///
-/// # Errors
-///
-/// [`crate::error::Code::Invalid`]: more than [`super::MAX_INPUT_BYTES`] or [`MAX_VALUES`].
-pub fn check_bounds(json: &[u8], what: &str) -> Result<()> {
-    super::check_size(json, what)?;
-    if json.iter().filter(|byte| matches!(byte, b',' | b'[' | b'{')).count() > MAX_VALUES {
-        return Err(Error::invalid(format!("{what}: more values than the {MAX_VALUES} that are allowed")));
-    }
-    Ok(())
 }
 
 impl Value {
@@ -222,6 +203,7 @@ fn is_repeat(key: &str, map: &[(String, Value)], seen: &mut HashSet<String>) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bounds::MAX_VALUES;
     use proptest::prelude::*;
 
     fn why(json: &[u8]) -> String {

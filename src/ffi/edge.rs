@@ -1,6 +1,6 @@
 //! The edge itself: arguments in, errors and panics out.
 
-use crate::config::MAX_INPUT_BYTES;
+use crate::bounds::MAX_INPUT_BYTES;
 use crate::error::{Code, Error, Result};
 use crate::quote::Plain;
 use std::cell::RefCell;

@@ -85,7 +85,7 @@
 //!
 //! Nothing that is read is trusted: what leads out of the mapping is an error before it is followed, and whatever is walked or copied has
 //! a bound, in steps or in words, that no content can raise. All that leads on from a
-//! block is in its head, and the head has a checksum ([`checksum`]) over itself and the generation of the stamp that led
+//! block is in its head, and the head has a checksum ([`crate::checksum`]) over itself and the generation of the stamp that led
 //! there: so a spoiled word neither frees nor shows what is somebody else's. What lies behind the head has one too, and a
 //! repair keeps only what its checksums vouch for. They are against chance: who means it can make them right again, and so
 //! spoil the table, but never more than the table.

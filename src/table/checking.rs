@@ -5,12 +5,12 @@ use super::ops::{no_upstream, visible};
 use super::snapshot::{Flags, View};
 use super::store::{Edit, Stored, Table};
 use crate::config::check;
-use crate::config::fields::HEALTHCHECK;
 use crate::config::value::Value;
 use crate::error::Result;
 use crate::shm::versioned::Unread;
 use crate::shm::{Memory, Region};
 use crate::upstream::Upstream;
+use crate::upstream::fields::HEALTHCHECK;
 use std::borrow::Borrow;
 use std::time::Duration;
 

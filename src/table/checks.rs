@@ -6,11 +6,11 @@
 
 use super::entries::Entries;
 use super::lenient::{self, with_kept};
-use crate::config::check::CheckObject;
-use crate::config::json::PeerCheckObject;
-use crate::config::{fields, value};
+use crate::bounds::check_json;
 use crate::error::Result;
 use crate::shm::Damaged;
+use crate::upstream::check::serialize::{CheckObject, PeerCheckObject};
+use crate::upstream::fields;
 use crate::upstream::kept::Kept;
 use crate::upstream::{Check, PeerCheck, Upstream};
 use serde::ser::{Serialize, SerializeMap, Serializer};
@@ -71,7 +71,7 @@ fn peers(stored: &RawValue) -> Option<PeerChecks> {
 /// [`crate::error::Code::Invalid`]: more than one input may have.
 pub fn write(upstream: &Upstream) -> Result<Vec<u8>> {
     let stored = serde_json::to_vec(&Stored(upstream)).expect("every key is a string");
-    value::check_bounds(&stored, "the options of its checks")?;
+    check_json(&stored, "the options of its checks")?;
     Ok(stored)
 }
 
@@ -171,7 +171,8 @@ mod tests {
 
     #[test]
     fn more_than_could_be_read_again_is_refused() {
-        let commas = PeerCheck { url: Some(format!("/{}", ",".repeat(value::MAX_VALUES))), ..PeerCheck::default() };
+        let commas =
+            PeerCheck { url: Some(format!("/{}", ",".repeat(crate::bounds::MAX_VALUES))), ..PeerCheck::default() };
         let error = write(&upstream(None, &[Some(commas)])).unwrap_err();
         assert_eq!(error.message, "the options of its checks: more values than the 4194304 that are allowed");
     }

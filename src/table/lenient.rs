@@ -3,9 +3,9 @@
 //! that makes sense, and whatever is not read is kept.
 
 use super::entries::Entries;
-use crate::config::check::{CheckObject, fields};
-use crate::config::fields::Field;
-use crate::upstream::check::Kind;
+use crate::upstream::check::serialize::CheckObject;
+use crate::upstream::check::{Kind, fields};
+use crate::upstream::field::Field;
 use crate::upstream::kept::Kept;
 use crate::upstream::{Check, PeerCheck};
 use serde::de::DeserializeOwned;
@@ -65,13 +65,13 @@ pub fn check(stored: &RawValue) -> Option<Check> {
 pub fn peer(stored: &RawValue) -> Option<PeerCheck> {
     let mut check = PeerCheck::default();
     for (name, value) in &Entries::of(stored.get())?.0 {
-        let is_read = if name == crate::config::fields::CHECK_PORT.name {
+        let is_read = if name == crate::upstream::fields::CHECK_PORT.name {
             check.port = parsed(value).filter(|&port| port != 0);
             check.port.is_some()
-        } else if name == crate::config::fields::CHECK_URL.name {
+        } else if name == crate::upstream::fields::CHECK_URL.name {
             check.url = text(value);
             check.url.is_some()
-        } else if name == crate::config::fields::CHECK_HOST.name {
+        } else if name == crate::upstream::fields::CHECK_HOST.name {
             check.host = line(value);
             check.host.is_some()
         } else {
@@ -149,7 +149,7 @@ fn headers(value: &RawValue) -> Option<Vec<(String, String)>> {
 mod tests {
     use super::*;
     use crate::config::check::tests::any_check;
-    use crate::config::fields::Kind as Takes;
+    use crate::upstream::field::Kind as Takes;
     use proptest::prelude::*;
 
     fn read(json: &str) -> Check {

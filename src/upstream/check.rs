@@ -1,9 +1,12 @@
 //! How an operator wants the peers of an upstream checked, and what is different for one of them.
 
+pub mod fields;
+pub mod serialize;
+
 use super::kept::Kept;
 
 /// What a probe speaks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// A request, and the status of its response.
     #[default]
@@ -28,7 +31,7 @@ impl Kind {
 ///
 /// What its kind does not know, and what `http_req` makes needless, is as in [`Check::default`]; see
 /// [`Check::forget_what_is_not_used`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Check {
     /// What a probe speaks.
     pub kind: Kind,
@@ -64,7 +67,7 @@ pub struct Check {
     pub ssl_key: Option<String>,
     /// http: a text that is somewhere in the body.
     pub expect_body: Option<String>,
-    /// http: headers of a request that is built, names and values. They come before those of dyups, see [`Check::request`].
+    /// http: headers of a request that is built, names and values. They come before those of dyups.
     pub headers: Vec<(String, String)>,
     /// http: the path of a request that is built.
     pub url: String,

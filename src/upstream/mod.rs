@@ -5,10 +5,13 @@
 //! - [`peer`]: a peer, and [`patch`]: the fields of one that change
 //! - [`method`]: how a peer is picked
 //! - [`check`]: how peers are probed
+//! - [`fields`]: the names of all that, and what each takes
 //! - [`kept`]: stored options that this version does not know
 
 pub mod address;
 pub mod check;
+pub mod field;
+pub mod fields;
 pub mod kept;
 pub mod method;
 pub mod name;

@@ -1,7 +1,7 @@
 //! The fields of a peer that change.
 
+use super::fields;
 use super::{Address, Peer, PeerCheck, Status};
-use crate::config::fields;
 
 /// A peer's address and the fields that were given; `None` is not given. See [`Peer`] for what they mean.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,9 +5,10 @@
 //! fails the test.
 
 use crate::vm::Vm;
-use dyups::config::check::fields as check;
-use dyups::config::fields::{self, Field};
+use dyups::config::fields;
 use dyups::config::setup::SETUP;
+use dyups::upstream::check::fields as check;
+use dyups::upstream::field::Field;
 use mlua::prelude::*;
 use std::fmt::Write;
 

@@ -2,6 +2,7 @@ use super::*;
 use crate::config::value::parse;
 use crate::http::probe;
 use crate::upstream::PeerCheck;
+use crate::upstream::check::serialize::CheckObject;
 use proptest::prelude::*;
 
 /// What is wrong with a value.
@@ -336,9 +337,7 @@ fn the_type_of_a_check_has_the_names_of_its_kinds() {
 }
 
 fn written(check: &Check) -> Vec<u8> {
-    let mut out = Vec::new();
-    write(&mut out, check);
-    out
+    serde_json::to_vec(&CheckObject { check, is_default: false }).unwrap()
 }
 
 prop_compose! {

@@ -5,9 +5,10 @@ use super::own::{self, Own};
 use super::reading::Reading;
 use super::tokens::{Directive, End, Place, Reader};
 use super::{key, repeats, server};
-use crate::config::fields::{Field, HASH_ID, METHOD};
+use crate::config::fields::{HASH_ID, METHOD};
 use crate::error::{Error, Result};
 use crate::quote::quote;
+use crate::upstream::field::Field;
 use crate::upstream::{HashId, MAX_PEERS, Method, Peer, Upstream};
 
 /// The lines that may stand in a block, beside [`own::LINES`] and [`check::LINES`]. The last two are dyups's.

@@ -6,12 +6,14 @@
 use super::reading::Reading;
 use super::tokens::{Directive, Place, Word};
 use super::write::{line, options, parameter};
-use crate::config::check::{self, CheckObject, fields};
-use crate::config::fields::Kind;
+use crate::config::check;
 use crate::config::value::Value;
 use crate::error::{Error, Result};
 use crate::quote::quote;
 use crate::upstream::Check;
+use crate::upstream::check::fields;
+use crate::upstream::check::serialize::CheckObject;
+use crate::upstream::field::Kind;
 use std::collections::BTreeSet;
 
 /// The lines.
@@ -181,7 +183,7 @@ fn option(options: &mut Options, written: &str) -> Result<()> {
 const HEADER: &str = "header";
 
 /// The options that `check` takes as they are.
-fn known_fields() -> impl Iterator<Item = &'static crate::config::fields::Field> {
+fn known_fields() -> impl Iterator<Item = &'static crate::upstream::field::Field> {
     let elsewhere = [fields::HTTP_REQ.name, fields::VALID_STATUSES.name, fields::HEADERS.name];
     fields::CHECK.iter().filter(move |field| !matches!(field.kind, Kind::ReadOnly) && !elsewhere.contains(&field.name))
 }

@@ -38,7 +38,7 @@ use crate::version::NginxVersion;
 ///
 /// # Errors
 ///
-/// [`crate::error::Code::Invalid`]: more than [`super::MAX_INPUT_BYTES`]; bad syntax, a bad name, one that is there
+/// [`crate::error::Code::Invalid`]: more than [`crate::bounds::MAX_INPUT_BYTES`]; bad syntax, a bad name, one that is there
 /// twice, a line that dyups does not know or cannot do, an upstream without servers.
 ///
 /// ```
@@ -47,7 +47,7 @@ use crate::version::NginxVersion;
 /// assert_eq!((upstreams[0].name.as_str(), upstreams[0].peers[0].weight, warnings.len()), ("api", 3, 0));
 /// ```
 pub fn file(text: &[u8], file_name: &str, nginx: Option<NginxVersion>) -> Result<(Vec<Upstream>, Vec<String>)> {
-    super::check_size(text, file_name)?;
+    crate::bounds::check_size(text, file_name)?;
     upstreams(text, file_name, Reading::new(nginx))
 }
 
@@ -82,7 +82,7 @@ pub fn read(
 /// assert_eq!(error.message, r#"body:2: weight: "x": allowed: an integer from 0 to 65535"#);
 /// ```
 pub fn block(name: &str, body: &[u8], source: &str, nginx: Option<NginxVersion>) -> Result<(Upstream, Vec<String>)> {
-    super::check_size(body, source)?;
+    crate::bounds::check_size(body, source)?;
     let name = name::check(name.as_bytes())?.to_string();
     let mut reading = Reading::new(nginx);
     let upstream = Block::new(name).read(&mut Reader::of_body(body, source), None, &mut reading)?;

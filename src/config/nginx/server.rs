@@ -4,12 +4,13 @@ use super::block::begins_a_line;
 use super::check::typed;
 use super::time;
 use super::tokens::{Directive, Word};
-use crate::config::fields::{self, Field};
+use crate::config::fields;
 use crate::config::object::Object;
 use crate::config::peer::peer_check_patch;
 use crate::config::value::Value;
 use crate::error::{Error, Result};
 use crate::quote::quote;
+use crate::upstream::field::Field;
 use crate::upstream::{Address, Peer, PeerPatch, Status, address};
 
 /// The parameters of a `server`, for the message that refuses another one.

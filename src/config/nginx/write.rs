@@ -2,7 +2,7 @@
 
 use super::check;
 use super::tokens::word;
-use crate::config::json::PeerCheckObject;
+use crate::upstream::check::serialize::PeerCheckObject;
 use crate::upstream::{HashId, Method, Peer, Status, Upstream};
 use serde_json::Value;
 use std::fmt::Write;

@@ -8,7 +8,6 @@
 use super::groups::{Groups, Member};
 use super::place::Place;
 use super::watch::{Target, Watched, hash_of};
-use crate::config;
 use crate::error::Result;
 use crate::shm::cells::GENERATION_SHIFT;
 use crate::shm::{Damaged, Stamp};
@@ -137,9 +136,7 @@ impl Watched {
             (self.late_since, self.ended, self.warned, self.unprobed) = (None, 0, false, None);
             self.check = Rc::new(check);
         }
-        let mut plan = Vec::new();
-        config::check::write(&mut plan, &self.check);
-        self.plan = hash_of(&plan);
+        self.plan = hash_of(&*self.check);
         self.own = own;
     }
 

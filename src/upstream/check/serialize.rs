@@ -1,32 +1,27 @@
-//! A check as JSON.
+//! A check as an object of fields, in whatever text it is written.
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
-use super::fields;
-use crate::config::fields::Field;
-use crate::upstream::Check;
+use super::super::field::Field;
+use super::super::fields as peer;
+use super::{Check, PeerCheck, fields};
 
-/// Appends the check as a compact object: every option that it has and that its type knows. Read back, it is the equal check.
+/// A check as an object: every option that it has and that its type knows. Read back, it is the equal check.
 ///
 /// ```
-/// use dyups::config::check;
-/// use dyups::upstream::Check;
-/// use dyups::upstream::check::Kind;
-/// let mut out = Vec::new();
-/// check::write(&mut out, &Check { kind: Kind::Tcp, port: Some(81), ..Check::default() });
+/// use dyups::upstream::check::serialize::CheckObject;
+/// use dyups::upstream::check::{Check, Kind};
+/// let check = Check { kind: Kind::Tcp, port: Some(81), ..Check::default() };
 /// let numbers = r#""interval":3000,"timeout":2000,"rise":2,"fall":3,"concurrency":10"#;
-/// assert_eq!(out, format!(r#"{{"type":"tcp","port":81,{numbers},"default_down":false,"panic_threshold":0}}"#).into_bytes());
+/// assert_eq!(
+///     serde_json::to_string(&CheckObject { check: &check, is_default: false }).unwrap(),
+///     format!(r#"{{"type":"tcp","port":81,{numbers},"default_down":false,"panic_threshold":0}}"#)
+/// );
 /// ```
-pub fn write(out: &mut Vec<u8>, check: &Check) {
-    serde_json::to_writer(out, &CheckObject { check, is_default: false })
-        .expect("a Vec takes every write, and every key is a string");
-}
-
-/// A check as an object within other JSON.
 pub struct CheckObject<'a> {
     /// Its options.
     pub check: &'a Check,
-    /// It is the default of `setup`, which is said then. Read back, an upstream with it follows the default again.
+    /// It is the default of `setup`, and the object says so. Read back, an upstream with it follows the default again.
     pub is_default: bool,
 }
 
@@ -72,5 +67,33 @@ impl<M: SerializeMap> Options<'_, M> {
             Some(value) => self.1.serialize_entry(field.name, &value),
             None => Ok(()),
         }
+    }
+}
+
+/// What is different in the probes of a peer, as an object: the fields that it has.
+pub struct PeerCheckObject<'a>(pub &'a PeerCheck);
+
+impl PeerCheckObject<'_> {
+    /// Adds its fields to an object that has others too.
+    pub fn add_to<M: SerializeMap>(&self, map: &mut M) -> std::result::Result<(), M::Error> {
+        let PeerCheckObject(check) = self;
+        if let Some(port) = check.port {
+            map.serialize_entry(peer::CHECK_PORT.name, &port)?;
+        }
+        if let Some(url) = &check.url {
+            map.serialize_entry(peer::CHECK_URL.name, url)?;
+        }
+        match &check.host {
+            Some(host) => map.serialize_entry(peer::CHECK_HOST.name, host),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Serialize for PeerCheckObject<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        self.add_to(&mut map)?;
+        map.end()
     }
 }

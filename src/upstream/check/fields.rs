@@ -1,7 +1,7 @@
 //! The one table of the options of a check, with the names and units of lua-resty-upstream-healthcheck where it has them.
 
-use crate::config::fields::{Field, Kind};
-use crate::upstream::check;
+use super::super::check;
+use super::super::field::{Field, Kind, field};
 
 /// For tests alone: bounds as a later version may have them.
 const WIDER: bool = cfg!(feature = "next-options");
@@ -21,10 +21,6 @@ const INTERVAL_KIND: Kind = milliseconds(if WIDER { 1 } else { 10 });
 const ROW: Kind = Kind::Integer { min: 1, max: u8::MAX as i64 };
 const SOME_TEXT: Kind = Kind::Text("a text of 1 to 8192 bytes");
 
-const fn field(name: &'static str, kind: Kind) -> Field {
-    Field { name, kind }
-}
-
 const fn optional(name: &'static str, kind: &'static Kind) -> Field {
     Field { name, kind: Kind::Optional(kind) }
 }
@@ -43,7 +39,7 @@ pub const SEND: Field = optional("send", &SOME_TEXT);
 /// What the answer begins with.
 pub const EXPECT: Field = optional("expect", &SOME_TEXT);
 /// The port of the probes.
-pub const PORT: Field = optional("port", &crate::config::fields::PORT.kind);
+pub const PORT: Field = optional("port", &super::super::fields::PORT.kind);
 /// The `Host` header and the name that TLS asks for.
 pub const HOST: Field =
     optional("host", &Kind::Text("a host name, an IPv4 address or an IPv6 address in brackets, with or without :port"));

@@ -1,0 +1,116 @@
+//! A field: its name, and what it takes.
+
+use super::address;
+
+/// A field.
+#[derive(Clone, Copy, Debug)]
+pub struct Field {
+    /// As in JSON, in Lua and, where nginx has it, in nginx.conf.
+    pub name: &'static str,
+    /// What it takes.
+    pub kind: Kind,
+}
+
+/// What a field takes.
+#[derive(Clone, Copy, Debug)]
+pub enum Kind {
+    /// An integer; `10.0` is one too, as Lua has only such.
+    Integer {
+        /// The least.
+        min: i64,
+        /// The greatest.
+        max: i64,
+    },
+    /// Whole seconds, 0 to 4294967295.
+    Seconds,
+    /// One of these names.
+    Choice(&'static [&'static str]),
+    /// `true` or `false`.
+    Bool,
+    /// An address without its port, see [`Address::from_host_port`](super::Address::from_host_port).
+    Host,
+    /// An address as in a `server` line, see [`Address::from_server`](super::Address::from_server).
+    Server,
+    /// A text, described.
+    Text(&'static str),
+    /// A list; an empty object is an empty list, as Lua cannot tell them apart.
+    List,
+    /// An object.
+    Object,
+    /// What `status` adds: anything, ignored when it is read.
+    ReadOnly,
+    /// One of these, or `false`, which takes away what was set.
+    Optional(&'static Kind),
+    /// A limit, or `false`: there is none.
+    Limit(&'static Kind),
+}
+
+impl Kind {
+    /// What a message calls allowed.
+    ///
+    /// ```
+    /// use dyups::upstream::fields;
+    /// assert_eq!(fields::WEIGHT.kind.allowed(), "an integer from 0 to 65535");
+    /// assert_eq!(fields::STATUS.kind.allowed(), r#""up", "down" or "drain""#);
+    /// ```
+    pub fn allowed(&self) -> String {
+        match self {
+            Kind::Integer { min, max } => format!("an integer from {min} to {max}"),
+            Kind::Seconds => format!("an integer from 0 to {} (seconds)", u32::MAX),
+            Kind::Choice(names) => one_of(names),
+            Kind::Bool => "true or false".to_string(),
+            Kind::Host => address::ALLOWED.to_string(),
+            Kind::Server => format!("{}, an IP address with or without :port", address::ALLOWED),
+            Kind::Text(what) => what.to_string(),
+            Kind::List => "a list".to_string(),
+            Kind::Object => "an object".to_string(),
+            Kind::ReadOnly => "anything (ignored)".to_string(),
+            Kind::Optional(kind) => format!("{}, or false for none", kind.allowed()),
+            Kind::Limit(kind) => format!("{}, or false for no limit", kind.allowed()),
+        }
+    }
+
+    /// `number` as a `T` when it is within the range of an `Integer` or `Seconds`, which may be optional or a limit; `None` for every
+    /// other kind.
+    ///
+    /// ```
+    /// use dyups::upstream::fields;
+    /// assert_eq!(fields::WEIGHT.kind.number::<u16>(3), Some(3));
+    /// assert_eq!(fields::PORT.kind.number::<u16>(0), None);
+    /// ```
+    pub fn number<T: TryFrom<i64>>(&self, number: i64) -> Option<T> {
+        let range = match *self {
+            Kind::Integer { min, max } => min..=max,
+            Kind::Seconds => 0..=i64::from(u32::MAX),
+            Kind::Optional(kind) | Kind::Limit(kind) => return kind.number(number),
+            _ => return None,
+        };
+        if range.contains(&number) { T::try_from(number).ok() } else { None }
+    }
+}
+
+/// `"a", "b" or "c"`.
+fn one_of(names: &[&str]) -> String {
+    let quoted: Vec<_> = names.iter().map(|name| format!("\"{name}\"")).collect();
+    match quoted.split_last() {
+        Some((last, [])) => last.clone(),
+        Some((last, rest)) => format!("{} or {last}", rest.join(", ")),
+        None => "nothing".to_string(),
+    }
+}
+
+/// The names of a list such as [`Status::NAMES`](super::Status::NAMES).
+pub(super) const fn names<T: Copy, const N: usize>(pairs: &[(&'static str, T); N]) -> [&'static str; N] {
+    let mut names = [""; N];
+    let mut i = 0;
+    while i < N {
+        names[i] = pairs[i].0;
+        i += 1;
+    }
+    names
+}
+
+/// A field of this name.
+pub(crate) const fn field(name: &'static str, kind: Kind) -> Field {
+    Field { name, kind }
+}

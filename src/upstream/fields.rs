@@ -1,0 +1,88 @@
+//! The one table of what dyups knows of an upstream and a peer: names, and what each takes. Whatever the syntax, readers and writers
+//! use it. Those of a check are in [`super::check::fields`].
+
+use super::field::{Field, Kind, field, names};
+use super::{HashId, Method, Status, check};
+
+const U32: Kind = Kind::Integer { min: 0, max: u32::MAX as i64 };
+/// Peer: its host, and with [`PORT`] its address.
+pub const HOST: Field = field("host", Kind::Host);
+/// Peer: its port. Not given: 80, and not written.
+pub const PORT: Field = field("port", Kind::Integer { min: 1, max: u16::MAX as i64 });
+/// Peer: its address as written, in place of [`HOST`] and [`PORT`], or beside them and the same as they.
+pub const SERVER: Field = field("server", Kind::Server);
+/// Peer: its share of the traffic.
+pub const WEIGHT: Field = field("weight", Kind::Integer { min: 0, max: u16::MAX as i64 });
+/// Peer: whether it takes part.
+pub const STATUS: Field = field("status", Kind::Choice(&names(&Status::NAMES)));
+/// Peer: whether it waits until no primary can be picked.
+pub const BACKUP: Field = field("backup", Kind::Bool);
+/// Peer: most open connections, 0 for no limit.
+pub const MAX_CONNS: Field = field("max_conns", U32);
+/// Peer: failures that take it out, 0 for never.
+pub const MAX_FAILS: Field = field("max_fails", U32);
+/// Peer: the window of [`MAX_FAILS`], and how long the peer is out.
+pub const FAIL_TIMEOUT: Field = field("fail_timeout", Kind::Seconds);
+/// Peer: whether it drains, and is deleted once it is idle.
+pub const LEAVING: Field = field("leaving", Kind::Bool);
+/// Peer: the connections that are open to it, of all workers.
+pub const CONNS: Field = field("conns", Kind::ReadOnly);
+/// Peer: its failures that count.
+pub const FAILS: Field = field("fails", Kind::ReadOnly);
+/// Peer: whether they have taken it out.
+pub const OUT: Field = field("out", Kind::ReadOnly);
+/// Peer: whether it may be picked, in a word.
+pub const STATE: Field = field("state", Kind::ReadOnly);
+/// Peer: results of probes since it is there.
+pub const PROBES: Field = field("probes", Kind::ReadOnly);
+/// Peer: how many of them in a row say that it is no longer up, or down.
+pub const STREAK: Field = field("streak", Kind::ReadOnly);
+/// Peer: how long it grows to its weight.
+pub const SLOW_START: Field = field("slow_start", Kind::Seconds);
+/// Peer: the port of its probes.
+pub const CHECK_PORT: Field = field("check_port", Kind::Optional(&PORT.kind));
+/// Peer: the path of its probes.
+pub const CHECK_URL: Field = field("check_url", Kind::Optional(&check::fields::URL.kind));
+
+/// Peer: the Host of its probes.
+pub const CHECK_HOST: Field = field("check_host", Kind::Optional(&check::fields::HOST.kind));
+
+/// Upstream: how a peer is picked.
+pub const METHOD: Field = field("method", Kind::Choice(&names(&Method::NAMES)));
+/// Upstream: what the ring of chash hashes of a peer.
+pub const HASH_ID: Field = field("hash_id", Kind::Choice(&names(&HashId::NAMES)));
+/// Upstream: the options of its check, see [`crate::config::check`].
+pub const HEALTHCHECK: Field = field("healthcheck", Kind::Optional(&Kind::Object));
+/// Upstream: its peers.
+pub const PEERS: Field = field("peers", Kind::List);
+
+/// All that dyups knows of a peer.
+pub const PEER: &[Field] = &[
+    HOST,
+    PORT,
+    SERVER,
+    WEIGHT,
+    STATUS,
+    BACKUP,
+    MAX_CONNS,
+    MAX_FAILS,
+    FAIL_TIMEOUT,
+    SLOW_START,
+    CHECK_PORT,
+    CHECK_URL,
+    CHECK_HOST,
+    CONNS,
+    FAILS,
+    OUT,
+    STATE,
+    PROBES,
+    STREAK,
+    LEAVING,
+];
+
+/// What is different in the probes of a peer.
+pub const PEER_CHECK: &[Field] = &[CHECK_PORT, CHECK_URL, CHECK_HOST];
+
+/// All that dyups knows of an upstream.
+pub const UPSTREAM: &[Field] =
+    &[METHOD, HASH_ID, PEERS, HEALTHCHECK, field("generation", Kind::ReadOnly), field("origin", Kind::ReadOnly)];
