@@ -11,10 +11,12 @@ use dyups::health::PeerState;
 use dyups::shm::layout::state;
 use dyups::shm::versioned::Unread;
 use dyups::shm::{GRANULE_WORDS, Memory, Stamp};
+use dyups::table::change_log;
 use dyups::table::directory::{self, Directory, stamp_at};
 use dyups::table::ops::Absent;
 use dyups::table::snapshot::{HEADER, View, seal_of_head};
 use dyups::table::store::{Edit, Table};
+use dyups::upstream::check::PeerCheck;
 use dyups::upstream::kept::{Foreign, Kept};
 use dyups::upstream::patch::PeerCheckPatch;
 use dyups::upstream::{Address, Check, HashId, Method, Peer, PeerPatch, Status, Upstream};
@@ -1252,4 +1254,56 @@ fn a_repair_reads_no_more_than_twice_the_region_whatever_records_claim() {
     assert!(many < 10 * two + SOON / 50, "{two:?} with 2, {many:?} with 5,000");
     table.set_upstream(&upstream("api", &["10.0.0.1:80"]), SOON).expect("usable");
     assert_no_leak(&table);
+}
+
+/// Lists of peers with few addresses, short and long ones, and few settings, so that two of them have much in common.
+fn alike_lists() -> impl Strategy<Value = Vec<Peer>> {
+    let hosts = [
+        "10.0.0.1:80",
+        "10.0.0.2:80",
+        "[2001:db8:1111:2222:3333:4444:5555:6666]:8080",
+        "unix:/run/a/path/of/some/length",
+    ];
+    let settings = (1u16..3, 0u32..2, prop::option::weighted(0.1, Just(9000u16)));
+    prop::collection::vec(settings, hosts.len()).prop_flat_map(move |settings| {
+        let peers: Vec<Peer> = hosts
+            .iter()
+            .zip(settings)
+            .map(|(host, (weight, max_conns, port))| {
+                let check = port
+                    .filter(|_| !host.starts_with("unix"))
+                    .map(|port| Box::new(PeerCheck { port: Some(port), ..PeerCheck::default() }));
+                Peer { max_conns, check, ..peer(host, weight) }
+            })
+            .collect();
+        prop::sample::subsequence(peers, 0..=hosts.len()).prop_shuffle()
+    })
+}
+
+proptest! {
+    #![proptest_config(quick(300))]
+
+    #[test]
+    fn a_change_is_recorded_with_the_peers_that_it_adds_removes_and_changes(old in alike_lists(), new in alike_lists()) {
+        let (table, _scratch) = table(SMALL);
+        let with = |peers: &[Peer]| Upstream { name: "api".into(), peers: peers.to_vec(), ..Upstream::default() };
+        set(&table, &with(&old));
+        let ((), changes) = change_log::record(|| set(&table, &with(&new)));
+        let twin = |peer: &Peer, list: &[Peer]| list.iter().find(|other| other.address.same_as(&peer.address)).cloned();
+        let added = new.iter().filter(|peer| twin(peer, &old).is_none()).count();
+        let removed = old.iter().filter(|peer| twin(peer, &new).is_none()).count();
+        let changed = new.iter().filter(|peer| twin(peer, &old).is_some_and(|old| old != **peer)).count();
+        let stays = |list: &[Peer], other: &[Peer]| -> Vec<u64> {
+            list.iter().filter(|peer| twin(peer, other).is_some()).map(|peer| peer.address.ident()).collect()
+        };
+        let reordered = stays(&old, &new) != stays(&new, &old);
+        match &changes[..] {
+            [] => prop_assert_eq!(&old, &new),
+            [change] => prop_assert_eq!(
+                (change.before, change.after, change.added, change.removed, change.changed, change.reordered),
+                (Some(old.len()), Some(new.len()), added, removed, changed, reordered)
+            ),
+            more => prop_assert!(false, "{:?}", more),
+        }
+    }
 }

@@ -40,16 +40,18 @@ pub struct Change {
 
 impl Change {
     /// What is different; `None`: nothing that an operator sees.
-    pub(super) fn between(name: &str, old: Option<&Upstream>, new: Option<&Upstream>) -> Option<Change> {
+    ///
+    /// The caller knows that the first `alike` peers are the same before and after; `old` has the peers behind these only.
+    pub(super) fn between(name: &str, alike: usize, old: Option<&Upstream>, new: Option<&Upstream>) -> Option<Change> {
         let none = Upstream::default();
         let (before, after) = (old.unwrap_or(&none), new.unwrap_or(&none));
         let mut change = Change {
             upstream: name.to_string(),
-            before: old.map(|old| old.peers.len()),
+            before: old.map(|old| alike + old.peers.len()),
             after: new.map(|new| new.peers.len()),
             ..Change::default()
         };
-        change.compare(&before.peers, &after.peers);
+        change.compare(&before.peers, &after.peers[alike..]);
         if new.is_some() {
             change.method = (before.method != after.method).then_some([before.method, after.method]);
             change.hash_id = (before.hash_id != after.hash_id).then_some([before.hash_id, after.hash_id]);
@@ -202,7 +204,7 @@ mod tests {
     }
 
     fn line(old: Option<&Upstream>, new: Option<&Upstream>) -> Option<String> {
-        Change::between("api", old, new).map(|change| change.line("Lua"))
+        Change::between("api", 0, old, new).map(|change| change.line("Lua"))
     }
 
     fn numbers(old: &[u8], new: &[u8]) -> Option<String> {
@@ -248,7 +250,7 @@ mod tests {
             check: Some(Check::default()),
             ..with(vec![Peer { weight: 3, ..peer(1) }, peer(2)])
         };
-        let change = Change::between("api", Some(&old), Some(&new)).unwrap();
+        let change = Change::between("api", 0, Some(&old), Some(&new)).unwrap();
         assert_eq!(
             change.to_string(),
             "2 -> 2 peers (0 added, 0 removed, 2 changed), method none -> rr, hash_id nginx -> host:port, check on, version 0"

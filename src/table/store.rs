@@ -206,20 +206,26 @@ impl<R: Borrow<Region>> Table<R> {
 
     fn plan(&self, name: &str, change: &impl Fn(Option<Stored>) -> Result<Edit>) -> Result<Plan> {
         let (base, stored) = self.read(name)?.map_or((Base(None), None), |(base, stored)| (base, Some(stored)));
-        // Only a ring is made from an old one, and only a record compares with it.
-        let records = change_log::records();
-        let old = stored.as_ref().filter(|stored| stored.has_ring || records).cloned();
-        let with_ring = old.as_ref().filter(|stored| stored.has_ring);
-        let edit = change(stored)?;
-        let change = if records { visible_change(name, old.as_ref(), &edit) } else { None };
-        let step = match edit {
-            Edit::Keep => Step::Keep,
-            Edit::Remove => Step::Remove,
+        // Only a ring is made from an old one.
+        let with_ring = stored.as_ref().filter(|stored| stored.has_ring).cloned();
+        let with_ring = with_ring.as_ref();
+        let before = change_log::records().then(|| Before::of(base, stored.as_ref()));
+        let told = |image: &mut [u64], after| match &before {
+            Some(before) => before.until(self.region().mem(), name, image, after),
+            None => Ok(None),
+        };
+        let (step, change) = match change(stored)? {
+            Edit::Keep => (Step::Keep, None),
+            Edit::Remove => (Step::Remove, told(&mut [], None)?),
             Edit::Put(upstream, flags) => {
                 let declared = upstream.method == Some(Method::Chash);
-                Step::Put(build(self.region(), &upstream, flags, declared, base, with_ring)?)
+                let mut build = build(self.region(), &upstream, flags, declared, base, with_ring)?;
+                let change = told(&mut build.image, Some(&upstream).filter(|_| !flags.has(Flags::DELETED)))?;
+                (Step::Put(build), change)
             }
-            Edit::Ring(upstream, flags) => Step::Put(build(self.region(), &upstream, flags, true, base, with_ring)?),
+            Edit::Ring(upstream, flags) => {
+                (Step::Put(build(self.region(), &upstream, flags, true, base, with_ring)?), None)
+            }
         };
         Ok(Plan { base, step, change })
     }
@@ -265,14 +271,47 @@ pub(super) fn stored(view: &View, mem: &Mem) -> Result<Stored, Damaged> {
     })
 }
 
-/// What an edit is to those who do not see what a table remembers of deleted upstreams.
-fn visible_change(name: &str, old: Option<&Stored>, edit: &Edit) -> Option<Change> {
-    let is_there = |flags: Flags| !flags.has(Flags::DELETED);
-    let old = old.filter(|stored| is_there(stored.flags)).map(|stored| &stored.upstream);
-    match edit {
-        Edit::Keep | Edit::Ring(..) => None,
-        Edit::Put(new, flags) => Change::between(name, old, Some(new).filter(|_| is_there(*flags))),
-        Edit::Remove => Change::between(name, old, None),
+/// An upstream before a change, as operators see it: none where the table remembers a deleted one.
+struct Before {
+    /// Without its peers, where `view` has them.
+    upstream: Option<Upstream>,
+    view: Option<View>,
+}
+
+impl Before {
+    fn of(base: Base, stored: Option<&Stored>) -> Before {
+        let stored = stored.filter(|stored| !stored.flags.has(Flags::DELETED));
+        let Some(Stored { upstream, .. }) = stored else { return Before { upstream: None, view: None } };
+        // A copy of many peers costs more than the rest of the comparison. The words of peers do not tell of their probes.
+        let has_checks = upstream.peers.iter().any(|peer| peer.check.is_some());
+        match base {
+            Base(Some((_, view))) if !has_checks => {
+                Before { upstream: Some(upstream.without_peers()), view: Some(view) }
+            }
+            _ => Before { upstream: Some(upstream.clone()), view: None },
+        }
+    }
+
+    /// The change that leads to `after`, whose peers `image` has.
+    ///
+    /// The peers that were before may be of any version by now: then the caller plans anew.
+    fn until(
+        &self,
+        mem: &Mem,
+        name: &str,
+        image: &mut [u64],
+        after: Option<&Upstream>,
+    ) -> Result<Option<Change>, Damaged> {
+        let (Some(old), Some(view)) = (&self.upstream, &self.view) else {
+            return Ok(Change::between(name, 0, self.upstream.as_ref(), after));
+        };
+        let checked = |new: &Upstream| new.peers.iter().any(|peer| peer.check.is_some());
+        let alike = match after {
+            Some(new) if !checked(new) => ImagePeers::of(image).alike(mem, view)?,
+            _ => 0,
+        };
+        let peers = (alike as u32..view.peers).map(|index| view.peer(mem, index)).collect::<Result<_, _>>()?;
+        Ok(Change::between(name, alike, Some(&Upstream { peers, ..old.without_peers() }), after))
     }
 }
 

@@ -50,6 +50,19 @@ pub struct Upstream {
 }
 
 impl Upstream {
+    /// A copy that has no peers.
+    pub fn without_peers(&self) -> Upstream {
+        Upstream {
+            name: self.name.clone(),
+            method: self.method,
+            hash_id: self.hash_id,
+            peers: Vec::new(),
+            check: self.check.clone(),
+            own_check: self.own_check,
+            foreign: self.foreign.clone(),
+        }
+    }
+
     /// The number of its method as it is stored; 0 for none.
     pub fn method_number(&self) -> u8 {
         let foreign = || self.foreign.as_ref().map_or(0, |foreign| foreign.method);

@@ -138,6 +138,18 @@ impl<'a> ImagePeers<'a> {
         Ok(true)
     }
 
+    /// How many peers at the beginning are in `old` as they are here, with their cells. Peers with long texts may be taken for
+    /// others, as their texts have other places; what is different in the probes of a peer is not looked at.
+    pub fn alike(&self, mem: &impl Memory, old: &View) -> Result<usize, Damaged> {
+        let most = self.count().min(old.peers as usize);
+        for (index, words) in self.words().take(most).enumerate() {
+            if old.peer_words(mem, index as u32)? != words {
+                return Ok(index);
+            }
+        }
+        Ok(most)
+    }
+
     /// Whether there is a check.
     pub fn is_checked(&self) -> bool {
         self.0[word::PLACES] >> bit::CHECKED & 1 == 1

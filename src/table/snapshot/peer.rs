@@ -179,9 +179,15 @@ impl View {
         self.bits(mem, index)?.address(&text[..len], self.ident(mem, index)?)
     }
 
-    pub(super) fn peer(&self, mem: &impl Memory, index: u32) -> Result<Peer, Damaged> {
+    pub(super) fn peer_words(&self, mem: &impl Memory, index: u32) -> Result<[u64; PEER], Damaged> {
         let mut words = [0; PEER];
         mem.load_all(self.peer_word(index), &mut words)?;
+        Ok(words)
+    }
+
+    /// A peer, without what is different in its probes.
+    pub fn peer(&self, mem: &impl Memory, index: u32) -> Result<Peer, Damaged> {
+        let words = self.peer_words(mem, index)?;
         let bits = PeerBits(words[1]);
         let (max_conns, max_fails) = halves(words[2]);
         let (fail_timeout, slow_start) = halves(words[3]);
