@@ -18,7 +18,7 @@ const GROWTH: f64 = 1.15;
 /// Keys of chash: so few that what they lead to stays in the CPU's caches, and more.
 const KEYS: [usize; 2] = [1024, 65_536];
 
-/// A row: who picks, by which method, among how many, for how many keys.
+/// A row: the upstream, the method, the number of peers, the number of keys.
 struct Row {
     by: &'static str,
     method: &'static str,

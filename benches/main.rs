@@ -1,8 +1,8 @@
 //! `make bench`: what dyups costs, beside nginx's own way or another yardstick of the same run.
 //!
 //! Every figure is the median of runs that alternate with those of its yardstick, so that a slow moment of the machine
-//! meets both. What is measured runs in nginx's workers, through the Lua functions that a configuration calls; this program
-//! starts them, takes their figures in, and prints the table of docs/benchmarks.md.
+//! meets both. The measured code runs in nginx's workers, through the Lua functions that a configuration calls. This program
+//! starts them, collects their figures, and prints the table of docs/benchmarks.md.
 //!
 //!     make bench                          all of it, some minutes
 //!     make bench ONLY="find contended"    some sections

@@ -45,8 +45,8 @@ impl Plain {
         });
     }
 
-    /// CPU of one change, in ns, `nginx -s reload` included: the mean of some, since that of who has ended is told in
-    /// ticks of 10 ms.
+    /// CPU of one change, in ns, `nginx -s reload` included. It is the mean of several changes, since the kernel counts the
+    /// CPU of ended processes in ticks of 10 ms.
     pub fn cost(&self, versions: &[String], changes: usize) -> f64 {
         let spent = || cpu::of_nginx(self.nginx.master()) + cpu::of_dead_children(std::process::id());
         let from = spent();

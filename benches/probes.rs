@@ -41,7 +41,7 @@ pub fn measure(place: &Place) -> Vec<Line> {
     lines
 }
 
-/// One nginx that probes, and takes requests; and who answers, the ones and the others.
+/// One nginx that probes and takes requests, a backend for probes and one for requests.
 struct Bench {
     proxy: Nginx,
     probed: Backend,
@@ -125,10 +125,10 @@ fn alone(bench: &Bench) -> Line {
         .doubted(disturbed.get())
 }
 
-/// Who asks the backend of probes meanwhile.
+/// The source of connections to the backend of probes meanwhile.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum By {
-    Nobody,
+    None,
     Probes,
     Another,
 }
@@ -149,11 +149,11 @@ fn beside_requests(bench: &Bench) -> [Line; 3] {
                 By::Another => beside_as_many(bench.probed.port, load),
                 _ => stalls.borrow_mut().push(bench.stall(load)),
             });
-            disturbed.set(disturbed.get() || by != By::Nobody && !is_complete(probes, INTERVALS));
+            disturbed.set(disturbed.get() || by != By::None && !is_complete(probes, INTERVALS));
             Figures::new(times).quantile(0.99)
         })
     };
-    let [without, with, another] = alternate(ROUNDS, [By::Nobody, By::Probes, By::Another].map(run));
+    let [without, with, another] = alternate(ROUNDS, [By::None, By::Probes, By::Another].map(run));
     let stalls = |by: By| Figures::new(stalls[by as usize].borrow_mut().split_off(1)); // The first is of the round for nothing.
     let line = |what: &str, figures: &Figures, without: &Figures| {
         let what = format!("{rate:.0} requests a second, half of what saturates, during those probes: {what}");
@@ -164,7 +164,7 @@ fn beside_requests(bench: &Bench) -> [Line; 3] {
     [
         line("99 of 100", &with, &without).at_most(ratio, MOST_OF_P99, times),
         line("99 of 100, with another process in place of probes", &another, &without),
-        line("longest stall of an event loop", &stall, &stalls(By::Nobody)).at_most(
+        line("longest stall of an event loop", &stall, &stalls(By::None)).at_most(
             stall.median(),
             MOST_STALL_NS,
             time,

@@ -1,4 +1,4 @@
-//! What a proxied request costs the worker that proxies it, beside nginx's own upstreams.
+//! CPU that a proxied request costs its worker, beside nginx's own upstreams.
 
 use crate::backend::Backend;
 use crate::measure::{Figures, Run, alternate, alternate_all};
@@ -57,7 +57,7 @@ pub fn measure(place: &Place) -> Vec<Line> {
     lines
 }
 
-/// Who answers for one of the upstreams below.
+/// The peer that answers for one of the upstreams below.
 fn answer(worker: &Worker, by: &str, method: &str, size: usize) -> String {
     worker.nginx.get("bench", &format!("/{by}-{method}-{size}")).body
 }

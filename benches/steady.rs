@@ -1,5 +1,5 @@
-//! Requests at a steady rate: each is sent when it is due, whatever became of those before, and its time counts from when it
-//! was due. A server that stalls is thus seen by all who would have come meanwhile.
+//! Requests at a steady rate. Each is sent when it is due, whatever became of those before, and its time counts from then on.
+//! So a stall of the server shows in all requests that are due meanwhile.
 //!
 //! One thread has all connections, so that it takes little of the CPUs that what is measured needs.
 

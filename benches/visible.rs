@@ -43,7 +43,7 @@ fn round(changer: &Worker, watcher: &Worker, how: &str) -> Vec<f64> {
     let numbers = |text: &str| -> Vec<f64> { text.split(' ').map(|ns| ns.parse().expect("ns")).collect() };
     let (began, seen) = (numbers(&began), numbers(&seen));
     assert_eq!(seen.last().map(|&ns| ns > 0.0), Some(true), "the last change is seen");
-    // A version that nobody saw was replaced while the watcher was not on its CPU: the next one shows this change too.
+    // A version that the watcher missed was replaced while the watcher was not on its CPU: the next one shows this change too.
     let mut next = f64::INFINITY;
     let mut waits = Vec::new();
     for (began, seen) in began.iter().zip(&seen).rev() {

@@ -22,7 +22,7 @@ impl Worker {
         Worker::start(place, "worker", 0, "region", |_| ())
     }
 
-    /// `name` is its directory, `region` the file that it shares with who names the same. `more` changes what else it has.
+    /// `name` is its directory. Workers with the same `region` share that file. `more` changes the rest of its configuration.
     pub fn start(place: &Place, name: &str, cpu: usize, region: &str, more: impl FnOnce(&mut Conf)) -> Worker {
         let dir = native(place);
         let mut conf = Conf::new(place, 1);

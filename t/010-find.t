@@ -175,7 +175,7 @@ nil method: 1: allowed: a string
 true
 
 
-=== TEST 8: an upstream that is not there is said so, and proxied to nobody
+=== TEST 8: an upstream that is not there is an error, and no peer gets its requests
 --- http_config eval: Dyups::proxy()
 --- config
     location = /t {

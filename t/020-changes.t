@@ -452,7 +452,7 @@ deleted:table region:table upstreams:table version:string workers:table; api:tab
 true true
 
 
-=== TEST 16: who adds or sets a peer that leaves keeps it
+=== TEST 16: a caller that adds or sets a peer that leaves keeps it
 --- http_config eval: Dyups::proxy()
 --- config
     location = /t {

@@ -1,5 +1,5 @@
-# Another process is at the table: a change waits for its turn without stalling its worker, and then says who it is. A newer
-# layout is in use: a change is refused at once.
+# Another process is writing: a change waits for its turn without stalling its worker, and then names that process. While a
+# newer layout is in use, a change is refused at once.
 
 use lib 't/lib';
 use Dyups;
@@ -281,7 +281,7 @@ as with a ring, 1
 10.0.0.1:80, 1
 
 
-=== TEST 8: while a newer layout is in use, changes are refused at once with who uses it, and all else goes on
+=== TEST 8: while a newer layout is in use, changes are refused at once with the process that uses it, and all else goes on
 --- http_config eval
 Dyups::proxy(shm => 'superseded', init => q{ assert(dyups.set_upstream("api", { peers = { { host = "127.0.0.1", port = T.port + 1 } } })) })
 --- init

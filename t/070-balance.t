@@ -9,8 +9,8 @@ workers(2);
 no_long_string();
 Dyups::defaults();
 
-# Port 7 of this file proxies to whom balance gives: the upstream is the Host, the method and the key are arguments. What is
-# logged as an error goes into a dictionary as well, which T.logged() empties.
+# Port 7 of this file proxies to the peer that balance gives: the upstream is the Host, the method and the key are
+# arguments. Errors in the log go into a dictionary as well, which T.logged() empties.
 our $Balance = q{
     upstream balanced {
         server 127.0.0.1:1;
@@ -77,7 +77,7 @@ __DATA__
 0/0 0/0 0/0
 
 
-=== TEST 2: a retry goes to another peer, and who failed is out for both workers
+=== TEST 2: a retry goes to another peer, and the peer that failed is out for both workers
 --- http_config eval: main::balance()
 --- config
     location = /t {
@@ -101,7 +101,7 @@ connect() failed
 no live upstreams
 
 
-=== TEST 3: where there is nobody it is 502 and one line, and never the placeholder
+=== TEST 3: where there is no peer it is 502 and one line, and never the placeholder
 --- http_config eval: main::balance()
 --- config
     location = /t {
@@ -349,7 +349,7 @@ the same
 0/0 0/0 0/0
 
 
-=== TEST 9: a peer's own 503 is passed on where nobody else takes traffic, and a first try may be somebody else's
+=== TEST 9: a peer's own 503 is passed on where no other peer takes traffic, and a first try may go to another peer
 --- http_config eval
 my $busy = Dyups::port(12);
 main::balance(more => qq{

@@ -1,4 +1,4 @@
-# What upstreams are checked by: healthcheck(), the default of setup, files; through a real nginx. All rules: tests/checks.rs.
+# The checks of upstreams by healthcheck(), the default of setup and files, through a real nginx. All rules: tests/checks.rs.
 
 use lib 't/lib';
 use Dyups;
@@ -146,7 +146,7 @@ unchanged
 7 /up
 
 
-=== TEST 4: the default of setup is that of all of which nobody said another one, and changes with a reload
+=== TEST 4: the default of setup is that of all upstreams without a check of their own, and changes with a reload
 --- http_config eval
 my $file = Dyups::file('checked.json', '{"upstreams": {"own": {"peers": [], "healthcheck": {"interval": 200}},
     "none": {"peers": [], "healthcheck": false}, "quiet": {"peers": []}}}');

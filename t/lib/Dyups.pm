@@ -64,7 +64,7 @@ sub dir {
 # other has seen names its own.
 sub shm_path { dir() . '/' . ($_[0] // 'region') }
 
-# The byte of its lock file that says who writes, or who writes a layout that is newer by so much: see src/shm/lock.rs.
+# The byte of its lock file that a writer locks, or a writer of a layout that is newer by so much: see src/shm/lock.rs.
 sub writer_byte {
     my ($name, $newer) = @_;
     my ($layout) = map { /\.v(\d+)$/ } glob shm_path($name) . '.v*';

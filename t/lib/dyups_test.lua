@@ -1,4 +1,4 @@
--- What the Lua in t/*.t shares: HTTP without help, code that runs in the other worker, and values as text.
+-- Helpers of the Lua in t/*.t: HTTP without a library, code that runs in the other worker, and values as text.
 
 local M = {}
 
