@@ -9,16 +9,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
-// Version of this ABI. It changes when a function or a struct of `dyups.h` changes in a way that an old caller would not survive.
+// Version of this ABI. It changes when a function or a struct of `dyups.h` changes in a way that breaks an old caller.
 #define DYUPS_ABI 1
 
-// Why a call failed. The numbers are part of the C ABI (`DYUPS_*` in `dyups.h`).
+// The reason why a call failed. The numbers are part of the C ABI (`DYUPS_*` in `dyups.h`).
 typedef enum {
-  // An argument or a field is not what is allowed; nothing was changed.
+  // An argument or a field is not allowed; nothing was changed.
   DYUPS_INVALID = -1,
   // There is no such upstream or peer.
   DYUPS_NOT_FOUND = -2,
-  // An upstream that still has peers was to be deleted without force.
+  // The upstream to be deleted has peers, and there is no `force`.
   DYUPS_NOT_EMPTY = -3,
   // The region, its file system or one of its fixed tables is full; nothing was changed.
   DYUPS_FULL = -4,
@@ -36,7 +36,7 @@ typedef enum {
   DYUPS_SYSTEM = -10,
   // A bug in dyups: a panic that was caught at the edge of the library.
   DYUPS_INTERNAL = -11,
-  // nginx was upgraded to a version whose table is another one, and that version lives: changes are made there.
+  // nginx was upgraded to a version with another table, and that version lives: it takes the changes.
   DYUPS_SUPERSEDED = -12,
 } dyups_code;
 
@@ -67,7 +67,7 @@ typedef struct {
   uint8_t text[120];
 } dyups_picked;
 
-// What a call of `dyups_balance` goes by. In milliseconds; 0: nginx.conf's own.
+// The options of `dyups_balance`. Times are in milliseconds; 0: nginx.conf's own.
 typedef struct {
   // Most tries of a request; 0: as many as there are peers.
   uint32_t tries;
@@ -75,7 +75,7 @@ typedef struct {
   uint32_t retry_percent;
   // Retries that are always allowed, in ten seconds.
   uint32_t retry_floor;
-  // For a connection to be there.
+  // Until the connection is there.
   uint32_t connect_timeout;
   // Between two writes.
   uint32_t send_timeout;
@@ -83,17 +83,18 @@ typedef struct {
   uint32_t read_timeout;
   // 1: connections are kept for the next request.
   uint32_t keepalive;
-  // How long, unused.
+  // How long a connection is kept while it is unused.
   uint32_t keepalive_timeout;
-  // For how many requests.
+  // How many requests a connection serves.
   uint32_t keepalive_requests;
 } dyups_options;
 
-// What `dyups_balance` says beside the index.
+// The answer of `dyups_balance` beside the index.
 typedef struct {
   // 1: if this try fails, the request may try once more.
   int32_t again;
-  // 1: the budget of retries is spent and it is time to say so: `dyups_error` has the words, also where there is an index.
+  // 1: the budget of retries is spent, and the log should say so. `dyups_error` has the message, also where there is an
+  // index.
   int32_t warn;
   // As in `dyups_find_cached`.
   dyups_picked picked;
@@ -103,23 +104,23 @@ typedef struct {
 typedef struct {
   // The bytes, not terminated; never NULL.
   const char *data;
-  // How many.
+  // Their number.
   size_t len;
 } dyups_text;
 
 // A probe to be made.
 typedef struct {
-  // Names it in the calls that follow.
+  // The number of the probe, for the calls that follow.
   uint32_t id;
-  // Where to connect to: an IPv4 address, an IPv6 address in brackets, or `unix:/path`, which has no port.
+  // The host to connect to: an IPv4 address, an IPv6 address in brackets, or `unix:/path`, which has no port.
   dyups_text host;
   // 0: none.
   int32_t port;
-  // 0: no TLS; 1: TLS; 2: and the certificate is verified.
+  // 0: no TLS; 1: TLS; 2: TLS, and the certificate is verified.
   int32_t tls;
   // The name that TLS asks for and verifies; may be empty.
   dyups_text name;
-  // The certificate to show, in PEM, with those of who signed it; empty: none.
+  // The certificate to show, in PEM, followed by those of its signers; empty: none.
   dyups_text cert;
   // Its key, in PEM.
   dyups_text key;
@@ -127,31 +128,31 @@ typedef struct {
   uint32_t cert_id;
   // The same of `key`.
   uint32_t key_id;
-  // What to send; may be empty.
+  // The bytes to send; may be empty.
   dyups_text request;
-  // Milliseconds for all of it.
+  // Milliseconds for the whole probe.
   int32_t timeout;
-  // 1: an answer is waited for.
+  // 1: the probe reads an answer.
   int32_t answers;
 } dyups_probe;
 
-// What an operator should know of the probes.
+// An event of the probes for the operator.
 typedef struct {
-  // All of it in a line, for a log.
+  // The event in a line, for a log.
   dyups_text line;
   // 0: a warning, and nothing below is set. 1: a peer has come up or gone down.
   int32_t is_change;
-  // After how many results in a row.
+  // The number of results in a row that led to the change.
   int32_t after;
   // The upstream.
   dyups_text upstream;
   // The peer's address.
   dyups_text server;
-  // `up` or `down`: what it was.
+  // The old state: `up` or `down`.
   dyups_text from;
-  // And what it is.
+  // The new state.
   dyups_text to;
-  // What the last probe found.
+  // The result of the last probe.
   dyups_text why;
 } dyups_news;
 
@@ -161,9 +162,9 @@ typedef struct {
   dyups_text method;
   // Decoded, without the query.
   dyups_text path;
-  // The name of an upstream, in place of the path `/upstream/NAME`; NULL where the path says.
+  // The name of an upstream, in place of the path `/upstream/NAME`; NULL where the path has it.
   dyups_text upstream;
-  // What stands behind the `?`.
+  // The text behind the `?`.
   dyups_text query;
   // Body.
   dyups_text body;
@@ -173,9 +174,9 @@ typedef struct {
   dyups_text origin;
   // The header `Sec-Fetch-Site`.
   dyups_text site;
-  // The address of the client, for the log; NULL where no HTTP is spoken.
+  // The address of the client, for the log; NULL for a request without HTTP.
   dyups_text client;
-  // 1: it came in through a unix socket, 0: it did not.
+  // 1: the request came through a unix socket; 0: it did not.
   uint32_t is_unix;
 } dyups_request;
 
@@ -187,7 +188,7 @@ typedef struct {
   dyups_text body;
   // Content-Type of the body.
   dyups_text content_type;
-  // What went wrong or should be read, in full; empty when all is well.
+  // The whole error, or a warning; empty when all is well.
   dyups_text error;
 } dyups_reply;
 
@@ -197,126 +198,265 @@ extern "C" {
 
 // The message of the last call in this thread that failed: one line of UTF-8, NUL-terminated.
 //
-// Arguments: none. Returns: never NULL; empty when nothing has failed yet. Valid until the next call of the library in this
-// thread. Errors: none.
+// # Returns
+//
+// Never NULL; empty when no call has failed yet. Valid until the next call of the library in this thread.
+//
+// # Errors
+//
+// None.
+//
+// # Example
+//
+// ```c
+// if (dyups_start() < 0) fprintf(stderr, "%s\n", dyups_error());
+// ```
 const char *dyups_error(void);
 
-// The version of the ABI, `DYUPS_ABI` of the header that the library was built with.
+// The version of the ABI: `DYUPS_ABI` of the header that the library was built with. It does nothing else, so
+// benchmarks use it as the empty call.
 //
-// Arguments: none. Returns: the version; a caller who was made for another one must not call anything else.
-// Errors: none. It does nothing else, so benchmarks use it as the empty call.
+// # Returns
+//
+// The version. A caller that was built for another version must not call any other function.
+//
+// # Errors
+//
+// None.
+//
+// # Example
+//
+// ```c
+// if (dyups_abi() != DYUPS_ABI) return 1;
+// ```
 uint32_t dyups_abi(void);
 
-// The version of the library, such as `0.1.0`, NUL-terminated, for the life of the process.
+// The version of the library.
+//
+// # Returns
+//
+// A text such as `0.1.0`, NUL-terminated, valid for the life of the process.
+//
+// # Errors
+//
+// None.
 const char *dyups_version(void);
 
-// The declarations of `dyups.h` in the form that LuaJIT's `ffi.cdef` takes, NUL-terminated, for the life of the process.
+// The declarations of `dyups.h` in the form that LuaJIT's `ffi.cdef` takes.
+//
+// # Returns
+//
+// A text, NUL-terminated, valid for the life of the process.
+//
+// # Errors
+//
+// None.
 const char *dyups_cdef(void);
 
-// Maps the region, making it if it is not there, and loads the files with upstreams. To be called in nginx's master
-// (`init_by_lua`), so that all workers inherit it; again at each reload; harmless to call more often.
+// Maps the region, or makes it if it is not there, and loads the files with upstreams. Call it in nginx's master
+// (`init_by_lua`), so that all workers inherit the mapping, and again at each reload. More calls are harmless.
 //
-// Arguments: `conf`, `len`: a JSON object with `shm_path` (text: the region is `shm_path.vN`, N for its layout, its lock file
-// `shm_path.lock`), `shm_size` (bytes, or a text like `"64m"`, 256 KiB to
-// 4 GiB, default `"128m"`), `files` (a path or a list of paths: JSON, or nginx's `upstream` blocks), `overwrite` (bool),
-// `healthcheck` (as `dyups_healthcheck` takes it: that of all upstreams of which neither a file nor a call says what it is; default
-// `false`), `admin` (an object with `hosts`, a list of names: those that the HTTP interface may be called by, beside addresses and
-// `localhost`), `prefix` (text: where relative paths start, default `/`), `nginx_version` (nginx's own number,
-// such as 1022001 for 1.22.1; left out: not known, and nothing is refused that some version of nginx takes).
+// # Arguments
 //
-// Returns: 0. `dyups_notes` then has what an operator should read, also after an error.
+// - `conf`, `len`: a JSON object. All its fields are optional:
+//   - `shm_path` (text): the region is `shm_path.vN`, N for its layout, and its lock file `shm_path.lock`
+//   - `shm_size` (bytes, or a text like `"64m"`): 256 KiB to 4 GiB, default `"128m"`
+//   - `files` (a path or a list of paths): JSON, or nginx's `upstream` blocks
+//   - `overwrite` (bool, default `false`): the files win over changes at run time
+//   - `healthcheck` (as in `dyups_healthcheck`, default `false`): for upstreams whose file and callers set none
+//   - `admin` (an object with `hosts`, a list of names): names by which clients may call the HTTP interface, beside
+//     addresses and `localhost`
+//   - `prefix` (text, default `/`): where relative paths start
+//   - `nginx_version` (nginx's own number, such as 1022001 for 1.22.1): without it, nothing is refused that some
+//     version of nginx takes
 //
-// Errors: `DYUPS_INVALID` (a field, a file), `DYUPS_SYSTEM` (owner, mode, permission, a foreign file, another layout),
-// `DYUPS_FULL` (file system or region), `DYUPS_BUSY` (another process is at it). The region stays mapped when only the files
-// are wrong.
+// # Returns
+//
+// 0. Afterwards, also after an error, `dyups_notes` has messages for the operator.
+//
+// # Errors
+//
+// - `DYUPS_INVALID`: a field, or a file of upstreams. The region stays mapped when only the files are wrong.
+// - `DYUPS_SYSTEM`: owner, mode, permission, a foreign file, another layout.
+// - `DYUPS_FULL`: the file system or the region.
+// - `DYUPS_BUSY`: another process is writing.
+//
+// # Example
+//
+// ```c
+// const char *conf = "{\"shm_path\": \"/dev/shm/example\", \"files\": \"upstreams.json\"}";
+// if (dyups_setup(conf, strlen(conf)) < 0) fprintf(stderr, "%s\n", dyups_error());
+// ```
 //
 // # Safety
 //
 // `conf` points to `len` bytes.
-int32_t dyups_setup(const char *conf,
-                    size_t len);
+int32_t dyups_setup(const char *conf, size_t len);
 
-// What the last `dyups_setup` of this thread, also one that failed, wants an operator to read: lines, each with a newline at its end,
-// NUL-terminated. Returns: never NULL; valid until the next `dyups_setup` of this thread.
+// Messages of the last `dyups_setup` of this thread for the operator, also of one that failed.
+//
+// # Returns
+//
+// Lines, each with a newline at its end, NUL-terminated. Never NULL; valid until the next `dyups_setup` of this
+// thread.
+//
+// # Errors
+//
+// None.
 const char *dyups_notes(void);
 
-// Claims a worker slot for the life of this process, and counts its connections there. To be called once in each worker
-// (`init_worker_by_lua`); harmless to call again. What keeps it from counting, `dyups_tick` says, and tries again.
+// Claims a worker slot for the life of this process, and counts its connections there. Call it once in each worker
+// (`init_worker_by_lua`). More calls are harmless. Where there is no memory to count in, `dyups_tick` says so, and
+// tries again.
 //
-// Arguments: none. Returns: the number of the slot, 0 to 511.
-// Errors: `DYUPS_NOT_SET_UP`, `DYUPS_FULL` when all slots are taken.
+// # Returns
+//
+// The number of the slot, 0 to 511.
+//
+// # Errors
+//
+// - `DYUPS_NOT_SET_UP`
+// - `DYUPS_FULL`: all slots are taken.
 int32_t dyups_start(void);
 
-// Whether a file of the region was deleted or replaced under its users.
+// Whether a file of the region was deleted or replaced under its users. It reads the file system, so do not call it in
+// the path of a request.
 //
-// Arguments: none. Returns: 0 if all is well; 1 if it was, and `dyups_error` then says what that means.
-// Errors: `DYUPS_NOT_SET_UP`. It reads the file system: not for the request path.
+// # Returns
+//
+// 0: all is well. 1: it was, and `dyups_error` says what follows.
+//
+// # Errors
+//
+// - `DYUPS_NOT_SET_UP`
 int32_t dyups_lost(void);
 
 // The number of a method, for `dyups_find`.
 //
-// Arguments: `name`, `len`: `rr`, `chash`, `least_conn`, `random`, `random two` or `ip_hash`. Returns: its number, at least 1; 0, the
-// upstream's own, for an empty name, which is what a variable of nginx is that nobody has set.
-// Errors: `DYUPS_INVALID`; the message lists the known methods.
+// # Arguments
+//
+// - `name`, `len`: `rr`, `chash`, `least_conn`, `random`, `random two` or `ip_hash`; or empty, as a variable of nginx
+//   is that is not set
+//
+// # Returns
+//
+// The number, at least 1. For an empty name 0, the upstream's own method.
+//
+// # Errors
+//
+// - `DYUPS_INVALID`: the message lists the known methods.
+//
+// # Example
+//
+// ```c
+// int32_t chash = dyups_method("chash", 5);
+// ```
 //
 // # Safety
 //
 // `name` points to `len` bytes.
-int32_t dyups_method(const char *name,
-                     size_t len);
+int32_t dyups_method(const char *name, size_t len);
 
-// Opens a handle for an upstream, which `dyups_find` picks from. It stays good when the upstream changes, goes and comes back.
+// Opens a handle for an upstream, from which `dyups_find` picks. The handle stays valid when the upstream changes, is
+// deleted and is made again.
 //
-// Arguments: `name`, `len`: the upstream, which must be there now. Returns: a handle for this thread, to be closed with
-// `dyups_close`; NULL on error.
+// # Arguments
 //
-// Errors (in `dyups_error`): no such upstream, a name that cannot be, not set up.
+// - `name`, `len`: the upstream, which has to exist now
+//
+// # Returns
+//
+// A handle for this thread, to be closed with `dyups_close`; NULL on error.
+//
+// # Errors
+//
+// `dyups_error` has the message: no such upstream, a name that no upstream can have, not set up.
+//
+// # Example
+//
+// ```c
+// dyups_handle *api = dyups_open("api", 3);
+// ```
 //
 // # Safety
 //
 // `name` points to `len` bytes.
-dyups_handle *dyups_open(const char *name,
-                         size_t len);
+dyups_handle *dyups_open(const char *name, size_t len);
 
-// Closes a handle. NULL is allowed.
+// Closes a handle.
+//
+// # Arguments
+//
+// - `handle`: may be NULL
 //
 // # Safety
 //
 // `handle` comes from `dyups_open`, was not closed before, and is not used afterwards.
 void dyups_close(dyups_handle *handle);
 
-// Whether the upstream of a handle is still there, for callers that keep handles and texts by index: they need not keep those of one
-// that is gone.
+// Whether the upstream of a handle has changed. Callers that keep handles, and texts by index, learn here which they
+// may drop.
 //
-// Arguments: `handle`. Returns: 0: it is as it was at the last pick by this handle, or the last call of this. 1: it has changed; no
-// text by index that the caller has kept is good. Errors: `DYUPS_NOT_FOUND`, and as `dyups_find`.
+// # Arguments
+//
+// - `handle`: an open handle
+//
+// # Returns
+//
+// 0: the upstream is as it was at the last pick by this handle, or at the last call of this function. 1: it has
+// changed, and no text by index is valid any more.
+//
+// # Errors
+//
+// - `DYUPS_NOT_FOUND`: the upstream was deleted.
+// - The others of `dyups_find`.
 //
 // # Safety
 //
 // `handle` is open and of this thread.
 int32_t dyups_look(dyups_handle *handle);
 
-// Picks a peer of an upstream: no lock, no system call, no allocation (but for an address of more than 24 bytes, where
-// chash has to do without a ring).
+// Picks a peer of an upstream. It takes no lock and makes no system call. It allocates only for an address of more
+// than 24 bytes, where chash has no ring.
 //
-// Arguments: `handle`; `key`, `key_len`: what chash hashes (NULL or empty: rr, as in nginx); `method`: 0 for the upstream's own (else chash
-// with a key, rr without), or a number from `dyups_method`; `tried`: NULL, or the peers that this request has tried, which are
-// passed over and to which the picked one is added; `picked`: what there is to say beside the index.
+// A lookup by chash without a ring costs 0.25 µs a unit of weight. Once those of a handle have cost as much as the
+// ring, or where the weight forbids them, the next call tries the writer lock once. If it gets the lock, it builds the
+// ring, which takes memory and 2.4 µs a unit of weight. `dyups_build_ring` builds it sooner. If the ring cannot be
+// built, `dyups_tick` says why.
 //
-// Returns: the index of the peer in this version of its upstream, at least 0. `picked->text` then holds `picked->len` bytes such
-// as `10.0.0.1:8080`, `[::1]:80` or `unix:/path`, without a NUL. `picked->wants_ring` 1: chash had to do without a ring.
+// # Arguments
 //
-// Such a lookup costs 0.25 µs a unit of weight. Once those of a handle have cost as much as the ring would, or where one would be
-// refused for its weight, the next call tries the writer lock once, and builds the ring if it gets that: it then takes 2.4 µs a
-// unit of weight, and memory. `dyups_build_ring` does so sooner. If it cannot, `dyups_tick` says why.
+// - `handle`: from `dyups_open`
+// - `key`, `key_len`: the bytes that chash hashes; NULL or empty: rr, as in nginx
+// - `method`: a number from `dyups_method`; 0: the upstream's own, else chash with a key and rr without
+// - `tried`: NULL, or the peers that this request has tried. The pick passes over them, and adds its peer
+// - `picked`: where the rest of the answer goes
 //
-// Errors: `DYUPS_NOT_FOUND` (no such upstream any more), `DYUPS_NO_PEER` (nobody can be picked, all were tried, or chash lacks a
-// ring that it cannot do without: `wants_ring` is 1 then too),
-// `DYUPS_CHANGING` (16 changes met one read: try again), `DYUPS_INVALID` (method, NULL), `DYUPS_NOT_SET_UP`, `DYUPS_DAMAGED`.
+// # Returns
+//
+// The index of the peer in this version of its upstream, at least 0. `picked->text` has `picked->len` bytes such as
+// `10.0.0.1:8080`, `[::1]:80` or `unix:/path`, without a NUL. `picked->wants_ring` is 1 where chash had no ring.
+//
+// # Errors
+//
+// - `DYUPS_NOT_FOUND`: the upstream was deleted.
+// - `DYUPS_NO_PEER`: no peer can be picked, or all were tried, or chash needs a ring that is not there. In the last
+//   case `picked->wants_ring` is 1.
+// - `DYUPS_CHANGING`: 16 changes met one read; try again.
+// - `DYUPS_INVALID`: the method, or NULL.
+// - `DYUPS_NOT_SET_UP`, `DYUPS_DAMAGED`
+//
+// # Example
+//
+// ```c
+// dyups_picked picked;
+// if (dyups_find(api, NULL, 0, 0, NULL, &picked) >= 0) printf("%.*s\n", picked.len, (const char *)picked.text);
+// ```
 //
 // # Safety
 //
-// `handle` is open and of this thread; `key` points to `key_len` bytes or is NULL; `tried` is NULL or valid; `picked` is valid.
+// `handle` is open and of this thread; `key` points to `key_len` bytes or is NULL; `tried` is NULL or valid; `picked`
+// is valid.
 int32_t dyups_find(dyups_handle *handle,
                    const char *key,
                    size_t key_len,
@@ -324,8 +464,20 @@ int32_t dyups_find(dyups_handle *handle,
                    dyups_tried *tried,
                    dyups_picked *picked);
 
-// As `dyups_find`, but `picked->fresh` is 0 and nothing else is written when this handle has given out the same index before
-// and the upstream has not changed since: for a caller who keeps texts by index, as Lua does to save the strings.
+// As `dyups_find`, for a caller that keeps texts by index, as Lua does to make no new strings.
+//
+// # Arguments
+//
+// As `dyups_find`.
+//
+// # Returns
+//
+// As `dyups_find`. When this handle has answered the same index before, and the upstream has not changed since,
+// `picked->fresh` is 0 and nothing else is written. Otherwise `picked->fresh` is 1.
+//
+// # Errors
+//
+// As `dyups_find`.
 //
 // # Safety
 //
@@ -337,37 +489,71 @@ int32_t dyups_find_cached(dyups_handle *handle,
                           dyups_tried *tried,
                           dyups_picked *picked);
 
-// Gives an upstream the ring that a find by chash lacked, before a find builds it. From then on every version of it has one.
+// Builds the ring that a find by chash lacked, before a find builds it. From then on every version of the upstream has
+// one.
 //
-// Arguments: `name`, `len`: the upstream; `wait_ms`: see `dyups_add_peer`. Returns: 0.
-// Errors: as `dyups_add_peer`; `DYUPS_INVALID` when its weights make too large a ring.
+// # Arguments
+//
+// - `name`, `len`: the upstream
+// - `wait_ms`: as in `dyups_add_peer`
+//
+// # Returns
+//
+// 0.
+//
+// # Errors
+//
+// - `DYUPS_INVALID`: its weights make the ring too large.
+// - The others of `dyups_set_peer`.
 //
 // # Safety
 //
 // `name` points to `len` bytes.
-int32_t dyups_build_ring(const char *name,
-                         size_t len,
-                         uint32_t wait_ms);
+int32_t dyups_build_ring(const char *name, size_t len, uint32_t wait_ms);
 
 // Reads the options of `dyups_balance`.
 //
-// Arguments: `json`, `len`: an object; `options`: where they go. Returns: 0.
-// Errors: `DYUPS_INVALID`; the message names the option, the value and what is allowed.
+// # Arguments
+//
+// - `json`, `len`: an object with any of `tries`, `retry_percent`, `retry_floor`, `connect_timeout`, `send_timeout`,
+//   `read_timeout`, `keepalive`, `keepalive_timeout`, `keepalive_requests` and `host`
+// - `options`: where they go
+//
+// # Returns
+//
+// 0.
+//
+// # Errors
+//
+// - `DYUPS_INVALID`: the message names the option, the value and what is allowed.
 //
 // # Safety
 //
-// `json` points to `len` bytes, `options` is valid.
+// `json` points to `len` bytes; `options` is valid.
 int32_t dyups_balance_options(const char *json, size_t len, dyups_options *options);
 
-// Picks a peer for a request of nginx, counts the connection, and ends the request's try before this one. Nothing needs to be
-// called when the request ends: the library asks nginx to be told.
+// Picks a peer for a request of nginx, counts the connection, and ends the request's try before this one. The library
+// asks nginx to report the end of the request, so the caller does not.
 //
-// Arguments: `handle`, `key`, `key_len`, `method`: as `dyups_find`; `request`: nginx's request; `last`: 0 if nginx begins with
-// this upstream, 1 if the last try failed, 2 if it did not and another peer is to be asked; `status`: of the last try, as ngx_lua
-// says it, 0 if it says none; `options`: from `dyups_balance_options`; `given`: what there is to say beside the index.
+// # Arguments
 //
-// Returns: the index of the peer, as `dyups_find_cached`. Errors: as `dyups_find`; `DYUPS_NO_PEER` too when there were too many
-// retries already; `DYUPS_SYSTEM` when this is no nginx.
+// - `handle`, `key`, `key_len`, `method`: as in `dyups_find`
+// - `request`: nginx's request
+// - `last`: 0: nginx begins with this upstream; 1: the last try failed; 2: it did not fail, and nginx wants another
+//   peer
+// - `status`: that of the last try, as ngx_lua says it; 0: none
+// - `options`: from `dyups_balance_options`
+// - `given`: where the rest of the answer goes
+//
+// # Returns
+//
+// The index of the peer, as `dyups_find_cached`.
+//
+// # Errors
+//
+// - `DYUPS_NO_PEER`: as in `dyups_find`, or there were too many retries.
+// - `DYUPS_SYSTEM`: this is no nginx.
+// - The others of `dyups_find`.
 //
 // # Safety
 //
@@ -382,62 +568,133 @@ int32_t dyups_balance(dyups_handle *handle,
                       const dyups_options *options,
                       dyups_given *given);
 
-// How many connections nginx keeps by their addresses alone, for the block `upstream {}` that a request is balanced in. One that was
-// verified for one name may carry a request for another. Connections that ngx_lua keeps by name are not counted.
+// How many connections nginx keeps by their addresses alone, for the block `upstream {}` of a request. A connection
+// that was verified for one name may carry a request for another. Connections that ngx_lua keeps by name do not count.
 //
-// Arguments: `request`: nginx's request, which this thread is balancing. Returns: the number; 0: none. Errors: `DYUPS_SYSTEM`: it
-// cannot be told.
+// # Arguments
+//
+// - `request`: nginx's request, which this thread is balancing
+//
+// # Returns
+//
+// The number; 0: none.
+//
+// # Errors
+//
+// - `DYUPS_SYSTEM`: the library cannot tell.
 //
 // # Safety
 //
-// `request` is as said.
+// `request` is the request that this thread is balancing.
 int32_t dyups_keeps_by_address(void *request);
 
-// How many requests of this worker hold something: 0 when none is balanced.
+// How many requests of this worker hold a connection.
 //
-// Arguments: none. Returns: the number. Errors: none.
+// # Returns
+//
+// The number.
+//
+// # Errors
+//
+// None.
 int32_t dyups_balancing(void);
 
-// Ends the tries that nginx is over with, though their requests go on. To be called ten times a second in each worker: where
-// `max_conns` or `least_conn` count, they are behind by no more than that.
+// Ends the tries that nginx is over with although their requests go on. Call it ten times a second in each worker.
+// `max_conns` and `least_conn` lag behind by no more than that.
 //
-// Arguments: none. Returns: 0. Errors: none.
+// # Returns
+//
+// 0.
+//
+// # Errors
+//
+// None.
 int32_t dyups_sweep(void);
 
-// What is to be done once a second in each worker: takes back what dead workers have counted, and lets go of what is well again.
-// All of it is done, whatever goes wrong with some. Peers that have drained are deleted: `dyups_changes` has a line for each upstream.
+// Takes back the counts of dead workers, marks upstreams that are well again, and deletes peers that have drained.
+// Call it once a second in each worker. It does all of this, even where a part fails. `dyups_changes` has a line for
+// each upstream whose peers were deleted.
 //
-// Arguments: none. Returns: 0. Errors, of what went wrong first: `DYUPS_NOT_SET_UP`, `DYUPS_FULL` (there is no memory to count
-// all connections in, or no room for a ring that a pick wanted), `DYUPS_DAMAGED`, `DYUPS_SYSTEM`, and those of
-// `dyups_build_ring`.
+// # Returns
+//
+// 0.
+//
+// # Errors
+//
+// Those of the first part that failed:
+//
+// - `DYUPS_FULL`: there is no memory to count all connections in, or no room for a ring that a pick wanted.
+// - `DYUPS_NOT_SET_UP`, `DYUPS_DAMAGED`, `DYUPS_SYSTEM`, and those of `dyups_build_ring`.
 int32_t dyups_tick(void);
 
-// Adds a peer to an upstream, making the upstream if it is new. On a peer that is there the given fields change and the others
-// keep their values.
+// Adds a peer to an upstream, and makes the upstream if it is new. Of a peer that is there, the given fields change
+// and the others keep their values.
 //
-// Arguments: `name`, `len`: the upstream, 1 to 255 bytes. `json`, `json_len`: an object with `host` (an IPv4 address, an IPv6
-// address in brackets, or `unix:/path`), `port` (1 to 65535, default 80), or both as `server`; `weight` (0 to 65535, default
-// 1), `status` (`up`, `down`, `drain`), `leaving` (bool: it drains, and is deleted when it is idle; who names such a peer
-// without it keeps the peer, here as `up`), `backup` (bool), `max_conns` and `max_fails` (0 to 4294967295, default 0 and 1),
-// `fail_timeout` and `slow_start` (seconds, default 10 and 0), `check_port` (1 to 65535), `check_url` (a path of at most 8192
-// bytes) and `check_host` (the `Host`) of its probes, `false` for what `dyups_healthcheck` says, the default. `wait_ms`: milliseconds (at most 60000) to try for the
-// writer's turn; with 0 the call never sleeps, and `DYUPS_BUSY` asks the caller to come again.
+// # Arguments
 //
-// Returns: 0. Errors: `DYUPS_INVALID`, `DYUPS_FULL`, `DYUPS_BUSY` (names the holder), `DYUPS_SUPERSEDED` (by a newer nginx),
-// `DYUPS_NOT_SET_UP`, `DYUPS_DAMAGED`. The table is as it was after any of them.
+// - `name`, `len`: the upstream, 1 to 255 bytes
+// - `json`, `json_len`: an object:
+//   - `host`: an IPv4 address, an IPv6 address in brackets, or `unix:/path`
+//   - `port`: 1 to 65535, default 80; or `server` with both in one
+//   - `weight`: 0 to 65535, default 1
+//   - `status`: `up` (default), `down` or `drain`
+//   - `leaving` (bool): the peer drains, and is deleted when it is idle. A call that names such a peer without it
+//     keeps the peer, here as `up`
+//   - `backup` (bool)
+//   - `max_conns`, `max_fails`: 0 to 4294967295, default 0 and 1
+//   - `fail_timeout`, `slow_start`: seconds, default 10 and 0
+//   - `check_port`: 1 to 65535; `check_url`: a path of at most 8192 bytes; `check_host`: the `Host`. Of its probes;
+//     `false`, the default: as in `dyups_healthcheck`
+// - `wait_ms`: milliseconds, at most 60000, in which the call tries to get the writer lock. With 0 it never sleeps,
+//   and `DYUPS_BUSY` asks the caller to try again
+//
+// # Returns
+//
+// 0. The change is one step, and every pick that begins afterwards sees it.
+//
+// # Errors
+//
+// After each of them the table is as it was.
+//
+// - `DYUPS_INVALID`: the message names the field, the value and what is allowed.
+// - `DYUPS_FULL`
+// - `DYUPS_BUSY`: the message names the process that is writing.
+// - `DYUPS_SUPERSEDED`: a newer nginx takes the changes.
+// - `DYUPS_NOT_SET_UP`, `DYUPS_DAMAGED`
+//
+// # Example
+//
+// ```c
+// const char *peer = "{\"host\": \"10.0.0.1\", \"port\": 8080, \"weight\": 3}";
+// int32_t code = dyups_add_peer("api", 3, peer, strlen(peer), 1000);
+// ```
 //
 // # Safety
 //
 // `name` points to `len` bytes, `json` to `json_len`.
-int32_t dyups_add_peer(const char *name,
-                       size_t len,
-                       const char *json,
-                       size_t json_len,
-                       uint32_t wait_ms);
+int32_t dyups_add_peer(const char *name, size_t len, const char *json, size_t json_len, uint32_t wait_ms);
 
 // Changes the given fields of a peer that is there.
 //
-// Arguments, errors: as `dyups_add_peer`; and `DYUPS_NOT_FOUND` when there is no such upstream or peer. Returns: 0.
+// # Arguments
+//
+// As `dyups_add_peer`.
+//
+// # Returns
+//
+// 0.
+//
+// # Errors
+//
+// - `DYUPS_NOT_FOUND`: there is no such upstream or peer.
+// - The others of `dyups_add_peer`.
+//
+// # Example
+//
+// ```c
+// const char *peer = "{\"server\": \"10.0.0.1:8080\", \"status\": \"drain\"}";
+// int32_t code = dyups_set_peer("api", 3, peer, strlen(peer), 1000);
+// ```
 //
 // # Safety
 //
@@ -446,224 +703,439 @@ int32_t dyups_set_peer(const char *name, size_t len, const char *json, size_t js
 
 // Takes a peer out of an upstream. The upstream stays, even without peers.
 //
-// Arguments: as `dyups_add_peer`, of which only the address counts, and `drain` (bool): it gets no new picks from now on, and is
-// taken out when it is idle. Returns: 0.
-// Errors: as `dyups_set_peer`.
+// # Arguments
+//
+// - `json`, `json_len`: an object with the address as in `dyups_add_peer`, and `drain` (bool): the peer gets no new
+//   picks from now on, and is deleted when it is idle
+// - the others: as in `dyups_add_peer`
+//
+// # Returns
+//
+// 0.
+//
+// # Errors
+//
+// As `dyups_set_peer`.
+//
+// # Example
+//
+// ```c
+// const char *peer = "{\"server\": \"10.0.0.1:8080\", \"drain\": true}";
+// int32_t code = dyups_delete_peer("api", 3, peer, strlen(peer), 1000);
+// ```
 //
 // # Safety
 //
 // As `dyups_add_peer`.
-int32_t dyups_delete_peer(const char *name,
-                          size_t len,
-                          const char *json,
-                          size_t json_len,
-                          uint32_t wait_ms);
+int32_t dyups_delete_peer(const char *name, size_t len, const char *json, size_t json_len, uint32_t wait_ms);
 
-// Replaces an upstream as a whole, or makes it: no pick sees a mixture.
+// Replaces an upstream as a whole, or makes it. No pick sees a mixture of old and new.
 //
-// Arguments: `name`, `len`: the upstream. `json`, `json_len`: an object with `peers` (a list of objects as in
-// `dyups_add_peer`), `method` (as `dyups_method`; left out: by the call), `hash_id` (`nginx`, the default, or `host:port`),
-// `healthcheck` (as `dyups_healthcheck` takes it; left out: as it is set).
-// `wait_ms`: as there. Returns: 0. Errors: as `dyups_add_peer`.
+// # Arguments
+//
+// - `json`, `json_len`: an object:
+//   - `peers`: a list of objects as in `dyups_add_peer`; may be empty
+//   - `method`: as in `dyups_method`; without it, each call says
+//   - `hash_id`: `nginx` (default) or `host:port`
+//   - `healthcheck`: as in `dyups_healthcheck`; without it the check stays as it is set
+// - the others: as in `dyups_add_peer`
+//
+// # Returns
+//
+// 0.
+//
+// # Errors
+//
+// As `dyups_add_peer`.
+//
+// # Example
+//
+// ```c
+// const char *upstream = "{\"method\": \"chash\", \"peers\": [{\"server\": \"10.0.0.1:8080\"}]}";
+// int32_t code = dyups_set_upstream("api", 3, upstream, strlen(upstream), 1000);
+// ```
 //
 // # Safety
 //
 // As `dyups_add_peer`.
-int32_t dyups_set_upstream(const char *name,
-                           size_t len,
-                           const char *json,
-                           size_t json_len,
-                           uint32_t wait_ms);
+int32_t dyups_set_upstream(const char *name, size_t len, const char *json, size_t json_len, uint32_t wait_ms);
 
-// Sets how the peers of an upstream are checked. What is not given stays as it is set; where nothing is, it has its default. Every
-// process may say the same when it starts: nothing changes then.
+// Sets how the peers of an upstream are checked. An option that is not given stays as it is set, or has its default.
+// Every process may make the same call when it starts: the later ones change nothing.
 //
-// Arguments: `name`, `len`: the upstream. `json`, `json_len`: `false` for no checks, or an object with `type` (`http`, the default,
-// `https`, `tcp`); `interval`, `interval_down` (of a peer that is down or changing; `false`, the default: as `interval`) and
-// `timeout` (milliseconds: 10, 10 and 1 to 86400000, default 3000 and 2000); `rise` and `fall` (1 to 255, default 2 and 3);
-// `concurrency` (1 to 10000, default 10); `port` (1 to 65535, or `false`, the default: the peer's); `default_down` (bool);
-// `panic_threshold` (percent, 0 to 100, default 0). http and https: `http_req` (one whole request, or `false`, the default: one
-// is built from `url`, a path, default `/`, `host`, and `headers`, an object or a list of `Name: value`), `valid_statuses` (a list
-// of 100 to 599, default 200 and 302), `expect_body` (a text that has to be in the body). https: `ssl_verify` (bool, default
-// true), `ssl_cert` and `ssl_key` (paths of a certificate that probes show and of its key: this process reads them now). tcp: `send` and `expect` (texts). Texts have at most 8192 bytes; `false` takes away one that is set. `wait_ms`: as in
-// `dyups_add_peer`.
+// # Arguments
 //
-// Returns: 0. Errors: `DYUPS_NOT_FOUND` when there is no such upstream, and those of `dyups_add_peer`.
+// - `json`, `json_len`: `false` for no checks, or an object. Texts have at most 8192 bytes; `false` takes away one
+//   that is set:
+//   - `type`: `http` (default), `https` or `tcp`
+//   - `interval`: milliseconds, 10 to 86400000, default 3000
+//   - `interval_down`: the same of a peer that is down or changing; `false`, the default: as `interval`
+//   - `timeout`: milliseconds, 1 to 86400000, default 2000
+//   - `rise`, `fall`: 1 to 255, default 2 and 3
+//   - `concurrency`: 1 to 10000, default 10
+//   - `port`: 1 to 65535; `false`, the default: the peer's
+//   - `default_down` (bool)
+//   - `panic_threshold`: percent, 0 to 100, default 0
+//   - http and https: `http_req`: one whole request; `false`, the default: built from `url` (a path, default `/`),
+//     `host` and `headers` (an object, or a list of `Name: value`)
+//   - http and https: `valid_statuses`: a list of 100 to 599, default 200 and 302; `expect_body`: a text that has to
+//     be in the body
+//   - https: `ssl_verify` (bool, default true); `ssl_cert` and `ssl_key`: paths of a certificate that probes show, and
+//     of its key. This process reads them now
+//   - tcp: `send`, `expect`: texts
+// - the others: as in `dyups_add_peer`
+//
+// # Returns
+//
+// 0.
+//
+// # Errors
+//
+// - `DYUPS_NOT_FOUND`: there is no such upstream.
+// - The others of `dyups_add_peer`.
+//
+// # Example
+//
+// ```c
+// const char *check = "{\"type\": \"http\", \"url\": \"/up\", \"fall\": 5}";
+// int32_t code = dyups_healthcheck("api", 3, check, strlen(check), 1000);
+// ```
 //
 // # Safety
 //
 // As `dyups_add_peer`.
-int32_t dyups_healthcheck(const char *name,
-                          size_t len,
-                          const char *json,
-                          size_t json_len,
-                          uint32_t wait_ms);
+int32_t dyups_healthcheck(const char *name, size_t len, const char *json, size_t json_len, uint32_t wait_ms);
 
 // Deletes an upstream.
 //
-// Arguments: `name`, `len`: the upstream. `json`, `json_len`: `null`, or an object with `force` (bool): delete it with its
-// peers. `wait_ms`: as in `dyups_add_peer`. Returns: 0.
-// Errors: `DYUPS_NOT_FOUND`, `DYUPS_NOT_EMPTY` (it has peers and there is no force), and those of `dyups_add_peer`.
+// # Arguments
+//
+// - `json`, `json_len`: `null`, or an object with `force` (bool): delete it with its peers
+// - the others: as in `dyups_add_peer`
+//
+// # Returns
+//
+// 0.
+//
+// # Errors
+//
+// - `DYUPS_NOT_FOUND`: there is no such upstream.
+// - `DYUPS_NOT_EMPTY`: it has peers, and there is no `force`.
+// - The others of `dyups_add_peer`.
+//
+// # Example
+//
+// ```c
+// int32_t code = dyups_delete_upstream("api", 3, "{\"force\": true}", 15, 1000);
+// ```
 //
 // # Safety
 //
 // As `dyups_add_peer`.
-int32_t dyups_delete_upstream(const char *name,
-                              size_t len,
-                              const char *json,
-                              size_t json_len,
-                              uint32_t wait_ms);
+int32_t dyups_delete_upstream(const char *name, size_t len, const char *json, size_t json_len, uint32_t wait_ms);
 
-// Says on whose behalf the next change of this thread is made: the line of [`dyups_changes`] names it.
+// Says on whose behalf this thread makes its next change. The line of [`dyups_changes`] names it. It holds for one
+// call, that of the next function that changes an upstream, whether that call succeeds or not.
 //
-// Arguments: `json`, `len`: an object with `by` (a text of 1 to 255 bytes); `null` is none. It is for one call: that of the next
-// function which changes an upstream, whatever comes of it. Returns: 0. Errors: `DYUPS_INVALID`.
+// # Arguments
+//
+// - `json`, `len`: an object with `by` (a text of 1 to 255 bytes); `null`: no name
+//
+// # Returns
+//
+// 0.
+//
+// # Errors
+//
+// - `DYUPS_INVALID`
+//
+// # Example
+//
+// ```c
+// dyups_by("{\"by\": \"deploy 42\"}", 19);
+// ```
 //
 // # Safety
 //
 // `json` points to `len` bytes.
-int32_t dyups_by(const char *json,
-                 size_t len);
+int32_t dyups_by(const char *json, size_t len);
 
-// What the last call of this thread that may change upstreams has changed: lines, each with a newline at its end, NUL-terminated. It
-// is for a log, at level notice. A change that changed nothing has no line.
+// Lines for a log, at level notice: the changes of this thread's last call that may change upstreams. A call that
+// changes nothing has no line.
 //
 // ```text
 // upstream api: changed by Lua: 2 -> 3 peers (1 added, 0 removed, 0 changed), version 17
 // ```
 //
-// Arguments: none. Returns: never NULL; empty where the lines were asked for before. Valid until the next call of this function in
-// this thread. Errors: none.
+// # Returns
+//
+// Lines, each with a newline at its end, NUL-terminated. Never NULL; empty when they were read before. Valid until the
+// next call of this function in this thread.
+//
+// # Errors
+//
+// None.
 const char *dyups_changes(void);
 
-// Looks which probes are due. To be called in one thread of each worker, again and again: after it `dyups_probe_next` gives those
-// that are due, each of which is a connection to be made and ends with `dyups_probe_end`; and `dyups_probe_news` says what that
-// has changed. A worker without a slot probes nothing. A number of a probe is good in the thread that it was given in.
+// Finds the probes that are due. Call it in one thread of each worker, again and again. After it, `dyups_probe_next`
+// answers the probes that are due. Each of them is a connection to make, and ends with `dyups_probe_end`.
+// `dyups_probe_news` then has the changes. A worker without a slot probes nothing. The number of a probe is valid in
+// the thread that it was given in.
 //
-// Arguments: none. Returns: milliseconds until it should be called again. Errors: `DYUPS_NOT_SET_UP`, `DYUPS_CHANGING`,
-// `DYUPS_DAMAGED`.
+// # Returns
+//
+// Milliseconds until the next call.
+//
+// # Errors
+//
+// - `DYUPS_NOT_SET_UP`, `DYUPS_CHANGING`, `DYUPS_DAMAGED`
 int32_t dyups_probe_tick(void);
 
 // Takes a probe that is due.
 //
-// Arguments: `orders`: what to do; its texts are valid until the next call of this function in this thread. Returns: 1; or 0 when
-// nothing is due, or as many are under way as may be. Errors: `DYUPS_INVALID`, and as `dyups_probe_tick`.
+// # Arguments
+//
+// - `orders`: where the probe goes; its texts are valid until the next call of this function in this thread
+//
+// # Returns
+//
+// 1; 0: none is due, or as many as allowed are under way.
+//
+// # Errors
+//
+// - `DYUPS_INVALID`
+// - Those of `dyups_probe_tick`.
 //
 // # Safety
 //
 // `orders` is valid.
 int32_t dyups_probe_next(dyups_probe *orders);
 
-// How many probes may begin, as of the last `dyups_probe_tick`: where it is 0, `dyups_probe_next` has none.
+// How many probes may begin, as of the last `dyups_probe_tick`. Where it is 0, `dyups_probe_next` has none.
 //
-// Arguments: none. Returns: the number. Errors: none.
+// # Returns
+//
+// The number.
+//
+// # Errors
+//
+// None.
 int32_t dyups_probes_due(void);
 
-// Gives a probe what its peer answers.
+// Gives a probe the next bytes of its peer's answer.
 //
-// Arguments: `id`: as `dyups_probe_next` says; `data`, `len`: the next bytes. Returns: milliseconds that are
-// left for the rest; 0: it is over, and `dyups_probe_end` is next, as it is for a probe that there is not. Errors: `DYUPS_INVALID`,
-// `DYUPS_NOT_SET_UP`.
+// # Arguments
+//
+// - `id`: from `dyups_probe_next`
+// - `data`, `len`: the bytes
+//
+// # Returns
+//
+// Milliseconds that are left for the rest. 0: the probe is over, or there is none of this number; call
+// `dyups_probe_end` next.
+//
+// # Errors
+//
+// - `DYUPS_INVALID`, `DYUPS_NOT_SET_UP`
 //
 // # Safety
 //
 // `data` points to `len` bytes.
-int32_t dyups_probe_feed(uint32_t id,
-                         const char *data,
-                         size_t len);
+int32_t dyups_probe_feed(uint32_t id, const char *data, size_t len);
 
 // How much time a probe has left.
 //
-// Arguments: `id`. Returns: milliseconds; 0: it is over. Errors: none.
+// # Arguments
+//
+// - `id`: from `dyups_probe_next`
+//
+// # Returns
+//
+// Milliseconds; 0: it is over.
+//
+// # Errors
+//
+// None.
 int32_t dyups_probe_left(uint32_t id);
 
-// A probe is over, and its connection closed.
+// Ends a probe whose connection is closed.
 //
-// Arguments: `id`; `stage`: where it ended, 0: all was said, 1: connecting, 2: TLS, 3: sending, 4: receiving, 5: before it began,
-// by the fault of this worker, so that nothing is known of the peer; `error`, `len`: what nginx says of it, `closed` and
-// `timeout` among others. Returns: 0, also when what it found does not count any more. Errors:
-// `DYUPS_INVALID`, and as `dyups_probe_tick`.
+// # Arguments
+//
+// - `id`: from `dyups_probe_next`
+// - `stage`: where it ended. 0: nothing was left to do; 1: connecting; 2: TLS; 3: sending; 4: receiving; 5: before it
+//   began, by the fault of this worker, so that it says nothing about the peer
+// - `error`, `len`: the error of nginx, such as `closed` and `timeout`
+//
+// # Returns
+//
+// 0, also when its result does not count any more.
+//
+// # Errors
+//
+// - `DYUPS_INVALID`
+// - Those of `dyups_probe_tick`.
 //
 // # Safety
 //
 // `error` points to `len` bytes.
-int32_t dyups_probe_end(uint32_t id,
-                        uint32_t stage,
-                        const char *error,
-                        size_t len);
+int32_t dyups_probe_end(uint32_t id, uint32_t stage, const char *error, size_t len);
 
-// What an operator should know, one thing a call.
+// Takes the next event of the probes: a change of a peer, or a warning for the operator.
 //
-// Arguments: `news`: its texts are valid until the next call of this function in this thread. Returns: 1; or 0 when there is
-// nothing more. Errors: `DYUPS_INVALID`, `DYUPS_NOT_SET_UP`.
+// # Arguments
+//
+// - `news`: where the event goes; its texts are valid until the next call of this function in this thread
+//
+// # Returns
+//
+// 1; 0: there is none.
+//
+// # Errors
+//
+// - `DYUPS_INVALID`, `DYUPS_NOT_SET_UP`
 //
 // # Safety
 //
 // `news` is valid.
 int32_t dyups_probe_news(dyups_news *news);
 
-// Says how many handlers of events a Lua VM of this worker has, and asks whether that VM takes the news. A worker may have two VMs, that
-// of `http {}` and that of `stream {}`. Both may probe; one alone takes the news of both.
+// Says how many handlers of events a Lua VM of this worker has, and asks whether that VM takes the events. A worker
+// may have two VMs, of `http {}` and of `stream {}`. Both may probe, and one alone takes the events of both.
 //
-// Arguments: `vm`: 0: `http {}`, 1: `stream {}`; `handlers`: how many. Returns: 1: it is to call `dyups_probe_news`; or 0. Errors:
-// `DYUPS_INVALID`.
-int32_t dyups_probe_listens(uint32_t vm,
-                            uint32_t handlers);
+// # Arguments
+//
+// - `vm`: 0: `http {}`; 1: `stream {}`
+// - `handlers`: their number
+//
+// # Returns
+//
+// 1: this VM has to call `dyups_probe_news`. 0: the other one does.
+//
+// # Errors
+//
+// - `DYUPS_INVALID`
+int32_t dyups_probe_listens(uint32_t vm, uint32_t handlers);
 
-// Probes no more: what is under way counts for nothing, and this worker's peers are the others'. To be called when a worker shuts
-// down; `dyups_probe_tick` begins again.
+// Stops probing: probes under way count for nothing, and the other workers take this worker's peers. Call it when a
+// worker shuts down. `dyups_probe_tick` begins again.
 //
-// Arguments: none. Returns: 0. Errors: as `dyups_probe_tick`.
+// # Returns
+//
+// 0.
+//
+// # Errors
+//
+// Those of `dyups_probe_tick`.
 int32_t dyups_probe_stop(void);
 
 // How many probes of this worker are under way.
 //
-// Arguments: none. Returns: the number. Errors: none.
+// # Returns
+//
+// The number.
+//
+// # Errors
+//
+// None.
 int32_t dyups_probing(void);
 
-// A text as a log may have it: bytes that are not UTF-8, control characters, separators of lines and characters that change the
-// direction of text are shown escaped (`\\x0a`, `\\u{202e}`), all else as it is.
+// Makes a text safe for a log. It escapes bytes that are not UTF-8, control characters, separators of lines and
+// characters that change the direction of text (`\\x0a`, `\\u{202e}`). All else stays as it is.
 //
-// Arguments: `data`, `len`: any bytes. `text`: where the answer goes, valid until the next call of this function in this thread.
-// Returns: 0. Errors: `DYUPS_INVALID` (NULL, more than 64 MiB).
+// # Arguments
+//
+// - `data`, `len`: any bytes
+// - `text`: where the answer goes, valid until the next call of this function in this thread
+//
+// # Returns
+//
+// 0.
+//
+// # Errors
+//
+// - `DYUPS_INVALID`: NULL, or more than 64 MiB.
 //
 // # Safety
 //
 // `data` points to `len` bytes; `text` is valid.
-int32_t dyups_plain(const char *data,
-                    size_t len,
-                    dyups_text *text);
+int32_t dyups_plain(const char *data, size_t len, dyups_text *text);
 
 // The table, or one upstream of it, as JSON in the shape of the upstreams file, with read-only fields.
 //
-// Arguments: `name`, `len`: the upstream, or NULL for all. `text`: where the answer goes. Returns: 0.
-// Errors: `DYUPS_NOT_FOUND`, `DYUPS_CHANGING`, `DYUPS_NOT_SET_UP`, `DYUPS_INVALID`, `DYUPS_DAMAGED`.
+// # Arguments
+//
+// - `name`, `len`: the upstream; NULL: all
+// - `text`: where the answer goes
+//
+// # Returns
+//
+// 0.
+//
+// # Errors
+//
+// - `DYUPS_NOT_FOUND`: there is no such upstream.
+// - `DYUPS_CHANGING`, `DYUPS_NOT_SET_UP`, `DYUPS_INVALID`, `DYUPS_DAMAGED`
+//
+// # Example
+//
+// ```c
+// dyups_text json;
+// if (dyups_status(NULL, 0, &json) == 0) printf("%.*s\n", (int)json.len, json.data);
+// ```
 //
 // # Safety
 //
 // `name` points to `len` bytes or is NULL; `text` is valid.
 int32_t dyups_status(const char *name, size_t len, dyups_text *text);
 
-// Answers a request of the HTTP interface, as `dyups_admin`, unless it comes from a page of another site: such a one is answered
-// with status 403. Each request has to have an address, `localhost` or one of `setup`'s `admin.hosts` as its `Host`, but for a unix
-// socket, and a change may have no foreign `Origin` or `Sec-Fetch-Site`.
+// Answers a request of the HTTP interface as `dyups_admin`, and refuses requests that pages of other sites may have
+// sent: they get status 403. The `Host` has to be an address, `localhost` or a name in `admin.hosts` of `dyups_setup`,
+// except through a unix socket. A change may have no foreign `Origin` or `Sec-Fetch-Site`.
 //
-// Arguments: `request`: the request; `wait_ms`, `reply`: as in `dyups_admin`. Returns, errors: as `dyups_admin`.
+// # Arguments
+//
+// - `request`: the request
+// - `wait_ms`, `reply`: as in `dyups_admin`
+//
+// # Returns
+//
+// As `dyups_admin`.
+//
+// # Errors
+//
+// As `dyups_admin`.
 //
 // # Safety
 //
 // `request` is valid, and its texts point to as many bytes as they say; `reply` is valid.
-int32_t dyups_serve(const dyups_request *request,
-                    uint32_t wait_ms,
-                    dyups_reply *reply);
+int32_t dyups_serve(const dyups_request *request, uint32_t wait_ms, dyups_reply *reply);
 
 // Answers a request of the HTTP interface: that of ngx_http_dyups_module (`/list`, `/detail`, `/upstream/NAME`), and
-// `/status`. For a caller that knows who asks: see `dyups_serve` for one that does not.
+// `/status`. It is for a caller that trusts the sender. See `dyups_serve` for one that does not.
 //
-// Arguments: `method`, `path` (decoded, without query), `body`, each with its length; `wait_ms`: as in `dyups_add_peer`. `reply`:
-// where the answer goes. Returns: 0, also for an answer that says no; `DYUPS_BUSY` when a change has to be tried again: the reply
-// is complete then too (status 409), for a caller who gives up.
-// Errors: `DYUPS_NOT_SET_UP`, `DYUPS_INVALID` (NULL, more than 64 MiB).
+// # Arguments
+//
+// - `method`, `path` (decoded, without query), `body`: each with its length
+// - `wait_ms`: as in `dyups_add_peer`
+// - `reply`: where the answer goes
+//
+// # Returns
+//
+// 0, also for an answer with a status of failure.
+//
+// # Errors
+//
+// - `DYUPS_BUSY`: try the change again. The reply is complete too (status 409), for a caller that gives up.
+// - `DYUPS_NOT_SET_UP`
+// - `DYUPS_INVALID`: NULL, or more than 64 MiB.
+//
+// # Example
+//
+// ```c
+// dyups_reply reply;
+// int32_t code = dyups_admin("GET", 3, "/list", 5, NULL, 0, 1000, &reply);
+// ```
 //
 // # Safety
 //

@@ -1,17 +1,17 @@
-//! What can go wrong, as a code for programs and a message for people.
+//! Errors: a code for programs, and a message for people.
 
 use std::borrow::Cow;
 use std::fmt;
 
-/// Why a call failed. The numbers are part of the C ABI (`DYUPS_*` in `dyups.h`).
+/// The reason why a call failed. The numbers are part of the C ABI (`DYUPS_*` in `dyups.h`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub enum Code {
-    /// An argument or a field is not what is allowed; nothing was changed.
+    /// An argument or a field is not allowed; nothing was changed.
     Invalid = -1,
     /// There is no such upstream or peer.
     NotFound = -2,
-    /// An upstream that still has peers was to be deleted without force.
+    /// The upstream to be deleted has peers, and there is no `force`.
     NotEmpty = -3,
     /// The region, its file system or one of its fixed tables is full; nothing was changed.
     Full = -4,
@@ -29,11 +29,11 @@ pub enum Code {
     System = -10,
     /// A bug in dyups: a panic that was caught at the edge of the library.
     Internal = -11,
-    /// nginx was upgraded to a version whose table is another one, and that version lives: changes are made there.
+    /// nginx was upgraded to a version with another table, and that version lives: it takes the changes.
     Superseded = -12,
 }
 
-/// A [`Code`] with the sentence that an operator reads: it names the field, the value and what is allowed.
+/// A [`Code`] with a message for the operator: it names the field, the value and the allowed values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
     /// For programs.
@@ -56,7 +56,7 @@ impl Error {
         Error::new(Code::Invalid, message)
     }
 
-    /// Puts `prefix` and a colon before the message, to say where it happened.
+    /// Puts `prefix` and a colon before the message: the place of the error.
     pub fn within(self, prefix: impl fmt::Display) -> Self {
         Error { code: self.code, message: format!("{prefix}: {}", self.message).into() }
     }

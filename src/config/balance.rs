@@ -9,7 +9,7 @@ use super::value::{self, Value};
 use crate::balance::budget::Allowance;
 use crate::error::Result;
 
-/// What a call of `dyups_balance` goes by. In milliseconds; 0: nginx.conf's own.
+/// The options of `dyups_balance`. Times are in milliseconds; 0: nginx.conf's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct BalanceOptions {
@@ -19,7 +19,7 @@ pub struct BalanceOptions {
     pub retry_percent: u32,
     /// Retries that are always allowed, in ten seconds.
     pub retry_floor: u32,
-    /// For a connection to be there.
+    /// Until the connection is there.
     pub connect_timeout: u32,
     /// Between two writes.
     pub send_timeout: u32,
@@ -27,9 +27,9 @@ pub struct BalanceOptions {
     pub read_timeout: u32,
     /// 1: connections are kept for the next request.
     pub keepalive: u32,
-    /// How long, unused.
+    /// How long a connection is kept while it is unused.
     pub keepalive_timeout: u32,
-    /// For how many requests.
+    /// How many requests a connection serves.
     pub keepalive_requests: u32,
 }
 

@@ -1,4 +1,4 @@
-//! What an operator changes. Each call is one atomic change, seen by every pick that begins after it returned.
+//! Changes by an operator. Each call is one atomic change, and every pick that begins after it returned sees it.
 
 use super::changes::told;
 use super::edge::{bytes, guard, wait};
@@ -10,7 +10,7 @@ use crate::table::Table;
 use crate::table::ops::Absent;
 use std::ffi::c_char;
 
-/// What all changes have in common: an upstream's name and a JSON value, called `what` in messages, for `make` to act upon.
+/// Reads an upstream's name and a JSON value, and has `make` change the table. Messages call the value `what`.
 ///
 /// # Safety
 ///
@@ -33,19 +33,47 @@ unsafe fn change(
     })
 }
 
-/// Adds a peer to an upstream, making the upstream if it is new. On a peer that is there the given fields change and the others
-/// keep their values.
+/// Adds a peer to an upstream, and makes the upstream if it is new. Of a peer that is there, the given fields change
+/// and the others keep their values.
 ///
-/// Arguments: `name`, `len`: the upstream, 1 to 255 bytes. `json`, `json_len`: an object with `host` (an IPv4 address, an IPv6
-/// address in brackets, or `unix:/path`), `port` (1 to 65535, default 80), or both as `server`; `weight` (0 to 65535, default
-/// 1), `status` (`up`, `down`, `drain`), `leaving` (bool: it drains, and is deleted when it is idle; who names such a peer
-/// without it keeps the peer, here as `up`), `backup` (bool), `max_conns` and `max_fails` (0 to 4294967295, default 0 and 1),
-/// `fail_timeout` and `slow_start` (seconds, default 10 and 0), `check_port` (1 to 65535), `check_url` (a path of at most 8192
-/// bytes) and `check_host` (the `Host`) of its probes, `false` for what `dyups_healthcheck` says, the default. `wait_ms`: milliseconds (at most 60000) to try for the
-/// writer's turn; with 0 the call never sleeps, and `DYUPS_BUSY` asks the caller to come again.
+/// # Arguments
 ///
-/// Returns: 0. Errors: `DYUPS_INVALID`, `DYUPS_FULL`, `DYUPS_BUSY` (names the holder), `DYUPS_SUPERSEDED` (by a newer nginx),
-/// `DYUPS_NOT_SET_UP`, `DYUPS_DAMAGED`. The table is as it was after any of them.
+/// - `name`, `len`: the upstream, 1 to 255 bytes
+/// - `json`, `json_len`: an object:
+///   - `host`: an IPv4 address, an IPv6 address in brackets, or `unix:/path`
+///   - `port`: 1 to 65535, default 80; or `server` with both in one
+///   - `weight`: 0 to 65535, default 1
+///   - `status`: `up` (default), `down` or `drain`
+///   - `leaving` (bool): the peer drains, and is deleted when it is idle. A call that names such a peer without it
+///     keeps the peer, here as `up`
+///   - `backup` (bool)
+///   - `max_conns`, `max_fails`: 0 to 4294967295, default 0 and 1
+///   - `fail_timeout`, `slow_start`: seconds, default 10 and 0
+///   - `check_port`: 1 to 65535; `check_url`: a path of at most 8192 bytes; `check_host`: the `Host`. Of its probes;
+///     `false`, the default: as in `dyups_healthcheck`
+/// - `wait_ms`: milliseconds, at most 60000, in which the call tries to get the writer lock. With 0 it never sleeps,
+///   and `DYUPS_BUSY` asks the caller to try again
+///
+/// # Returns
+///
+/// 0. The change is one step, and every pick that begins afterwards sees it.
+///
+/// # Errors
+///
+/// After each of them the table is as it was.
+///
+/// - `DYUPS_INVALID`: the message names the field, the value and what is allowed.
+/// - `DYUPS_FULL`
+/// - `DYUPS_BUSY`: the message names the process that is writing.
+/// - `DYUPS_SUPERSEDED`: a newer nginx takes the changes.
+/// - `DYUPS_NOT_SET_UP`, `DYUPS_DAMAGED`
+///
+/// # Example
+///
+/// ```c
+/// const char *peer = "{\"host\": \"10.0.0.1\", \"port\": 8080, \"weight\": 3}";
+/// int32_t code = dyups_add_peer("api", 3, peer, strlen(peer), 1000);
+/// ```
 ///
 /// # Safety
 ///
@@ -68,7 +96,25 @@ pub unsafe extern "C" fn dyups_add_peer(
 
 /// Changes the given fields of a peer that is there.
 ///
-/// Arguments, errors: as `dyups_add_peer`; and `DYUPS_NOT_FOUND` when there is no such upstream or peer. Returns: 0.
+/// # Arguments
+///
+/// As `dyups_add_peer`.
+///
+/// # Returns
+///
+/// 0.
+///
+/// # Errors
+///
+/// - `DYUPS_NOT_FOUND`: there is no such upstream or peer.
+/// - The others of `dyups_add_peer`.
+///
+/// # Example
+///
+/// ```c
+/// const char *peer = "{\"server\": \"10.0.0.1:8080\", \"status\": \"drain\"}";
+/// int32_t code = dyups_set_peer("api", 3, peer, strlen(peer), 1000);
+/// ```
 ///
 /// # Safety
 ///
@@ -91,9 +137,26 @@ pub unsafe extern "C" fn dyups_set_peer(
 
 /// Takes a peer out of an upstream. The upstream stays, even without peers.
 ///
-/// Arguments: as `dyups_add_peer`, of which only the address counts, and `drain` (bool): it gets no new picks from now on, and is
-/// taken out when it is idle. Returns: 0.
-/// Errors: as `dyups_set_peer`.
+/// # Arguments
+///
+/// - `json`, `json_len`: an object with the address as in `dyups_add_peer`, and `drain` (bool): the peer gets no new
+///   picks from now on, and is deleted when it is idle
+/// - the others: as in `dyups_add_peer`
+///
+/// # Returns
+///
+/// 0.
+///
+/// # Errors
+///
+/// As `dyups_set_peer`.
+///
+/// # Example
+///
+/// ```c
+/// const char *peer = "{\"server\": \"10.0.0.1:8080\", \"drain\": true}";
+/// int32_t code = dyups_delete_peer("api", 3, peer, strlen(peer), 1000);
+/// ```
 ///
 /// # Safety
 ///
@@ -115,12 +178,31 @@ pub unsafe extern "C" fn dyups_delete_peer(
     }
 }
 
-/// Replaces an upstream as a whole, or makes it: no pick sees a mixture.
+/// Replaces an upstream as a whole, or makes it. No pick sees a mixture of old and new.
 ///
-/// Arguments: `name`, `len`: the upstream. `json`, `json_len`: an object with `peers` (a list of objects as in
-/// `dyups_add_peer`), `method` (as `dyups_method`; left out: by the call), `hash_id` (`nginx`, the default, or `host:port`),
-/// `healthcheck` (as `dyups_healthcheck` takes it; left out: as it is set).
-/// `wait_ms`: as there. Returns: 0. Errors: as `dyups_add_peer`.
+/// # Arguments
+///
+/// - `json`, `json_len`: an object:
+///   - `peers`: a list of objects as in `dyups_add_peer`; may be empty
+///   - `method`: as in `dyups_method`; without it, each call says
+///   - `hash_id`: `nginx` (default) or `host:port`
+///   - `healthcheck`: as in `dyups_healthcheck`; without it the check stays as it is set
+/// - the others: as in `dyups_add_peer`
+///
+/// # Returns
+///
+/// 0.
+///
+/// # Errors
+///
+/// As `dyups_add_peer`.
+///
+/// # Example
+///
+/// ```c
+/// const char *upstream = "{\"method\": \"chash\", \"peers\": [{\"server\": \"10.0.0.1:8080\"}]}";
+/// int32_t code = dyups_set_upstream("api", 3, upstream, strlen(upstream), 1000);
+/// ```
 ///
 /// # Safety
 ///
@@ -143,20 +225,46 @@ pub unsafe extern "C" fn dyups_set_upstream(
     }
 }
 
-/// Sets how the peers of an upstream are checked. What is not given stays as it is set; where nothing is, it has its default. Every
-/// process may say the same when it starts: nothing changes then.
+/// Sets how the peers of an upstream are checked. An option that is not given stays as it is set, or has its default.
+/// Every process may make the same call when it starts: the later ones change nothing.
 ///
-/// Arguments: `name`, `len`: the upstream. `json`, `json_len`: `false` for no checks, or an object with `type` (`http`, the default,
-/// `https`, `tcp`); `interval`, `interval_down` (of a peer that is down or changing; `false`, the default: as `interval`) and
-/// `timeout` (milliseconds: 10, 10 and 1 to 86400000, default 3000 and 2000); `rise` and `fall` (1 to 255, default 2 and 3);
-/// `concurrency` (1 to 10000, default 10); `port` (1 to 65535, or `false`, the default: the peer's); `default_down` (bool);
-/// `panic_threshold` (percent, 0 to 100, default 0). http and https: `http_req` (one whole request, or `false`, the default: one
-/// is built from `url`, a path, default `/`, `host`, and `headers`, an object or a list of `Name: value`), `valid_statuses` (a list
-/// of 100 to 599, default 200 and 302), `expect_body` (a text that has to be in the body). https: `ssl_verify` (bool, default
-/// true), `ssl_cert` and `ssl_key` (paths of a certificate that probes show and of its key: this process reads them now). tcp: `send` and `expect` (texts). Texts have at most 8192 bytes; `false` takes away one that is set. `wait_ms`: as in
-/// `dyups_add_peer`.
+/// # Arguments
 ///
-/// Returns: 0. Errors: `DYUPS_NOT_FOUND` when there is no such upstream, and those of `dyups_add_peer`.
+/// - `json`, `json_len`: `false` for no checks, or an object. Texts have at most 8192 bytes; `false` takes away one
+///   that is set:
+///   - `type`: `http` (default), `https` or `tcp`
+///   - `interval`: milliseconds, 10 to 86400000, default 3000
+///   - `interval_down`: the same of a peer that is down or changing; `false`, the default: as `interval`
+///   - `timeout`: milliseconds, 1 to 86400000, default 2000
+///   - `rise`, `fall`: 1 to 255, default 2 and 3
+///   - `concurrency`: 1 to 10000, default 10
+///   - `port`: 1 to 65535; `false`, the default: the peer's
+///   - `default_down` (bool)
+///   - `panic_threshold`: percent, 0 to 100, default 0
+///   - http and https: `http_req`: one whole request; `false`, the default: built from `url` (a path, default `/`),
+///     `host` and `headers` (an object, or a list of `Name: value`)
+///   - http and https: `valid_statuses`: a list of 100 to 599, default 200 and 302; `expect_body`: a text that has to
+///     be in the body
+///   - https: `ssl_verify` (bool, default true); `ssl_cert` and `ssl_key`: paths of a certificate that probes show, and
+///     of its key. This process reads them now
+///   - tcp: `send`, `expect`: texts
+/// - the others: as in `dyups_add_peer`
+///
+/// # Returns
+///
+/// 0.
+///
+/// # Errors
+///
+/// - `DYUPS_NOT_FOUND`: there is no such upstream.
+/// - The others of `dyups_add_peer`.
+///
+/// # Example
+///
+/// ```c
+/// const char *check = "{\"type\": \"http\", \"url\": \"/up\", \"fall\": 5}";
+/// int32_t code = dyups_healthcheck("api", 3, check, strlen(check), 1000);
+/// ```
 ///
 /// # Safety
 ///
@@ -180,9 +288,26 @@ pub unsafe extern "C" fn dyups_healthcheck(
 
 /// Deletes an upstream.
 ///
-/// Arguments: `name`, `len`: the upstream. `json`, `json_len`: `null`, or an object with `force` (bool): delete it with its
-/// peers. `wait_ms`: as in `dyups_add_peer`. Returns: 0.
-/// Errors: `DYUPS_NOT_FOUND`, `DYUPS_NOT_EMPTY` (it has peers and there is no force), and those of `dyups_add_peer`.
+/// # Arguments
+///
+/// - `json`, `json_len`: `null`, or an object with `force` (bool): delete it with its peers
+/// - the others: as in `dyups_add_peer`
+///
+/// # Returns
+///
+/// 0.
+///
+/// # Errors
+///
+/// - `DYUPS_NOT_FOUND`: there is no such upstream.
+/// - `DYUPS_NOT_EMPTY`: it has peers, and there is no `force`.
+/// - The others of `dyups_add_peer`.
+///
+/// # Example
+///
+/// ```c
+/// int32_t code = dyups_delete_upstream("api", 3, "{\"force\": true}", 15, 1000);
+/// ```
 ///
 /// # Safety
 ///

@@ -1,4 +1,4 @@
-//! What changes have done, for the log, and on whose behalf they are made.
+//! Lines about changes for the log, and the name of the caller of a change.
 
 use super::edge::{bytes, guard};
 use crate::config::{options, value};
@@ -8,16 +8,32 @@ use std::cell::RefCell;
 use std::ffi::c_char;
 
 thread_local! {
-    /// On whose behalf the next change of this thread is made.
+    /// The name of the caller of this thread's next change.
     static BY: RefCell<Option<String>> = const { RefCell::new(None) };
-    /// Lines that were not asked for yet, and those that were asked for last.
+    /// Lines that the caller has not read yet, and those that it has read last.
     static LINES: RefCell<(String, String)> = const { RefCell::new((String::new(), String::new())) };
 }
 
-/// Says on whose behalf the next change of this thread is made: the line of [`dyups_changes`] names it.
+/// Says on whose behalf this thread makes its next change. The line of [`dyups_changes`] names it. It holds for one
+/// call, that of the next function that changes an upstream, whether that call succeeds or not.
 ///
-/// Arguments: `json`, `len`: an object with `by` (a text of 1 to 255 bytes); `null` is none. It is for one call: that of the next
-/// function which changes an upstream, whatever comes of it. Returns: 0. Errors: `DYUPS_INVALID`.
+/// # Arguments
+///
+/// - `json`, `len`: an object with `by` (a text of 1 to 255 bytes); `null`: no name
+///
+/// # Returns
+///
+/// 0.
+///
+/// # Errors
+///
+/// - `DYUPS_INVALID`
+///
+/// # Example
+///
+/// ```c
+/// dyups_by("{\"by\": \"deploy 42\"}", 19);
+/// ```
 ///
 /// # Safety
 ///
@@ -33,15 +49,21 @@ pub unsafe extern "C" fn dyups_by(json: *const c_char, len: usize) -> i32 {
     })
 }
 
-/// What the last call of this thread that may change upstreams has changed: lines, each with a newline at its end, NUL-terminated. It
-/// is for a log, at level notice. A change that changed nothing has no line.
+/// Lines for a log, at level notice: the changes of this thread's last call that may change upstreams. A call that
+/// changes nothing has no line.
 ///
 /// ```text
 /// upstream api: changed by Lua: 2 -> 3 peers (1 added, 0 removed, 0 changed), version 17
 /// ```
 ///
-/// Arguments: none. Returns: never NULL; empty where the lines were asked for before. Valid until the next call of this function in
-/// this thread. Errors: none.
+/// # Returns
+///
+/// Lines, each with a newline at its end, NUL-terminated. Never NULL; empty when they were read before. Valid until the
+/// next call of this function in this thread.
+///
+/// # Errors
+///
+/// None.
 #[unsafe(no_mangle)]
 pub extern "C" fn dyups_changes() -> *const c_char {
     LINES.with_borrow_mut(|(waiting, told)| {
@@ -52,7 +74,7 @@ pub extern "C" fn dyups_changes() -> *const c_char {
     })
 }
 
-/// Runs `body`, and keeps a line for each of its changes. `way`: how the change came in, such as `Lua`.
+/// Runs `body`, and keeps a line for each of its changes. `way`: the interface of the change, such as `Lua`.
 pub(super) fn told<T>(way: &str, body: impl FnOnce() -> T) -> T {
     let by = BY.take();
     let (answer, changes) = change_log::record(body);

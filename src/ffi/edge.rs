@@ -16,8 +16,19 @@ thread_local! {
 
 /// The message of the last call in this thread that failed: one line of UTF-8, NUL-terminated.
 ///
-/// Arguments: none. Returns: never NULL; empty when nothing has failed yet. Valid until the next call of the library in this
-/// thread. Errors: none.
+/// # Returns
+///
+/// Never NULL; empty when no call has failed yet. Valid until the next call of the library in this thread.
+///
+/// # Errors
+///
+/// None.
+///
+/// # Example
+///
+/// ```c
+/// if (dyups_start() < 0) fprintf(stderr, "%s\n", dyups_error());
+/// ```
 #[unsafe(no_mangle)]
 pub extern "C" fn dyups_error() -> *const c_char {
     MESSAGE.with_borrow_mut(|message| {
@@ -61,11 +72,11 @@ pub(super) fn failed(error: &Error) -> i32 {
     error.code as i32
 }
 
-/// The bytes that a caller passed. `what` names them in the message.
+/// The bytes that a caller passed. Messages call them `what`.
 ///
 /// # Safety
 ///
-/// `data` is NULL or points to `len` bytes that nobody writes to while the slice lives.
+/// `data` is NULL or points to `len` bytes, to which no thread writes while the slice lives.
 #[inline(always)]
 pub(super) unsafe fn bytes<'a>(data: *const c_char, len: usize, what: &str) -> Result<&'a [u8]> {
     if data.is_null() {
@@ -83,18 +94,18 @@ pub(super) fn refused(what: &str, value: &str, allowed: &str) -> Error {
     Error::invalid(format!("{what}: {value}: allowed: {allowed}"))
 }
 
-/// A place that the caller wants something written to.
+/// A place of the caller for an answer.
 ///
 /// # Safety
 ///
-/// `place` is NULL or valid for writes, and nobody else uses it while the reference lives.
+/// `place` is NULL or valid for writes, and no other code uses it while the reference lives.
 #[inline(always)]
 pub(super) unsafe fn out<'a, T>(place: *mut T, what: &str) -> Result<&'a mut T> {
     // SAFETY: the caller vouches for it.
     unsafe { place.as_mut() }.ok_or_else(|| refused(what, "NULL", "a pointer"))
 }
 
-/// How long a change may wait for its turn: at most a minute, as nothing that calls this should sleep longer.
+/// The time that a change may wait for the writer lock: at most a minute, since no caller should sleep longer.
 pub(super) fn wait(milliseconds: u32) -> Duration {
     Duration::from_millis(u64::from(milliseconds.min(60_000)))
 }

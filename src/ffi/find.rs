@@ -13,9 +13,24 @@ use std::fmt;
 
 /// The number of a method, for `dyups_find`.
 ///
-/// Arguments: `name`, `len`: `rr`, `chash`, `least_conn`, `random`, `random two` or `ip_hash`. Returns: its number, at least 1; 0, the
-/// upstream's own, for an empty name, which is what a variable of nginx is that nobody has set.
-/// Errors: `DYUPS_INVALID`; the message lists the known methods.
+/// # Arguments
+///
+/// - `name`, `len`: `rr`, `chash`, `least_conn`, `random`, `random two` or `ip_hash`; or empty, as a variable of nginx
+///   is that is not set
+///
+/// # Returns
+///
+/// The number, at least 1. For an empty name 0, the upstream's own method.
+///
+/// # Errors
+///
+/// - `DYUPS_INVALID`: the message lists the known methods.
+///
+/// # Example
+///
+/// ```c
+/// int32_t chash = dyups_method("chash", 5);
+/// ```
 ///
 /// # Safety
 ///
@@ -37,12 +52,26 @@ fn known_methods() -> String {
     Method::NAMES.map(|(name, _)| name).join(", ")
 }
 
-/// Opens a handle for an upstream, which `dyups_find` picks from. It stays good when the upstream changes, goes and comes back.
+/// Opens a handle for an upstream, from which `dyups_find` picks. The handle stays valid when the upstream changes, is
+/// deleted and is made again.
 ///
-/// Arguments: `name`, `len`: the upstream, which must be there now. Returns: a handle for this thread, to be closed with
-/// `dyups_close`; NULL on error.
+/// # Arguments
 ///
-/// Errors (in `dyups_error`): no such upstream, a name that cannot be, not set up.
+/// - `name`, `len`: the upstream, which has to exist now
+///
+/// # Returns
+///
+/// A handle for this thread, to be closed with `dyups_close`; NULL on error.
+///
+/// # Errors
+///
+/// `dyups_error` has the message: no such upstream, a name that no upstream can have, not set up.
+///
+/// # Example
+///
+/// ```c
+/// dyups_handle *api = dyups_open("api", 3);
+/// ```
 ///
 /// # Safety
 ///
@@ -60,7 +89,11 @@ pub unsafe extern "C" fn dyups_open(name: *const c_char, len: usize) -> *mut Han
     handle
 }
 
-/// Closes a handle. NULL is allowed.
+/// Closes a handle.
+///
+/// # Arguments
+///
+/// - `handle`: may be NULL
 ///
 /// # Safety
 ///
@@ -73,11 +106,22 @@ pub unsafe extern "C" fn dyups_close(handle: *mut Handle) {
     }
 }
 
-/// Whether the upstream of a handle is still there, for callers that keep handles and texts by index: they need not keep those of one
-/// that is gone.
+/// Whether the upstream of a handle has changed. Callers that keep handles, and texts by index, learn here which they
+/// may drop.
 ///
-/// Arguments: `handle`. Returns: 0: it is as it was at the last pick by this handle, or the last call of this. 1: it has changed; no
-/// text by index that the caller has kept is good. Errors: `DYUPS_NOT_FOUND`, and as `dyups_find`.
+/// # Arguments
+///
+/// - `handle`: an open handle
+///
+/// # Returns
+///
+/// 0: the upstream is as it was at the last pick by this handle, or at the last call of this function. 1: it has
+/// changed, and no text by index is valid any more.
+///
+/// # Errors
+///
+/// - `DYUPS_NOT_FOUND`: the upstream was deleted.
+/// - The others of `dyups_find`.
 ///
 /// # Safety
 ///
@@ -94,27 +138,47 @@ pub unsafe extern "C" fn dyups_look(handle: *mut Handle) -> i32 {
     })
 }
 
-/// Picks a peer of an upstream: no lock, no system call, no allocation (but for an address of more than 24 bytes, where
-/// chash has to do without a ring).
+/// Picks a peer of an upstream. It takes no lock and makes no system call. It allocates only for an address of more
+/// than 24 bytes, where chash has no ring.
 ///
-/// Arguments: `handle`; `key`, `key_len`: what chash hashes (NULL or empty: rr, as in nginx); `method`: 0 for the upstream's own (else chash
-/// with a key, rr without), or a number from `dyups_method`; `tried`: NULL, or the peers that this request has tried, which are
-/// passed over and to which the picked one is added; `picked`: what there is to say beside the index.
+/// A lookup by chash without a ring costs 0.25 µs a unit of weight. Once those of a handle have cost as much as the
+/// ring, or where the weight forbids them, the next call tries the writer lock once. If it gets the lock, it builds the
+/// ring, which takes memory and 2.4 µs a unit of weight. `dyups_build_ring` builds it sooner. If the ring cannot be
+/// built, `dyups_tick` says why.
 ///
-/// Returns: the index of the peer in this version of its upstream, at least 0. `picked->text` then holds `picked->len` bytes such
-/// as `10.0.0.1:8080`, `[::1]:80` or `unix:/path`, without a NUL. `picked->wants_ring` 1: chash had to do without a ring.
+/// # Arguments
 ///
-/// Such a lookup costs 0.25 µs a unit of weight. Once those of a handle have cost as much as the ring would, or where one would be
-/// refused for its weight, the next call tries the writer lock once, and builds the ring if it gets that: it then takes 2.4 µs a
-/// unit of weight, and memory. `dyups_build_ring` does so sooner. If it cannot, `dyups_tick` says why.
+/// - `handle`: from `dyups_open`
+/// - `key`, `key_len`: the bytes that chash hashes; NULL or empty: rr, as in nginx
+/// - `method`: a number from `dyups_method`; 0: the upstream's own, else chash with a key and rr without
+/// - `tried`: NULL, or the peers that this request has tried. The pick passes over them, and adds its peer
+/// - `picked`: where the rest of the answer goes
 ///
-/// Errors: `DYUPS_NOT_FOUND` (no such upstream any more), `DYUPS_NO_PEER` (nobody can be picked, all were tried, or chash lacks a
-/// ring that it cannot do without: `wants_ring` is 1 then too),
-/// `DYUPS_CHANGING` (16 changes met one read: try again), `DYUPS_INVALID` (method, NULL), `DYUPS_NOT_SET_UP`, `DYUPS_DAMAGED`.
+/// # Returns
+///
+/// The index of the peer in this version of its upstream, at least 0. `picked->text` has `picked->len` bytes such as
+/// `10.0.0.1:8080`, `[::1]:80` or `unix:/path`, without a NUL. `picked->wants_ring` is 1 where chash had no ring.
+///
+/// # Errors
+///
+/// - `DYUPS_NOT_FOUND`: the upstream was deleted.
+/// - `DYUPS_NO_PEER`: no peer can be picked, or all were tried, or chash needs a ring that is not there. In the last
+///   case `picked->wants_ring` is 1.
+/// - `DYUPS_CHANGING`: 16 changes met one read; try again.
+/// - `DYUPS_INVALID`: the method, or NULL.
+/// - `DYUPS_NOT_SET_UP`, `DYUPS_DAMAGED`
+///
+/// # Example
+///
+/// ```c
+/// dyups_picked picked;
+/// if (dyups_find(api, NULL, 0, 0, NULL, &picked) >= 0) printf("%.*s\n", picked.len, (const char *)picked.text);
+/// ```
 ///
 /// # Safety
 ///
-/// `handle` is open and of this thread; `key` points to `key_len` bytes or is NULL; `tried` is NULL or valid; `picked` is valid.
+/// `handle` is open and of this thread; `key` points to `key_len` bytes or is NULL; `tried` is NULL or valid; `picked`
+/// is valid.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyups_find(
     handle: *mut Handle,
@@ -128,8 +192,20 @@ pub unsafe extern "C" fn dyups_find(
     guard_code(|| unsafe { find(handle, key, key_len, method, tried, picked, false) })
 }
 
-/// As `dyups_find`, but `picked->fresh` is 0 and nothing else is written when this handle has given out the same index before
-/// and the upstream has not changed since: for a caller who keeps texts by index, as Lua does to save the strings.
+/// As `dyups_find`, for a caller that keeps texts by index, as Lua does to make no new strings.
+///
+/// # Arguments
+///
+/// As `dyups_find`.
+///
+/// # Returns
+///
+/// As `dyups_find`. When this handle has answered the same index before, and the upstream has not changed since,
+/// `picked->fresh` is 0 and nothing else is written. Otherwise `picked->fresh` is 1.
+///
+/// # Errors
+///
+/// As `dyups_find`.
 ///
 /// # Safety
 ///
@@ -147,7 +223,7 @@ pub unsafe extern "C" fn dyups_find_cached(
     guard_code(|| unsafe { find(handle, key, key_len, method, tried, picked, true) })
 }
 
-/// The one function of the ABI where nanoseconds count: what goes wrong is put into words out of line.
+/// The one function of the ABI where nanoseconds count: errors become messages out of line.
 ///
 /// # Safety
 ///
@@ -162,7 +238,7 @@ unsafe fn find(
     picked: *mut Picked,
     cached: bool,
 ) -> i32 {
-    // SAFETY: the caller's contract: each is NULL or valid, and nobody else uses it meanwhile.
+    // SAFETY: the caller's contract: each is NULL or valid, and no other code uses it meanwhile.
     let (handle, picked, tried) = unsafe { (handle.as_mut(), picked.as_mut(), tried.as_mut()) };
     let (Some(handle), Some(picked), Some(table)) = (handle, picked, process::attached()) else {
         return unusable();
@@ -204,7 +280,7 @@ pub(super) fn unusable() -> i32 {
     failed(&process::table().err().unwrap_or_else(|| refused("handle or picked", "NULL", "a pointer")))
 }
 
-/// Puts a miss into words without an allocation: a flood of requests for what is not there must not cost more than others.
+/// Puts a miss into words without an allocation: a flood of requests for unknown upstreams must not cost more than others.
 #[cold]
 pub(super) fn missed(name: &[u8], miss: Miss) -> i32 {
     struct Missed<'a>(&'a str, Miss);
@@ -235,10 +311,22 @@ pub(super) fn missed(name: &[u8], miss: Miss) -> i32 {
     code as i32
 }
 
-/// Gives an upstream the ring that a find by chash lacked, before a find builds it. From then on every version of it has one.
+/// Builds the ring that a find by chash lacked, before a find builds it. From then on every version of the upstream has
+/// one.
 ///
-/// Arguments: `name`, `len`: the upstream; `wait_ms`: see `dyups_add_peer`. Returns: 0.
-/// Errors: as `dyups_add_peer`; `DYUPS_INVALID` when its weights make too large a ring.
+/// # Arguments
+///
+/// - `name`, `len`: the upstream
+/// - `wait_ms`: as in `dyups_add_peer`
+///
+/// # Returns
+///
+/// 0.
+///
+/// # Errors
+///
+/// - `DYUPS_INVALID`: its weights make the ring too large.
+/// - The others of `dyups_set_peer`.
 ///
 /// # Safety
 ///

@@ -1,7 +1,7 @@
 //! Whether the last try of a request went over a connection that was kept, and how nginx counts such a try.
 //!
-//! nginx has a bit for it, in a struct whose head has not moved for years and whose tail moves. Where the bit is was measured over the
-//! versions below; of others nothing is said. nginx has cleared neither when it asks for the next peer.
+//! nginx has a bit for it, in a struct whose head has not moved for years and whose tail moves. The place of the bit was
+//! measured in the versions below. In others, the answer is unknown. nginx clears neither before it asks for the next peer.
 
 use super::nginx::symbol;
 use crate::version::NginxVersion;
@@ -11,10 +11,10 @@ use std::ffi::{CStr, c_char, c_void};
 /// Versions that were measured.
 const FIRST: NginxVersion = NginxVersion::new(1, 21, 4);
 const LAST: NginxVersion = NginxVersion::new(1, 31, 4);
-/// From here on `ngx_peer_connection_t` has two more pointers before the bit, and then another integer.
+/// From these versions on, `ngx_peer_connection_t` has two more pointers before the bit, and then another integer.
 const STICKY: NginxVersion = NginxVersion::new(1, 29, 6);
 const SNDBUF: NginxVersion = NginxVersion::new(1, 31, 3);
-/// OpenResty from here on takes a try back that nginx adds for a dead connection.
+/// From this version on, OpenResty takes back a try that nginx adds for a dead connection.
 const COUNTED: NginxVersion = NginxVersion::new(1, 27, 1);
 
 /// The head of nginx's `ngx_module_t`.
@@ -27,12 +27,12 @@ struct Module {
     signature: *const c_char,
 }
 
-/// "HTTP": what each request begins with.
+/// "HTTP": the first four bytes of each request.
 const REQUEST: u32 = 0x5054_5448;
-/// Where `ngx_http_upstream_t` has its `ngx_peer_connection_t`.
+/// The offset of `ngx_peer_connection_t` in `ngx_http_upstream_t`.
 const PEER: usize = 16;
 
-/// Where things are in this nginx.
+/// Offsets in the structs of this nginx.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Layout {
     /// The pointer to the upstream, in a request.
@@ -42,7 +42,7 @@ struct Layout {
 }
 
 impl Layout {
-    /// That of an nginx with this version and module signature, if it was measured.
+    /// The layout of an nginx with this version and module signature, if it was measured.
     fn of(version: NginxVersion, signature: &[u8]) -> Option<Layout> {
         // After the sizes of three types come 34 features; the 32nd is the cache, the last is --with-compat.
         let features = signature.strip_prefix(b"8,4,8,")?;
@@ -78,7 +78,8 @@ pub fn adds_tries() -> bool {
     !*COUNTS || LAYOUT.is_none()
 }
 
-/// Whether the last try of a request, which has ended, went over a connection that had been kept; `false` where that is not known.
+/// Whether the last try of a request, which has ended, went over a connection that had been kept; `false` where that is not
+/// known.
 ///
 /// # Safety
 ///

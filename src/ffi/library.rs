@@ -1,4 +1,4 @@
-//! The file that this library was loaded from: a reload goes on with what is loaded, whatever lies there by now.
+//! The file that this library was loaded from. A reload goes on with the loaded library, even if the file was replaced.
 
 use super::setup::dyups_abi;
 use once_cell::sync::OnceCell;
@@ -7,10 +7,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// Its path, and device and inode of what lay there when this was first asked for.
+/// Its path, and the device and inode of the file at the first call.
 static LOADED: OnceCell<Option<(PathBuf, (u64, u64))>> = OnceCell::new();
 
-/// What an operator should read when the path means another file than at the first call.
+/// A message for the operator where another file lies at the path than at the first call.
 pub(super) fn replaced() -> Option<String> {
     let (path, loaded) = LOADED.get_or_init(first_look).as_ref()?;
     (identity(path) != Some(*loaded)).then(|| {
@@ -33,7 +33,7 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
     std::fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()))
 }
 
-/// The path by which whoever loaded this library named it.
+/// The path by which this library was loaded.
 fn loaded_from() -> Option<PathBuf> {
     let mut info = std::mem::MaybeUninit::<libc::Dl_info>::uninit();
     // SAFETY: the address of a function of this library, and a place for the answer.

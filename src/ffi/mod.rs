@@ -1,11 +1,12 @@
 //! The C ABI, and nothing else: check the arguments, call the core, turn an error into a code and a message.
 //!
-//! `include/dyups.h` is generated from this folder by cbindgen, and the library hands that very text to Lua
-//! ([`dyups_cdef`](setup::dyups_cdef)). What holds for every function:
+//! cbindgen makes `include/dyups.h` from this folder, and the library hands that text to Lua
+//! ([`dyups_cdef`](setup::dyups_cdef)). For every function:
 //!
-//! - A negative result is a `dyups_code`; [`dyups_error`](edge::dyups_error) then has the message, for this thread, until the next call.
+//! - A negative result is a `dyups_code`; [`dyups_error`](edge::dyups_error) then has the message, for this thread, until the
+//!   next call.
 //! - Bytes are given as a pointer and a length, without a terminating NUL. A pointer may be NULL when the length is 0.
-//! - No panic crosses: it is caught and answered as `DYUPS_INTERNAL`.
+//! - No panic crosses the ABI: the library catches it and answers `DYUPS_INTERNAL`.
 //! - Any process that has inherited the region may call any function; all of them see one table. A handle belongs to the
 //!   thread that opened it; all else may be called from any thread.
 

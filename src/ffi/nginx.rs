@@ -1,4 +1,4 @@
-//! What nginx itself exports and the library calls: found by name in the process, so that the library loads without nginx too.
+//! Functions and data that nginx exports. The library finds them by name in the process, so that it loads without nginx too.
 
 use crate::shm::WORD;
 use once_cell::sync::Lazy;
@@ -29,7 +29,7 @@ struct Cleanup {
     next: *mut Cleanup,
 }
 
-/// nginx's `ngx_module_t`, as far as it matters: the place of its configuration among those of its kind.
+/// The head of nginx's `ngx_module_t`: the place of its configuration among those of its kind.
 #[repr(C)]
 struct Module {
     ctx_index: usize,
@@ -38,7 +38,7 @@ struct Module {
 type AddCleanup = unsafe extern "C" fn(*mut c_void, usize) -> *mut Cleanup;
 type GetVariable = unsafe extern "C" fn(*mut c_void, *const Str, usize) -> *const Value;
 
-/// What was found.
+/// The functions that were found.
 struct Nginx {
     add_cleanup: AddCleanup,
     get_variable: GetVariable,
@@ -54,23 +54,23 @@ static NGINX: Lazy<Option<Nginx>> = Lazy::new(|| {
     }
 });
 
-/// Where the process has something of this name that it exports.
+/// The address of an exported symbol of the process.
 pub(super) fn symbol(name: &CStr) -> Option<*mut c_void> {
     // SAFETY: a NUL-terminated name, looked up in all that is loaded.
     let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
     (!found.is_null()).then_some(found)
 }
 
-/// The word by which nginx says that its upstream is over with a request; none in a version that does not say it.
+/// The word by which nginx marks that its upstream is over with a request. A version that does not mark it has none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Watch(usize);
 
-/// Cleanups that are looked at for nginx's own: it is the last that was there, unless others have been added since the upstream
-/// began, and that is a few lines of nginx ago.
+/// The number of cleanups in which to look for nginx's own. It is the last one, unless others were added since the upstream
+/// began. Since then nginx has run a few lines.
 const MOST_BETWEEN: usize = 8;
 
-/// Has `handler` called with `request` when that ends, whatever way it does. To be called when nginx begins with an upstream: it
-/// answers how to know that it is over with it. `None`: nginx has no memory for that, or is not here.
+/// Has `handler` called with `request` when that ends, whatever way it does. To be called when nginx begins with an upstream:
+/// it answers how to know that it is over with it. `None`: nginx has no memory for that, or is not here.
 ///
 /// # Safety
 ///
@@ -94,8 +94,8 @@ pub unsafe fn at_the_end(request: *mut c_void, handler: extern "C" fn(*mut c_voi
 }
 
 impl Watch {
-    /// Whether nginx is over with the upstream: it has given the connection back by then, and only that matters to a peer. The request
-    /// may go on for long, for a slow client, or as a part of another one.
+    /// Whether nginx is over with the upstream: it has given the connection back by then, and only that matters to a peer. The
+    /// request may go on for long, for a slow client, or as a part of another one.
     ///
     /// # Safety
     ///
@@ -103,26 +103,26 @@ impl Watch {
     pub unsafe fn is_over(self) -> bool {
         // SAFETY: the caller's contract: the cleanup lies in the request's pool.
         let cleanup = unsafe { (self.0 as *const Cleanup).as_ref() };
-        // ngx_http_upstream_finalize_request takes its cleanup back, before anything else.
+        // ngx_http_upstream_finalize_request first takes its cleanup back.
         cleanup.is_some_and(|cleanup| cleanup.handler.is_none())
     }
 }
 
-/// Where nginx has the upstream of a request, its configuration of `http {}`, and in that all blocks `upstream {}`: in bytes, as in
-/// each version from 1.21.4 on. Without a cache, the upstream lies one word before.
+/// Offsets in bytes, the same in each version from 1.21.4 on: the upstream of a request, its configuration of `http {}`, and in
+/// that all blocks `upstream {}`. Without a cache, the upstream lies one word before.
 const UPSTREAM_OF_REQUEST: usize = 72;
 const MAIN_CONF_OF_REQUEST: usize = 24;
 const BLOCKS: usize = 16;
 const CONF_OF_BLOCK: usize = 24;
 
-/// Where an upstream of a request says which block it is of: somewhere here, by version.
+/// The range of offsets, by version, in which an upstream of a request has the pointer to its block.
 const BLOCK_OF_UPSTREAM: std::ops::RangeInclusive<usize> = 320..=392;
 
 /// More blocks than any configuration has.
 const MOST_BLOCKS: usize = 1 << 20;
 
-/// How many connections nginx itself keeps for the block `upstream {}` that a request is balanced in, whatever their names: the
-/// directive `keepalive`, or what is its default. `None`: it cannot be told.
+/// How many connections nginx itself keeps for the block `upstream {}` of a request, whatever their names. That is the number
+/// of the directive `keepalive`, or its default. `None`: the library cannot tell.
 ///
 /// # Safety
 ///
@@ -133,8 +133,8 @@ pub unsafe fn kept_by_address(request: *mut c_void) -> Option<usize> {
     let keepalive: Option<*const Module> =
         symbol(c"ngx_http_upstream_keepalive_module").map(|module| module.cast_const().cast());
     let Some(keepalive) = keepalive else { return Some(0) };
-    // SAFETY: the caller's contract, and nginx's own structures, whose first words lie where they did in each version from 1.21.4 to
-    // 1.31.4. The block is one of those that nginx lists: what is read of an upstream otherwise is no block, and is not followed.
+    // SAFETY: the caller's contract, and nginx's own structures, whose first words lie where they did in each version from
+    // 1.21.4 to 1.31.4. The code follows a word of an upstream only if nginx lists it as a block.
     unsafe {
         let word = |at: usize| (at as *const usize).read();
         let request = request as usize;
@@ -155,7 +155,7 @@ pub unsafe fn kept_by_address(request: *mut c_void) -> Option<usize> {
     }
 }
 
-/// Has `read` look at the value of a variable, if it has one.
+/// Calls `read` with the value of a variable, if it has one.
 ///
 /// # Safety
 ///

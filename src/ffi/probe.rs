@@ -1,4 +1,4 @@
-//! Probing: what is due, what to send, and what comes of it. The connections are the caller's.
+//! Probes: which are due, the bytes to send, and the results. The caller makes the connections.
 
 use super::edge::{bytes, guard, guard_code, out, refused};
 use super::show::Text;
@@ -16,17 +16,17 @@ use std::ffi::c_char;
 #[derive(Debug)]
 #[repr(C)]
 pub struct ProbeOrders {
-    /// Names it in the calls that follow.
+    /// The number of the probe, for the calls that follow.
     pub id: u32,
-    /// Where to connect to: an IPv4 address, an IPv6 address in brackets, or `unix:/path`, which has no port.
+    /// The host to connect to: an IPv4 address, an IPv6 address in brackets, or `unix:/path`, which has no port.
     pub host: Text,
     /// 0: none.
     pub port: i32,
-    /// 0: no TLS; 1: TLS; 2: and the certificate is verified.
+    /// 0: no TLS; 1: TLS; 2: TLS, and the certificate is verified.
     pub tls: i32,
     /// The name that TLS asks for and verifies; may be empty.
     pub name: Text,
-    /// The certificate to show, in PEM, with those of who signed it; empty: none.
+    /// The certificate to show, in PEM, followed by those of its signers; empty: none.
     pub cert: Text,
     /// Its key, in PEM.
     pub key: Text,
@@ -34,37 +34,37 @@ pub struct ProbeOrders {
     pub cert_id: u32,
     /// The same of `key`.
     pub key_id: u32,
-    /// What to send; may be empty.
+    /// The bytes to send; may be empty.
     pub request: Text,
-    /// Milliseconds for all of it.
+    /// Milliseconds for the whole probe.
     pub timeout: i32,
-    /// 1: an answer is waited for.
+    /// 1: the probe reads an answer.
     pub answers: i32,
 }
 
-/// What an operator should know of the probes.
+/// An event of the probes for the operator.
 #[derive(Debug)]
 #[repr(C)]
 pub struct ProbeNews {
-    /// All of it in a line, for a log.
+    /// The event in a line, for a log.
     pub line: Text,
     /// 0: a warning, and nothing below is set. 1: a peer has come up or gone down.
     pub is_change: i32,
-    /// After how many results in a row.
+    /// The number of results in a row that led to the change.
     pub after: i32,
     /// The upstream.
     pub upstream: Text,
     /// The peer's address.
     pub server: Text,
-    /// `up` or `down`: what it was.
+    /// The old state: `up` or `down`.
     pub from: Text,
-    /// And what it is.
+    /// The new state.
     pub to: Text,
-    /// What the last probe found.
+    /// The result of the last probe.
     pub why: Text,
 }
 
-/// What the structs of this worker's last calls point to.
+/// The memory that the structs of this worker's last calls point to.
 #[derive(Default)]
 struct Kept {
     prober: Option<Prober>,
@@ -73,13 +73,12 @@ struct Kept {
     listeners: Listeners,
 }
 
-/// How many handlers of events each Lua VM of this worker has: that of `http {}`, and that of `stream {}`. `None`: it has not said.
+/// The number of handlers of events in the Lua VM of `http {}`, and in that of `stream {}`. `None`: not known yet.
 #[derive(Clone, Copy, Default)]
 struct Listeners([Option<u32>; 2]);
 
 impl Listeners {
-    /// Which of the two is told the news: one alone, so that each event is delivered once. That of `http {}`, unless only the other has
-    /// handlers.
+    /// The one VM that takes the events, so that each is delivered once: that of `http {}`, unless only the other has handlers.
     fn told(self) -> usize {
         match self.0 {
             [None, Some(_)] | [Some(0), Some(1..)] => 1,
@@ -92,12 +91,18 @@ thread_local! {
     static KEPT: RefCell<Kept> = RefCell::default();
 }
 
-/// Looks which probes are due. To be called in one thread of each worker, again and again: after it `dyups_probe_next` gives those
-/// that are due, each of which is a connection to be made and ends with `dyups_probe_end`; and `dyups_probe_news` says what that
-/// has changed. A worker without a slot probes nothing. A number of a probe is good in the thread that it was given in.
+/// Finds the probes that are due. Call it in one thread of each worker, again and again. After it, `dyups_probe_next`
+/// answers the probes that are due. Each of them is a connection to make, and ends with `dyups_probe_end`.
+/// `dyups_probe_news` then has the changes. A worker without a slot probes nothing. The number of a probe is valid in
+/// the thread that it was given in.
 ///
-/// Arguments: none. Returns: milliseconds until it should be called again. Errors: `DYUPS_NOT_SET_UP`, `DYUPS_CHANGING`,
-/// `DYUPS_DAMAGED`.
+/// # Returns
+///
+/// Milliseconds until the next call.
+///
+/// # Errors
+///
+/// - `DYUPS_NOT_SET_UP`, `DYUPS_CHANGING`, `DYUPS_DAMAGED`
 #[unsafe(no_mangle)]
 pub extern "C" fn dyups_probe_tick() -> i32 {
     guard(|| {
@@ -116,7 +121,7 @@ pub extern "C" fn dyups_probe_tick() -> i32 {
     })
 }
 
-/// What `of` makes of this worker's prober; `None`: it has not ticked yet.
+/// Calls `of` with this worker's prober; `None`: the worker has not ticked yet.
 fn with<T>(of: impl FnOnce(&'static Table, &mut Prober) -> T) -> Result<Option<T>> {
     let table = process::table()?;
     Ok(KEPT.with_borrow_mut(|kept| kept.prober.as_mut().map(|prober| of(table, prober))))
@@ -132,8 +137,18 @@ fn number(of: impl FnOnce(&mut Prober) -> usize) -> i32 {
 
 /// Takes a probe that is due.
 ///
-/// Arguments: `orders`: what to do; its texts are valid until the next call of this function in this thread. Returns: 1; or 0 when
-/// nothing is due, or as many are under way as may be. Errors: `DYUPS_INVALID`, and as `dyups_probe_tick`.
+/// # Arguments
+///
+/// - `orders`: where the probe goes; its texts are valid until the next call of this function in this thread
+///
+/// # Returns
+///
+/// 1; 0: none is due, or as many as allowed are under way.
+///
+/// # Errors
+///
+/// - `DYUPS_INVALID`
+/// - Those of `dyups_probe_tick`.
 ///
 /// # Safety
 ///
@@ -170,19 +185,35 @@ pub unsafe extern "C" fn dyups_probe_next(orders: *mut ProbeOrders) -> i32 {
     })
 }
 
-/// How many probes may begin, as of the last `dyups_probe_tick`: where it is 0, `dyups_probe_next` has none.
+/// How many probes may begin, as of the last `dyups_probe_tick`. Where it is 0, `dyups_probe_next` has none.
 ///
-/// Arguments: none. Returns: the number. Errors: none.
+/// # Returns
+///
+/// The number.
+///
+/// # Errors
+///
+/// None.
 #[unsafe(no_mangle)]
 pub extern "C" fn dyups_probes_due() -> i32 {
     number(|prober| prober.due())
 }
 
-/// Gives a probe what its peer answers.
+/// Gives a probe the next bytes of its peer's answer.
 ///
-/// Arguments: `id`: as `dyups_probe_next` says; `data`, `len`: the next bytes. Returns: milliseconds that are
-/// left for the rest; 0: it is over, and `dyups_probe_end` is next, as it is for a probe that there is not. Errors: `DYUPS_INVALID`,
-/// `DYUPS_NOT_SET_UP`.
+/// # Arguments
+///
+/// - `id`: from `dyups_probe_next`
+/// - `data`, `len`: the bytes
+///
+/// # Returns
+///
+/// Milliseconds that are left for the rest. 0: the probe is over, or there is none of this number; call
+/// `dyups_probe_end` next.
+///
+/// # Errors
+///
+/// - `DYUPS_INVALID`, `DYUPS_NOT_SET_UP`
 ///
 /// # Safety
 ///
@@ -198,18 +229,39 @@ pub unsafe extern "C" fn dyups_probe_feed(id: u32, data: *const c_char, len: usi
 
 /// How much time a probe has left.
 ///
-/// Arguments: `id`. Returns: milliseconds; 0: it is over. Errors: none.
+/// # Arguments
+///
+/// - `id`: from `dyups_probe_next`
+///
+/// # Returns
+///
+/// Milliseconds; 0: it is over.
+///
+/// # Errors
+///
+/// None.
 #[unsafe(no_mangle)]
 pub extern "C" fn dyups_probe_left(id: u32) -> i32 {
     number(|prober| prober.left(id, exact_ms()) as usize)
 }
 
-/// A probe is over, and its connection closed.
+/// Ends a probe whose connection is closed.
 ///
-/// Arguments: `id`; `stage`: where it ended, 0: all was said, 1: connecting, 2: TLS, 3: sending, 4: receiving, 5: before it began,
-/// by the fault of this worker, so that nothing is known of the peer; `error`, `len`: what nginx says of it, `closed` and
-/// `timeout` among others. Returns: 0, also when what it found does not count any more. Errors:
-/// `DYUPS_INVALID`, and as `dyups_probe_tick`.
+/// # Arguments
+///
+/// - `id`: from `dyups_probe_next`
+/// - `stage`: where it ended. 0: nothing was left to do; 1: connecting; 2: TLS; 3: sending; 4: receiving; 5: before it
+///   began, by the fault of this worker, so that it says nothing about the peer
+/// - `error`, `len`: the error of nginx, such as `closed` and `timeout`
+///
+/// # Returns
+///
+/// 0, also when its result does not count any more.
+///
+/// # Errors
+///
+/// - `DYUPS_INVALID`
+/// - Those of `dyups_probe_tick`.
 ///
 /// # Safety
 ///
@@ -226,10 +278,19 @@ pub unsafe extern "C" fn dyups_probe_end(id: u32, stage: u32, error: *const c_ch
     })
 }
 
-/// What an operator should know, one thing a call.
+/// Takes the next event of the probes: a change of a peer, or a warning for the operator.
 ///
-/// Arguments: `news`: its texts are valid until the next call of this function in this thread. Returns: 1; or 0 when there is
-/// nothing more. Errors: `DYUPS_INVALID`, `DYUPS_NOT_SET_UP`.
+/// # Arguments
+///
+/// - `news`: where the event goes; its texts are valid until the next call of this function in this thread
+///
+/// # Returns
+///
+/// 1; 0: there is none.
+///
+/// # Errors
+///
+/// - `DYUPS_INVALID`, `DYUPS_NOT_SET_UP`
 ///
 /// # Safety
 ///
@@ -258,11 +319,21 @@ pub unsafe extern "C" fn dyups_probe_news(news: *mut ProbeNews) -> i32 {
     })
 }
 
-/// Says how many handlers of events a Lua VM of this worker has, and asks whether that VM takes the news. A worker may have two VMs, that
-/// of `http {}` and that of `stream {}`. Both may probe; one alone takes the news of both.
+/// Says how many handlers of events a Lua VM of this worker has, and asks whether that VM takes the events. A worker
+/// may have two VMs, of `http {}` and of `stream {}`. Both may probe, and one alone takes the events of both.
 ///
-/// Arguments: `vm`: 0: `http {}`, 1: `stream {}`; `handlers`: how many. Returns: 1: it is to call `dyups_probe_news`; or 0. Errors:
-/// `DYUPS_INVALID`.
+/// # Arguments
+///
+/// - `vm`: 0: `http {}`; 1: `stream {}`
+/// - `handlers`: their number
+///
+/// # Returns
+///
+/// 1: this VM has to call `dyups_probe_news`. 0: the other one does.
+///
+/// # Errors
+///
+/// - `DYUPS_INVALID`
 #[unsafe(no_mangle)]
 pub extern "C" fn dyups_probe_listens(vm: u32, handlers: u32) -> i32 {
     guard(|| {
@@ -274,10 +345,16 @@ pub extern "C" fn dyups_probe_listens(vm: u32, handlers: u32) -> i32 {
     })
 }
 
-/// Probes no more: what is under way counts for nothing, and this worker's peers are the others'. To be called when a worker shuts
-/// down; `dyups_probe_tick` begins again.
+/// Stops probing: probes under way count for nothing, and the other workers take this worker's peers. Call it when a
+/// worker shuts down. `dyups_probe_tick` begins again.
 ///
-/// Arguments: none. Returns: 0. Errors: as `dyups_probe_tick`.
+/// # Returns
+///
+/// 0.
+///
+/// # Errors
+///
+/// Those of `dyups_probe_tick`.
 #[unsafe(no_mangle)]
 pub extern "C" fn dyups_probe_stop() -> i32 {
     guard(|| with(|table, prober| prober.stop(table, exact_ms()))?.transpose().map(|_| 0))
@@ -285,7 +362,13 @@ pub extern "C" fn dyups_probe_stop() -> i32 {
 
 /// How many probes of this worker are under way.
 ///
-/// Arguments: none. Returns: the number. Errors: none.
+/// # Returns
+///
+/// The number.
+///
+/// # Errors
+///
+/// None.
 #[unsafe(no_mangle)]
 pub extern "C" fn dyups_probing() -> i32 {
     number(|prober| prober.running())

@@ -17,17 +17,18 @@ use std::cell::RefCell;
 use std::ffi::{c_char, c_void};
 
 thread_local! {
-    /// What the requests of this worker hold.
+    /// The connections that the requests of this worker hold.
     static REQUESTS: RefCell<Requests<nginx::Watch>> = RefCell::default();
 }
 
-/// What `dyups_balance` says beside the index.
+/// The answer of `dyups_balance` beside the index.
 #[derive(Debug, Default)]
 #[repr(C)]
 pub struct Given {
     /// 1: if this try fails, the request may try once more.
     pub again: i32,
-    /// 1: the budget of retries is spent and it is time to say so: `dyups_error` has the words, also where there is an index.
+    /// 1: the budget of retries is spent, and the log should say so. `dyups_error` has the message, also where there is an
+    /// index.
     pub warn: i32,
     /// As in `dyups_find_cached`.
     pub picked: Picked,
@@ -35,12 +36,23 @@ pub struct Given {
 
 /// Reads the options of `dyups_balance`.
 ///
-/// Arguments: `json`, `len`: an object; `options`: where they go. Returns: 0.
-/// Errors: `DYUPS_INVALID`; the message names the option, the value and what is allowed.
+/// # Arguments
+///
+/// - `json`, `len`: an object with any of `tries`, `retry_percent`, `retry_floor`, `connect_timeout`, `send_timeout`,
+///   `read_timeout`, `keepalive`, `keepalive_timeout`, `keepalive_requests` and `host`
+/// - `options`: where they go
+///
+/// # Returns
+///
+/// 0.
+///
+/// # Errors
+///
+/// - `DYUPS_INVALID`: the message names the option, the value and what is allowed.
 ///
 /// # Safety
 ///
-/// `json` points to `len` bytes, `options` is valid.
+/// `json` points to `len` bytes; `options` is valid.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyups_balance_options(json: *const c_char, len: usize, options: *mut BalanceOptions) -> i32 {
     guard(|| {
@@ -51,15 +63,28 @@ pub unsafe extern "C" fn dyups_balance_options(json: *const c_char, len: usize, 
     })
 }
 
-/// Picks a peer for a request of nginx, counts the connection, and ends the request's try before this one. Nothing needs to be
-/// called when the request ends: the library asks nginx to be told.
+/// Picks a peer for a request of nginx, counts the connection, and ends the request's try before this one. The library
+/// asks nginx to report the end of the request, so the caller does not.
 ///
-/// Arguments: `handle`, `key`, `key_len`, `method`: as `dyups_find`; `request`: nginx's request; `last`: 0 if nginx begins with
-/// this upstream, 1 if the last try failed, 2 if it did not and another peer is to be asked; `status`: of the last try, as ngx_lua
-/// says it, 0 if it says none; `options`: from `dyups_balance_options`; `given`: what there is to say beside the index.
+/// # Arguments
 ///
-/// Returns: the index of the peer, as `dyups_find_cached`. Errors: as `dyups_find`; `DYUPS_NO_PEER` too when there were too many
-/// retries already; `DYUPS_SYSTEM` when this is no nginx.
+/// - `handle`, `key`, `key_len`, `method`: as in `dyups_find`
+/// - `request`: nginx's request
+/// - `last`: 0: nginx begins with this upstream; 1: the last try failed; 2: it did not fail, and nginx wants another
+///   peer
+/// - `status`: that of the last try, as ngx_lua says it; 0: none
+/// - `options`: from `dyups_balance_options`
+/// - `given`: where the rest of the answer goes
+///
+/// # Returns
+///
+/// The index of the peer, as `dyups_find_cached`.
+///
+/// # Errors
+///
+/// - `DYUPS_NO_PEER`: as in `dyups_find`, or there were too many retries.
+/// - `DYUPS_SYSTEM`: this is no nginx.
+/// - The others of `dyups_find`.
 ///
 /// # Safety
 ///
@@ -104,7 +129,7 @@ pub unsafe extern "C" fn dyups_balance(
         given.warn = 0;
         given.picked.wants_ring = 0;
         let mut watch = nginx::Watch::default();
-        // A request whose first try was not ours is told of as well.
+        // Also for a request whose first try was not one of dyups.
         if why == Why::First || !REQUESTS.with_borrow(|requests| requests.holds(request as usize)) {
             // SAFETY: the caller's contract.
             match unsafe { nginx::at_the_end(request, ended) } {
@@ -145,13 +170,13 @@ pub unsafe extern "C" fn dyups_balance(
     })
 }
 
-/// Why nginx wants a peer.
+/// The reason why nginx wants a peer.
 ///
 /// # Safety
 ///
 /// As [`nginx::variable`].
 unsafe fn why(request: *mut c_void, last: u32, status: u32) -> Why {
-    // Asked each time: what is seen now belongs to the try before this one.
+    // Read each time: the handshake that it shows belongs to the try before this one.
     let tls = tls::began(request);
     match last {
         0 => {
@@ -168,15 +193,24 @@ unsafe fn why(request: *mut c_void, last: u32, status: u32) -> Why {
     }
 }
 
-/// How many connections nginx keeps by their addresses alone, for the block `upstream {}` that a request is balanced in. One that was
-/// verified for one name may carry a request for another. Connections that ngx_lua keeps by name are not counted.
+/// How many connections nginx keeps by their addresses alone, for the block `upstream {}` of a request. A connection
+/// that was verified for one name may carry a request for another. Connections that ngx_lua keeps by name do not count.
 ///
-/// Arguments: `request`: nginx's request, which this thread is balancing. Returns: the number; 0: none. Errors: `DYUPS_SYSTEM`: it
-/// cannot be told.
+/// # Arguments
+///
+/// - `request`: nginx's request, which this thread is balancing
+///
+/// # Returns
+///
+/// The number; 0: none.
+///
+/// # Errors
+///
+/// - `DYUPS_SYSTEM`: the library cannot tell.
 ///
 /// # Safety
 ///
-/// `request` is as said.
+/// `request` is the request that this thread is balancing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyups_keeps_by_address(request: *mut c_void) -> i32 {
     guard_code(|| {
@@ -222,9 +256,15 @@ fn refused_retry(name: &[u8], why: &str) -> i32 {
     Code::NoPeer as i32
 }
 
-/// How many requests of this worker hold something: 0 when none is balanced.
+/// How many requests of this worker hold a connection.
 ///
-/// Arguments: none. Returns: the number. Errors: none.
+/// # Returns
+///
+/// The number.
+///
+/// # Errors
+///
+/// None.
 #[unsafe(no_mangle)]
 pub extern "C" fn dyups_balancing() -> i32 {
     guard_code(|| REQUESTS.with_borrow(|requests| i32::try_from(requests.len()).unwrap_or(i32::MAX)))
@@ -242,10 +282,16 @@ extern "C" fn ended(request: *mut c_void) {
     });
 }
 
-/// Ends the tries that nginx is over with, though their requests go on. To be called ten times a second in each worker: where
-/// `max_conns` or `least_conn` count, they are behind by no more than that.
+/// Ends the tries that nginx is over with although their requests go on. Call it ten times a second in each worker.
+/// `max_conns` and `least_conn` lag behind by no more than that.
 ///
-/// Arguments: none. Returns: 0. Errors: none.
+/// # Returns
+///
+/// 0.
+///
+/// # Errors
+///
+/// None.
 #[unsafe(no_mangle)]
 pub extern "C" fn dyups_sweep() -> i32 {
     guard_code(|| {
@@ -258,14 +304,14 @@ pub extern "C" fn dyups_sweep() -> i32 {
 
 /// Whether a try has ended.
 fn sweep(table: &Table, urgently: bool) -> bool {
-    // SAFETY: a request that is held has not ended: `ended` is told when it does.
+    // SAFETY: a request that is held has not ended: nginx calls `ended` when it does.
     let is_over = |watch: nginx::Watch| unsafe { watch.is_over() };
     // SAFETY: as before.
     let outcome = |request, ident| unsafe { outcome(request as *mut c_void, ident) };
     REQUESTS.with_borrow_mut(|requests| requests.sweep(table, urgently, is_over, outcome))
 }
 
-/// [`Outcome::of`] what nginx says of a request.
+/// The [`Outcome`] of a request's last try, from nginx's variables.
 ///
 /// # Safety
 ///
@@ -275,12 +321,20 @@ unsafe fn outcome(request: *mut c_void, ident: u64) -> Outcome {
     Outcome::of(ident, |name, read| unsafe { nginx::variable(request, name, read) })
 }
 
-/// What is to be done once a second in each worker: takes back what dead workers have counted, and lets go of what is well again.
-/// All of it is done, whatever goes wrong with some. Peers that have drained are deleted: `dyups_changes` has a line for each upstream.
+/// Takes back the counts of dead workers, marks upstreams that are well again, and deletes peers that have drained.
+/// Call it once a second in each worker. It does all of this, even where a part fails. `dyups_changes` has a line for
+/// each upstream whose peers were deleted.
 ///
-/// Arguments: none. Returns: 0. Errors, of what went wrong first: `DYUPS_NOT_SET_UP`, `DYUPS_FULL` (there is no memory to count
-/// all connections in, or no room for a ring that a pick wanted), `DYUPS_DAMAGED`, `DYUPS_SYSTEM`, and those of
-/// `dyups_build_ring`.
+/// # Returns
+///
+/// 0.
+///
+/// # Errors
+///
+/// Those of the first part that failed:
+///
+/// - `DYUPS_FULL`: there is no memory to count all connections in, or no room for a ring that a pick wanted.
+/// - `DYUPS_NOT_SET_UP`, `DYUPS_DAMAGED`, `DYUPS_SYSTEM`, and those of `dyups_build_ring`.
 #[unsafe(no_mangle)]
 pub extern "C" fn dyups_tick() -> i32 {
     guard(|| told("the end of a drain", process::tick).map(|()| 0))

@@ -8,29 +8,57 @@ use crate::quote::plain;
 use std::cell::RefCell;
 use std::ffi::c_char;
 
-/// Version of this ABI. It changes when a function or a struct of `dyups.h` changes in a way that an old caller would not survive.
+/// Version of this ABI. It changes when a function or a struct of `dyups.h` changes in a way that breaks an old caller.
 pub const DYUPS_ABI: u32 = 1;
 
 thread_local! {
     static NOTES: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
-/// The version of the ABI, `DYUPS_ABI` of the header that the library was built with.
+/// The version of the ABI: `DYUPS_ABI` of the header that the library was built with. It does nothing else, so
+/// benchmarks use it as the empty call.
 ///
-/// Arguments: none. Returns: the version; a caller who was made for another one must not call anything else.
-/// Errors: none. It does nothing else, so benchmarks use it as the empty call.
+/// # Returns
+///
+/// The version. A caller that was built for another version must not call any other function.
+///
+/// # Errors
+///
+/// None.
+///
+/// # Example
+///
+/// ```c
+/// if (dyups_abi() != DYUPS_ABI) return 1;
+/// ```
 #[unsafe(no_mangle)]
 pub extern "C" fn dyups_abi() -> u32 {
     DYUPS_ABI
 }
 
-/// The version of the library, such as `0.1.0`, NUL-terminated, for the life of the process.
+/// The version of the library.
+///
+/// # Returns
+///
+/// A text such as `0.1.0`, NUL-terminated, valid for the life of the process.
+///
+/// # Errors
+///
+/// None.
 #[unsafe(no_mangle)]
 pub extern "C" fn dyups_version() -> *const c_char {
     concat!(env!("CARGO_PKG_VERSION"), "\0").as_ptr().cast()
 }
 
-/// The declarations of `dyups.h` in the form that LuaJIT's `ffi.cdef` takes, NUL-terminated, for the life of the process.
+/// The declarations of `dyups.h` in the form that LuaJIT's `ffi.cdef` takes.
+///
+/// # Returns
+///
+/// A text, NUL-terminated, valid for the life of the process.
+///
+/// # Errors
+///
+/// None.
 #[unsafe(no_mangle)]
 pub extern "C" fn dyups_cdef() -> *const c_char {
     static CDEF: once_cell::sync::Lazy<String> =
@@ -38,7 +66,7 @@ pub extern "C" fn dyups_cdef() -> *const c_char {
     CDEF.as_ptr().cast()
 }
 
-/// The header without what only a preprocessor understands: directives, and what stands between them for C++ alone.
+/// The header without directives of the preprocessor, and without the lines between them that are for C++ alone.
 fn cdef(header: &str) -> String {
     let mut for_cpp = false;
     let mut cdef = String::with_capacity(header.len());
@@ -56,22 +84,40 @@ fn cdef(header: &str) -> String {
     cdef
 }
 
-/// Maps the region, making it if it is not there, and loads the files with upstreams. To be called in nginx's master
-/// (`init_by_lua`), so that all workers inherit it; again at each reload; harmless to call more often.
+/// Maps the region, or makes it if it is not there, and loads the files with upstreams. Call it in nginx's master
+/// (`init_by_lua`), so that all workers inherit the mapping, and again at each reload. More calls are harmless.
 ///
-/// Arguments: `conf`, `len`: a JSON object with `shm_path` (text: the region is `shm_path.vN`, N for its layout, its lock file
-/// `shm_path.lock`), `shm_size` (bytes, or a text like `"64m"`, 256 KiB to
-/// 4 GiB, default `"128m"`), `files` (a path or a list of paths: JSON, or nginx's `upstream` blocks), `overwrite` (bool),
-/// `healthcheck` (as `dyups_healthcheck` takes it: that of all upstreams of which neither a file nor a call says what it is; default
-/// `false`), `admin` (an object with `hosts`, a list of names: those that the HTTP interface may be called by, beside addresses and
-/// `localhost`), `prefix` (text: where relative paths start, default `/`), `nginx_version` (nginx's own number,
-/// such as 1022001 for 1.22.1; left out: not known, and nothing is refused that some version of nginx takes).
+/// # Arguments
 ///
-/// Returns: 0. `dyups_notes` then has what an operator should read, also after an error.
+/// - `conf`, `len`: a JSON object. All its fields are optional:
+///   - `shm_path` (text): the region is `shm_path.vN`, N for its layout, and its lock file `shm_path.lock`
+///   - `shm_size` (bytes, or a text like `"64m"`): 256 KiB to 4 GiB, default `"128m"`
+///   - `files` (a path or a list of paths): JSON, or nginx's `upstream` blocks
+///   - `overwrite` (bool, default `false`): the files win over changes at run time
+///   - `healthcheck` (as in `dyups_healthcheck`, default `false`): for upstreams whose file and callers set none
+///   - `admin` (an object with `hosts`, a list of names): names by which clients may call the HTTP interface, beside
+///     addresses and `localhost`
+///   - `prefix` (text, default `/`): where relative paths start
+///   - `nginx_version` (nginx's own number, such as 1022001 for 1.22.1): without it, nothing is refused that some
+///     version of nginx takes
 ///
-/// Errors: `DYUPS_INVALID` (a field, a file), `DYUPS_SYSTEM` (owner, mode, permission, a foreign file, another layout),
-/// `DYUPS_FULL` (file system or region), `DYUPS_BUSY` (another process is at it). The region stays mapped when only the files
-/// are wrong.
+/// # Returns
+///
+/// 0. Afterwards, also after an error, `dyups_notes` has messages for the operator.
+///
+/// # Errors
+///
+/// - `DYUPS_INVALID`: a field, or a file of upstreams. The region stays mapped when only the files are wrong.
+/// - `DYUPS_SYSTEM`: owner, mode, permission, a foreign file, another layout.
+/// - `DYUPS_FULL`: the file system or the region.
+/// - `DYUPS_BUSY`: another process is writing.
+///
+/// # Example
+///
+/// ```c
+/// const char *conf = "{\"shm_path\": \"/dev/shm/example\", \"files\": \"upstreams.json\"}";
+/// if (dyups_setup(conf, strlen(conf)) < 0) fprintf(stderr, "%s\n", dyups_error());
+/// ```
 ///
 /// # Safety
 ///
@@ -83,7 +129,7 @@ pub unsafe extern "C" fn dyups_setup(conf: *const c_char, len: usize) -> i32 {
         let conf = Setup::read(unsafe { bytes(conf, len, "conf") }?);
         let mut notes: Vec<String> = super::library::replaced().into_iter().collect();
         let done = conf.and_then(|conf| told("setup", || process::setup(&conf, &mut notes)));
-        // Also when it failed: that a damaged region was set aside is said once.
+        // Also after an error: the message that a damaged region was set aside comes once.
         NOTES.set(
             notes.iter().map(|note| plain(note.as_bytes()).into_owned() + "\n").chain(["\0".to_string()]).collect(),
         );
@@ -91,8 +137,16 @@ pub unsafe extern "C" fn dyups_setup(conf: *const c_char, len: usize) -> i32 {
     })
 }
 
-/// What the last `dyups_setup` of this thread, also one that failed, wants an operator to read: lines, each with a newline at its end,
-/// NUL-terminated. Returns: never NULL; valid until the next `dyups_setup` of this thread.
+/// Messages of the last `dyups_setup` of this thread for the operator, also of one that failed.
+///
+/// # Returns
+///
+/// Lines, each with a newline at its end, NUL-terminated. Never NULL; valid until the next `dyups_setup` of this
+/// thread.
+///
+/// # Errors
+///
+/// None.
 #[unsafe(no_mangle)]
 pub extern "C" fn dyups_notes() -> *const c_char {
     NOTES.with_borrow_mut(|notes| {
@@ -103,20 +157,33 @@ pub extern "C" fn dyups_notes() -> *const c_char {
     })
 }
 
-/// Claims a worker slot for the life of this process, and counts its connections there. To be called once in each worker
-/// (`init_worker_by_lua`); harmless to call again. What keeps it from counting, `dyups_tick` says, and tries again.
+/// Claims a worker slot for the life of this process, and counts its connections there. Call it once in each worker
+/// (`init_worker_by_lua`). More calls are harmless. Where there is no memory to count in, `dyups_tick` says so, and
+/// tries again.
 ///
-/// Arguments: none. Returns: the number of the slot, 0 to 511.
-/// Errors: `DYUPS_NOT_SET_UP`, `DYUPS_FULL` when all slots are taken.
+/// # Returns
+///
+/// The number of the slot, 0 to 511.
+///
+/// # Errors
+///
+/// - `DYUPS_NOT_SET_UP`
+/// - `DYUPS_FULL`: all slots are taken.
 #[unsafe(no_mangle)]
 pub extern "C" fn dyups_start() -> i32 {
     guard(|| Ok(process::start()? as i32))
 }
 
-/// Whether a file of the region was deleted or replaced under its users.
+/// Whether a file of the region was deleted or replaced under its users. It reads the file system, so do not call it in
+/// the path of a request.
 ///
-/// Arguments: none. Returns: 0 if all is well; 1 if it was, and `dyups_error` then says what that means.
-/// Errors: `DYUPS_NOT_SET_UP`. It reads the file system: not for the request path.
+/// # Returns
+///
+/// 0: all is well. 1: it was, and `dyups_error` says what follows.
+///
+/// # Errors
+///
+/// - `DYUPS_NOT_SET_UP`
 #[unsafe(no_mangle)]
 pub extern "C" fn dyups_lost() -> i32 {
     guard(|| {

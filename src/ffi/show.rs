@@ -1,4 +1,4 @@
-//! What an operator reads, and the HTTP interface.
+//! The table as an operator reads it, and the HTTP interface.
 
 use super::changes::told;
 use super::edge::{bytes, guard, out, refused, wait};
@@ -15,7 +15,7 @@ use std::ffi::c_char;
 pub struct Text {
     /// The bytes, not terminated; never NULL.
     pub data: *const c_char,
-    /// How many.
+    /// Their number.
     pub len: usize,
 }
 
@@ -36,7 +36,7 @@ pub struct Reply {
     pub body: Text,
     /// Content-Type of the body.
     pub content_type: Text,
-    /// What went wrong or should be read, in full; empty when all is well.
+    /// The whole error, or a warning; empty when all is well.
     pub error: Text,
 }
 
@@ -45,7 +45,7 @@ thread_local! {
     static ANSWER: RefCell<[Vec<u8>; 3]> = const { RefCell::new([Vec::new(), Vec::new(), Vec::new()]) };
 }
 
-/// Keeps the bytes and tells where they are.
+/// Keeps the bytes, and answers where they are.
 fn keep(answer: [Vec<u8>; 3]) -> [Text; 3] {
     ANSWER.with_borrow_mut(|kept| {
         *kept = answer;
@@ -53,11 +53,21 @@ fn keep(answer: [Vec<u8>; 3]) -> [Text; 3] {
     })
 }
 
-/// A text as a log may have it: bytes that are not UTF-8, control characters, separators of lines and characters that change the
-/// direction of text are shown escaped (`\\x0a`, `\\u{202e}`), all else as it is.
+/// Makes a text safe for a log. It escapes bytes that are not UTF-8, control characters, separators of lines and
+/// characters that change the direction of text (`\\x0a`, `\\u{202e}`). All else stays as it is.
 ///
-/// Arguments: `data`, `len`: any bytes. `text`: where the answer goes, valid until the next call of this function in this thread.
-/// Returns: 0. Errors: `DYUPS_INVALID` (NULL, more than 64 MiB).
+/// # Arguments
+///
+/// - `data`, `len`: any bytes
+/// - `text`: where the answer goes, valid until the next call of this function in this thread
+///
+/// # Returns
+///
+/// 0.
+///
+/// # Errors
+///
+/// - `DYUPS_INVALID`: NULL, or more than 64 MiB.
 ///
 /// # Safety
 ///
@@ -77,8 +87,26 @@ pub unsafe extern "C" fn dyups_plain(data: *const c_char, len: usize, text: *mut
 
 /// The table, or one upstream of it, as JSON in the shape of the upstreams file, with read-only fields.
 ///
-/// Arguments: `name`, `len`: the upstream, or NULL for all. `text`: where the answer goes. Returns: 0.
-/// Errors: `DYUPS_NOT_FOUND`, `DYUPS_CHANGING`, `DYUPS_NOT_SET_UP`, `DYUPS_INVALID`, `DYUPS_DAMAGED`.
+/// # Arguments
+///
+/// - `name`, `len`: the upstream; NULL: all
+/// - `text`: where the answer goes
+///
+/// # Returns
+///
+/// 0.
+///
+/// # Errors
+///
+/// - `DYUPS_NOT_FOUND`: there is no such upstream.
+/// - `DYUPS_CHANGING`, `DYUPS_NOT_SET_UP`, `DYUPS_INVALID`, `DYUPS_DAMAGED`
+///
+/// # Example
+///
+/// ```c
+/// dyups_text json;
+/// if (dyups_status(NULL, 0, &json) == 0) printf("%.*s\n", (int)json.len, json.data);
+/// ```
 ///
 /// # Safety
 ///
@@ -107,9 +135,9 @@ pub struct Request {
     pub method: Text,
     /// Decoded, without the query.
     pub path: Text,
-    /// The name of an upstream, in place of the path `/upstream/NAME`; NULL where the path says.
+    /// The name of an upstream, in place of the path `/upstream/NAME`; NULL where the path has it.
     pub upstream: Text,
-    /// What stands behind the `?`.
+    /// The text behind the `?`.
     pub query: Text,
     /// Body.
     pub body: Text,
@@ -119,17 +147,28 @@ pub struct Request {
     pub origin: Text,
     /// The header `Sec-Fetch-Site`.
     pub site: Text,
-    /// The address of the client, for the log; NULL where no HTTP is spoken.
+    /// The address of the client, for the log; NULL for a request without HTTP.
     pub client: Text,
-    /// 1: it came in through a unix socket, 0: it did not.
+    /// 1: the request came through a unix socket; 0: it did not.
     pub is_unix: u32,
 }
 
-/// Answers a request of the HTTP interface, as `dyups_admin`, unless it comes from a page of another site: such a one is answered
-/// with status 403. Each request has to have an address, `localhost` or one of `setup`'s `admin.hosts` as its `Host`, but for a unix
-/// socket, and a change may have no foreign `Origin` or `Sec-Fetch-Site`.
+/// Answers a request of the HTTP interface as `dyups_admin`, and refuses requests that pages of other sites may have
+/// sent: they get status 403. The `Host` has to be an address, `localhost` or a name in `admin.hosts` of `dyups_setup`,
+/// except through a unix socket. A change may have no foreign `Origin` or `Sec-Fetch-Site`.
 ///
-/// Arguments: `request`: the request; `wait_ms`, `reply`: as in `dyups_admin`. Returns, errors: as `dyups_admin`.
+/// # Arguments
+///
+/// - `request`: the request
+/// - `wait_ms`, `reply`: as in `dyups_admin`
+///
+/// # Returns
+///
+/// As `dyups_admin`.
+///
+/// # Errors
+///
+/// As `dyups_admin`.
 ///
 /// # Safety
 ///
@@ -174,12 +213,30 @@ fn answer(request: &admin::Request<'_>, hosts: &[String], wait_ms: u32, reply: &
 }
 
 /// Answers a request of the HTTP interface: that of ngx_http_dyups_module (`/list`, `/detail`, `/upstream/NAME`), and
-/// `/status`. For a caller that knows who asks: see `dyups_serve` for one that does not.
+/// `/status`. It is for a caller that trusts the sender. See `dyups_serve` for one that does not.
 ///
-/// Arguments: `method`, `path` (decoded, without query), `body`, each with its length; `wait_ms`: as in `dyups_add_peer`. `reply`:
-/// where the answer goes. Returns: 0, also for an answer that says no; `DYUPS_BUSY` when a change has to be tried again: the reply
-/// is complete then too (status 409), for a caller who gives up.
-/// Errors: `DYUPS_NOT_SET_UP`, `DYUPS_INVALID` (NULL, more than 64 MiB).
+/// # Arguments
+///
+/// - `method`, `path` (decoded, without query), `body`: each with its length
+/// - `wait_ms`: as in `dyups_add_peer`
+/// - `reply`: where the answer goes
+///
+/// # Returns
+///
+/// 0, also for an answer with a status of failure.
+///
+/// # Errors
+///
+/// - `DYUPS_BUSY`: try the change again. The reply is complete too (status 409), for a caller that gives up.
+/// - `DYUPS_NOT_SET_UP`
+/// - `DYUPS_INVALID`: NULL, or more than 64 MiB.
+///
+/// # Example
+///
+/// ```c
+/// dyups_reply reply;
+/// int32_t code = dyups_admin("GET", 3, "/list", 5, NULL, 0, 1000, &reply);
+/// ```
 ///
 /// # Safety
 ///

@@ -1,8 +1,8 @@
 //! Whether a TLS handshake with a peer began in the last try of a request.
 //!
-//! nginx does not say so: a handshake that failed looks like a connection that was refused. But OpenSSL tells when an SSL object is
-//! freed. nginx frees that of a try just before it asks for the next peer. From the object a pointer leads to nginx's connection, and from
-//! that of a try another one to the request.
+//! nginx does not show it: a handshake that failed looks like a connection that was refused. But OpenSSL reports when it frees
+//! an SSL object. nginx frees that of a try just before it asks for the next peer. A pointer leads from the object to nginx's
+//! connection, and another one from the connection of a try to the request.
 
 use super::nginx::symbol;
 use once_cell::sync::Lazy;
@@ -24,12 +24,12 @@ type IsServer = unsafe extern "C" fn(*const c_void) -> c_int;
 /// OpenSSL's `CRYPTO_EX_INDEX_SSL`.
 const OF_SSL: c_int = 0;
 
-/// What is needed to know of an SSL object.
+/// The functions that read an SSL object.
 #[derive(Debug)]
 struct OpenSsl {
     get_data: GetData,
     is_server: IsServer,
-    /// Under which nginx keeps its connection.
+    /// The index under which nginx keeps its connection.
     connection_at: c_int,
 }
 
@@ -52,7 +52,7 @@ static OPENSSL: Lazy<Option<OpenSsl>> = Lazy::new(|| {
 unsafe extern "C" fn freed(ssl: *mut c_void, _: *mut c_void, _: *mut c_void, _: c_int, _: c_long, _: *mut c_void) {
     // While the statics are made this thread frees nothing.
     let Some(openssl) = Lazy::get(&OPENSSL).and_then(Option::as_ref) else { return };
-    // SAFETY: the object and what is kept in it are there until all that want to know have been called.
+    // SAFETY: the object and its data live until OpenSSL has called all handlers such as this one.
     unsafe {
         if ssl.is_null() || (openssl.is_server)(ssl) != 0 {
             return;

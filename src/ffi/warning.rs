@@ -1,4 +1,4 @@
-//! When a worker says that the retries of an upstream are at their budget: once in ten seconds for each upstream.
+//! Warnings that the budget of retries is spent: once in ten seconds for each upstream and worker.
 
 use super::edge::remember;
 use crate::config::balance::BalanceOptions;
@@ -6,10 +6,10 @@ use crate::shm::clock::now_ms;
 use std::cell::RefCell;
 use std::collections::HashMap;
 
-/// Between two warnings of one upstream.
+/// The time between two warnings of one upstream.
 const PAUSE_MS: u64 = 10_000;
 
-/// More upstreams than this are not remembered: then those are forgotten that are due again.
+/// The number of upstreams that are remembered. When there are more, those that are due again are forgotten.
 const MANY: usize = 1024;
 
 thread_local! {
@@ -17,7 +17,7 @@ thread_local! {
     static NAMED: RefCell<HashMap<Box<[u8]>, u64>> = RefCell::default();
 }
 
-/// Whether it is time to warn of this upstream; then the warning is the message of `dyups_error`.
+/// Whether a warning about this upstream is due. If so, the warning is the message of `dyups_error`.
 #[cold]
 pub fn of_budget(name: &[u8], options: &BalanceOptions) -> bool {
     if !NAMED.with_borrow_mut(|named| is_due(named, name, now_ms())) {
@@ -32,7 +32,7 @@ pub fn of_budget(name: &[u8], options: &BalanceOptions) -> bool {
     true
 }
 
-/// Whether `name` was not named within the pause; then it is, now.
+/// Whether `name` was not named within the pause. If so, names it now.
 fn is_due(named: &mut HashMap<Box<[u8]>, u64>, name: &[u8], now: u64) -> bool {
     match named.get_mut(name) {
         Some(last) if now < *last + PAUSE_MS => return false,
