@@ -164,11 +164,7 @@ fn beside_requests(bench: &Bench) -> [Line; 3] {
     [
         line("99 of 100", &with, &without).at_most(ratio, MOST_OF_P99, times),
         line("99 of 100, with another process in place of probes", &another, &without),
-        line("longest stall of an event loop", &stall, &stalls(By::None)).at_most(
-            stall.median(),
-            MOST_STALL_NS,
-            time,
-        ),
+        line("longest stall of an event loop", &stall, &stalls(By::None)).at_most(stall.median(), MOST_STALL_NS, time),
     ]
 }
 
