@@ -83,7 +83,7 @@ mod tests {
     use super::*;
     use crate::upstream::field::Kind;
 
-    /// What is too little and what is too much for an option, where it is a number.
+    /// Values below and above the range of an option, where it is a number.
     fn beyond(kind: Kind) -> Vec<String> {
         match kind {
             Kind::Limit(&kind) => [beyond(kind), vec!["true".into()]].concat(),

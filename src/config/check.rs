@@ -58,9 +58,9 @@ pub fn merge_or_none(old: Option<&Check>, patch: &Value, at: &str) -> Result<Opt
 /// The check that is set, with what `patch` gives in its place. Lists are replaced whole. `false` takes away an option that may be
 /// none.
 ///
-/// An option that the check's type does not know is an error when `patch` gives it. When it is there from before and `patch`
-/// changes the type, it is forgotten, so that `{"type": "tcp"}` alone is enough to make a tcp check of any; changed back,
-/// such options have their defaults. So it is with `url` and `headers` when `patch` brings an `http_req`.
+/// When `patch` gives an option that the check's type does not know, that is an error. When the option is there from before and
+/// `patch` changes the type, it is forgotten. So `{"type": "tcp"}` alone makes a tcp check of any. Changed back, such options
+/// have their defaults. When `patch` brings an `http_req`, `url` and `headers` are forgotten too.
 ///
 /// lua-resty-upstream-healthcheck's users have two options more in their table: `shm` is ignored, `upstream` is an error that
 /// says where it belongs.
@@ -99,8 +99,8 @@ pub fn merge(old: &Check, patch: &Value, at: &str) -> Result<Check> {
     Ok(new)
 }
 
-/// What is given takes the place of what was kept for another version. A new type, or a request, has options of its own, and of those
-/// that this version knows the ones that were kept for the old type are forgotten.
+/// A given option replaces the one that was kept for another version. A new type, or a request, has options of its own. Options
+/// of the old type that this version knows are then forgotten.
 fn forget_what_was_kept(object: &Object<'_>, new: &mut Check) {
     let is_other = object.given(&fields::TYPE).is_some() || object.given(&fields::HTTP_REQ).is_some();
     new.kept.retain(|name| match CHECK.iter().find(|field| field.name == name) {

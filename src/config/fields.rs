@@ -33,7 +33,7 @@ pub const KEEPALIVE_REQUESTS: Field = field("keepalive_requests", Kind::Integer 
 /// Balancing: the name that TLS asks for.
 pub const HOST_NAME: Field = field("host", Kind::Text("a host name"));
 
-/// What `balance` knows of options.
+/// The options of `balance`.
 pub const BALANCE: [Field; 10] = [
     TRIES,
     RETRY_PERCENT,
@@ -50,7 +50,7 @@ pub const BALANCE: [Field; 10] = [
 /// File: its upstreams, by name.
 pub const UPSTREAMS: Field = field("upstreams", Kind::Object);
 
-/// What a peer that is to be deleted is known by, and how.
+/// The fields of a peer that is to be deleted.
 pub const PEER_TO_DELETE: &[Field] = &{
     let mut fields = [DRAIN; PEER.len() + 1];
     let (known, _) = fields.split_at_mut(PEER.len());
@@ -73,7 +73,7 @@ pub const FILE: &[Field] = &[
     field("deleted", Kind::ReadOnly),
 ];
 
-/// The names of `fields`, for the message that refuses another one. What is only ever read is not worth naming.
+/// The names of `fields`, for the message that refuses another one, without the read-only ones.
 pub fn known(fields: &[Field]) -> String {
     let written = fields.iter().filter(|field| !matches!(field.kind, Kind::ReadOnly));
     written.map(|field| field.name).collect::<Vec<_>>().join(", ")

@@ -13,7 +13,7 @@ use crate::quote;
 /// Most files that one `setup` opens, a file that is included twice counted twice.
 pub const MAX_FILES: usize = 65_536;
 
-/// A file, whatever it is called: its device and its inode.
+/// The identity of a file: its device and its inode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Id(u64, u64);
 
@@ -35,8 +35,8 @@ impl Files {
     ///
     /// # Errors
     ///
-    /// [`Code::System`]: the file cannot be read. [`Code::Invalid`]: it is no regular file, it is in UTF-16, or all files together are
-    /// more than [`MAX_FILES`] or more than [`MAX_INPUT_BYTES`]. A pipe or a device is refused and never waited for.
+    /// [`Code::System`]: the file cannot be read. [`Code::Invalid`]: it is not a regular file, it is in UTF-16, or all files
+    /// together exceed [`MAX_FILES`] or [`MAX_INPUT_BYTES`]. A pipe or a device is refused without waiting for it.
     pub fn read(&mut self, path: &Path) -> Result<(Vec<u8>, Id)> {
         self.try_read(path).map_err(|error| error.within(quote::file(path)))
     }

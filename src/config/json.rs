@@ -11,7 +11,7 @@ use crate::health::PeerState;
 use crate::upstream::check::serialize::{CheckObject, PeerCheckObject};
 use crate::upstream::{Peer, Status, Upstream};
 
-/// Reads an upstreams file, in its order. What `status` adds to one is ignored.
+/// Reads an upstreams file, in its order. Fields that `status` adds are ignored.
 ///
 /// # Errors
 ///
@@ -32,8 +32,8 @@ pub fn file(bytes: &[u8]) -> Result<Vec<Upstream>> {
 
 /// Appends one upstream's object in the file's shape, compact: every field, and then those of `extra`.
 ///
-/// `method` is there when the upstream has one, `server` when a peer's port was not written: read back, it is the equal
-/// upstream, except for its name, which is the object's key and the caller's to write.
+/// `method` is there when the upstream has one, `server` when a peer's port was not written. Read back, the object is an equal
+/// upstream, except for its name. The name is the object's key, which the caller writes.
 ///
 /// ```
 /// use dyups::config::json;

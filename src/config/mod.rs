@@ -1,13 +1,13 @@
-//! What people and programs write, read into [`crate::upstream::Upstream`]s, and written back.
+//! Texts of people and programs, read into [`crate::upstream::Upstream`]s, and written back.
 //!
 //! - [`json`]: the upstreams file, and what `status` answers in its shape.
 //! - [`nginx`]: nginx's own `upstream NAME { ... }`, whole files and the inside of one block.
 //! - [`dyups`]: the text answers of ngx_http_dyups_module.
 //! - [`check`]: the options of an upstream's health check.
 //!
-//! JSON, from a file or from Lua, becomes a [`value::Value`] first; [`object`] reads its fields as the table in
-//! [`fields`] allows, and [`peer`] and [`upstream`] make of them what is stored. All of these are pure functions: they
-//! take bytes, give values, and touch neither files nor the region. [`files`] alone, for [`setup`] and for `include`, reads files.
+//! JSON, from a file or from Lua, first becomes a [`value::Value`]. [`object`] reads its fields as the table in [`fields`]
+//! allows, and [`peer`] and [`upstream`] make the stored values from them. All of these are pure functions: they take bytes,
+//! give values, and touch neither files nor the region. [`files`] alone, for [`setup`] and for `include`, reads files.
 //!
 //! A message names the place, the value and what is allowed: `upstreams.api.peers[3].weight: -1: allowed: an integer
 //! from 0 to 65535`. Values come from outside, so they are shown through [`crate::quote`].

@@ -101,7 +101,7 @@ impl<'a> Object<'a> {
 /// [`crate::error::Code::Invalid`] for another value; `at` is its path in the message.
 pub fn entries<'a>(value: &'a Value, at: &str) -> Result<&'a [(String, Value)]> {
     match value {
-        // What Lua has and JSON has not only looks like an object.
+        // A value of Lua that JSON does not have only looks like an object.
         Value::Map(map) if value.lua().is_none() => Ok(map),
         _ => {
             let error = Error::invalid(format!("{value}: allowed: an object"));
@@ -127,7 +127,7 @@ mod tests {
     use crate::config::value::parse;
     use crate::upstream::Status;
 
-    /// What `read` makes of the peer's fields in `json`, at the path `p`.
+    /// The result of `read` on the peer's fields in `json`, at the path `p`.
     fn with<T>(json: &str, read: impl FnOnce(&Object<'_>) -> Result<T>) -> std::result::Result<T, String> {
         let value = parse(json.as_bytes()).unwrap();
         Object::new(&value, "p", fields::PEER).and_then(|object| read(&object)).map_err(|error| error.to_string())

@@ -56,7 +56,7 @@ pub fn peer_check_patch(object: &Object<'_>) -> Result<PeerCheckPatch> {
     })
 }
 
-/// What `status` and `leaving` say together: a peer that leaves drains until then.
+/// The meaning of `status` and `leaving` together: a peer that leaves drains until then.
 fn status(object: &Object<'_>) -> Result<Option<Status>> {
     let status = object.choice(&fields::STATUS, &Status::NAMES)?;
     match (object.boolean(&fields::LEAVING)?, status) {

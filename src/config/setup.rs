@@ -1,4 +1,4 @@
-//! What `dyups.setup{...}` takes.
+//! The arguments of `dyups.setup{...}`.
 
 use super::fields::HEALTHCHECK;
 use super::files::Files;
@@ -48,7 +48,7 @@ pub struct Setup {
     files: Option<Vec<PathBuf>>,
     /// Files win over what was changed at run time. Default false.
     pub overwrite: bool,
-    /// The check of all upstreams of which nobody says another one.
+    /// The check of all upstreams without a check of their own.
     pub healthcheck: Option<Check>,
     /// The version of the nginx around this process. `None`: not known.
     pub nginx_version: Option<NginxVersion>,
@@ -86,13 +86,13 @@ impl Setup {
         self.shm_size
     }
 
-    /// Where the region is, but for its layout: as given, else in a directory that only this user may enter, under a name that
-    /// follows from nginx's prefix.
+    /// The path of the region without its layout: the given one. Without one, it lies in a directory that only this user may
+    /// enter, and its name follows from nginx's prefix.
     pub fn path(&self) -> Result<PathBuf> {
         Ok(self.shm_path.clone().unwrap_or_else(|| default_directory().join(self.default_name())))
     }
 
-    /// [`Setup::path`]; the default directory is there afterwards. What an operator should read of it goes to `notes`.
+    /// [`Setup::path`]; makes the default directory if it is missing. Messages for the operator go to `notes`.
     pub fn private_path(&self, notes: &mut Vec<String>) -> Result<PathBuf> {
         if self.shm_path.is_none() {
             notes.extend(file::private_directory(&default_directory())?);
@@ -111,8 +111,7 @@ impl Setup {
         format!("{readable}-{:08x}", crc32fast::hash(prefix.trim_end_matches('/').as_bytes()))
     }
 
-    /// The upstreams of all files, with the file of each. What an operator should read about them goes to `notes`. `None`: no files
-    /// were named.
+    /// The upstreams of all files, with the file of each. Messages for the operator go to `notes`. `None`: no files were named.
     pub fn upstreams(&self, notes: &mut Vec<String>) -> Result<Option<FromFiles<'_>>> {
         let Some(files) = &self.files else { return Ok(None) };
         let mut all = Vec::new();
@@ -131,8 +130,8 @@ impl Setup {
     }
 }
 
-/// nginx's prefix may be relative (`-p .`), and then says nothing about which nginx it is, or where, once somebody changes
-/// the directory.
+/// nginx's prefix may be relative (`-p .`). Then it does not identify the nginx, and after a change of directory it names
+/// another place.
 fn absolute(prefix: &str) -> Result<PathBuf> {
     let whole = std::path::absolute(prefix).and_then(|path| path.canonicalize().or(Ok(path)));
     whole.map_err(|error| Error::new(Code::System, format!("setup.prefix: {}: {error}", quote(prefix.as_bytes()))))

@@ -1,8 +1,8 @@
-//! What a text may begin with, whatever it is in.
+//! The beginning of a text, in any syntax.
 
 use crate::error::{Error, Result};
 
-/// UTF-8's byte order mark, which editors write and nobody needs.
+/// UTF-8's byte order mark, which editors write and readers skip.
 const MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// `text` without a byte order mark at its beginning.

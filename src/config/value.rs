@@ -37,13 +37,13 @@ pub enum Value {
 
 /// Parses JSON.
 ///
-/// A byte order mark at the beginning is skipped. Bytes that are not UTF-8 become U+FFFD here and are refused where the text is used ([`super::object`]): only there
-/// the message can name the field.
+/// A byte order mark at the beginning is skipped. Bytes that are not UTF-8 become U+FFFD here. The reader of the field refuses
+/// them ([`super::object`]), since its message can name the field.
 ///
 /// # Errors
 ///
-/// [`crate::error::Code::Invalid`]: more than [`crate::bounds::MAX_INPUT_BYTES`] or [`crate::bounds::MAX_VALUES`]; not JSON, or nested deeper
-/// than 127 (with line and column); a key that is twice in one object (named).
+/// [`crate::error::Code::Invalid`]: more than [`crate::bounds::MAX_INPUT_BYTES`] or [`crate::bounds::MAX_VALUES`]; not JSON, or
+/// nested deeper than 127 (the message has line and column); a key that is twice in one object (the message names it).
 ///
 /// ```
 /// use dyups::config::value::{Value, parse};
@@ -60,7 +60,7 @@ pub fn parse(json: &[u8]) -> Result<Value> {
 }
 
 impl Value {
-    /// What our Lua encoder says of a value that JSON has no word for, see [`LUA_KEY`].
+    /// The word of our Lua encoder for a value that JSON cannot express, see [`LUA_KEY`].
     pub fn lua(&self) -> Option<&str> {
         match self {
             Value::Map(map) => match map.as_slice() {

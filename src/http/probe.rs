@@ -3,13 +3,15 @@
 use super::request::{check_host, check_url, get, of_peer};
 use crate::upstream::{Check, PeerCheck};
 
-/// What a probe of http or https sends.
+/// The bytes that a probe of http or https sends.
 ///
-/// `http_req` as it is; for a peer with a `check_url`, that is the target of its request line, and its `check_host` is the
-/// value of `Host`. Without `http_req`: `GET` in HTTP/1.1 with `Host`, `User-Agent: dyups`, `Connection: close` and
-/// `headers`; one of `headers` takes the place of the one with that name, but not of a `check_host`. Without `host`, `Host`
-/// is `peer_host`, the peer's address as a client would write it (`10.0.0.1:8080`); `localhost` for what cannot be a host
-/// there, such as `unix:/path`, as in nginx.
+/// `http_req` as it is. For a peer with a `check_url`, that is the target of its request line, and its `check_host` is the
+/// value of `Host`.
+///
+/// Without `http_req`: `GET` in HTTP/1.1 with `Host`, `User-Agent: dyups`, `Connection: close` and `headers`. One of `headers`
+/// replaces the one with that name, but not a `check_host`. Without `host`, `Host` is `peer_host`, the peer's address as a
+/// client would write it (`10.0.0.1:8080`). For an address that cannot be a host there, such as `unix:/path`, it is
+/// `localhost`, as in nginx.
 ///
 /// A `check_url` or `check_host` that no configuration can have set, as from a damaged region, counts as none: it could be
 /// a second request.
@@ -33,8 +35,8 @@ pub fn request(check: &Check, peer_host: &str, own: Option<&PeerCheck>) -> Vec<u
     }
 }
 
-/// The name that TLS asks for: the peer's `check_host`, or `host`, without its port and without the dot at its end, which no
-/// name in TLS has (RFC 6066, section 3). `None` for an address, as TLS has names only.
+/// The name that TLS asks for: the peer's `check_host`, or `host`. It has no port, and no dot at its end, since no name in TLS
+/// has one (RFC 6066, section 3). `None` for an address, since TLS has names only.
 ///
 /// ```
 /// use dyups::http::probe::server_name;

@@ -1,7 +1,8 @@
 //! One HTTP request: what is one and no more, and how it is built.
 //!
-//! A probe is one request. What an operator writes is sent byte for byte, so it is refused unless every server between here and
-//! the peer has to read the same one request in it: whoever may set a check may not thereby send others.
+//! A probe is one request. It goes out byte for byte as the operator wrote it. So a request is refused unless every server
+//! between here and the peer reads the same single request in it. Otherwise a user that may set a check could send other
+//! requests.
 
 /// Bytes of a host at most.
 const MAX_HOST_BYTES: usize = 255;
@@ -43,7 +44,7 @@ pub fn check_one(request: &[u8]) -> Result<(), &'static str> {
     }
 }
 
-/// What is before and after the first `at`.
+/// The bytes before and after the first `at`.
 fn split<'a>(bytes: &'a [u8], at: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
     let start = bytes.windows(at.len()).position(|window| window == at)?;
     Some((&bytes[..start], &bytes[start + at.len()..]))
@@ -75,7 +76,7 @@ fn check_request_line(line: &[u8]) -> Result<bool, &'static str> {
     }
 }
 
-/// What the headers of a request say that matters here.
+/// The headers of a request that matter here.
 #[derive(Default)]
 struct Fields {
     host: bool,

@@ -1,12 +1,12 @@
-//! What a peer answers to a probe, understood as it comes in, however it is split over packets.
+//! A peer's answer to a probe, read as it comes in, however it is split over packets.
 //!
-//! A response of HTTP/1.x is judged as nginx judges one of an upstream, since a peer is healthy when nginx can pass its responses
-//! on: by the [`Rules`] of the nginx at hand. tests/nginx/test_answers.rs asks that nginx and compares. Where nginx takes bytes
-//! without a good status line for HTTP/0.9, a probe fails; docs/healthcheck.md lists all such differences.
+//! A response of HTTP/1.x is judged as nginx judges one of an upstream, by the [`Rules`] of the nginx at hand: a peer is
+//! healthy when nginx can pass its responses on. tests/nginx/test_answers.rs asks that nginx and compares. Where nginx takes
+//! bytes without a good status line for HTTP/0.9, a probe fails. docs/healthcheck.md lists all such differences.
 //!
-//! The verdict comes at the earliest point where nothing that follows can change it: for a bad status the end of the status line,
-//! for a good one the end of the head (a peer that never ends it is of no use to nginx), for `expect_body` the last byte of the
-//! text. Time is the caller's to bound.
+//! The verdict comes as soon as nothing that follows can change it. For a bad status that is the end of the status line. For a
+//! good one it is the end of the head, since nginx cannot use a peer that never ends it. For `expect_body` it is the last byte
+//! of the text. The caller bounds the time.
 
 mod body;
 mod expect;
@@ -36,7 +36,7 @@ pub enum Progress {
     Done(Result<u16, Failure>),
 }
 
-/// What is wrong with a peer that answered. `Display` tells an operator, in one line.
+/// A failure of a peer that answered. `Display` describes it for an operator, in one line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {
     /// It does not speak HTTP/1.x, or not well.
@@ -141,7 +141,7 @@ impl Response {
         }
     }
 
-    /// What an event in the head decides.
+    /// The verdict after an event in the head.
     fn heard(&mut self, event: Event) -> Option<Result<u16, Failure>> {
         match event {
             Event::Status(status) => {
@@ -165,7 +165,7 @@ impl Response {
     ///
     /// # Errors
     ///
-    /// What was wrong before, or [`Failure::Closed`] when something is missing; [`Failure::Body`] where the close is the end of
+    /// The earlier failure, or [`Failure::Closed`] when something is missing; [`Failure::Body`] where the close is the end of
     /// the body.
     pub fn closed(&mut self) -> Result<(), Failure> {
         let failure = match &self.state {

@@ -16,7 +16,7 @@ pub const MAX_TEXT_BYTES: usize = 120;
 /// Most bytes of a unix path: what `sockaddr_un` has room for, without its NUL.
 pub const MAX_PATH_BYTES: usize = 107;
 
-/// What a message calls allowed for a peer's host.
+/// The words of messages for the allowed hosts of a peer.
 pub const ALLOWED: &str = "an IPv4 address, an IPv6 address in brackets, unix:/path";
 
 /// A peer's address.
@@ -72,10 +72,10 @@ impl Address {
         Ok(Address::new(parsed, port))
     }
 
-    /// Puts an address together again from what its accessors gave; for parts that nobody vouches for.
+    /// Puts an address together again from the values of its accessors. The parts may be damaged.
     ///
-    /// Nothing is parsed, this is on the path of reads from shared memory: the bounds are checked, so that no accessor
-    /// can panic, and damaged parts give a wrong address. `port` is 0 for a unix path.
+    /// This is on the path of reads from shared memory, so it parses nothing. It checks the bounds, so that no accessor can
+    /// panic. Damaged parts give a wrong address. `port` is 0 for a unix path.
     ///
     /// `None`: the text is not 1 to [`MAX_TEXT_BYTES`] bytes, or host and port do not fit it.
     pub fn from_parts(text: &str, host_len: usize, port: u16, port_written: bool, ident: u64) -> Option<Address> {
@@ -101,7 +101,7 @@ impl Address {
         Address { ident: host.ident(port), text, port, host_len, port_written: written_port.is_some() }
     }
 
-    /// What nginx connects to: `10.0.0.1:80`, `[::1]:8080` (the port is always there) or `unix:/path`. 1 to
+    /// The address that nginx connects to: `10.0.0.1:80`, `[::1]:8080` (the port is always there) or `unix:/path`. 1 to
     /// [`MAX_TEXT_BYTES`] bytes.
     pub fn text(&self) -> &str {
         &self.text
@@ -243,7 +243,7 @@ fn check_path(path: &str) -> std::result::Result<(), &'static str> {
     if path.bytes().any(|byte| byte.is_ascii_control()) {
         return Err("a unix path has no control bytes");
     }
-    // What bytes that are not UTF-8 became when JSON was read.
+    // The reader of JSON turns bytes that are not UTF-8 into this character.
     if path.contains(char::REPLACEMENT_CHARACTER) {
         return Err("a unix path is UTF-8");
     }

@@ -5,7 +5,7 @@ pub mod serialize;
 
 use super::kept::Kept;
 
-/// What a probe speaks.
+/// The protocol of a probe.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// A request, and the status of its response.
@@ -29,11 +29,11 @@ impl Kind {
 
 /// The options of an upstream's check.
 ///
-/// What its kind does not know, and what `http_req` makes needless, is as in [`Check::default`]; see
+/// Options that its kind does not know, and those that `http_req` makes needless, are as in [`Check::default`]; see
 /// [`Check::forget_what_is_not_used`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Check {
-    /// What a probe speaks.
+    /// The protocol of its probes.
     pub kind: Kind,
     /// http: the request, byte for byte. `None`: one is built from `url`, `host` and `headers`.
     pub http_req: Option<String>,
@@ -61,7 +61,7 @@ pub struct Check {
     pub concurrency: u16,
     /// https: whether the certificate has to be trusted and to have the name.
     pub ssl_verify: bool,
-    /// https: the file of the certificate that a probe shows, with those of who signed it. `None`: none is shown.
+    /// https: the file of the certificate that a probe shows, followed by those of its signers. `None`: a probe shows none.
     pub ssl_cert: Option<String>,
     /// https: the file of its key. There if and only if the certificate is.
     pub ssl_key: Option<String>,
@@ -79,7 +79,7 @@ pub struct Check {
     pub kept: Kept,
 }
 
-/// What is different in the probes of one peer.
+/// The options for the probes of one peer alone.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct PeerCheck {
     /// Its port, before that of the check.

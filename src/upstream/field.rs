@@ -7,11 +7,11 @@ use super::address;
 pub struct Field {
     /// As in JSON, in Lua and, where nginx has it, in nginx.conf.
     pub name: &'static str,
-    /// What it takes.
+    /// The values that it takes.
     pub kind: Kind,
 }
 
-/// What a field takes.
+/// The values that a field takes.
 #[derive(Clone, Copy, Debug)]
 pub enum Kind {
     /// An integer; `10.0` is one too, as Lua has only such.
@@ -37,7 +37,7 @@ pub enum Kind {
     List,
     /// An object.
     Object,
-    /// What `status` adds: anything, ignored when it is read.
+    /// A field that `status` adds: any value, ignored by readers.
     ReadOnly,
     /// One of these, or `false`, which takes away what was set.
     Optional(&'static Kind),
@@ -46,7 +46,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// What a message calls allowed.
+    /// The words of messages for the allowed values.
     ///
     /// ```
     /// use dyups::upstream::fields;
@@ -70,8 +70,8 @@ impl Kind {
         }
     }
 
-    /// `number` as a `T` when it is within the range of an `Integer` or `Seconds`, which may be optional or a limit; `None` for every
-    /// other kind.
+    /// `number` as a `T`, if it is within the range of an `Integer` or `Seconds`, which may be optional or a limit. `None` for
+    /// every other kind.
     ///
     /// ```
     /// use dyups::upstream::fields;

@@ -1,5 +1,5 @@
-//! The one table of what dyups knows of an upstream and a peer: names, and what each takes. Whatever the syntax, readers and writers
-//! use it. Those of a check are in [`super::check::fields`].
+//! The one table of the fields of an upstream and a peer: their names and values. Readers and writers of every syntax use it.
+//! [`super::check::fields`] has those of a check.
 
 use super::field::{Field, Kind, field, names};
 use super::{HashId, Method, Status, check};
@@ -80,7 +80,7 @@ pub const PEER: &[Field] = &[
     LEAVING,
 ];
 
-/// What is different in the probes of a peer.
+/// The fields for the probes of one peer alone.
 pub const PEER_CHECK: &[Field] = &[CHECK_PORT, CHECK_URL, CHECK_HOST];
 
 /// All that dyups knows of an upstream.

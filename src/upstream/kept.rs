@@ -62,7 +62,7 @@ impl Hash for Kept {
     }
 }
 
-/// What else of an upstream this library keeps and does not know.
+/// Data of an upstream that this library keeps without knowing them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Foreign {
     /// The number of its method; 0: the method is known, or there is none.

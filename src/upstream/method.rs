@@ -49,7 +49,7 @@ impl Method {
     }
 }
 
-/// What the ring hashes of a peer. Two traditions, so an upstream says which it has.
+/// The text of a peer that the ring hashes. There are two traditions, so an upstream names its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[repr(u8)]
 pub enum HashId {

@@ -37,15 +37,15 @@ pub struct Upstream {
     pub name: String,
     /// How a peer is picked when the caller does not say; `None`: chash with a key, rr without.
     pub method: Option<Method>,
-    /// What the ring of chash hashes of a peer.
+    /// The text of a peer that the ring of chash hashes.
     pub hash_id: HashId,
     /// In the order in which they were given; no two with one address.
     pub peers: Vec<Peer>,
     /// How its peers are checked; `None`: they are not.
     pub check: Option<Check>,
-    /// Somebody said for this very upstream what its check is, or that it has none. Otherwise it has the default of `setup`.
+    /// A caller or a file has set a check for this upstream, or none. Otherwise it has the default of `setup`.
     pub own_check: bool,
-    /// What another version has stored beside that, if anything.
+    /// Data that another version has stored beside, if any.
     pub foreign: Option<Box<Foreign>>,
 }
 
@@ -69,7 +69,7 @@ impl Upstream {
         self.method.map_or_else(foreign, |method| method as u8)
     }
 
-    /// The number of its hash id as it is stored: maybe one that this library does not know, and then a ring is built by the default.
+    /// The number of its hash id as it is stored. This library may not know it, and then builds a ring by the default.
     pub fn hash_number(&self) -> u8 {
         let foreign = self.foreign.as_ref().map(|foreign| foreign.hash_id).filter(|&number| number != 0);
         foreign.unwrap_or(self.hash_id as u8)

@@ -60,7 +60,7 @@ pub struct Peer {
     pub fail_timeout: u32,
     /// Seconds over which a peer that came back grows to its weight, 0 for at once. Default 0.
     pub slow_start: u32,
-    /// What is different in its probes; never an empty one. In a box, as few peers have it.
+    /// The options for its probes alone; never an empty one. In a box, since few peers have it.
     pub check: Option<Box<PeerCheck>>,
 }
 

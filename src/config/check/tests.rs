@@ -5,7 +5,7 @@ use crate::upstream::PeerCheck;
 use crate::upstream::check::serialize::CheckObject;
 use proptest::prelude::*;
 
-/// What is wrong with a value.
+/// The ways in which a value can be wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wrong {
     Type,
@@ -168,7 +168,7 @@ fn others() -> Vec<Row> {
     ]
 }
 
-/// What has to have a row for an option.
+/// The rows that an option has to have.
 fn wrongs(kind: Kind) -> &'static [Wrong] {
     match kind {
         Kind::Optional(kind) => wrongs(*kind),
@@ -284,7 +284,7 @@ fn what_makes_no_sense_is_told_so() {
     assert_eq!(with_request(r#""headers":["A: b"]"#), format!(r#"healthcheck.headers: ["A: b"]: {message}"#));
     let head = why(r#"{"http_req":"HEAD / HTTP/1.0\r\n\r\n","expect_body":"a"}"#);
     assert!(head.starts_with(r#"healthcheck.expect_body: "a": there is no body to a HEAD request"#), "{head}");
-    // What is not there can be taken away.
+    // An option that is not set can be taken away.
     assert!(read_json(r#"{"type":"tcp","http_req":false,"host":false,"expect_body":false}"#).is_ok());
 }
 

@@ -54,8 +54,8 @@ impl Block {
         Block { upstream, servers: Vec::new(), own: Own::default(), check: CheckLines::default() }
     }
 
-    /// Reads up to the `}` of the block that was opened at `opened`; `None` for the inside of a block alone, which goes to the end
-    /// of the text.
+    /// Reads up to the `}` of the block that begins at `opened`. `None`: the text is the inside of a block, and goes to its
+    /// end.
     pub(super) fn read<'a>(
         mut self,
         reader: &mut Reader<'_>,
@@ -161,7 +161,7 @@ fn without_key(directive: &Directive) -> Result<Method> {
     }
 }
 
-/// What the key is, is for the caller of the balancer to say; only the ring is the upstream's.
+/// The caller of the balancer chooses the key. The upstream has only the ring.
 fn hash(directive: &Directive) -> Result<Method> {
     let (key, consistent) = match directive.arguments()[..] {
         [key] => (key, false),

@@ -1,7 +1,7 @@
 //! The lines of an upstream's check: those of nginx_upstream_check_module, with dyups's own options beside its.
 //!
-//! `check NAME=VALUE ...;` takes every option of [`crate::config::check`] but the two that have a line of their own, and
-//! `check off;` is none. An option that is left out has the default that it has in that module, if it is there.
+//! `check NAME=VALUE ...;` takes every option of [`crate::config::check`] but the two that have a line of their own. `check
+//! off;` is no check. An option that is left out has that module's default, if it has one.
 
 use super::reading::Reading;
 use super::tokens::{Directive, Place, Word};
@@ -19,7 +19,7 @@ use std::collections::BTreeSet;
 /// The lines.
 pub(super) const LINES: [&str; 4] = ["check", "check_http_send", "check_http_expect_alive", "check_keepalive_requests"];
 
-/// What the module has where a `check` line does not say.
+/// The module's defaults of options that a `check` line leaves out.
 const DEFAULTS: [(&str, Value); 5] = [
     (fields::INTERVAL.name, Value::Int(30_000)),
     (fields::FALL.name, Value::Int(5)),
@@ -76,7 +76,7 @@ impl CheckLines {
         Ok(())
     }
 
-    /// What the lines say: nothing, that there is no check, or the check. Warns of lines that say nothing.
+    /// The result of the lines: nothing, no check, or a check. Warns of lines without effect.
     pub(super) fn finish(mut self, reading: &mut Reading<'_>) -> Result<Option<Option<Check>>> {
         let (place, mut options) = match self.check.take() {
             Some((place, Some(options))) => (place, options),
@@ -146,7 +146,7 @@ fn statuses(word: &Word) -> Result<std::ops::Range<u16>> {
     }
 }
 
-/// What stands behind `check`.
+/// The options behind `check`.
 fn read(directive: &Directive) -> Result<Option<Options>> {
     if directive.arguments() == [b"off"] {
         return Ok(None);
@@ -264,7 +264,7 @@ mod tests {
     use super::*;
     use crate::upstream::check::Kind;
 
-    /// What the lines make of an upstream: its check, and the warnings.
+    /// The check of an upstream with these lines, and the warnings.
     fn read(lines: &str) -> (Option<Option<Check>>, Vec<String>) {
         let (upstream, warnings) = block("api", format!("server 10.0.0.1;\n{lines}").as_bytes(), "body", None).unwrap();
         (upstream.own_check.then_some(upstream.check), warnings)

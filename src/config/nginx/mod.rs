@@ -38,8 +38,8 @@ use crate::version::NginxVersion;
 ///
 /// # Errors
 ///
-/// [`crate::error::Code::Invalid`]: more than [`crate::bounds::MAX_INPUT_BYTES`]; bad syntax, a bad name, one that is there
-/// twice, a line that dyups does not know or cannot do, an upstream without servers.
+/// [`crate::error::Code::Invalid`]: more than [`crate::bounds::MAX_INPUT_BYTES`]; bad syntax; a bad name, or one that is there
+/// twice; a line that dyups does not know or cannot do; an upstream without servers.
 ///
 /// ```
 /// use dyups::config::nginx;
@@ -95,7 +95,7 @@ fn upstreams(text: &[u8], source: &str, mut reading: Reading<'_>) -> Result<(Vec
     Ok((top.upstreams, reading.into_warnings()))
 }
 
-/// What stands outside of blocks, in all files of one reading.
+/// The upstreams outside of blocks, in all files of one reading.
 #[derive(Default)]
 struct Top {
     upstreams: Vec<Upstream>,

@@ -41,7 +41,7 @@ impl Own {
         if !(1..=most).contains(&arguments.len()) {
             return Err(wrong_number(name, directive));
         }
-        // In nginx's order: a line that is there already is one too many, whatever it says.
+        // In nginx's order: a second line of this name is one too many, with any value.
         if name != "zone" && self.seen.contains(&name) {
             return Err(directive.error(format_args!("\"{name}\" directive is duplicate")));
         }

@@ -16,7 +16,7 @@ use crate::upstream::{Address, Peer, PeerPatch, Status, address};
 /// The parameters of a `server`, for the message that refuses another one.
 const KNOWN: &str = "weight=, max_conns=, max_fails=, fail_timeout=, slow_start=, check_port=, check_url=, check_host=, backup, down, drain, leaving";
 
-/// What to do until names are resolved.
+/// Advice for a name, until dyups resolves names.
 pub(super) const UNTIL_NAMES_RESOLVE: &str =
     "leave it out, write addresses, and send new ones when DNS changes (POST /upstream/NAME, or set_upstream)";
 
@@ -88,7 +88,7 @@ fn flag(patch: &mut PeerPatch, text: &str) -> Result<()> {
     Ok(())
 }
 
-/// What is different in the probes of this peer.
+/// An option for the probes of this peer alone.
 fn own_check(patch: &mut PeerPatch, field: &Field, value: &str) -> Result<()> {
     let object = Value::Map(vec![(field.name.to_string(), typed(field.kind, value))]);
     patch.check.add(peer_check_patch(&Object::new(&object, "", fields::PEER_CHECK)?)?);

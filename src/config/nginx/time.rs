@@ -14,8 +14,8 @@ const UNITS: [(&str, i64); 8] = [
 
 const SECOND: i64 = 1000;
 
-/// The seconds of a time, as nginx's `ngx_parse_time` has them for a directive in seconds: numbers with units from
-/// large to small, spaces between them, seconds where a unit is not written. `None` for all else, `500ms` too.
+/// The seconds of a time, as nginx's `ngx_parse_time` reads it for a directive in seconds: numbers with units from large to
+/// small, spaces between them, seconds without a unit. `None` for all else, also for `500ms`.
 pub(super) fn seconds(text: &str) -> Option<i64> {
     parse(text, &UNITS[..7], SECOND)
 }

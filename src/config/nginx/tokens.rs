@@ -14,7 +14,7 @@ const MAX_WORDS: usize = 64;
 /// nginx's buffer: a word or a comment has to be shorter.
 const BUFFER: usize = 4096;
 
-/// What has no such buffer may have any text that dyups has, be each of its bytes escaped.
+/// A text without such a buffer may be any text that dyups has, even with each of its bytes escaped.
 const BODY: usize = 64 << 10;
 
 /// A word without its quotes and escapes.
@@ -25,7 +25,7 @@ pub(super) struct Word {
     pub line: usize,
 }
 
-/// What a directive ends with.
+/// The end of a directive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
     /// `;`
@@ -71,7 +71,7 @@ impl Directive {
 /// A line of a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Place {
-    /// What messages call the text.
+    /// The name of the text in messages.
     pub source: Rc<str>,
     /// The first is 1.
     pub line: usize,

@@ -7,10 +7,10 @@ use crate::upstream::{HashId, Method, Peer, Status, Upstream};
 use serde_json::Value;
 use std::fmt::Write;
 
-/// The lines of `upstream`: method, check, servers. What has its default is left out.
+/// The lines of `upstream`: method, check, servers. Default values are left out.
 ///
-/// An upstream that follows the default check of `setup` has no `check` line, and one without peers has no lines at all: a block
-/// without servers is none.
+/// An upstream that follows the default check of `setup` has no `check` line. One without peers has no lines at all, since
+/// nginx takes no block without servers.
 ///
 /// ```
 /// use dyups::config::nginx;
@@ -34,7 +34,7 @@ pub fn write(upstream: &Upstream) -> String {
     text
 }
 
-/// nginx's own line where it says the same. What nginx's `hash` line hashes is not known here.
+/// nginx's own line where it means the same. The variable of nginx's `hash` line is not known here.
 fn method(method: Method) -> String {
     match method {
         Method::Rr | Method::Chash => format!("method {};\n", method.name()),

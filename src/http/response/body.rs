@@ -113,7 +113,7 @@ impl Body {
         Failure::Body(Looked::All(self.looked))
     }
 
-    /// What is wrong when nothing more comes.
+    /// The failure when nothing more comes.
     pub(super) fn closed(&self) -> Failure {
         if self.framing == Framing::Close { self.in_vain() } else { Failure::Closed }
     }

@@ -16,7 +16,7 @@ use crate::upstream::Check;
 #[derive(Clone, Debug)]
 pub struct Expect {
     text: Vec<u8>,
-    /// What came, until it is as long as the text or is another.
+    /// The bytes so far, until they are as long as the text or differ from it.
     got: Vec<u8>,
 }
 
@@ -42,7 +42,7 @@ impl Expect {
     ///
     /// # Errors
     ///
-    /// What was wrong before, or [`Failure::Closed`] when something is missing.
+    /// The earlier failure, or [`Failure::Closed`] when something is missing.
     pub fn closed(&mut self) -> Result<(), Failure> {
         self.result().unwrap_or(Err(Failure::Closed))
     }

@@ -10,7 +10,7 @@ pub const MAX_BYTES: usize = 16 << 10;
 const BEGIN: &[u8] = b"HTTP/";
 const CHUNKED: &[u8] = b"chunked";
 
-/// What was just read.
+/// The part of the head that was just read.
 #[derive(Debug)]
 pub(super) enum Event {
     /// The status line.
@@ -115,7 +115,7 @@ impl Head {
         Ok(())
     }
 
-    /// What is wrong when nothing more comes.
+    /// The failure when nothing more comes.
     pub(super) fn closed(&self) -> Failure {
         let begun = &self.line[..self.line.len().min(BEGIN.len())];
         if self.status.is_none() && !BEGIN.starts_with(begun) { no_status_line(&self.line) } else { Failure::Closed }
@@ -160,7 +160,7 @@ fn status_line(line: &[u8]) -> Option<u16> {
     u16::try_from(status).ok()
 }
 
-/// What is after a number of a version, which nginx takes up to three digits of.
+/// The bytes after a number of a version. nginx takes up to three digits of it.
 fn version(bytes: &[u8]) -> Option<&[u8]> {
     let digits = bytes.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let zeros = bytes[..digits].iter().take_while(|&&byte| byte == b'0').count();
@@ -179,7 +179,7 @@ fn header(line: &[u8]) -> Result<Option<Header<'_>>, &'static str> {
     }
     let end = line.iter().position(|byte| matches!(byte, b':' | b'\r')).unwrap_or(line.len());
     let (name, rest) = line.split_at(end);
-    // What IIS may send twice.
+    // A header that IIS may send twice.
     if name.starts_with(BEGIN) {
         return Ok(None);
     }

@@ -1,4 +1,4 @@
-//! What nginx accepts of a backend's answer, where that differs by nginx's version.
+//! The rules by which nginx takes or refuses a backend's answer, where they differ by nginx's version.
 
 use crate::version::NginxVersion;
 

@@ -16,7 +16,7 @@ fn answer<'a>(check: &Check, pieces: impl IntoIterator<Item = &'a [u8]>) -> Resu
     answer_by(Rules::NEWEST, check, pieces)
 }
 
-/// What becomes of a response that comes in `pieces`, after which the peer closes.
+/// The result of a response that comes in `pieces`, after which the peer closes.
 fn answer_by<'a>(rules: Rules, check: &Check, pieces: impl IntoIterator<Item = &'a [u8]>) -> Result<u16, Failure> {
     let mut response = Response::new(check, rules);
     for piece in pieces {

@@ -25,7 +25,7 @@ const fn optional(name: &'static str, kind: &'static Kind) -> Field {
     Field { name, kind: Kind::Optional(kind) }
 }
 
-/// What a probe speaks.
+/// The protocol of a probe.
 pub const TYPE: Field = field("type", Kind::Choice(&["http", "https", "tcp"]));
 /// The request, byte for byte.
 pub const HTTP_REQ: Field = optional(
@@ -34,9 +34,9 @@ pub const HTTP_REQ: Field = optional(
         "one request of HTTP/1.0 or HTTP/1.1 of at most 8192 bytes, lines ending in CR LF, a body only by its Content-Length",
     ),
 );
-/// What is sent.
+/// The text that a probe sends.
 pub const SEND: Field = optional("send", &SOME_TEXT);
-/// What the answer begins with.
+/// The beginning of the answer.
 pub const EXPECT: Field = optional("expect", &SOME_TEXT);
 /// The port of the probes.
 pub const PORT: Field = optional("port", &super::super::fields::PORT.kind);
@@ -67,7 +67,7 @@ const A_FILE: Kind = Kind::Text("the absolute path of a file of PEM");
 pub const SSL_CERT: Field = optional("ssl_cert", &A_FILE);
 /// The file of its key.
 pub const SSL_KEY: Field = optional("ssl_key", &A_FILE);
-/// What is somewhere in the body.
+/// A text somewhere in the body.
 pub const EXPECT_BODY: Field = optional("expect_body", &SOME_TEXT);
 /// Headers of a request that is built.
 pub const HEADERS: Field =
@@ -85,7 +85,7 @@ pub const PANIC_THRESHOLD: Field = field("panic_threshold", Kind::Integer { min:
 pub const DEFAULT: Field = field("default", Kind::ReadOnly);
 /// lua-resty-upstream-healthcheck's: taken, and ignored, as all workers share what probes find anyway.
 pub const SHM: Field = field("shm", Kind::ReadOnly);
-/// lua-resty-upstream-healthcheck's: refused with the advice where to put it. Read-only, so that nobody is told of it.
+/// lua-resty-upstream-healthcheck's: refused with the advice where to put it. Read-only, so that no message lists it.
 pub const UPSTREAM: Field = field("upstream", Kind::ReadOnly);
 
 /// All that a check knows.

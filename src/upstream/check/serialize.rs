@@ -1,4 +1,4 @@
-//! A check as an object of fields, in whatever text it is written.
+//! A check as an object of fields, for any syntax.
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
@@ -70,7 +70,7 @@ impl<M: SerializeMap> Options<'_, M> {
     }
 }
 
-/// What is different in the probes of a peer, as an object: the fields that it has.
+/// The options for the probes of one peer, as an object with the fields that are set.
 pub struct PeerCheckObject<'a>(pub &'a PeerCheck);
 
 impl PeerCheckObject<'_> {
