@@ -32,6 +32,7 @@ pub mod quote;
 pub mod random;
 #[allow(unsafe_code)]
 pub mod shm;
+pub mod state;
 pub mod status;
 pub mod table;
 pub mod upstream;

@@ -5,15 +5,14 @@
 mod support;
 
 use dyups::error::Code;
-use dyups::health::passive::Health;
 use dyups::shm::Memory;
 use dyups::shm::cells::GENERATION_SHIFT;
 use dyups::shm::layout::LAYOUT;
 use dyups::shm::region::cells_of as cells_file;
+use dyups::state::failures::Health;
 use dyups::table::directory::Directory;
 use dyups::table::store::Table;
-use dyups::upstream::{Address, Status, Upstream};
-use dyups::upstream::{Method, PeerPatch};
+use dyups::upstream::{Address, Method, PeerPatch, Status, Upstream};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::path::Path;

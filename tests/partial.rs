@@ -6,9 +6,9 @@
 mod support;
 
 use dyups::balance::pick::{Ask, Handle, Miss, Picked, Tried};
-use dyups::health::active::Active;
-use dyups::health::passive::{Health, tenths};
 use dyups::shm::clock::now_ms;
+use dyups::state::failures::{Health, tenths};
+use dyups::state::verdict::Verdict;
 use dyups::table::Table;
 use dyups::table::directory::Directory;
 use dyups::upstream::{Check, Method, Peer, Status, Upstream};
@@ -78,7 +78,7 @@ fn turn(table: &Table, is_out: impl Fn(usize) -> bool, cause: Cause) {
                 assert_eq!(cells.set_health(cell, word.0, new.0), Ok(true));
             }
             _ => {
-                let word = Active(cells.verdict(cell).expect("inside"));
+                let word = Verdict(cells.verdict(cell).expect("inside"));
                 let new = word.after(!out, 1, 1).0;
                 assert_eq!(cells.set_verdict(cell, word.0, new.0), Ok(true));
             }

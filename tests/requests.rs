@@ -5,15 +5,15 @@
 
 mod support;
 
-use dyups::balance::budget::Allowance;
 use dyups::balance::outcome::Outcome;
 use dyups::balance::pick::{Ask, Handle, Miss, Picked};
 use dyups::balance::request::{Given, Refused, Requests, Tries, Wanted, Why};
 use dyups::error::Code;
-use dyups::health::passive::{Health, begin, tenths};
 use dyups::health::{self, PeerState};
 use dyups::shm::clock::now_ms;
 use dyups::shm::{Mem, Memory};
+use dyups::state::budget::Allowance;
+use dyups::state::failures::{Health, begin, tenths};
 use dyups::table::directory::{Directory, ailing_at, ails};
 use dyups::table::ops::Absent;
 use dyups::table::store::Table;

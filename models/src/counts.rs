@@ -4,7 +4,7 @@ use crate::explore::explore;
 use crate::memory::{Shared, Sheet, Words};
 use dyups::balance::pick::Account;
 use dyups::balance::place::{Claimed, Place, Trying, claim};
-use dyups::health::passive::{Health, Limits};
+use dyups::state::failures::{Health, Limits};
 use dyups::shm::Damaged;
 use dyups::shm::cells::{Cells, Plan};
 use loom::thread;

@@ -4,10 +4,10 @@
 use crate::explore::explore;
 use crate::memory::{Shared, Sheet, Words, geometry};
 use crate::table;
-use dyups::health::active::{Active, State};
+use dyups::state::verdict::{State, Verdict};
 use dyups::health::heal_one;
-use dyups::health::lease::{Due, Lease, Millis};
-use dyups::health::verdict::{Judged, judge};
+use dyups::state::lease::{Due, Lease, Millis};
+use dyups::health::judge::{Judged, judge};
 use dyups::shm::Memory;
 use dyups::shm::cells::{Cells, Plan};
 use dyups::shm::layout::Geometry;
@@ -58,7 +58,7 @@ impl Scene {
         assert_eq!(cells.set_lease(CELL, new.0, lease(new).0), Ok(true));
         if down {
             let word = cells.verdict(CELL).expect("inside");
-            assert_eq!(cells.set_verdict(CELL, word, Active(word).after(false, 1, 1).0.0), Ok(true));
+            assert_eq!(cells.set_verdict(CELL, word, Verdict(word).after(false, 1, 1).0.0), Ok(true));
         }
         Directory::over(&table, &geometry).tell_ailing(RECORD).expect("inside");
 
@@ -102,8 +102,8 @@ impl Process {
         Lease(self.cells().lease(CELL).expect("inside"))
     }
 
-    fn verdict(&self) -> Active {
-        Active(self.cells().verdict(CELL).expect("inside"))
+    fn verdict(&self) -> Verdict {
+        Verdict(self.cells().verdict(CELL).expect("inside"))
     }
 
     /// Takes the probe if it is due, as a prober does.

@@ -1,6 +1,5 @@
 //! How a peer is picked: one file a method.
 
-pub mod budget;
 pub mod candidates;
 pub mod chash;
 mod debt;

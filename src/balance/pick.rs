@@ -9,14 +9,14 @@ use super::debt::Debt;
 use super::place::{Claimed, Probe, claim};
 use super::usable::{Bit, Bits, Passed, Set, change, tell};
 use super::{ip_hash, least_conn, random};
-use crate::health::active::Active;
-use crate::health::passive::{Fitness, Health, Limits, Tenths, tenths};
 use crate::random::Random;
 use crate::shm::cells::Turn;
 use crate::shm::clock::now_ms;
 use crate::shm::layout::Geometry;
 use crate::shm::versioned::{TRIES, Unread};
 use crate::shm::{Cells, Damaged, Memory, Stamp};
+use crate::state::failures::{Fitness, Health, Limits, Tenths, tenths};
+use crate::state::verdict::Verdict;
 use crate::table::directory::{Directory, ailing_at, ails, budget_at, changes_at, counter_at, looked_at, stamp_at};
 use crate::table::snapshot::{Flags, Group, MAX_TEXT, RingWords, View};
 use crate::table::store::Table;
@@ -133,7 +133,7 @@ pub struct Account {
     pub serving: u32,
     /// The word that says that peers of its upstream have failed.
     pub ailing_at: usize,
-    /// The first word of its upstream's [budget](super::budget).
+    /// The first word of its upstream's [budget](crate::state::budget).
     pub budget_at: usize,
 }
 
@@ -577,7 +577,7 @@ impl<M: Memory, C: Memory> One<'_, M, C> {
         if cell == 0 {
             return Ok(false);
         }
-        if self.view.checked && Active(cells.verdict(cell)?).is_down() {
+        if self.view.checked && Verdict(cells.verdict(cell)?).is_down() {
             return Ok(true);
         }
         let health = Health(cells.health(cell)?);
@@ -958,7 +958,7 @@ impl<'a, M: Memory, C: Memory> InGroup<'a, M, C> {
         };
         let (max_conns, limits) = view.limits(mem, index)?;
         let full = untried && max_conns != 0 && cells.open(cell)? >= max_conns.into();
-        let is_down = view.checked && Active(cells.verdict(cell)?).is_down();
+        let is_down = view.checked && Verdict(cells.verdict(cell)?).is_down();
         let (out, waits) = match Health(cells.health(cell)?).fitness(limits, tenths(self.now_ms)) {
             _ if is_down => (true, false),
             Fitness::Out => (true, false),

@@ -6,10 +6,10 @@
 use super::outcome::Outcome;
 use super::pick::Account;
 use super::usable::change;
-use crate::health::passive::{Fitness, Health, Limits, Tenths, tenths};
 use crate::shm::clock::now_ms;
 use crate::shm::versioned::TRIES;
 use crate::shm::{Cells, Damaged, Mem, Memory};
+use crate::state::failures::{Fitness, Health, Limits, Tenths, tenths};
 use crate::table::store::Table;
 
 /// A try that is under way.

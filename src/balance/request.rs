@@ -7,13 +7,13 @@
 //! one. It tells nobody so, but it can be seen (`Watch`): that is looked for ten times a second, and before a request
 //! is refused as all peers are full.
 
-use super::budget::{Allowance, Budget, Left};
 use super::candidates::mixed;
 use super::outcome::Outcome;
 use super::pick::{Ask, Handle, Miss, Picked, Tried};
 use super::place::{Place, Trying};
 use crate::shm::versioned::TRIES;
 use crate::shm::{Damaged, Mem};
+use crate::state::budget::{Allowance, Budget, Left};
 use crate::table::store::Table;
 use crate::upstream::Method;
 use std::collections::HashMap;

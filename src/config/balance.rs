@@ -6,8 +6,8 @@ use super::fields::{
 };
 use super::object::Object;
 use super::value::{self, Value};
-use crate::balance::budget::Allowance;
 use crate::error::Result;
+use crate::state::budget::Allowance;
 
 /// The options of `dyups_balance`. Times are in milliseconds; 0: nginx.conf's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,21 +1,18 @@
 //! How peers fare: what takes one out of the picking for a while, and what brings it back.
 
-pub mod active;
 pub mod certificate;
-pub mod lease;
-pub mod passive;
+pub mod judge;
 pub mod prober;
-pub mod verdict;
 
 use crate::error::{Code, Result};
 use crate::shm::versioned::Unread;
 use crate::shm::{Cells, Damaged, Memory};
+use crate::state::failures::{Health, Limits};
+use crate::state::verdict::Verdict;
 use crate::table::directory::{Directory, ailing_at, ails, healed};
 use crate::table::snapshot::View;
 use crate::table::store::{Stored, Table};
 use crate::upstream::{Peer, Status};
-use active::Active;
-use passive::{Health, Limits};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -33,7 +30,7 @@ pub struct PeerState {
     /// found it up, and none has failed; `unavail`, by failures.
     pub state: &'static str,
     /// What probes found, where there are probes.
-    pub verdict: Option<Active>,
+    pub verdict: Option<Verdict>,
 }
 
 impl Default for PeerState {
@@ -57,7 +54,7 @@ pub fn states(table: &Table, stored: &Stored) -> Result<Vec<PeerState>> {
         };
         let health = Health(cells.health(cell)?);
         let limits = Limits { max_fails: peer.max_fails, fail_timeout: peer.fail_timeout };
-        let verdict = stored.upstream.check.as_ref().map(|_| cells.verdict(cell).map(Active)).transpose()?;
+        let verdict = stored.upstream.check.as_ref().map(|_| cells.verdict(cell).map(Verdict)).transpose()?;
         let (conns, out) = (cells.open(cell)?, health.is_out(limits));
         let state = in_a_word(peer.status, verdict, out);
         Ok(PeerState { conns, fails: health.fails(), out, state, verdict })
@@ -66,7 +63,7 @@ pub fn states(table: &Table, stored: &Stored) -> Result<Vec<PeerState>> {
 }
 
 /// Operators come first, then probes, then what requests meet.
-fn in_a_word(status: Status, verdict: Option<Active>, out: bool) -> &'static str {
+fn in_a_word(status: Status, verdict: Option<Verdict>, out: bool) -> &'static str {
     match (status, verdict.filter(|verdict| verdict.is_down())) {
         (Status::Up, Some(verdict)) if !verdict.is_judged() => "checking",
         (Status::Up, Some(_)) => "unhealthy",
@@ -180,7 +177,7 @@ pub fn find_ailing(table: &Table) -> Result<()> {
 
 /// Whether probes have found a peer of this upstream down, which counts as long as there are probes.
 fn is_down(view: &View, cells: &Cells<'_, impl Memory>, cell: u32) -> Result<bool, Damaged> {
-    Ok(view.checked && Active(cells.verdict(cell)?).is_down())
+    Ok(view.checked && Verdict(cells.verdict(cell)?).is_down())
 }
 
 /// Whether a pick of this upstream has to look at each peer.

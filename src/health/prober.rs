@@ -1,6 +1,6 @@
 //! What one worker does of the probing: it looks which peers are due, takes some of them, and says what came of it.
 //!
-//! The connections are its caller's. All that workers share are the words of the cells ([`super::lease`], [`super::verdict`]); the
+//! The connections are its caller's. All that workers share are the words of the cells ([`crate::state::lease`], [`super::judge`]); the
 //! rest is this worker's own, and made anew from the table when that changes.
 
 mod groups;
@@ -16,12 +16,12 @@ mod watch;
 pub use news::{News, PeerNews};
 pub use probe::{Orders, Probe, Stage};
 
-use super::active::{Active, Change, State};
-use super::lease::{Due, Lease, Millis};
-use super::verdict::{Judged, judge};
+use super::judge::{Judged, judge};
 use crate::error::Result;
 use crate::http::response::Rules;
 use crate::random::Random;
+use crate::state::lease::{Due, Lease, Millis};
+use crate::state::verdict::{State, Transition, Verdict};
 use crate::table::store::Table;
 use groups::Member;
 use look::Upstreams;
@@ -313,7 +313,7 @@ impl Prober {
         let mut all = Vec::new();
         for member in self.upstreams.groups.members(key) {
             let Some(target) = self.target(member) else { continue };
-            let before = Active(place.cells.verdict(member.cell)?);
+            let before = Verdict(place.cells.verdict(member.cell)?);
             let is_its_own = before.generation() == target.generation;
             let is_current = self.upstreams.is_current(place, member.record)?;
             if is_its_own && (is_current || place.has(member.record, member.cell, target.index)?) {
@@ -340,7 +340,7 @@ impl Prober {
         (began + u64::from(interval - twentieth) + u64::from(jitter)).max(now)
     }
 
-    fn tell(&mut self, member: Member, change: Change, why: &str) {
+    fn tell(&mut self, member: Member, change: Transition, why: &str) {
         let (Some(watched), Some(target)) = (self.upstreams.watched.get(&member.record), self.target(member)) else {
             return;
         };

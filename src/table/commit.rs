@@ -1,17 +1,16 @@
 //! How a new version of an upstream is written and published, and how a change that died half way is cleared away. The order
 //! of the steps here is what the protocol in [`crate::shm`] promises; the caller holds the writer lock.
 
-use super::departed;
 use super::directory::{self, Directory, stamp_at};
 use super::snapshot::{ImagePeers, RingPlace, View, place, set_version};
-use super::spare;
+use super::{departed, spare};
 use crate::balance::chash::Ring;
 use crate::error::{Code, Error, Result};
-use crate::health::active::Active;
-use crate::health::passive::Health;
 use crate::shm::arena::{Marks, Room};
 use crate::shm::cells::CellMarks;
 use crate::shm::{Change, Damaged, GRANULE_WORDS, Memory, Stamp};
+use crate::state::failures::Health;
+use crate::state::verdict::Verdict;
 
 /// A version that lacks nothing but its places in the region.
 #[derive(Debug)]
@@ -126,7 +125,7 @@ fn brings_back_the_ill<M: Memory>(
     }
     for (cell, is_watched) in peers.serving_cells().filter(|&(cell, _)| cell != 0) {
         let fails = is_watched && !Health(cells.health(cell)?).is_well();
-        if fails || peers.is_checked() && Active(cells.verdict(cell)?).is_down() {
+        if fails || peers.is_checked() && Verdict(cells.verdict(cell)?).is_down() {
             return Ok(true);
         }
     }

@@ -9,10 +9,10 @@
 //! before and after. So it knows in which chain the link was, however long it slept in between, and else starts over.
 
 use super::snapshot::View;
-use crate::balance::budget;
 use crate::shm::layout::{Geometry, state};
 use crate::shm::versioned::{self, TRIES, Unread};
 use crate::shm::{Damaged, Mem, Memory, Region, Stamp};
+use crate::state::budget;
 
 /// Words of a record.
 mod word {

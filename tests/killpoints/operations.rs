@@ -1,19 +1,19 @@
 //! The operations at which a process dies.
 
 use crate::WAIT;
-use dyups::balance::budget::{Allowance, WORDS};
 use dyups::balance::outcome::Outcome;
 use dyups::balance::pick::{Ask, Handle, Picked};
 use dyups::balance::request::{Requests, Tries, Wanted, Why};
 use dyups::config::value;
 use dyups::health;
-use dyups::health::passive::Health;
 use dyups::health::prober::{Prober, Stage};
 use dyups::http::response::Rules;
 use dyups::shm::cells::GENERATION_SHIFT;
 use dyups::shm::clock::now_ms;
 use dyups::shm::layout::state;
 use dyups::shm::{GRANULE, Memory};
+use dyups::state::budget::{Allowance, WORDS};
+use dyups::state::failures::Health;
 use dyups::table::Table;
 use dyups::table::directory::{self, Directory, ailing_at, budget_at, counter_at, looked_at, stamp_at};
 use dyups::table::ops::Absent;

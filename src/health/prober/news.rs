@@ -1,6 +1,6 @@
 //! What there is to say of the probes, until somebody reads it.
 
-use crate::health::active::Change;
+use crate::state::verdict::Transition;
 use std::collections::VecDeque;
 use std::fmt;
 
@@ -24,7 +24,7 @@ pub struct PeerNews {
     /// Its address, as written.
     pub server: String,
     /// From what to what, and after how many results in a row.
-    pub change: Change,
+    pub change: Transition,
     /// What the last probe said.
     pub why: String,
 }
@@ -33,7 +33,7 @@ impl fmt::Display for News {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             News::Warning(text) => f.write_str(text),
-            News::Peer(PeerNews { upstream, server, change: Change { from, to, after }, why }) => {
+            News::Peer(PeerNews { upstream, server, change: Transition { from, to, after }, why }) => {
                 let (from, to, results) = (from.name(), to.name(), to.results());
                 let s = if *after == 1 { "" } else { "s" };
                 write!(

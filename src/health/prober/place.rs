@@ -2,8 +2,8 @@
 
 use super::watch::{Target, Watched};
 use crate::error::Result;
-use crate::health::lease::{Due, Lease, Millis};
 use crate::shm::{Cells, Mem};
+use crate::state::lease::{Due, Lease, Millis};
 use crate::table::directory::Directory;
 use crate::table::snapshot::View;
 use crate::table::store::Table;

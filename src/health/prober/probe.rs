@@ -2,10 +2,10 @@
 
 use super::watch::Watched;
 use crate::health::certificate::{self, Identity};
-use crate::health::lease::{Lease, Millis};
 use crate::http::probe;
 use crate::http::response::{Expect, Progress, Response, Rules};
 use crate::quote::quote;
+use crate::state::lease::{Lease, Millis};
 use crate::upstream::check::Kind;
 use crate::upstream::{Address, Check, PeerCheck};
 use std::rc::Rc;

@@ -8,9 +8,9 @@ use super::place::Place;
 use super::probe::Probe;
 use super::watch::{Target, Watched};
 use crate::error::Result;
-use crate::health::active::Active;
-use crate::health::lease::{Due, Lease, Millis, patience, share_of};
 use crate::random::Random;
+use crate::state::lease::{Due, Lease, Millis, patience, share_of};
+use crate::state::verdict::Verdict;
 use std::collections::HashMap;
 use std::ops::Range;
 
@@ -107,7 +107,7 @@ impl Scan<'_> {
 
     /// Chooses in how many milliseconds a peer is probed for the first time.
     fn spread(&self, watched: &Watched, target: &Target, lease: Lease, random: &mut Random) -> Result<Millis> {
-        let active = Active(self.place.cells.verdict(target.cell)?);
+        let active = Verdict(self.place.cells.verdict(target.cell)?);
         let within = random.below(active.interval(&watched.check).max(1));
         let first = lease.until(self.place.millis().wrapping_add(within));
         // Who does so at the same time is as right.

@@ -470,7 +470,7 @@ fn after_a_long_time_without_workers_not_all_are_probed_at_once() {
 
 #[test]
 fn probes_that_bring_a_peer_up_clear_the_failures_of_requests_and_others_do_not() {
-    use crate::health::passive::{Health, tenths};
+    use crate::state::failures::{Health, tenths};
     let mut world = World::new("passive", 1);
     world.set("api", &["10.0.0.1:80"], r#"{"interval": 1000, "timeout": 500, "fall": 1, "rise": 1}"#);
     world.run(&[0], 2000, |_| true);

@@ -2,7 +2,7 @@
 
 use super::reading::Reading;
 use super::scan::Scanning;
-use crate::health::lease::Millis;
+use crate::state::lease::Millis;
 use crate::table::checks::PeerChecks;
 use crate::upstream::{Address, Check, PeerCheck};
 use std::collections::hash_map::DefaultHasher;

@@ -1,10 +1,10 @@
 use super::plan::ROW_NUMBERS;
 use super::*;
-use crate::health::passive::Health;
 use crate::shm::layout::SLOTS;
 use crate::shm::mem::Mem;
 use crate::shm::mem::tests::scratch;
 use crate::shm::versioned::Unread;
+use crate::state::failures::Health;
 use proptest::prelude::*;
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};

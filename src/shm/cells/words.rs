@@ -35,9 +35,9 @@ pub(super) mod cell {
     pub const HEALTH: usize = 0;
     /// Whose turn it is among equals: see [`crate::balance::least_conn`].
     pub const TURN: usize = 1;
-    /// What probes found: see [`crate::health::active`].
+    /// What probes found: see [`crate::state::verdict`].
     pub const VERDICT: usize = 2;
-    /// Which worker probes, and when: see [`crate::health::lease`].
+    /// Which worker probes, and when: see [`crate::state::lease`].
     pub const LEASE: usize = 3;
     /// Retired until no worker has a number below this one; 0: not retired, or no writer has seen it yet.
     pub const RETIRED: usize = 4;

@@ -7,9 +7,9 @@ use super::shares::append_shares;
 use super::{Flags, Group, HEADER, RingPlace, View, halves, joined, seal_of_head};
 use crate::balance::rr;
 use crate::checksum::Checksum;
-use crate::health::active::Active;
 use crate::shm::layout::OURS;
 use crate::shm::{Damaged, Memory, WORD};
+use crate::state::verdict::Verdict;
 use crate::table::{checks, ranks};
 use crate::upstream::{Status, Upstream};
 
@@ -162,7 +162,7 @@ impl<'a> ImagePeers<'a> {
 
     /// The verdict of a peer that was never probed.
     pub fn first_verdict(&self) -> u64 {
-        Active::begin(0, self.default_down()).0
+        Verdict::begin(0, self.default_down()).0
     }
 
     /// Gives a peer its cell.

@@ -11,8 +11,8 @@
 
 use super::entries::{packed, unpack};
 use super::{Group, View, halves, joined};
-use crate::health::passive::Limits;
 use crate::shm::{Damaged, Memory, WORD};
+use crate::state::failures::Limits;
 use crate::upstream::{Address, Peer, Status, address};
 
 /// Words of a peer that all layouts have. Further ones, which some layouts have, mean nothing yet.

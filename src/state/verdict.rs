@@ -36,7 +36,7 @@ impl State {
 
 /// A peer went from one state to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Change {
+pub struct Transition {
     /// What it was.
     pub from: State,
     /// What it is now.
@@ -55,20 +55,20 @@ const JUDGED: u64 = 1 << 41;
 /// Every result makes another word, so that who compares and swaps loses no result that another worker stored meanwhile.
 ///
 /// ```
-/// use dyups::health::active::{Active, Change, State};
-/// let (once, change) = Active::begin(1, false).after(false, 2, 2);
+/// use dyups::state::verdict::{Verdict, Transition, State};
+/// let (once, change) = Verdict::begin(1, false).after(false, 2, 2);
 /// assert_eq!((once.is_down(), change), (false, None));
 /// let (twice, change) = once.after(false, 2, 2);
-/// assert_eq!((twice.is_down(), change), (true, Some(Change { from: State::Up, to: State::Down, after: 2 })));
+/// assert_eq!((twice.is_down(), change), (true, Some(Transition { from: State::Up, to: State::Down, after: 2 })));
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Active(pub u64);
+pub struct Verdict(pub u64);
 
-impl Active {
+impl Verdict {
     /// A peer that was never probed, in a cell that was taken so often. `default_down`: it is down until `rise` successes, else up
     /// until `fall` failures.
-    pub fn begin(generation: u16, default_down: bool) -> Active {
-        Active(u64::from(generation) << GENERATION_SHIFT | if default_down { DOWN } else { 0 })
+    pub fn begin(generation: u16, default_down: bool) -> Verdict {
+        Verdict(u64::from(generation) << GENERATION_SHIFT | if default_down { DOWN } else { 0 })
     }
 
     /// How often the cell was taken.
@@ -113,7 +113,7 @@ impl Active {
     }
 
     /// After a probe that ended well or not. A `rise` or `fall` of 0 is 1.
-    pub fn after(self, ok: bool, rise: u8, fall: u8) -> (Active, Option<Change>) {
+    pub fn after(self, ok: bool, rise: u8, fall: u8) -> (Verdict, Option<Transition>) {
         let down = self.is_down();
         // Who has not failed yet, and is on its way up, is not judged.
         let judged = self.is_judged() || !(ok && down);
@@ -125,15 +125,15 @@ impl Active {
             return (self.with(down, streak, judged), None);
         }
         let next = self.with(!down, 0, true);
-        (next, Some(Change { from: self.state(), to: next.state(), after: streak }))
+        (next, Some(Transition { from: self.state(), to: next.state(), after: streak }))
     }
 
-    fn with(self, down: bool, streak: u8, judged: bool) -> Active {
+    fn with(self, down: bool, streak: u8, judged: bool) -> Verdict {
         let generation = self.0 >> GENERATION_SHIFT << GENERATION_SHIFT;
         let results = u64::from(self.results().wrapping_add(1));
         let down = if down { DOWN } else { 0 };
         let judged = if judged { JUDGED } else { 0 };
-        Active(generation | judged | down | u64::from(streak) << STREAK_SHIFT | results)
+        Verdict(generation | judged | down | u64::from(streak) << STREAK_SHIFT | results)
     }
 }
 
@@ -149,7 +149,7 @@ mod tests {
     }
 
     impl Model {
-        fn after(&mut self, ok: bool, rise: u8, fall: u8) -> Option<Change> {
+        fn after(&mut self, ok: bool, rise: u8, fall: u8) -> Option<Transition> {
             self.since.push(ok);
             // A success speaks against down, and a failure against up.
             let row = self.since.iter().rev().take_while(|&&ok| ok == self.down).count();
@@ -158,25 +158,25 @@ mod tests {
                 return None;
             }
             let state = |down| if down { State::Down } else { State::Up };
-            let change = Change { from: state(self.down), to: state(!self.down), after: row as u8 };
+            let change = Transition { from: state(self.down), to: state(!self.down), after: row as u8 };
             self.down = !self.down;
             self.since.clear();
             Some(change)
         }
     }
 
-    fn run(mut active: Active, results: &str, rise: u8, fall: u8) -> String {
+    fn run(mut verdict: Verdict, results: &str, rise: u8, fall: u8) -> String {
         let mut shown = String::new();
         for result in results.chars() {
-            active = active.after(result == '+', rise, fall).0;
-            shown.push(if active.is_down() { 'd' } else { 'u' });
+            verdict = verdict.after(result == '+', rise, fall).0;
+            shown.push(if verdict.is_down() { 'd' } else { 'u' });
         }
         shown
     }
 
     #[test]
     fn failures_in_a_row_take_it_down_and_successes_bring_it_back() {
-        let up = Active::begin(1, false);
+        let up = Verdict::begin(1, false);
         assert_eq!(run(up, "+--+---++-+++-", 2, 3), "uuuuuudduuuuuu");
         assert_eq!(run(up, "-+-+", 1, 1), "dudu");
         assert_eq!(run(up, "-+-+", 0, 0), "dudu");
@@ -184,7 +184,7 @@ mod tests {
 
     #[test]
     fn a_peer_that_was_never_probed_is_as_the_operator_says() {
-        let (up, down) = (Active::begin(1, false), Active::begin(1, true));
+        let (up, down) = (Verdict::begin(1, false), Verdict::begin(1, true));
         assert_eq!((up.is_down(), up.is_judged(), up.is_steady()), (false, false, true));
         assert_eq!((down.is_down(), down.is_judged(), down.is_steady()), (true, false, false));
         assert_eq!((run(up, "--+---", 2, 3), run(down, "-+-++-", 2, 3)), ("uuuuud".to_string(), "dddduu".to_string()));
@@ -193,28 +193,28 @@ mod tests {
 
     #[test]
     fn limits_may_change_under_a_row() {
-        let mut active = Active::begin(1, false);
-        (0..5).for_each(|_| active = active.after(false, 2, 200).0);
-        assert_eq!((active.streak(), active.is_steady()), (5, false));
-        let change = active.after(false, 2, 3).1;
-        assert_eq!(change, Some(Change { from: State::Up, to: State::Down, after: 6 }));
+        let mut verdict = Verdict::begin(1, false);
+        (0..5).for_each(|_| verdict = verdict.after(false, 2, 200).0);
+        assert_eq!((verdict.streak(), verdict.is_steady()), (5, false));
+        let change = verdict.after(false, 2, 3).1;
+        assert_eq!(change, Some(Transition { from: State::Up, to: State::Down, after: 6 }));
     }
 
     #[test]
     fn the_longest_row_ends_too() {
-        let mut active = Active::begin(u16::MAX, true);
+        let mut verdict = Verdict::begin(u16::MAX, true);
         let changed = (0..255).filter(|_| {
-            let (next, change) = active.after(true, 255, 1);
-            active = next;
+            let (next, change) = verdict.after(true, 255, 1);
+            verdict = next;
             change.is_some()
         });
         assert_eq!(changed.collect::<Vec<_>>(), [254]);
-        assert_eq!((active.results(), active.generation(), active.is_down()), (255, u16::MAX, false));
+        assert_eq!((verdict.results(), verdict.generation(), verdict.is_down()), (255, u16::MAX, false));
     }
 
     #[test]
     fn the_results_wrap_and_touch_nothing_else() {
-        let last = Active(Active::begin(7, true).0 | JUDGED | u64::from(u32::MAX));
+        let last = Verdict(Verdict::begin(7, true).0 | JUDGED | u64::from(u32::MAX));
         let (next, _) = last.after(false, 2, 3);
         assert_eq!((next.results(), next.generation(), next.is_down(), next.streak()), (0, 7, true, 0));
         assert!(next.is_judged());
@@ -223,9 +223,9 @@ mod tests {
     #[test]
     fn a_peer_that_is_down_or_changing_has_an_interval_of_its_own() {
         let check = Check { interval_down: Some(500), ..Check::default() };
-        let up = Active::begin(1, false);
+        let up = Verdict::begin(1, false);
         let changing = up.after(false, 2, 3).0;
-        assert_eq!([up, changing, Active::begin(1, true)].map(|active| active.interval(&check)), [3000, 500, 500]);
+        assert_eq!([up, changing, Verdict::begin(1, true)].map(|verdict| verdict.interval(&check)), [3000, 500, 500]);
         assert_eq!(changing.interval(&Check::default()), 3000);
     }
 
@@ -236,27 +236,27 @@ mod tests {
             results in prop::collection::vec(prop::bool::weighted(0.4), 0..200),
         ) {
             let rise = rise % 6;
-            let (mut active, mut model) = (Active::begin(generation, down), Model { down, since: Vec::new() });
+            let (mut verdict, mut model) = (Verdict::begin(generation, down), Model { down, since: Vec::new() });
             let mut was_up = !down;
             for (i, &ok) in results.iter().enumerate() {
-                let (next, change) = active.after(ok, rise, fall);
+                let (next, change) = verdict.after(ok, rise, fall);
                 prop_assert_eq!(change, model.after(ok, rise, fall));
                 prop_assert_eq!(next.is_down(), model.down);
                 prop_assert_eq!((next.generation(), next.results() as usize), (generation, i + 1));
-                prop_assert!(next != active);
+                prop_assert!(next != verdict);
                 was_up |= !model.down;
                 prop_assert_eq!(next.is_judged(), was_up || results[..=i].contains(&false));
-                active = next;
+                verdict = next;
             }
         }
 
         #[test]
         fn any_word_has_a_next_one(word: u64, ok: bool, rise: u8, fall: u8) {
-            let active = Active(word);
-            let (next, change) = active.after(ok, rise, fall);
-            prop_assert_eq!(next.generation(), active.generation());
-            prop_assert_eq!(change.is_some(), next.is_down() != active.is_down());
-            prop_assert!(next != active && (next.is_judged() || ok && next.is_down()));
+            let verdict = Verdict(word);
+            let (next, change) = verdict.after(ok, rise, fall);
+            prop_assert_eq!(next.generation(), verdict.generation());
+            prop_assert_eq!(change.is_some(), next.is_down() != verdict.is_down());
+            prop_assert!(next != verdict && (next.is_judged() || ok && next.is_down()));
         }
     }
 }

@@ -1,14 +1,14 @@
 //! What the result of a probe does to the words that all workers share: the peer's verdict, and whether picks look at it.
 //!
-//! A peer is picked when its operator lets it ([`crate::upstream::Status`]), probes have not found it down ([`super::active`]), and
-//! requests have not found it failing ([`super::passive`]); each can take it out, and none brings back what another took out, but
+//! A peer is picked when its operator lets it ([`crate::upstream::Status`]), probes have not found it down ([`crate::state::verdict`]), and
+//! requests have not found it failing ([`crate::state::failures`]); each can take it out, and none brings back what another took out, but
 //! for one: a peer that probes bring back up begins without the failures that requests met before.
 
-use super::active::{Active, Change, State};
-use super::passive::Health;
 use crate::balance::usable::{self, Bit};
 use crate::shm::versioned::TRIES;
 use crate::shm::{Cells, Damaged, Memory};
+use crate::state::failures::Health;
+use crate::state::verdict::{State, Transition, Verdict};
 use crate::table::directory::{Directory, ailing_at};
 
 /// A peer whose probe has ended.
@@ -21,7 +21,7 @@ pub struct Judged {
     /// Its place in the upstream, as far as its worker knows.
     pub index: u32,
     /// What was known of it while its lease was still that of the probe: who has judged since knows better.
-    pub before: Active,
+    pub before: Verdict,
 }
 
 /// Adds a result, and says what it changes.
@@ -31,16 +31,16 @@ pub fn judge<M: Memory>(
     judged: Judged,
     ok: bool,
     (rise, fall): (u8, u8),
-) -> Result<Option<Change>, Damaged> {
+) -> Result<Option<Transition>, Damaged> {
     let Judged { record, cell, index, before } = judged;
     let (after, change) = before.after(ok, rise, fall);
     let bit = if change.is_some() { bit_of(directory, record, cell, index) } else { Bit::default() };
     match change {
         // Before, in case that this worker dies between the two; and after, so that a worker that has just found the upstream well
         // lets it be: it looked at this number first.
-        Some(Change { to: State::Down, .. }) => directory.tell_ailing(record)?,
+        Some(Transition { to: State::Down, .. }) => directory.tell_ailing(record)?,
         // Before, so that no pick overlooks a peer that it can know to be up; and after, if one has found it down in between.
-        Some(Change { to: State::Up, .. }) => set_usable(directory, cells, record, bit, true)?,
+        Some(Transition { to: State::Up, .. }) => set_usable(directory, cells, record, bit, true)?,
         None => {}
     }
     if !cells.set_verdict(cell, before.0, after.0)? {
@@ -48,8 +48,8 @@ pub fn judge<M: Memory>(
     }
     directory.mem().fence();
     match change {
-        Some(Change { to: State::Down, .. }) => directory.tell_ailing(record)?,
-        Some(Change { to: State::Up, .. }) => cure(cells, cell, after.generation())?,
+        Some(Transition { to: State::Down, .. }) => directory.tell_ailing(record)?,
+        Some(Transition { to: State::Up, .. }) => cure(cells, cell, after.generation())?,
         None => return Ok(None),
     }
     // Another result may have come since. Failures that requests meet keep it out as well: a pick that looks at it finds that.
