@@ -5,14 +5,18 @@
 //!
 //! - [`ffi`] is the C ABI. It checks arguments and turns errors into a code and a message; nothing else happens there.
 //! - [`process`] holds what one process has: the table, mapped once, and its worker slot.
-//! - [`admin`] and [`status`] are what operators talk to: requests as bytes in, answers as bytes out.
+//! - [`admin`] and [`status`] answer operators: requests as bytes in, answers as bytes out.
 //! - [`config`] reads what people and programs write, JSON and nginx's own syntax, by one table of fields.
-//! - [`balance`] picks a peer. [`balance::pick`] is the request path; [`balance::rr`] and [`balance::chash`] are pure algorithms.
-//! - [`health`] is what takes a peer out of the picking, and brings it back.
-//! - [`table`] is what upstreams and peers are, how a version of one is laid out, published and repaired.
-//! - [`version`] is nginx's, for what differs from one to another.
-//! - [`shm`] is the memory below: bytes, offsets, locks and the protocol between readers and writers. Begin there if you are
-//!   here to check whether it is right.
+//! - [`health`] takes peers out of the picking, and brings them back.
+//! - [`balance`] picks a peer. [`balance::pick`] is the request path.
+//! - [`table`] lays out a version of an upstream, publishes it and repairs what a dead writer left.
+//! - [`order`] has the pure algorithms: the schedule of the round robin, the ring of the consistent hash.
+//! - [`state`] says what the words mean that all workers share of a peer.
+//! - [`shm`] is the memory below: bytes, offsets, locks and the protocol between readers and writers. Begin there to check
+//!   whether it is right.
+//! - [`http`] writes requests of HTTP/1 and reads responses.
+//! - [`upstream`] has the values: upstreams, peers, checks.
+//! - [`error`], [`quote`], [`checksum`], [`random`], [`bounds`] and [`version`] (of nginx) are the ground.
 //!
 //! `unsafe` lives in [`shm`] and [`ffi`], and nowhere else.
 #![deny(missing_docs)]
@@ -27,6 +31,7 @@ pub mod error;
 pub mod ffi;
 pub mod health;
 pub mod http;
+pub mod order;
 pub mod process;
 pub mod quote;
 pub mod random;

@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use dyups::balance::chash::{Base, Pick, Ring, build, key_hash, pick, pick_without_ring};
+use dyups::order::chash::{Base, Pick, Ring, build, key_hash, pick, pick_without_ring};
 use dyups::upstream::{Address, HashId};
 use pingora_ketama::{Bucket, Continuum};
 

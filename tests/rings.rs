@@ -4,8 +4,8 @@
 
 mod support;
 
-use dyups::balance::chash::{self, Words};
 use dyups::balance::pick::{Ask, Handle, Miss, Picked};
+use dyups::order::chash::{self, Words};
 use dyups::table::Table;
 use dyups::table::directory::Directory;
 use dyups::table::ops::Absent;

@@ -88,8 +88,9 @@ pub fn mixed(count: u64, salt: u64, total: u64) -> u64 {
 /// A group that does as it is told, and nginx's own algorithms.
 #[cfg(test)]
 pub(super) mod tests {
-    use super::super::{rr, usable};
     use super::*;
+    use crate::balance::usable;
+    use crate::order::rr;
     use proptest::prelude::*;
     use std::cell::{Cell, RefCell};
 

@@ -1,7 +1,6 @@
 //! How a peer is picked: one file a method.
 
 pub mod candidates;
-pub mod chash;
 mod debt;
 pub mod failure;
 pub mod ip_hash;
@@ -11,5 +10,4 @@ pub mod pick;
 pub mod place;
 pub mod random;
 pub mod request;
-pub mod rr;
 pub mod usable;

@@ -4,11 +4,11 @@
 //! record's, a pick is: the stamp, the method's own few words, the stamp again.
 
 use super::candidates::{Candidates, mixed};
-use super::chash::{self, Base, Pick};
 use super::debt::Debt;
 use super::place::{Claimed, Probe, claim};
 use super::usable::{Bit, Bits, Passed, Set, change, tell};
 use super::{ip_hash, least_conn, random};
+use crate::order::chash::{self, Base, Pick};
 use crate::random::Random;
 use crate::shm::cells::Turn;
 use crate::shm::clock::now_ms;

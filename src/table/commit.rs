@@ -4,8 +4,8 @@
 use super::directory::{self, Directory, stamp_at};
 use super::snapshot::{ImagePeers, RingPlace, View, place, set_version};
 use super::{departed, spare};
-use crate::balance::chash::Ring;
 use crate::error::{Code, Error, Result};
+use crate::order::chash::Ring;
 use crate::shm::arena::{Marks, Room};
 use crate::shm::cells::CellMarks;
 use crate::shm::{Change, Damaged, GRANULE_WORDS, Memory, Stamp};

@@ -9,7 +9,7 @@ use super::commit::{Build, CellPlan, RingPlan, publish, write};
 use super::departed;
 use super::directory::{Directory, stamp_at};
 use super::snapshot::{RingPlace, View, place};
-use crate::balance::chash::Ring;
+use crate::order::chash::Ring;
 use crate::shm::arena::{Room, granules_of};
 use crate::shm::layout::Geometry;
 use crate::shm::{Change, Damaged, GRANULE_WORDS, Memory, Stamp};

@@ -1,7 +1,7 @@
 //! The rings of chash, each in a block of its own.
 
 use super::Group;
-use crate::balance::chash::{self, Ring, RingShape};
+use crate::order::chash::{self, Ring, RingShape};
 use crate::shm::{Damaged, GRANULE_WORDS, Mem, Memory};
 use crate::upstream::{Address, Upstream};
 

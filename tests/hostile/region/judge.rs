@@ -1,8 +1,8 @@
 //! Whether a pick is right.
 
-use dyups::balance::chash::{Base, key_hash, pick_without_ring};
 use dyups::balance::pick::{Miss, Picked, Tried};
 use dyups::error::Result;
+use dyups::order::chash::{Base, key_hash, pick_without_ring};
 use dyups::table::snapshot::Group;
 use dyups::upstream::{HashId, Method, Peer, Upstream};
 

@@ -1,7 +1,7 @@
 //! The checksums of a snapshot as a forger makes them: from whatever its words say, as far as that leads anywhere.
 
-use dyups::balance::chash::{self, RingShape};
 use dyups::checksum::Checksum;
+use dyups::order::chash::{self, RingShape};
 use dyups::shm::{GRANULE_WORDS, Memory, Stamp};
 use dyups::table::Table;
 use dyups::table::snapshot::{HEADER, RingPlace, RingWords, seal_of_head};

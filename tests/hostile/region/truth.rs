@@ -7,8 +7,8 @@
 use super::case::Brief;
 use super::names::names;
 use crate::support::model::{Model, Op};
-use dyups::balance::chash::ring_points;
 use dyups::error::Code;
+use dyups::order::chash::ring_points;
 use dyups::shm::arena::granules_of;
 use dyups::shm::layout::Geometry;
 use dyups::shm::{GRANULE_WORDS, Memory, Stamp};

@@ -10,7 +10,7 @@ use super::ring::RingShape;
 /// Where the words of a ring are read from.
 ///
 /// ```
-/// use dyups::balance::chash::Words;
+/// use dyups::order::chash::Words;
 ///
 /// let words = vec![7, 8];
 /// assert_eq!((words.word(1), words.word(2)), (Some(8), None));
@@ -78,7 +78,7 @@ pub enum Pick {
 ///
 /// ```
 /// use dyups::upstream::HashId;
-/// use dyups::balance::chash::{Pick, build, pick};
+/// use dyups::order::chash::{Pick, build, pick};
 /// use dyups::upstream::Address;
 ///
 /// let address = Address::from_server("10.0.0.1").unwrap();
@@ -176,7 +176,7 @@ pub(super) fn half<W: Words + ?Sized>(words: &W, half: usize) -> Option<u32> {
 /// `members` are (peer index, base of its points, weight), in any order. `None`: none of those with weight is usable.
 ///
 /// ```
-/// use dyups::balance::chash::{Base, pick_without_ring};
+/// use dyups::order::chash::{Base, pick_without_ring};
 ///
 /// let members = [(0, Base::nginx(b"10.0.0.1:80"), 1), (1, Base::nginx(b"10.0.0.2:80"), 1)];
 /// let owner = pick_without_ring(members, 42, |_| true).unwrap();
@@ -201,8 +201,8 @@ pub fn pick_without_ring(
 
 #[cfg(test)]
 mod tests {
-    use super::super::ring::{Member, Ring, build_of};
     use super::*;
+    use crate::order::chash::ring::{Member, Ring, build_of};
     use proptest::prelude::*;
 
     fn member(index: u32, weight: u16) -> Member {
@@ -391,7 +391,7 @@ mod tests {
         let points = sorted(&members);
         let (mut too_far, mut found) = (0, 0);
         for key in 0..50u32 {
-            let hash = super::super::key_hash(&key.to_le_bytes());
+            let hash = crate::order::chash::key_hash(&key.to_le_bytes());
             let usable = |index| index != 0;
             let from = points.partition_point(|&(point, _)| point < hash);
             let (behind, before) = points.split_at(from);

@@ -37,7 +37,7 @@ const ONE_IN: usize = 16;
 ///
 /// ```
 /// use dyups::upstream::HashId;
-/// use dyups::balance::chash::{build, merge};
+/// use dyups::order::chash::{build, merge};
 /// use dyups::upstream::Address;
 ///
 /// let all: Vec<Address> = (1..=20).map(|n| Address::from_server(&format!("10.0.0.{n}")).unwrap()).collect();
@@ -101,8 +101,8 @@ fn keys(members: &[(u32, &Address, u16)], hash_id: HashId, bits: u8) -> Vec<u64>
 
 #[cfg(test)]
 mod tests {
-    use super::super::ring::build;
     use super::*;
+    use crate::order::chash::ring::build;
     use proptest::prelude::*;
 
     type Member = (u32, &'static Address, u16);

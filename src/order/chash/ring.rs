@@ -32,7 +32,7 @@ const _: () = assert!(MAX_PEERS <= 1 << MAX_BITS && (MAX_RING_POINTS / 3).ilog2(
 /// [`Code::Invalid`](crate::error::Code::Invalid) for more than [`MAX_RING_POINTS`].
 ///
 /// ```
-/// use dyups::balance::chash::ring_points;
+/// use dyups::order::chash::ring_points;
 ///
 /// assert_eq!(ring_points(10_000), Ok(1_600_000));
 /// assert_eq!(

@@ -3,7 +3,7 @@
 use crate::upstream::Address;
 use std::collections::HashMap;
 
-/// A member as [`build`](super::super::build) takes it.
+/// A member as [`build`](crate::order::chash::build) takes it.
 type Member<'a> = (u32, &'a Address, u16);
 
 /// What has to be done to a ring of some members to make it a ring of others.

@@ -32,7 +32,7 @@ pub const MAX_SCHEDULE: usize = 65_536;
 /// where many peers have one weight, whole runs of its picks are copied.
 ///
 /// ```
-/// use dyups::balance::rr::schedule;
+/// use dyups::order::rr::schedule;
 ///
 /// let (a, b, c) = (0, 1, 2);
 /// assert_eq!(schedule(&[(a, 5), (b, 1), (c, 1)]), [a, a, b, a, c, a, a]);

@@ -17,7 +17,7 @@
 //!
 //! ```
 //! use dyups::upstream::HashId;
-//! use dyups::balance::chash;
+//! use dyups::order::chash;
 //! use dyups::upstream::Address;
 //!
 //! let peers = ["10.0.0.1:8080", "10.0.0.2:8080"].map(|server| Address::from_server(server).unwrap());

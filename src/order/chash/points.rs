@@ -10,7 +10,7 @@ pub const POINTS_PER_WEIGHT: usize = 160;
 /// Where a key lies on the ring: its CRC-32 (IEEE), as nginx and lua-resty-chash have it.
 ///
 /// ```
-/// assert_eq!(dyups::balance::chash::key_hash(b"123456789"), 0xcbf4_3926);
+/// assert_eq!(dyups::order::chash::key_hash(b"123456789"), 0xcbf4_3926);
 /// ```
 #[inline]
 pub fn key_hash(key: &[u8]) -> u32 {
@@ -22,7 +22,7 @@ pub fn key_hash(key: &[u8]) -> u32 {
 ///
 /// ```
 /// use dyups::upstream::HashId;
-/// use dyups::balance::chash::points;
+/// use dyups::order::chash::points;
 /// use dyups::upstream::Address;
 ///
 /// let address = Address::from_server("10.0.0.1:80").unwrap();

@@ -1,0 +1,7 @@
+//! In which order peers come: pure algorithms over values, without memory, clock or health.
+//!
+//! - [`rr`]: the schedule of nginx's smooth weighted round robin
+//! - [`chash`]: the ring of nginx's consistent hash
+
+pub mod chash;
+pub mod rr;
