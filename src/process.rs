@@ -1,7 +1,7 @@
-//! What one process has: the table, mapped once, and its worker slot.
+//! The state of one process: the table, mapped once, and its worker slot.
 //!
-//! Both live in statics of the library, so they outlast any Lua VM: nginx makes a new one at each reload, and this library
-//! is never unloaded. Nothing here remembers a pid across a fork by accident: the slot says whose it is.
+//! Both live in statics of the library, so they outlast any Lua VM: nginx makes a new VM at each reload, and this library is
+//! never unloaded. No pid is kept across a fork by accident: the slot names its process.
 
 use crate::config::setup::Setup;
 use crate::error::{Code, Error, Result};
@@ -78,8 +78,8 @@ fn not_set_up() -> Error {
     Error::new(Code::NotSetUp, format!("dyups.setup has not succeeded in this process: {reason}"))
 }
 
-/// Maps the region, or keeps the one that is mapped, loads the files, and has all upstreams follow the default of `healthcheck`.
-/// What an operator should read goes to `notes`.
+/// Maps the region, or keeps the one that is mapped, loads the files, and has all upstreams follow the default of
+/// `healthcheck`. Messages for the operator go to `notes`.
 pub fn setup(conf: &Setup, notes: &mut Vec<String>) -> Result<()> {
     if let Some(version) = conf.nginx_version {
         NGINX_VERSION.store(version.number(), Ordering::Relaxed);
@@ -116,7 +116,7 @@ pub fn keep_files(check: Option<&Check>, at: &str) -> Result<()> {
     check.map_or(Ok(()), health::certificate::keep).map_err(|why| Error::new(Code::System, format!("{at}.{why}")))
 }
 
-/// An old nginx starts and reloads, or nobody could go back to it.
+/// An old nginx starts and reloads. Otherwise there would be no way back to it.
 fn unless_superseded(done: Result<()>, what: &str, notes: &mut Vec<String>) -> Result<()> {
     match done {
         Err(error) if error.code == Code::Superseded => notes.push(format!("{what}: {error}")),
@@ -148,7 +148,7 @@ pub fn start() -> Result<u32> {
     let number = match *slot {
         Some((number, pid)) if pid == me => number,
         _ => {
-            // Whose number it may be is whom this process was forked from.
+            // The number may belong to the process that this one was forked from.
             COUNTING.store(-1, Ordering::Relaxed);
             let number = table.region().claim_slot()?;
             *slot = Some((number, me));
@@ -194,8 +194,8 @@ fn picks_without_a_slot() -> Option<u32> {
     None
 }
 
-/// What is to be done once a second, by any worker: sees to it that its requests are counted, clears up behind the dead, and
-/// lets go of what is well again. All of it is done, whatever goes wrong; answers what did first.
+/// The work of any worker once a second: makes sure that its requests are counted, clears up behind dead workers, and marks
+/// upstreams that are well again. It does all of this, even where a part fails, and answers the first error.
 pub fn tick() -> Result<()> {
     let table = table()?;
     let counts = count().and_then(|()| table.region().has_room_to_count());

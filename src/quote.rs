@@ -1,7 +1,7 @@
 //! How a text that came from outside is shown in a message: on one line, as it reads, and a value short.
 //!
-//! [`hides`] says which characters a message shows escaped. [`quote`] escapes a value where a message is made.
-//! [`Plain`] goes over each whole message on its way out of the library, so that no message escapes this.
+//! [`hides`] says which characters a message shows escaped. [`quote`] escapes a value when a message is made. [`Plain`] goes
+//! over each whole message on its way out of the library, so that no message is left out.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -28,8 +28,8 @@ pub fn quote(bytes: &[u8]) -> String {
     format!("\"{}\"", short.text)
 }
 
-/// Whether a character would forge or hide a part of a log line: it ends a line, moves the cursor, or has the text around it
-/// shown in another order.
+/// Whether a character would forge or hide a part of a log line. Such a character ends a line, moves the cursor, or shows the
+/// text around it in another order.
 ///
 /// These are the control characters (C0, DEL, and C1 with U+0085), the line and paragraph separators U+2028 and U+2029, and the
 /// characters that change the direction of text: U+061C, U+200E, U+200F, U+202A to U+202E and U+2066 to U+2069.
@@ -146,7 +146,7 @@ impl Short {
         Ok(())
     }
 
-    /// What was written, cut or not.
+    /// The text so far, cut or not.
     pub(crate) fn text(&self) -> &str {
         &self.text
     }

@@ -1,4 +1,4 @@
-//! What `status()` and `GET /status` show: the shape of the upstreams file, with read-only fields around it.
+//! The JSON of `status()` and `GET /status`: the shape of the upstreams file, with read-only fields around it.
 
 use crate::config::json;
 use crate::error::Result;
@@ -18,7 +18,7 @@ pub fn json(table: &Table, name: Option<&str>) -> Result<Vec<u8>> {
         Some(name) => vec![table.upstream(name)?],
         None => table.upstreams()?,
     };
-    // Connections of workers that are dead by now are nobody's.
+    // Connections of workers that are dead by now belong to no worker.
     process::clear_up(table)?;
     let head = json!({"version": env!("CARGO_PKG_VERSION"), "region": region(table)?, "workers": workers(table)?});
     let mut out = head.to_string().into_bytes();
@@ -33,7 +33,7 @@ pub fn json(table: &Table, name: Option<&str>) -> Result<Vec<u8>> {
         let states = health::states(table, stored)?;
         json::write_upstream(&mut out, &stored.upstream, &states, &read_only(stored));
     }
-    // Read after the upstreams: who is deleted meanwhile is in both rather than in neither.
+    // Read after the upstreams. So a peer that is deleted meanwhile is in both rather than in neither.
     out.extend_from_slice(b"},\"deleted\":");
     out.extend_from_slice(deleted(table, name)?.to_string().as_bytes());
     out.push(b'}');

@@ -1,13 +1,13 @@
 //! Which requests of browsers are answered: none that a page of another site has sent, or has had sent.
 //!
-//! A page whose name resolves to this nginx (DNS rebinding) is of the same origin as nginx for the browser: only the `Host` shows
-//! the name. So each request has to name an address, `localhost` or a name that the operator has listed. A page of another site
-//! may send a change without seeing the answer: its `Origin` or `Sec-Fetch-Site` shows it.
+//! A page whose name resolves to this nginx (DNS rebinding) has nginx's origin for the browser. Only the `Host` shows the name.
+//! So each request has to name an address, `localhost` or a name that the operator has listed. A page of another site may send
+//! a change without seeing the answer. Its `Origin` or `Sec-Fetch-Site` shows that.
 
 use crate::quote::quote;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-/// What a request says of its sender. A header that is not there is `None`.
+/// The headers that tell the sender of a request. A header that is not there is `None`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Sender<'a> {
     /// `Host`.
@@ -95,7 +95,7 @@ fn is_own(host: &[u8], hosts: &[String]) -> bool {
     Authority::parse(host).is_some_and(|host| host.is_address() || host.has_name("localhost") || host.is_listed(hosts))
 }
 
-/// What stands behind `http://` or `https://`, and the port that this scheme has.
+/// The rest behind `http://` or `https://`, and the port of this scheme.
 fn origin_of(origin: &[u8]) -> Option<(Authority<'_>, u16)> {
     let (rest, port) = match (origin.strip_prefix(b"http://"), origin.strip_prefix(b"https://")) {
         (Some(rest), _) => (rest, 80),

@@ -19,7 +19,7 @@ pub const BUSY: u16 = 409;
 /// try may well reach that one.
 pub const SUPERSEDED: u16 = 503;
 
-/// What goes back to the client.
+/// The answer to the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply {
     /// HTTP status.
@@ -51,7 +51,7 @@ impl Reply {
     }
 }
 
-/// What a client asks for.
+/// A client's request.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Request<'a> {
     /// In capitals, as HTTP has it.
@@ -60,11 +60,11 @@ pub struct Request<'a> {
     pub path: &'a [u8],
     /// The name of an upstream, in place of a path of two parts.
     pub upstream: Option<&'a [u8]>,
-    /// What stands behind the `?`.
+    /// The text behind the `?`.
     pub query: &'a [u8],
     /// Empty where there is none.
     pub body: &'a [u8],
-    /// Who asks.
+    /// The sender.
     pub sender: Sender<'a>,
 }
 
@@ -162,7 +162,7 @@ fn post(table: &Table, name: &[u8], body: &[u8], wait: Duration) -> Reply {
     }
 }
 
-/// What a program loses that reads addresses, edits them and posts them back.
+/// The settings that a change drops because a program reads addresses, edits them and posts them back.
 fn dropped(change: &Change) -> Option<String> {
     let mut lost = Vec::new();
     if let Some([Some(method), None]) = change.method {

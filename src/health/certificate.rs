@@ -17,7 +17,7 @@ const MAX_BYTES: u64 = 256 << 10;
 /// Files that a process keeps at most.
 const MOST: usize = 1024;
 
-/// What a file of PEM has in it.
+/// The content of a file of PEM.
 #[derive(Clone)]
 pub struct Pem {
     /// Another one for each content.
@@ -32,10 +32,10 @@ impl std::fmt::Debug for Pem {
     }
 }
 
-/// What a probe shows.
+/// The certificate that a probe shows, and its key.
 #[derive(Clone, Debug)]
 pub struct Identity {
-    /// Its certificate, and those of who signed it.
+    /// The certificate, followed by those of its signers.
     pub cert: Pem,
     /// The key.
     pub key: Pem,
@@ -104,7 +104,7 @@ impl Kept {
     }
 }
 
-/// What a probe by `check` shows; `None`: nothing. A file that is not kept is read.
+/// The identity that a probe by `check` shows; `None`: it shows none. Reads a file that is not kept.
 ///
 /// # Errors
 ///
@@ -125,7 +125,7 @@ pub fn of(check: &Check) -> Result<Option<Identity>, String> {
 
 fn read(path: &str) -> Result<Vec<u8>, (ErrorKind, String)> {
     let unreadable = |error: std::io::Error| (error.kind(), error.to_string());
-    // Whoever opens a pipe would wait for its other end.
+    // A process that opens a pipe would wait for its other end.
     let file = File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC).open(path);
     let file = file.map_err(unreadable)?;
     if !file.metadata().map_err(unreadable)?.is_file() {

@@ -1,4 +1,4 @@
-//! What the result of a probe does to the words that all workers share: the peer's verdict, and whether picks look at it.
+//! The effect of a probe's result on the words that all workers share: the peer's verdict, and whether picks look at it.
 //!
 //! A peer is picked when its operator lets it ([`crate::upstream::Status`]), probes have not found it down ([`crate::state::verdict`]), and
 //! requests have not found it failing ([`crate::state::failures`]); each can take it out, and none brings back what another took out, but
@@ -20,7 +20,7 @@ pub struct Judged {
     pub cell: u32,
     /// Its place in the upstream, as far as its worker knows.
     pub index: u32,
-    /// What was known of it while its lease was still that of the probe: who has judged since knows better.
+    /// The verdict while its lease was still that of the probe. A worker that has judged since knows better.
     pub before: Verdict,
 }
 
@@ -36,8 +36,8 @@ pub fn judge<M: Memory>(
     let (after, change) = before.after(ok, rise, fall);
     let bit = if change.is_some() { bit_of(directory, record, cell, index) } else { Bit::default() };
     match change {
-        // Before, in case that this worker dies between the two; and after, so that a worker that has just found the upstream well
-        // lets it be: it looked at this number first.
+        // Before, since this worker may die between the two. And after, since a worker that has just found the upstream well
+        // keeps the upstream so: it read this number first.
         Some(Transition { to: State::Down, .. }) => directory.tell_ailing(record)?,
         // Before, so that no pick overlooks a peer that it can know to be up; and after, if one has found it down in between.
         Some(Transition { to: State::Up, .. }) => set_usable(directory, cells, record, bit, true)?,
@@ -59,7 +59,8 @@ pub fn judge<M: Memory>(
     Ok(change)
 }
 
-/// Where picks are told whether the peer with this cell is usable. What cannot be read, or is another version soon, has no bit.
+/// The bit that tells picks whether the peer with this cell is usable. An upstream that cannot be read, or that changes soon,
+/// has none.
 fn bit_of<M: Memory>(directory: &Directory<'_, M>, record: u32, cell: u32, index: u32) -> Bit {
     let mem = directory.mem();
     // Not a look through all peers for each: many may go down at once.

@@ -26,10 +26,10 @@ pub struct PeerState {
     pub fails: u32,
     /// They have taken it out.
     pub out: bool,
-    /// All in a word: `up`, `down`, `drain`, as its operator has it; `unhealthy`, by probes; `checking`: it is down until probes have
-    /// found it up, and none has failed; `unavail`, by failures.
+    /// The state in a word. `up`, `down` and `drain`: as its operator has it. `unhealthy`: by probes. `checking`: down until
+    /// probes have found it up, and none has failed. `unavail`: by failures.
     pub state: &'static str,
-    /// What probes found, where there are probes.
+    /// The result of its probes, where there are probes.
     pub verdict: Option<Verdict>,
 }
 
@@ -92,7 +92,7 @@ fn each_of(
     done
 }
 
-/// What changes too often to be read is another time's.
+/// An upstream that changes too often to be read waits for the next time.
 fn unless_changing(done: Result<()>) -> Result<()> {
     match done {
         Err(error) if error.code == Code::Changing => Ok(()),
@@ -103,8 +103,8 @@ fn unless_changing(done: Result<()>) -> Result<()> {
 /// Upstreams of which a look for idle peers reads the heads, at most: half a millisecond's.
 pub const MOST_LOOKED_AT: usize = 4096;
 
-/// Deletes the peers that were to be deleted once they are idle, and are. Nobody waits for a writer: there is a next time. Of
-/// very many upstreams, some are looked at each time, from `next` on, in turn.
+/// Deletes the peers that leave and are idle. It does not wait for a writer, since there is a next time. Of very many
+/// upstreams, each call looks at some, from `next` on, in turn.
 pub fn delete_idle(table: &Table, next: &AtomicUsize) -> Result<()> {
     let mem = table.region().mem();
     let Some(cells) = table.region().cells() else { return Ok(()) };
@@ -149,7 +149,8 @@ pub fn heal_one<M: Memory>(
     if !ails(ailing) || is_ill(directory, cells, record)? {
         return Ok(());
     }
-    // Where another peer has failed meanwhile, it is another number; but who has failed it may have died before it said so.
+    // If another peer has failed meanwhile, this is another number. But the worker that saw the failure may have died before it
+    // changed the number.
     if mem.replace(at, ailing, healed(ailing))? {
         mem.fence();
         let ill = is_ill(directory, cells, record);
@@ -161,9 +162,9 @@ pub fn heal_one<M: Memory>(
     Ok(())
 }
 
-/// Has picks look at the peers of upstreams in which somebody has failed and died before it said so. To be called when a worker
-/// has died: whoever finds an upstream well after this failure sees it ([`heal`]), and who did before has left word of that for us
-/// to see.
+/// Marks upstreams whose peer failed while the worker that saw it died before setting the mark. Call after a worker's death. A
+/// worker that finds the upstream well after this failure sees it ([`heal`]). One that did so before has left a number that
+/// shows it here.
 pub fn find_ailing(table: &Table) -> Result<()> {
     let Some(cells) = table.region().cells() else { return Ok(()) };
     let (mem, geometry) = (table.region().mem(), table.region().geometry());
@@ -190,7 +191,7 @@ fn is_ill<M: Memory>(
     let ill = |view: &View| {
         for index in 0..view.peers {
             let cell = view.cell(mem, index)?;
-            // Asked last, since hardly anybody is ill: who can be picked nevertheless keeps nobody on the slow path.
+            // Asked last, since few peers are ill. A peer that can be picked nevertheless keeps no upstream on the slow path.
             if cell == 0 {
                 continue;
             }

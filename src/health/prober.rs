@@ -1,4 +1,4 @@
-//! What one worker does of the probing: it looks which peers are due, takes some of them, and says what came of it.
+//! The probing of one worker: it finds the peers that are due, takes some of them, and reports the results.
 //!
 //! The connections are its caller's. All that workers share are the words of the cells ([`crate::state::lease`], [`super::judge`]); the
 //! rest is this worker's own, and made anew from the table when that changes.
@@ -49,11 +49,11 @@ pub const MOST_AT_ONCE: usize = 256;
 #[derive(Debug)]
 pub struct Prober {
     slot: u32,
-    /// What its nginx takes of an answer.
+    /// The answers that its nginx takes.
     rules: Rules,
     random: Random,
     upstreams: Upstreams,
-    /// The records of those among them that have somebody who is due.
+    /// The records of those upstreams that have a peer that is due.
     turns: VecDeque<u32>,
     running: HashMap<u32, Probe>,
     next_id: u32,
@@ -104,12 +104,12 @@ impl Prober {
             self.workers = place.workers()?;
             done = self.upstreams.look(&place);
         }
-        // What went wrong with one upstream keeps nobody from the others.
+        // An error of one upstream does not keep the others from their probes.
         let next = self.scan(&place);
         done.and(next)
     }
 
-    /// Whoever made them has died without a word: nobody will say how they ended.
+    /// The code that made them has died, and will not report how they ended.
     fn drop_lost(&mut self, now: u64) {
         let is_lost = |probe: &Probe| now > probe.began + 2 * u64::from(probe.lease_time);
         let lost: Vec<u32> = self.running.iter().filter(|(_, probe)| is_lost(probe)).map(|(&id, _)| id).collect();
@@ -118,7 +118,8 @@ impl Prober {
         }
     }
 
-    /// Finds who is due. Answers in how many milliseconds the next one is. Of very many peers, some are looked at each time, in turn.
+    /// Finds the peers that are due. Answers the milliseconds until the next one is. Of very many peers, each call looks at
+    /// some, in turn.
     fn scan(&mut self, place: &Place<'_>) -> Result<u64> {
         let Prober { upstreams, workers, random, turns, unread, running, .. } = self;
         let (mut left, mut next, mut done) = (SCAN, MOST, Ok(()));
@@ -195,7 +196,7 @@ impl Prober {
         let Some(target) = watched.targets.get(target as usize).filter(|target| target.cell != 0) else {
             return Ok(None);
         };
-        // Nobody is probed who is no more, or otherwise by now. Who is still there is found when that is read.
+        // A peer that was deleted or changed is not probed. One that is still there is found when the new version is read.
         if !is_current && !place.is_probed(record, target, watched)? {
             return Ok(None);
         }
@@ -239,14 +240,14 @@ impl Prober {
         self.running.len()
     }
 
-    /// A probe has ended. What it found counts, unless its time was over or somebody else has taken its peer since.
+    /// Ends a probe. Its result counts, unless its time was over or another worker has taken its peer since.
     pub fn end(&mut self, table: &Table, id: u32, stage: Stage, error: &[u8], now: u64) -> Result<()> {
         let Some(probe) = self.running.remove(&id) else { return Ok(()) };
         self.ended(&probe);
         let Some(place) = Place::of(table, now) else { return Ok(()) };
         let (key, cell, lease, check, began) = (probe.key, probe.cell, probe.lease, probe.check.clone(), probe.began);
         if matches!(lease.due(place.millis(), Millis::MAX), Due::Since(_)) {
-            // Whoever slept knows nothing of the peer.
+            // A worker that slept knows nothing about the peer.
             return place.give_back(cell, lease);
         }
         if stage == Stage::NotMade {
@@ -256,7 +257,7 @@ impl Prober {
         let result = probe.end(stage, error);
         let judged = self.judged(&place, key, cell)?;
         let Some((_, leader)) = judged.first() else {
-            // Whoever is there by now need not wait for this one's time to be over.
+            // The peer that is there by now need not wait until the time of this probe is over.
             return place.give_back(cell, lease);
         };
         let (after, _) = leader.before.after(result.is_ok(), check.rise, check.fall);
@@ -267,7 +268,7 @@ impl Prober {
         self.comes(judged[0].0, at, now);
         for (member, judged) in judged {
             if member.cell != cell {
-                // Where nobody else has, so that whoever is probed in its place later goes on from here.
+                // Only where no other worker has stored one. So a peer that is probed in its place later goes on from here.
                 let old = Lease(place.cells.lease(member.cell)?);
                 place.cells.set_lease(member.cell, old.0, old.until(at as Millis).0)?;
             }
@@ -279,7 +280,7 @@ impl Prober {
         Ok(())
     }
 
-    /// What is wrong is this worker's own, and takes nobody out. It is said once.
+    /// The fault is this worker's own, and takes no peer out. The log has it once.
     fn cannot_probe(&mut self, record: u32, why: &str) {
         let Some(watched) = self.upstreams.watched.get_mut(&record) else { return };
         if watched.unprobed.as_deref() != Some(why) {
@@ -289,7 +290,7 @@ impl Prober {
         }
     }
 
-    /// A peer's next probe may be due before anybody looks at its lease again.
+    /// A peer's next probe may be due before this worker looks at its lease again.
     fn comes(&mut self, member: Member, at: u64, now: u64) {
         if let Some(watched) = self.upstreams.watched.get_mut(&member.record)
             && watched.is_soon(at.saturating_sub(now) as Millis)
@@ -307,8 +308,8 @@ impl Prober {
         }
     }
 
-    /// All that a probe of the peer with this cell is for, and what is known of them; the leader is the first. Nobody: that one is
-    /// no more, or probed in another way by now.
+    /// All peers that a probe of the peer with this cell is for, with their verdicts; the leader is the first. Empty: that peer
+    /// was deleted, or is probed in another way by now.
     fn judged(&self, place: &Place<'_>, key: u64, cell: u32) -> Result<Vec<(Member, Judged)>> {
         let mut all = Vec::new();
         for member in self.upstreams.groups.members(key) {
@@ -332,8 +333,8 @@ impl Prober {
         self.upstreams.watched.get(&member.record)?.targets.get(member.target as usize)
     }
 
-    /// From beginning to beginning, so that a slow answer is no longer interval; and a little more or less each time, so that peers do
-    /// not come to be probed together.
+    /// Intervals go from beginning to beginning, so that a slow answer makes none longer. Each is a little longer or shorter,
+    /// so that peers do not come to be probed together.
     fn next_time(&mut self, began: u64, interval: u32, now: u64) -> u64 {
         let twentieth = interval / 20;
         let jitter = self.random.below(2 * twentieth + 1);

@@ -1,9 +1,9 @@
 //! Failures that requests meet, by nginx's rules for `max_fails` and `fail_timeout`
 //! (src/http/ngx_http_upstream_round_robin.c), in one word that all workers share.
 //!
-//! A failure counts, and takes the time. After `max_fails` of them the peer is out for `fail_timeout`. Then whoever is first
-//! to take the time anew may try it, and nobody else for another `fail_timeout`: one probe. A success that such a try ends in
-//! makes the peer well; one that was under way before says nothing.
+//! A failure counts, and sets the time. After `max_fails` failures the peer is out for `fail_timeout`. Then the first worker
+//! that sets the time anew may try the peer, and no other for another `fail_timeout`: one probe. If that try succeeds, the peer
+//! is well. A try that began earlier says nothing.
 
 pub use crate::shm::cells::begin;
 
@@ -26,7 +26,7 @@ const PROBED: u64 = 1 << 47;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Health(pub u64);
 
-/// What an operator set of a peer.
+/// The limits that an operator set for a peer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
     /// Failures that take the peer out; 0: none do.
@@ -42,7 +42,8 @@ pub enum Fitness {
     Well,
     /// Not now.
     Out,
-    /// By who has stored this word in the place of the old one. Who has not: only if it is not `out`.
+    /// A worker may try the peer once it has stored this word in the place of the old one. A worker that has not stored it may
+    /// only if the peer is not `out`.
     Probe {
         /// The word.
         claim: Health,
@@ -72,7 +73,7 @@ impl Health {
         Health(generation | probed | u64::from(fails.min(MOST_FAILS)) << FAILS_SHIFT | u64::from(checked))
     }
 
-    /// Whether nothing speaks against the peer, whatever its limits are.
+    /// Whether nothing speaks against the peer, with any limits.
     #[inline(always)]
     pub fn is_well(self) -> bool {
         self.fails() == 0
@@ -97,7 +98,7 @@ impl Health {
     }
 
     fn is_over(self, limits: Limits, now: Tenths) -> bool {
-        // Who looked at the clock before another worker wrote is behind it, and not some years ahead.
+        // A worker that read the clock before another worker wrote is behind it, and not some years ahead.
         i64::from(now.wrapping_sub(self.checked()) as i32) > i64::from(limits.fail_timeout) * 10
     }
 
@@ -117,8 +118,8 @@ impl Health {
         self.with(0, self.checked(), false)
     }
 
-    /// After the success of a try, when which began this was `began`; `None`: it changes nothing, as it began before the probe, or
-    /// the peer has failed since.
+    /// The word after the success of a try that began at `began`. `None`: nothing changes, since the try began before the
+    /// probe, or the peer has failed since.
     pub fn succeeded(self, began: Health) -> Option<Health> {
         let probed = !self.is_well() && self.0 & began.0 & PROBED != 0;
         let since = (began.generation(), began.fails()) == (self.generation(), self.fails());

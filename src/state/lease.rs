@@ -1,10 +1,12 @@
-//! Who probes a peer, and when: one word a peer, which all workers share.
+//! The worker that probes a peer next, and the time: one word a peer, which all workers share.
 //!
-//! Peers are shared out over the workers that are ready to probe, each by a hash of its own, so that one worker more or less moves
-//! few of them ([`share_of`]). A share is a lease: whoever probes takes it until the probe must be over, and renews it by
-//! probing again when that is due. One that is not renewed is anybody's after half an interval ([`patience`]), whatever its worker
-//! does; and as soon as that worker is not ready any more its peers are shared out anew. What a worker finds after its time
-//! counts for nothing: its lease is another word by then.
+//! The workers that are ready to probe share the peers out, each by a hash of its own. So one worker more or less moves few
+//! peers ([`share_of`]). A share is a lease. The worker that probes a peer takes the lease until the probe must be over, and
+//! renews it by the next probe.
+//!
+//! A lease that is not renewed is free for any worker after half an interval ([`patience`]), even if its worker lives. When a
+//! worker is not ready any more, its peers are shared out anew at once. A result that comes after its time counts for nothing,
+//! since the lease is another word by then.
 
 use crate::shm::cells::GENERATION_SHIFT;
 
@@ -29,12 +31,13 @@ impl Lease {
         ((self.0 >> OWNER_SHIFT & OWNER) as u32).checked_sub(1)
     }
 
-    /// When the next probe is due, or the one under way is over; `None`: nobody has said yet, as in a cell that begins anew.
+    /// The time at which the next probe is due, or the one under way is over. `None`: not set yet, as in a cell that begins
+    /// anew.
     pub fn at(self) -> Option<Millis> {
         (self.0 << (64 - GENERATION_SHIFT) != 0).then_some(self.0 as Millis)
     }
 
-    /// What is to be done now, where nobody sets a time that is further ahead than `most`.
+    /// The state of the lease now, where no worker sets a time that is further ahead than `most`.
     pub fn due(self, now: Millis, most: Millis) -> Due {
         let Some(at) = self.at() else { return Due::Unknown };
         match now.wrapping_sub(at) {
@@ -45,7 +48,7 @@ impl Lease {
         }
     }
 
-    /// Nobody probes until then.
+    /// No worker probes until then.
     #[must_use]
     pub fn until(self, at: Millis) -> Lease {
         let generation = self.0 >> GENERATION_SHIFT << GENERATION_SHIFT;
@@ -64,7 +67,7 @@ impl Lease {
 /// When a peer is probed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Due {
-    /// Nobody has said, or what was said cannot be meant.
+    /// No time is set, or one that cannot be meant.
     Unknown,
     /// In so many milliseconds, or the probe that is under way is over by then.
     In(Millis),
@@ -72,9 +75,9 @@ pub enum Due {
     Since(Millis),
 }
 
-/// Which of these slots has the peer with this cell: the one whose hash with it is greatest, so that a slot more takes its share
-/// from all, and a slot less leaves the others theirs (D. Thaler and C. Ravishankar, "A name-based mapping scheme for rendezvous",
-/// 1996).
+/// The slot that has the peer with this cell: the one whose hash with the cell is greatest. So a new slot takes its share from
+/// all others, and a slot that goes leaves the shares of the others as they are (D. Thaler and C. Ravishankar, "A name-based
+/// mapping scheme for rendezvous", 1996).
 pub fn share_of(cell: u32, slots: &[u32]) -> Option<u32> {
     slots.iter().copied().max_by_key(|&slot| mixed(u64::from(cell) << 32 | u64::from(slot)))
 }

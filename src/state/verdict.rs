@@ -1,5 +1,5 @@
-//! What probes found of a peer: whether it is up, and how many results in a row say that it no longer is so. One word that all
-//! workers share.
+//! The result of a peer's probes: whether it is up, and how many results in a row contradict that. One word that all workers
+//! share.
 //!
 //! A peer that is up goes down after `fall` failures in a row, one that is down comes up after `rise` successes in a row. A
 //! result that agrees with the state ends the row.
@@ -25,7 +25,7 @@ impl State {
         }
     }
 
-    /// What the probes were that lead there.
+    /// The kind of the probes that led there.
     pub fn results(self) -> &'static str {
         match self {
             State::Up => "good",
@@ -37,9 +37,9 @@ impl State {
 /// A peer went from one state to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Transition {
-    /// What it was.
+    /// The old state.
     pub from: State,
-    /// What it is now.
+    /// The new state.
     pub to: State,
     /// After how many results in a row.
     pub after: u8,
@@ -52,7 +52,7 @@ const JUDGED: u64 = 1 << 41;
 /// A word: results since the peer's cell was taken, which wrap : 32 | results in a row that contradict the state : 8 | down : 1 |
 /// it was up, or a probe has failed : 1 | not used, 0 : 6 | how often the cell was taken : 16 (low part first).
 ///
-/// Every result makes another word, so that who compares and swaps loses no result that another worker stored meanwhile.
+/// Every result makes another word. So a worker that compares and swaps loses no result that another worker stored meanwhile.
 ///
 /// ```
 /// use dyups::state::verdict::{Verdict, Transition, State};
@@ -115,7 +115,7 @@ impl Verdict {
     /// After a probe that ended well or not. A `rise` or `fall` of 0 is 1.
     pub fn after(self, ok: bool, rise: u8, fall: u8) -> (Verdict, Option<Transition>) {
         let down = self.is_down();
-        // Who has not failed yet, and is on its way up, is not judged.
+        // A peer that has not failed yet, and is on its way up, is not judged.
         let judged = self.is_judged() || !(ok && down);
         if ok != down {
             return (self.with(down, 0, judged), None);

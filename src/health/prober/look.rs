@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 /// Peers that a look reads.
 pub(super) const READ: usize = 4096;
 
-/// Those upstreams, and who of them is probed together.
+/// The upstreams that this worker reads, and the peers that are probed together.
 #[derive(Debug, Default)]
 pub struct Upstreams {
     /// By record.
@@ -28,7 +28,7 @@ pub struct Upstreams {
     last: u32,
     /// There is more to read than the last look could.
     pub is_behind: bool,
-    /// What that cost, a peer that is read being one.
+    /// The cost of that; reading a peer costs one.
     pub cost: usize,
 }
 
@@ -100,7 +100,7 @@ impl Upstreams {
         let stamp = place.directory.stamp(record)?;
         let read = self.read_slice(place, record, left);
         if matches!(&read, Err(error) if error.code != Code::Changing) {
-            // What cannot be read will be no better the next time.
+            // An upstream that cannot be read will be no better the next time.
             self.forget(record);
             self.saw(record, stamp);
         }

@@ -1,13 +1,13 @@
-//! What there is to say of the probes, until somebody reads it.
+//! Events of the probes, until the caller reads them.
 
 use crate::state::verdict::Transition;
 use std::collections::VecDeque;
 use std::fmt;
 
-/// Things that wait to be read, at most: more than one probe can change. Who does not listen loses the oldest.
+/// The most events that wait to be read: more than one probe can cause. A caller that does not read loses the oldest.
 const MOST: usize = 1 << 16;
 
-/// What an operator should know.
+/// An event for the operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum News {
     /// A peer has come up or gone down.
@@ -25,7 +25,7 @@ pub struct PeerNews {
     pub server: String,
     /// From what to what, and after how many results in a row.
     pub change: Transition,
-    /// What the last probe said.
+    /// The result of the last probe.
     pub why: String,
 }
 

@@ -1,5 +1,5 @@
-//! How often to tick. A worker that takes requests begins probes one by one, or those would wait for a whole batch of them; one that
-//! does not begins them in batches, as it would take as much of a CPU to wake up for each as to make it.
+//! How often to tick. A worker that takes requests begins probes one by one, since requests would wait for a whole batch. One
+//! that does not begins them in batches, since waking up for each would cost as much CPU as the probe.
 
 /// Milliseconds between two ticks of a busy worker, and of another one.
 const GAPS: (u64, u64) = (1, 10);
@@ -7,10 +7,10 @@ const GAPS: (u64, u64) = (1, 10);
 const UPSTREAMS: u64 = 1000;
 /// Milliseconds that it is measured for how much a worker has to do.
 const WINDOW: u64 = 100;
-/// Of these milliseconds, those on a CPU that make it a busy one. What probes of thousands of peers take is less.
+/// The CPU time, of these milliseconds, that makes a worker a busy one. Probes of thousands of peers take less.
 const BUSY: u64 = 25;
 
-/// What a worker had to do of late.
+/// The load of a worker of late.
 #[derive(Debug, Default)]
 pub struct Pace {
     /// The time, and what the worker had spent on a CPU, when that was last looked at; both in milliseconds.

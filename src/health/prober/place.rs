@@ -12,7 +12,7 @@ use crate::upstream::Status;
 /// A worker that was not ready to probe for so many milliseconds loses its share.
 pub const READY: u64 = 600;
 
-/// What a worker looks at.
+/// The parts of the table that a worker reads.
 pub struct Place<'a> {
     /// Of the upstreams.
     pub directory: Directory<'a>,
@@ -36,7 +36,7 @@ impl<'a> Place<'a> {
         self.now as Millis
     }
 
-    /// The slots of those who are ready to probe.
+    /// The slots of the workers that are ready to probe.
     pub fn workers(&self) -> Result<Vec<u32>> {
         Ok(self.cells.ready(self.ready_since())?)
     }
@@ -54,12 +54,12 @@ impl<'a> Place<'a> {
         }
     }
 
-    /// Gives a peer back whose probe counts for nothing: it is due now, unless somebody else has taken it since.
+    /// Gives back a peer whose probe counts for nothing: it is due now, unless another worker has taken it since.
     pub fn give_back(&self, cell: u32, lease: Lease) -> Result<()> {
         Ok(self.cells.set_lease(cell, lease.0, lease.until(self.millis()).0).map(|_| ())?)
     }
 
-    /// Gives a peer back that could not be probed: it is due in so many milliseconds, unless somebody else has taken it since.
+    /// Gives back a peer that could not be probed: it is due in so many milliseconds, unless another worker has taken it since.
     pub fn put_off(&self, cell: u32, lease: Lease, ms: Millis) -> Result<()> {
         let later = lease.until(self.millis().wrapping_add(ms));
         Ok(self.cells.set_lease(cell, lease.0, later.0).map(|_| ())?)
@@ -77,8 +77,8 @@ impl<'a> Place<'a> {
         Ok(self.directory.look(record, is_probed)?.unwrap_or(false))
     }
 
-    /// Whether an upstream is checked and has the peer with this cell, whatever else it is by now. `index` is where the peer stood
-    /// when it was last met.
+    /// Whether an upstream is checked and has the peer with this cell, in any version. `index` is the peer's place when this
+    /// worker last met it.
     pub fn has(&self, record: u32, cell: u32, index: u32) -> Result<bool> {
         let has = |view: &View| Ok(view.checked && view.index_of(self.mem, cell, index)?.is_some());
         Ok(self.directory.look(record, has)?.unwrap_or(false))

@@ -34,11 +34,11 @@ pub struct Probe {
     pub record: u32,
     /// As above.
     pub upstream: Rc<str>,
-    /// What it has in common with the peers that it is for.
+    /// The key that it shares with the peers that it is for.
     pub key: u64,
     /// Of the peer that leads them.
     pub cell: u32,
-    /// What the lease of that is as long as it counts.
+    /// The leader's lease, as long as the probe counts.
     pub lease: Lease,
     /// Milliseconds since the boot: when it began.
     pub began: u64,
@@ -49,14 +49,14 @@ pub struct Probe {
     answer: Answer,
 }
 
-/// What is made of what comes back.
+/// The reader of the answer.
 #[derive(Debug)]
 enum Answer {
     Http(Box<Response>),
     Tcp(Expect),
 }
 
-/// What a connection has to be told.
+/// The data for a connection.
 #[derive(Debug)]
 pub struct Orders {
     /// As [`Address::host`].
@@ -71,7 +71,7 @@ pub struct Orders {
     pub name: String,
     /// The certificate that is shown, and its key.
     pub identity: Option<Identity>,
-    /// What is sent; may be nothing.
+    /// The bytes to send; may be none.
     pub request: Vec<u8>,
     /// Milliseconds for all of it.
     pub timeout: u32,
@@ -135,8 +135,8 @@ impl Probe {
         }
     }
 
-    /// What is wrong with the peer, if anything is, now that the connection has come to its end: at which stage, and by which
-    /// error (`closed`, `timeout`, or another).
+    /// The peer's failure, if any, once the connection has ended: at which stage, and by which error (`closed`, `timeout`, or
+    /// another).
     pub fn end(mut self, stage: Stage, error: &[u8]) -> Result<(), String> {
         let is_connected = matches!(stage, Stage::Done | Stage::Receive);
         if let (true, Progress::Done(result)) = (is_connected, self.progress(b"")) {
@@ -149,7 +149,7 @@ impl Probe {
             Stage::Send => "send",
         };
         match (stage, error) {
-            // Who has no time left says no more.
+            // A probe whose time is over ends in a timeout, whatever its last error.
             (Stage::Done, _) | (_, b"timeout") => Err(format!("{during}: not within {} ms", self.check.timeout)),
             (Stage::Receive, b"closed") => {
                 let result = match &mut self.answer {
@@ -163,7 +163,7 @@ impl Probe {
     }
 }
 
-/// What nginx or TLS says, on one line.
+/// The error of nginx or TLS, on one line.
 pub(super) fn shown(error: &[u8]) -> String {
     let quoted = quote(error);
     quoted[1..quoted.len() - 1].to_string()

@@ -1,5 +1,5 @@
-//! An upstream is read in slices, as a large one takes longer than a worker may be away from its requests. What is read stays where it
-//! is: a peer that is known costs a look, and only a new one is copied.
+//! Reads an upstream in slices, since a large one takes longer than a worker may be away from its requests. Read peers keep
+//! their places: a known peer costs a look, and only a new one is copied.
 //!
 //! A pass goes through all peers, and then drops those that it has not met. When the table changes in between, the pass goes on in
 //! the new version, and another pass follows. So a worker meets every peer, however often the table changes. A pass that met two
@@ -16,7 +16,7 @@ use crate::table::snapshot::{MAX_TEXT, View};
 use crate::upstream::{Address, Check, PeerCheck, Status};
 use std::rc::Rc;
 
-/// Passes in a row after which one drops whom it has not met, though it met two versions.
+/// The number of passes in a row after which a pass drops the peers that it has not met, even if it met two versions.
 const MOST_MIXED: u32 = 3;
 /// Peers that are dropped, or seen to stay, for as much as one costs that is read.
 const SWEPT_AT_ONCE: usize = 16;
@@ -36,7 +36,7 @@ pub struct Reading {
     mixed: u32,
 }
 
-/// What a turn has come to.
+/// The result of a turn.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// There is more to read.
@@ -47,7 +47,7 @@ pub enum Outcome {
     Gone,
 }
 
-/// What is read at once of one version.
+/// The peers that are read at once of one version.
 struct Slice {
     stamp: Stamp,
     /// Of another version than the one before.
@@ -56,7 +56,7 @@ struct Slice {
     seen: Vec<Seen>,
 }
 
-/// What a version says of all peers: its name, its check, what is different for some, and the digest of these.
+/// The data that a version has for all peers: its name, its check, the options of single peers, and the digest of these.
 struct Plan {
     name: String,
     checks: Option<(Check, PeerChecks)>,
@@ -180,7 +180,7 @@ impl Watched {
         self.free.push(at);
     }
 
-    /// What is to be done when all peers are met, as far as that costs no more than is left.
+    /// Does the rest when all peers are met, as far as that costs no more than is left.
     fn finish(
         &mut self,
         reading: &mut Reading,

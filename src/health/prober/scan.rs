@@ -1,4 +1,4 @@
-//! Who is due: a look at the leases of an upstream's peers, every now and then. In between nothing but the time goes on.
+//! Finds the peers that are due, by the leases of an upstream's peers, every now and then. In between only the time goes on.
 //!
 //! A turn of the event loop looks at so many leases at most. An upstream that has more is looked at over several turns, and what
 //! was due before stays so meanwhile.
@@ -14,13 +14,13 @@ use crate::state::verdict::Verdict;
 use std::collections::HashMap;
 use std::ops::Range;
 
-/// What a worker knows beside the upstream itself.
+/// The knowledge of a worker beside the upstream itself.
 pub struct Scan<'a> {
     /// Where leases are.
     pub place: &'a Place<'a>,
-    /// Who is probed together.
+    /// The peers that are probed together.
     pub groups: &'a Groups,
-    /// Who is ready to probe.
+    /// The workers that are ready to probe.
     pub workers: &'a [u32],
     /// This one.
     pub slot: u32,
@@ -57,7 +57,7 @@ impl Scan<'_> {
         }
         watched.scan_at = self.place.now + watched.scans();
         let Scanning { mut ready, coming, .. } = scanning;
-        // Who has waited longest is first, or the last ones would never have their turn where not all have one.
+        // The peer that has waited longest is first. Otherwise the last ones would never have their turn where some have none.
         ready.sort_unstable_by(|one, other| other.cmp(one));
         self.note_lateness(watched, ready.first().map_or(0, |&(late, _)| late));
         watched.ready.clear();
@@ -83,13 +83,13 @@ impl Scan<'_> {
             if matches!(due, Due::In(ms) if lease.owner().is_some() || !watched.is_soon(ms)) {
                 continue;
             }
-            // Asked last, as hardly anybody is due.
+            // Asked last, since few peers are due.
             if lease.generation() != target.generation || !self.groups.leads(target.key, target.cell) {
                 continue;
             }
             let within = match due {
                 Due::In(ms) => ms,
-                // What nobody has looked after for long is spread as well.
+                // A new peer that was not probed for long is spread as well.
                 Due::Since(late) if !(*is_new && late > watched.check.interval) => {
                     if (late >= patience || self.has(target)) && !self.is_running(target, lease) {
                         ready.push((late, place));
@@ -110,7 +110,7 @@ impl Scan<'_> {
         let active = Verdict(self.place.cells.verdict(target.cell)?);
         let within = random.below(active.interval(&watched.check).max(1));
         let first = lease.until(self.place.millis().wrapping_add(within));
-        // Who does so at the same time is as right.
+        // Another worker that does so at the same time is as right.
         self.place.cells.set_lease(target.cell, lease.0, first.0)?;
         Ok(within)
     }
@@ -125,7 +125,8 @@ impl Scan<'_> {
         }
     }
 
-    /// What there is to say, once, of an upstream whose probes take longer than its interval: by the worker that has its first peer.
+    /// A message, once, about an upstream whose probes take longer than its interval. The worker that has its first peer
+    /// answers it.
     pub fn is_late(&self, watched: &mut Watched) -> Option<String> {
         let for_ms = self.place.now - watched.late_since?;
         let check = &watched.check;
@@ -153,8 +154,8 @@ impl Scan<'_> {
         ))
     }
 
-    /// Whether this worker is still at a probe of a peer, though its time is over: what it finds counts for nothing, but to make
-    /// another one beside it would be too much.
+    /// Whether this worker still runs a probe of a peer after its time is over. Its result counts for nothing, but another
+    /// probe beside it would be too much.
     fn is_running(&self, target: &Target, lease: Lease) -> bool {
         lease.owner() == Some(self.slot) && self.running.values().any(|probe| probe.cell == target.cell)
     }

@@ -56,7 +56,7 @@ impl World {
         self.table.delete_upstream(name, true, WAIT).expect("it is there");
     }
 
-    /// What these workers begin to probe within so many milliseconds.
+    /// The probes that these workers begin within so many milliseconds.
     fn begin(&mut self, workers: &[usize], ms: u64) -> Vec<Begun> {
         let until = self.now + ms;
         let mut begun = Vec::new();
@@ -73,7 +73,8 @@ impl World {
         begun
     }
 
-    /// The same; each ends at once, well or not as `is_well` says. Answers who was probed, in order, and by whom.
+    /// The same; each ends at once, well or not as `is_well` says. Answers the peers that were probed, in order, and their
+    /// workers.
     fn run(&mut self, workers: &[usize], ms: u64, is_well: impl Fn(&str) -> bool) -> Vec<(String, usize)> {
         let until = self.now + ms;
         let mut probed = Vec::new();

@@ -22,13 +22,13 @@ pub struct Watched {
     pub name: Rc<str>,
     /// Its check.
     pub check: Rc<Check>,
-    /// What is different for some of its peers, by index, in the version that was read last.
+    /// The options of some of its peers alone, by index, in the version that was read last.
     pub(super) own: PeerChecks,
     /// Says what its check is.
     pub(super) plan: u64,
     /// Says what its options are, those of single peers too.
     pub(super) options: u64,
-    /// Who is probed. A place is free where the cell is 0.
+    /// The peers that are probed. A place is free where the cell is 0.
     pub targets: Vec<Target>,
     /// By cell: their places.
     pub(super) places: HashMap<u32, u32>,
@@ -52,7 +52,7 @@ pub struct Watched {
     pub is_queued: bool,
     /// Probes of this worker that are under way.
     pub running: u32,
-    /// Nobody has looked at its leases yet: times from before this worker began may have passed long ago.
+    /// This worker has not looked at its leases yet. Times from before this worker began may have passed long ago.
     pub is_new: bool,
     /// Since when probes come too late, as more are due than may be under way.
     pub late_since: Option<u64>,
@@ -60,7 +60,7 @@ pub struct Watched {
     pub ended: u32,
     /// It was said that the check does not get round.
     pub warned: bool,
-    /// What was said of why its peers cannot be probed.
+    /// The message that its peers cannot be probed, if the log has it already.
     pub unprobed: Option<Box<str>>,
 }
 
@@ -81,7 +81,7 @@ pub struct Target {
     pub key: u64,
     /// Where it takes requests.
     pub address: Address,
-    /// What is its own of the check.
+    /// Its own options of the check.
     pub own: Option<Box<PeerCheck>>,
 }
 
@@ -155,7 +155,7 @@ impl Watched {
         (self.check.interval / 4).clamp(SCANS.0, SCANS.1).into()
     }
 
-    /// The furthest ahead that anybody sets the time of a probe.
+    /// The furthest ahead that a worker sets the time of a probe.
     pub fn most_ahead(&self) -> Millis {
         let check = &self.check;
         let longest = check.interval.max(check.interval_down.unwrap_or(0)).max(check.timeout);
