@@ -1,13 +1,13 @@
-//! What a method sees of the peers that it chooses among: one group of one version of an upstream.
+//! The peers among which a method chooses: one group of one version of an upstream.
 
 use super::pick::Miss;
 
 /// The members of a group, in the order of nginx's round robin, and whether each may be picked now.
 pub trait Candidates {
-    /// Entries of the schedule: one a unit of weight, as far as it is exact. 0: nobody is in the group.
+    /// Entries of the schedule: one a unit of weight, as far as it is exact. 0: the group is empty.
     fn len(&self) -> u32;
 
-    /// Whether nobody is in the group.
+    /// Whether the group is empty.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -44,7 +44,7 @@ pub trait Candidates {
         Ok(self.fits(index)? && self.claim(index)?)
     }
 
-    /// What all members weigh, whether or not they take traffic.
+    /// The weight of all members, whether or not they take traffic.
     fn weight_of_all(&self) -> Result<u64, Miss>;
 
     /// The member that unit `unit` of all these weights belongs to.
@@ -111,7 +111,7 @@ pub(super) mod tests {
     pub struct Fake {
         pub members: Vec<Member>,
         schedule: Vec<u32>,
-        /// Who was claimed, in this order.
+        /// The claimed peers, in this order.
         pub claimed: RefCell<Vec<u32>>,
     }
 
@@ -269,7 +269,7 @@ pub(super) mod tests {
             Nginx { total_weight: peers.iter().map(|peer| peer.weight).sum(), peers }
         }
 
-        /// Takes over who has how many connections.
+        /// Takes over the connections of all peers.
         pub fn update(&mut self, fake: &Fake) {
             for (peer, member) in self.peers.iter_mut().zip(&fake.members) {
                 (peer.conns, peer.is_passed_over) = (member.open.get() as i64, !member.fits.get());
@@ -397,7 +397,8 @@ pub(super) mod tests {
         })
     }
 
-    /// That `picked` is right whatever the method: somebody, and the last who was claimed; nobody only where all are lost or unfit.
+    /// That `picked` is right by any method: a peer, and the last one that was claimed. It is none only where all are lost or
+    /// unfit.
     pub fn is_right(fake: &Fake, picked: Option<u32>) -> bool {
         match picked {
             Some(index) => {

@@ -1,4 +1,4 @@
-//! What lookups by chash without a ring have cost, and when that is as much as the ring itself would.
+//! The cost of lookups by chash without a ring, and whether it has reached that of the ring itself.
 
 use crate::error::{Code, Result};
 use crate::shm::clock::now_ms;
@@ -35,7 +35,7 @@ impl Debt {
         now_ms() >= self.not_before.get()
     }
 
-    /// What came of a build. A busy writer may be done by the next pick.
+    /// Notes the result of a build. A busy writer may be done by the next pick.
     pub fn built(&self, done: &Result<()>) {
         match done {
             Ok(()) => self.walked.set(0),

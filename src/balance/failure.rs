@@ -1,8 +1,8 @@
 //! Why nginx asks for another peer, by its variables: how far the try got that has just failed.
 //!
-//! `$upstream_connect_time` has no time for a try that was never connected, and `$upstream_header_time` has one for a try that was
-//! answered. Where the connection is to speak TLS, a try counts as connected for nginx once the handshake is over. But a handshake
-//! that failed was work for the peer, so whoever asks has to know whether one began.
+//! `$upstream_connect_time` has no time for a try that was never connected, and `$upstream_header_time` has one for a try that
+//! was answered. Over TLS, nginx counts a try as connected once the handshake is over. But a handshake that failed was work for
+//! the peer, so the caller has to know whether one began.
 
 use super::outcome::of_the_last;
 use super::request::Why;
@@ -10,7 +10,7 @@ use super::request::Why;
 /// The status that nginx gives a try that timed out is another one.
 const FAILED: u32 = 502;
 
-/// What nginx's variables do not say of a try.
+/// Facts about a try that nginx's variables do not have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Traces {
     /// A TLS handshake with the peer began.
@@ -19,7 +19,7 @@ pub struct Traces {
     pub kept: bool,
 }
 
-/// Why the last try failed; `status` is the one that nginx gave it, and `variable` shows the value of a variable to whoever asks.
+/// The reason why the last try failed. nginx gave it `status`, and `variable` reads the value of a variable.
 pub fn why(status: u32, traces: Traces, variable: impl Fn(&'static str, &mut dyn FnMut(&[u8]))) -> Why {
     let is = |name, expected: fn(&[u8]) -> bool| {
         let mut found = false;

@@ -1,5 +1,5 @@
-//! nginx's `ip_hash` (src/http/modules/ngx_http_upstream_ip_hash_module.c): the first three bytes of an IPv4 address, or all of an
-//! IPv6 address, lead to a peer by weight; where that one cannot be picked, the same bytes are hashed on.
+//! nginx's `ip_hash` (src/http/modules/ngx_http_upstream_ip_hash_module.c): the first three bytes of an IPv4 address, or all of
+//! an IPv6 address, lead to a peer by weight. Where that one cannot be picked, the same bytes are hashed on.
 
 use super::candidates::Candidates;
 use super::pick::Miss;
@@ -12,7 +12,7 @@ const TRIES: usize = 21;
 /// else all bytes count.
 fn hashed(key: &[u8]) -> ([u8; 16], usize) {
     let mut bytes = [0; 16];
-    // Four bytes may be a short text as well, `::12`; but whoever sends text has longer ones.
+    // Four bytes may be a short text as well, `::12`. But callers that pass text have longer ones.
     let text = if key.len() == 4 { None } else { std::str::from_utf8(key).ok() };
     let parsed = text.and_then(|text| text.parse().ok());
     let len = match (parsed, key.len()) {
@@ -41,7 +41,7 @@ pub fn pick(among: &impl Candidates, key: &[u8], count: u64) -> Result<Option<u3
     }
 }
 
-/// The first that can be taken of those whom `bytes` lead to.
+/// The first peer that can be taken of those to which `bytes` lead.
 fn look(among: &impl Candidates, bytes: &[u8], tries: usize) -> Result<Option<u32>, Miss> {
     let total = among.weight_of_all()?;
     let mut hash = 89;
@@ -117,7 +117,7 @@ mod tests {
         assert!(late > 0, "nobody was found by the last look");
     }
 
-    /// Whom the first `tries` looks find.
+    /// The peer that the first `tries` looks find.
     fn within(fake: &Fake, key: &[u8], tries: usize) -> Option<u32> {
         let (bytes, len) = hashed(key);
         look(fake, &bytes[..len], tries).expect("sound")

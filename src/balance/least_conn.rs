@@ -1,16 +1,17 @@
 //! nginx's `least_conn`: the peer with the fewest open connections for its weight; among equals, whose turn it is by round robin
 //! (src/http/modules/ngx_http_upstream_least_conn_module.c).
 //!
-//! nginx counts what one worker, or with `zone` all of them, have open; here it is always all. Among equals nginx runs a smooth
-//! round robin over just these. So does this as long as all of the group are equal: then the order is that of its schedule. Where a
-//! part is, it is the turn of whoever has waited longest for its weight, which is round robin too, though for different weights
-//! not in nginx's order.
+//! nginx counts the open connections of one worker, or with `zone` those of all. Here it is always all. Among equals nginx runs
+//! a smooth round robin over just these. As long as all of the group are equal, so does this, in the order of its schedule.
+//! Where only a part is equal, the peer that has waited longest for its weight has its turn. That is round robin too, though
+//! for different weights not in nginx's order.
 //!
-//! Looking at every peer takes as long as there are peers. Above [`EXACT`] two are drawn by weight and the better one is taken:
-//! "the power of two choices" (Mitzenmacher, 2001), whose longest queue is longer by a term of log log n. Of 1,000 equal peers
-//! with 10,000 connections open, the busiest has 1.20 times the mean, and 1.30 times when each connection has been replaced twice;
-//! exactly the least: 1.00 and 1.00; by chance alone: 2.20 and 2.30. Of 200 peers: 1.04 and 1.06, against 1.34 and 1.52 by chance
-//! (`cargo test --profile quick --lib two_choices -- --nocapture`).
+//! A look at every peer takes time in proportion to the peers. Above [`EXACT`] two are drawn by weight and the better one is
+//! taken: "the power of two choices" (Mitzenmacher, 2001), whose longest queue is longer by a term of log log n.
+//!
+//! Of 1,000 equal peers with 10,000 connections open, the busiest has 1.20 times the mean, and 1.30 times when each connection
+//! has been replaced twice. With exactly the least: 1.00 and 1.00. By chance alone: 2.20 and 2.30. Of 200 peers: 1.04 and 1.06,
+//! against 1.34 and 1.52 by chance (`cargo test --profile quick --lib two_choices -- --nocapture`).
 
 use super::candidates::Candidates;
 use super::pick::Miss;
@@ -71,7 +72,7 @@ impl Load {
 #[derive(Clone, Copy)]
 struct Least {
     load: Load,
-    /// Who of those that have it has waited longest for its weight.
+    /// The peer among these that has waited longest for its weight.
     next: u32,
     waited: u64,
     /// Everybody in the group has it.
@@ -125,7 +126,7 @@ mod tests {
         pick(fake, count, &mut Random::new(count)).expect("sound").expect("somebody fits")
     }
 
-    /// Who fits and has no more for its weight than anybody.
+    /// The peers that fit and have the fewest connections for their weight.
     fn leasts(fake: &Fake) -> Vec<u32> {
         let fits = || (0..).zip(&fake.members).filter(|(_, member)| member.fits.get());
         let load = |index: u32| Load::of(fake, index).expect("inside");
@@ -230,8 +231,8 @@ mod tests {
         assert_eq!(pick(&fake, 0, &mut Random::new(1)).map(|picked| picked.is_some()), Ok(true));
     }
 
-    /// The most that a peer has open, as a multiple of what all have on average: with 10,000 connections open, and after so
-    /// many again have each taken the place of one that closed.
+    /// The most connections of a peer, as a multiple of the mean: with 10,000 connections open, and after so many again have
+    /// each replaced one that closed.
     fn imbalance(peers: usize, pick: impl Fn(&Fake, u64) -> u32) -> [f64; 2] {
         const OPEN: u64 = 10_000;
         let fake = Fake::of_weights(vec![1; peers]);

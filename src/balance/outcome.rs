@@ -1,8 +1,8 @@
 //! How a try ended, by what nginx's variables say of it.
 //!
-//! `$upstream_addr`, `$upstream_status` and `$upstream_header_time` have a value for each try, with ", " between those of one upstream
-//! and " : " where nginx went on to another one by a redirect inside of it (ngx_http_upstream_addr_variable in
-//! src/http/ngx_http_upstream.c).
+//! `$upstream_addr`, `$upstream_status` and `$upstream_header_time` have a value for each try. Between those of one upstream
+//! stands ", ". Where nginx went on to another upstream by a redirect inside of it, " : " stands
+//! (ngx_http_upstream_addr_variable in src/http/ngx_http_upstream.c).
 
 use crate::upstream::Address;
 
@@ -18,8 +18,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// That of the last try of the peer with this identity. `variable` shows the value of a variable to who asks, if it has
-    /// one.
+    /// The outcome of the last try of the peer with this identity. `variable` reads the value of a variable, if it has one.
     ///
     /// A peer that has answered has a time at which its header was there. One that failed has none, but the status that nginx put in
     /// its place: not that of the response, which configuration may change. A try that ended for the client's sake has neither.

@@ -99,20 +99,20 @@ impl From<Unread> for Miss {
     }
 }
 
-/// What is asked of a pick.
+/// The request for a pick.
 #[derive(Debug, Default)]
 pub struct Ask<'a> {
-    /// What chash hashes; `None` or empty: rr, as in nginx.
+    /// The bytes that chash hashes; `None` or empty: rr, as in nginx.
     pub key: Option<&'a [u8]>,
     /// `None`: the upstream's own method, else chash with a key and rr without.
     pub method: Option<Method>,
     /// Passed over, and added to.
     pub tried: Option<&'a mut Tried>,
-    /// What is needed to count with the peer is kept: [`Handle::account`].
+    /// Keep the data that counting with the peer needs: [`Handle::account`].
     pub counts: bool,
 }
 
-/// What is needed to count with a peer, as of the version that it was picked from.
+/// The data that counting with a peer needs, as of the version that it was picked from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Account {
     /// Its cell; 0: it has none.
@@ -123,7 +123,7 @@ pub struct Account {
     pub ident: u64,
     /// Most connections that may be open to it; 0: any number.
     pub max_conns: u32,
-    /// What takes it out.
+    /// The limits that take it out.
     pub limits: Limits,
     /// This is the one probe of a peer that is out.
     pub probe: Option<Probe>,
@@ -137,7 +137,7 @@ pub struct Account {
     pub budget_at: usize,
 }
 
-/// What a pick says beside the index.
+/// The answer of a pick beside the index.
 #[derive(Debug)]
 #[repr(C)]
 pub struct Picked {
@@ -205,8 +205,8 @@ impl Handle {
 
     /// Picks a peer. Returns its index, good for this version of the upstream only; the rest is in `out`.
     ///
-    /// With `cached`, nothing is written out (`fresh` 0) when this handle gave the same index out already and the upstream
-    /// has not changed since: whoever keeps the texts by index need not make them again.
+    /// With `cached`, nothing is written (`fresh` 0) when this handle has answered the same index before and the upstream has
+    /// not changed since. A caller that keeps the texts by index need not make them again.
     #[inline(always)]
     pub fn pick(&mut self, table: &Table, ask: Ask<'_>, cached: bool, out: &mut Picked) -> Result<u32, Miss> {
         let Ask { key, method, mut tried, counts } = ask;
@@ -219,7 +219,7 @@ impl Handle {
         }
     }
 
-    /// Builds the ring first, if the writer lock can be had at once, as lookups without it have cost as much as that by now, or are
+    /// Builds the ring first, if the writer lock is free at once, since lookups without it have cost as much by now, or are
     /// refused. Otherwise they go on, and the next pick tries again.
     #[cold]
     #[inline(never)]
@@ -257,7 +257,7 @@ impl Handle {
     pub fn wants_client(&mut self, table: &Table, method: Option<Method>) -> bool {
         let region = table.region();
         if method.is_none() && region.mem().load_acquire(self.stamp_at) != Ok(self.view.stamp.0) {
-            // What is wrong is said by the pick.
+            // The pick reports an error.
             let _ = self.find(region.mem(), region.geometry());
         }
         method.or(self.view.method) == Some(Method::IpHash)
@@ -323,8 +323,8 @@ impl Handle {
         Err(Miss::Changing)
     }
 
-    /// Does what a pick has promised, now that it is known whether it holds: whoever slept until here may have looked at what is
-    /// another peer's by now.
+    /// Keeps the promises of a pick, now that it is known whether the pick holds. A worker that slept until here may have
+    /// looked at a cell that another peer has by now.
     #[cold]
     fn settle(&mut self, cells: Option<Cells<'_, impl Memory>>, holds: bool) -> Result<(), Damaged> {
         let Promises { probe, took, .. } = std::mem::take(&mut self.promises);
@@ -389,7 +389,7 @@ impl Handle {
             let usable = if probe.is_some() { Bit::of(mem, view, index)? } else { Bit::default() };
             *account = Account { ailing_at, probe, usable, budget_at, ..one.account(index)? };
         }
-        // Who keeps a set of the tried ones needs to know who this is.
+        // A caller that keeps a set of tried peers needs the identity of this one.
         if cached && !wants_ring && tried.is_none() && was_given(given, index) {
             out.fresh = 0;
         } else {
@@ -398,8 +398,8 @@ impl Handle {
         Ok(index)
     }
 
-    /// The text of this peer has come to whoever keeps texts by index. Where a pick counts, that is not said by itself: it may be
-    /// thrown away, and the text with it.
+    /// The caller that keeps texts by index has got the text of this peer. A pick that counts does not say so by itself, since
+    /// it may be thrown away, and the text with it.
     pub fn gave(&mut self, index: u32) {
         if let Some(bits) = self.given.get_mut(index as usize / 64) {
             *bits |= 1 << (index % 64);
@@ -432,11 +432,11 @@ struct One<'a, M, C> {
     builds: bool,
 }
 
-/// What the first look at the primaries gives.
+/// The result of the first look at the primaries.
 enum Quick {
-    /// The peer: nothing was tried, and there is somebody to pick.
+    /// The peer: nothing was tried, and there is one to pick.
     Index(u32),
-    /// Anything else: from here on, passing over whom must not be picked.
+    /// Anything else: the walk goes on from here, and passes over peers that must not be picked.
     Walk(Walk),
 }
 
@@ -523,8 +523,8 @@ impl<M: Memory, C: Memory> One<'_, M, C> {
         Ok(())
     }
 
-    /// Asks the primaries, then the backups; and where all are out, all of them again: then nobody knows better. Not where
-    /// one is well, though it is full or was tried.
+    /// Asks the primaries, then the backups. Where all are out, it asks all of them again, since none is known to be better. It
+    /// does not where one is well, though full or tried.
     fn groups(
         &self,
         notes: &Notes,
@@ -557,8 +557,8 @@ impl<M: Memory, C: Memory> One<'_, M, C> {
         })
     }
 
-    /// Whether fewer percent of the primaries that take traffic are usable than `panic_threshold`, but one at least: with none, the
-    /// backups are asked, and then all.
+    /// Whether fewer percent of the primaries that take traffic are usable than `panic_threshold`, but one at least. With none,
+    /// the backups are asked, and then all.
     fn panics(&self, notes: &Notes, now_ms: u64) -> Result<bool, Miss> {
         let threshold = u64::from(self.view.panic_threshold);
         if threshold == 0 || !self.view.checked || !self.ailing {
@@ -610,20 +610,20 @@ struct InGroup<'a, M, C> {
     notes: &'a Notes,
 }
 
-/// What a look at the groups leaves behind.
+/// The notes of a look at the groups.
 #[derive(Default)]
 struct Notes {
-    /// Somebody was passed over who had too many connections.
+    /// It has passed over a peer with too many connections.
     full: Cell<bool>,
-    /// Somebody was passed over who is not out.
+    /// It has passed over a peer that is not out.
     well: Cell<bool>,
-    /// Who was claimed last is out, and this its probe.
+    /// The peer that was claimed last is out, and this is its probe.
     probe: Cell<Option<Probe>>,
-    /// Who was taken among equals, and at which turn.
+    /// The peer that was taken among equals, and its turn.
     took: Cell<Option<(Turn, u64)>>,
 }
 
-/// What is to be done when it is known whether a pick holds; nothing while there are none.
+/// The work that waits until it is known whether a pick holds; nothing while there are no promises.
 #[derive(Debug, Default)]
 struct Promises {
     some: bool,
@@ -745,7 +745,7 @@ impl<M: Memory, C: Memory> Candidates for InGroup<'_, M, C> {
     }
 }
 
-/// What a pick may do with a peer.
+/// The verdict of a pick about a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Look {
     /// Take it.
@@ -758,7 +758,7 @@ enum Look {
 
 /// Milliseconds after which bits that are cleared are put right.
 const MS_BETWEEN_LOOKS: u64 = 100;
-/// Peers up to which all are looked at before a pick finds nobody.
+/// The most peers that a pick looks at, all of them, before it finds none.
 const FEW: u32 = 64;
 /// Peers that a pick meets with their bits set though they are out, before it looks at all of them.
 const MOST_MET: u32 = 8;
@@ -847,7 +847,7 @@ impl<'a, M: Memory, C: Memory> InGroup<'a, M, C> {
         Ok(usable)
     }
 
-    /// What a pick may do with a peer; one that is out is not usable any more.
+    /// The verdict of a pick about a peer. A peer that is out is marked as not usable.
     fn meet(&self, index: u32) -> Result<Look, Miss> {
         let look = self.look(index)?;
         if look == Look::Out {
@@ -906,7 +906,7 @@ impl<'a, M: Memory, C: Memory> InGroup<'a, M, C> {
         }
     }
 
-    /// Whether all peers may be looked at before nobody is found: a look at many of them is not due at each request.
+    /// Whether all peers may be looked at before none is found. A look at many of them is not due at each request.
     fn may_look_again(&self) -> Result<bool, Damaged> {
         let members = self.one.view.ranks[self.group as usize].members;
         if members <= FEW { Ok(true) } else { self.looked_before(1 + u64::from(members) / 1000) }
@@ -962,7 +962,7 @@ impl<'a, M: Memory, C: Memory> InGroup<'a, M, C> {
         let (out, waits) = match Health(cells.health(cell)?).fitness(limits, tenths(self.now_ms)) {
             _ if is_down => (true, false),
             Fitness::Out => (true, false),
-            // Whose end nobody tells is no probe.
+            // A try whose end is not reported is no probe.
             Fitness::Probe { out, .. } => (false, out && !self.one.counts),
             Fitness::Well => (false, false),
         };
@@ -1012,7 +1012,7 @@ impl<'a, M: Memory, C: Memory> InGroup<'a, M, C> {
         }
     }
 
-    /// What all peers weigh that are usable, and more than nothing if one is.
+    /// The weight of all usable peers, and more than nothing if one is usable.
     fn usable_weight(&self) -> Result<u64, Miss> {
         let set = &mut *self.set();
         self.refresh(set)?;
@@ -1036,7 +1036,7 @@ impl<'a, M: Memory, C: Memory> InGroup<'a, M, C> {
             return Err(Miss::NoRing);
         }
         self.one.debt.walk(weight);
-        // Whoever has just become somebody else's probe is passed over the next time.
+        // A peer that another pick has just claimed as its probe is passed over the next time.
         for _ in 0..TRIES {
             let mut damage = None;
             let member = |index: Result<u32, Damaged>| self.ring_member(index?);

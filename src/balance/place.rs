@@ -1,7 +1,7 @@
-//! What a try does to the cell of its peer: it is counted there, and how it ends makes the peer better or worse.
+//! The effect of a try on the cell of its peer: the try is counted there, and its end makes the peer better or worse.
 //!
-//! No lock is taken: who else counts, picks, heals or gives the cell to another peer at the same time is met by what is stored before
-//! what is looked at, and never the other way round.
+//! No lock is taken. Other workers may count, pick, heal or give the cell to another peer at the same time. So each stores
+//! first and looks afterwards, never the other way round.
 
 use super::outcome::Outcome;
 use super::pick::Account;
@@ -40,15 +40,15 @@ impl<'a> Place<'a, Mem> {
 }
 
 impl<M: Memory> Place<'_, M> {
-    /// Counts a connection to a peer that was picked. `None`: it was deleted since then, and somebody else has its cell.
+    /// Counts a connection to a peer that was picked. `None`: it was deleted since then, and another peer has its cell.
     pub fn begin(&self, account: Account, slot: Option<u32>) -> Result<Option<Trying>, Damaged> {
         let mut trying = Trying { account, counted: None };
         let Some(cells) = self.cells.filter(|_| account.cell != 0) else { return Ok(Some(trying)) };
         if let Some(slot) = slot {
             trying.counted = cells.count_in(slot, account.cell, true)?.then_some(slot);
         }
-        // Between the pick and here, this worker may have slept for any time. A writer says that a cell begins anew, and then looks
-        // whether anybody counts: either it sees that we do, or we see that.
+        // Between the pick and here, this worker may have slept for any time. A writer marks that a cell begins anew, and then
+        // looks whether a worker counts. Either it sees that this one does, or this one sees the mark.
         self.mem.fence();
         if Health(cells.health(account.cell)?).generation() != account.health.generation() {
             self.end(&trying, Outcome::Unknown)?;
@@ -62,7 +62,7 @@ impl<M: Memory> Place<'_, M> {
         let Account { cell, max_conns, .. } = trying.account;
         match self.cells {
             Some(cells) if max_conns != 0 && trying.counted.is_some() => {
-                // Since it was counted there was a fence: of two who do so, one at least sees the other.
+                // There was a fence since it was counted. So of two workers that do so, one at least sees the other.
                 Ok(cells.open(cell)? > max_conns.into())
             }
             _ => Ok(false),
@@ -82,7 +82,7 @@ impl<M: Memory> Place<'_, M> {
         }
     }
 
-    /// Lets somebody else be the one probe that this try was to be, and will not.
+    /// Gives the probe back that this try was to be, and will not be. Another request may make it.
     pub fn give_back_probe(&self, trying: &Trying) -> Result<(), Damaged> {
         match (self.cells, trying.account.probe) {
             (Some(cells), Some(probe)) => {
@@ -97,7 +97,7 @@ impl<M: Memory> Place<'_, M> {
     fn succeeded(&self, cells: &Cells<'_, M>, trying: &Trying) -> Result<(), Damaged> {
         let word = cells.health(trying.account.cell)?;
         match Health(word).succeeded(trying.account.health) {
-            // Who changes it at the same time knows better.
+            // A worker that changes it at the same time knows better.
             Some(well) => {
                 cells.set_health(trying.account.cell, word, well.0)?;
                 self.mem.fence();
@@ -119,8 +119,8 @@ impl<M: Memory> Place<'_, M> {
             return Ok(());
         }
         let tell = || self.mem.add(ailing_at, 1);
-        // Before, in case that this worker dies between the two; and after, so that whoever has just found the upstream well
-        // lets it be: it looked at this number first.
+        // Before, since this worker may die between the two. And after, since a worker that has just found the upstream well
+        // keeps the upstream so: it read this number first.
         tell()?;
         // With each time that it fails, another worker has counted a failure.
         for _ in 0..TRIES {
@@ -144,19 +144,19 @@ pub struct Probe {
     pub cell: u32,
     /// By this word of it.
     pub word: Health,
-    /// What the peer is out by.
+    /// The limits that have the peer out.
     pub limits: Limits,
 }
 
 impl Probe {
-    /// It is not made after all: somebody else may.
+    /// Gives back a probe that is not made after all. Another request may make it.
     pub fn give_back<M: Memory>(self, cells: &Cells<'_, M>) -> Result<(), Damaged> {
-        // Who changes it at the same time knows better.
+        // A worker that changes it at the same time knows better.
         cells.set_health(self.cell, self.word.0, self.word.given_back(self.limits).0).map(|_| ())
     }
 }
 
-/// What a pick may do with a peer that fitted when it was looked at.
+/// The verdict of a pick about a peer that fitted when it was looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Claimed {
     /// Nothing: another worker has become its one probe.

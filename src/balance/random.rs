@@ -1,6 +1,6 @@
 //! nginx's `random` and `random two` (src/http/modules/ngx_http_upstream_random_module.c): a peer by weight; or two of them,
-//! and the one with fewer connections for its weight. Of two that are equal it is the first drawn, so that idle peers are picked
-//! by weight; nginx takes the second, of whom a heavy one is less often the one.
+//! and the one with fewer connections for its weight. Of two equal ones it is the first drawn, so that idle peers are picked by
+//! weight. nginx takes the second, which is less often a heavy one.
 //!
 //! A schedule has as many entries of each peer as it has weight, so that any entry of it is a draw by weight.
 
@@ -60,7 +60,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Whom `random` leads to next, as often as it is asked.
+    /// The peer to which `random` leads next, at each call.
     fn peek<'a>(fake: &'a Fake, random: &Random) -> impl FnMut() -> u32 + 'a {
         let mut random = random.clone();
         move || fake.scheduled(random.below(fake.len())).expect("below its length")
@@ -131,7 +131,7 @@ mod tests {
             Some(index) => index,
             None => one(fake, random),
         };
-        // What is exceeded once in a thousand times: for 5, 9 and 1 degrees of freedom.
+        // The value that is exceeded once in a thousand times: for 5, 9 and 1 degrees of freedom.
         let cases = [(vec![1, 2, 3, 4, 10, 100], 20.5), (vec![1; 10], 27.9), (vec![3, 1], 10.8)];
         for (weights, bound) in cases {
             for seed in 1..5 {

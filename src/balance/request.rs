@@ -1,11 +1,12 @@
-//! What a request holds while it is balanced: the connection that is counted for it, and whom it has tried.
+//! The holdings of a request while it is balanced: the connection that is counted for it, and the peers that it has tried.
 //!
-//! Known by the address of nginx's request, which is nobody else's until nginx's own cleanup of it has run; and that is what
-//! ends it, whatever way the request took. So nothing depends on phases that are skipped or contexts that are lost.
+//! A request is known by the address of nginx's request. No other request has that address until nginx's own cleanup of it has
+//! run, and the cleanup ends the entry here, whatever way the request took. So nothing depends on phases that are skipped or
+//! contexts that are lost.
 //!
-//! nginx may be over with the upstream long before: it sends what it has read to a slow client, or the request was a part of another
-//! one. It tells nobody so, but it can be seen (`Watch`): that is looked for ten times a second, and before a request
-//! is refused as all peers are full.
+//! nginx may be over with the upstream long before: it sends the rest to a slow client, or the request was a part of another
+//! one. It calls no code then, but `Watch` shows it. This is looked at ten times a second, and before a request is refused
+//! since all peers are full.
 
 use super::candidates::mixed;
 use super::outcome::Outcome;
@@ -46,7 +47,7 @@ pub struct Tries {
     pub allowance: Allowance,
 }
 
-/// What is asked for a request.
+/// The request for a peer.
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted<'a, W> {
     /// Address of nginx's request.
@@ -152,8 +153,8 @@ pub struct Requests<W> {
 }
 
 impl<W: Copy + Default> Requests<W> {
-    /// Ends the try that is under way, which `last` says the outcome of, given the identity of its peer, and picks a peer for the
-    /// next one. `slot` is that of this worker, if it has one: without, nothing is counted.
+    /// Ends the try that is under way, and picks a peer for the next one. `last` answers the outcome of that try, given the
+    /// identity of its peer. `slot` is that of this worker, if it has one. Without a slot, nothing is counted.
     pub fn next(
         &mut self,
         table: &Table,
@@ -226,7 +227,7 @@ impl<W: Copy + Default> Requests<W> {
         for (&request, held) in &mut self.held {
             if let Some(trying) = held.trying.take_if(|_| is_over(held.watch)) {
                 ended = true;
-                // What is damaged is found by who picks next.
+                // The next pick finds the damage.
                 let _ = place.end(&trying, outcome(request, trying.account.ident));
             }
         }
@@ -238,7 +239,7 @@ impl<W: Copy + Default> Requests<W> {
     pub fn end(&mut self, table: &Table, request: usize, outcome: impl FnOnce(u64) -> Outcome) {
         if let Some(Held { trying: Some(trying), .. }) = self.held.remove(&request) {
             let place = Place::of(table);
-            // What is damaged is found by who picks next.
+            // The next pick finds the damage.
             let _ = place.end(&trying, outcome(trying.account.ident));
         }
     }
@@ -278,8 +279,8 @@ const MEETINGS: usize = 4;
 impl<W: Copy> Held<W> {
     /// Whether its last try went over a connection that was kept and is dead. nginx came back, `unasked` or not.
     fn was_dead(&self, unasked: bool, wanted: &Wanted<'_, W>) -> bool {
-        // A try that nobody allowed nginx has added, and it does so for this one reason. If the last try was the first one, it is the one
-        // that was dead. Of several tries any may be.
+        // nginx has added a try that was not allowed, and it does so for this one reason. If the last try was the first one,
+        // its connection was dead. Of several tries, any may be the one.
         let is_added = wanted.adds_tries && unasked && !self.told && self.tries == 1 && wanted.why == Why::Failed;
         self.was_dead || wanted.why == Why::Dead || is_added
     }
@@ -308,8 +309,8 @@ impl<W: Copy> Held<W> {
         Ok(())
     }
 
-    /// Finds out whether it may try once more if this try fails, among so many peers that take traffic. What is left of the budget, if
-    /// that matters.
+    /// Finds out whether the request may try once more if this try fails, among so many peers that take traffic. Answers the
+    /// rest of the budget, if that matters.
     fn more(&mut self, budget: &Budget<'_, Mem>, tries: &Tries, serving: u32) -> Result<Left, Damaged> {
         let most = if tries.most == 0 { u32::MAX } else { tries.most };
         let more = self.tries < most.min(serving);
@@ -331,9 +332,9 @@ impl<W: Copy> Held<W> {
         Budget::new(place.mem, self.budget_at, place.now_ms)
     }
 
-    /// Picks a peer and counts the connection. With a `max_conns`, others may have done so at the same time: each of them
-    /// looks again once it is counted, and goes elsewhere if there are too many, so that there never are. Where there is no
-    /// elsewhere, it comes back a few times: whoever it met may have gone as well.
+    /// Picks a peer and counts the connection. With a `max_conns`, others may have done so at the same time. Each of them looks
+    /// again once it is counted, and picks another peer if there are too many, so that there never are. Where there is no other
+    /// peer, it comes back a few times, since the other request may have gone as well.
     fn pick(
         &mut self,
         table: &Table,

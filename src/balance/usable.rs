@@ -1,17 +1,16 @@
 //! Which peers of an upstream are usable: one bit a peer, which all workers share, so that no pick walks over peers that are out.
 //!
-//! The bits of 128 ranks ([`crate::table::ranks`]) lie in four words of the cell of the first of them, 32 in each, below the number
-//! of the version that they are of. A word of another version says nothing: then all its bits count as set. So a writer that
-//! publishes has nothing to do here, and a worker that slept changes no other version's bits: numbers of versions are never used again
-//! before 2^32 changes.
+//! The bits of 128 ranks ([`crate::table::ranks`]) lie in four words of the cell of the first of them, 32 in each, below the
+//! number of their version. In a word of another version, all bits count as set. So a writer that publishes does not touch
+//! them. A worker that slept changes no bits of another version: numbers of versions come again only after 2^32 changes.
 //!
-//! A bit that is set means "look at the cell". The pick that finds such a peer out clears its bit. A bit that is cleared is set
-//! again by the worker that brings the peer back, and by a look at all cells, which a pick makes ten times a second while bits
-//! are cleared ([`Bits::put_right`]). Clearing stores first and then looks at the cell once more; bringing back changes the cell
-//! first and then stores: so one of two that do so at once sees the other.
+//! A set bit means "look at the cell". The pick that finds such a peer out clears its bit. The worker that brings the peer back
+//! sets it again. So does a look at all cells, which a pick makes ten times a second while bits are cleared
+//! ([`Bits::put_right`]). A worker that clears stores first and then looks at the cell once more. A worker that brings back
+//! changes the cell first and then stores. So one of two that do so at once sees the other.
 //!
-//! A [`Set`] is what a worker remembers of the bits: how much each run of ranks weighs. It is good as long as the upstream's
-//! count of changed bits stays the same; so a pick costs the same however many peers there are, and however many are out.
+//! A [`Set`] is a worker's copy of the weight of each run of ranks. It is valid while the upstream's count of changed bits
+//! stays the same. So a pick costs the same with any number of peers, and with any number of them out.
 
 use crate::shm::versioned::TRIES;
 use crate::shm::{Cells, Damaged, Memory, Stamp};
@@ -253,7 +252,7 @@ impl<M: Memory, C: Memory> Bits<'_, M, C> {
 /// Ranks side by side, of one weight, with bits in one cell.
 #[derive(Clone, Copy, Debug)]
 struct Run {
-    /// What all runs up to this one weigh.
+    /// The weight of all runs up to this one.
     end: u64,
     first: u32,
     until: u32,
@@ -271,13 +270,13 @@ pub struct Place {
     pub weight: u64,
 }
 
-/// What a worker remembers of the usable peers of a group.
+/// A worker's copy of the usable peers of a group.
 #[derive(Debug, Default)]
 pub struct Set {
     /// Of which version, at how many changes of bits.
     of: Option<(Stamp, u64, u64)>,
     runs: Vec<Run>,
-    /// What all usable peers weigh.
+    /// The weight of all usable peers.
     pub total: u64,
     /// How many they are.
     pub count: u32,
@@ -356,8 +355,8 @@ impl Set {
     }
 }
 
-/// How far turns of the round robin are apart, where numbers below `total` have them: near the golden part of it, so that any few
-/// turns in a row are spread evenly, and with no common divisor, so that each number has one.
+/// The step from turn to turn of the round robin, among the numbers below `total`. It is near the golden part of it, so that
+/// any few turns in a row are spread evenly. It has no common divisor, so that each number has a turn.
 pub fn step(total: u64) -> u64 {
     let golden = ((u128::from(total) * 0x9e37_79b9_7f4a_7c15) >> 64) as u64;
     (golden.max(1)..).find(|&step| gcd(step, total) == 1).unwrap_or(1)
@@ -384,7 +383,7 @@ fn gcd(mut a: u64, mut b: u64) -> u64 {
 pub struct Passed {
     places: [(u64, u64); Passed::MOST],
     len: usize,
-    /// What they weigh.
+    /// Their weight.
     pub weight: u64,
 }
 

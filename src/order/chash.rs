@@ -1,14 +1,14 @@
 //! The consistent hash of nginx's `hash KEY consistent` and of lua-resty-chash.
 //!
-//! Both are the ketama of Cache::Memcached::Fast: a peer has 160 points a unit of weight on a ring of 2^32 places, a key
-//! belongs to the peer of the first point at or after the key's CRC-32, and after the last point comes the first. They
-//! differ in what is hashed of a peer ([`HashId`](crate::upstream::HashId)). Sources: nginx,
-//! src/http/modules/ngx_http_upstream_hash_module.c; lua-resty-balancer, lib/resty/chash.lua and chash.c (as they are:
-//! in its first versions the base was not inverted and a key belonged to the point before it).
+//! Both are the ketama of Cache::Memcached::Fast. A peer has 160 points a unit of weight on a ring of 2^32 places. A key
+//! belongs to the peer of the first point at or after the key's CRC-32, and after the last point comes the first. They differ
+//! in the text of a peer that is hashed ([`HashId`](crate::upstream::HashId)). Sources: nginx,
+//! src/http/modules/ngx_http_upstream_hash_module.c; lua-resty-balancer, lib/resty/chash.lua and chash.c as they are. In its
+//! first versions the base was not inverted, and a key belonged to the point before it.
 //!
-//! One difference: of points with one hash (of 100 peers of weight 1, one ring in 34 has such a pair) nginx keeps the
-//! first. Here the others stay behind it, so that such a place passes to the next of these peers, not to the next point,
-//! when the first is out. A key whose owner is in goes the same way as there.
+//! There is one difference. Of points with one hash, nginx keeps the first (of 100 peers of weight 1, one ring in 34 has such a
+//! pair). Here the others stay behind it. So when the first is out, its place passes to the next of these peers, not to the
+//! next point. A key whose owner is in goes the same way in both.
 //!
 //! - `points`: which points a peer has
 //! - `ring`: how the sorted points lie in memory, and how they are built

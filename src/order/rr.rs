@@ -1,9 +1,9 @@
 //! nginx's smooth weighted round robin, precomputed.
 //!
-//! nginx (commit 52327e0627f4, "Upstream: smooth weighted round-robin balancing", described there with {5,1,1}) keeps
-//! a current weight a peer. Each pick adds every peer's weight to its current weight, takes the peer with the largest,
-//! the first of equals, and takes the sum of all weights off it. The order repeats after sum / gcd picks, so one period
-//! of it, indexed by a shared counter, gives every worker nginx's exact order without any state of its own.
+//! nginx (commit 52327e0627f4, "Upstream: smooth weighted round-robin balancing", described there with {5,1,1}) keeps a current
+//! weight a peer. Each pick adds every peer's weight to its current weight. It takes the peer with the largest, the first of
+//! equals, and takes the sum of all weights off it. The order repeats after sum / gcd picks. So one period of it, indexed by a
+//! shared counter, gives every worker nginx's exact order without any state of its own.
 
 /// Longest schedule, in slots of 4 bytes, that weights alone may cause. See [`schedule`] for what happens above it.
 pub const MAX_SCHEDULE: usize = 65_536;
@@ -27,9 +27,9 @@ pub const MAX_SCHEDULE: usize = 65_536;
 ///
 /// # Cost
 ///
-/// At most slots × distinct weights, not slots × peers. Among peers of one weight the picks go round in list order (they
-/// grow alike, so the one picked least often leads, and of those the first), so a step compares one leader a weight; and
-/// where many peers have one weight, whole runs of its picks are copied.
+/// At most slots × distinct weights, not slots × peers. Among peers of one weight the picks go round in list order: they grow
+/// alike, so the one picked least often leads, and of those the first. So a step compares one leader a weight. Where many peers
+/// have one weight, whole runs of its picks are copied.
 ///
 /// ```
 /// use dyups::order::rr::schedule;
@@ -58,8 +58,8 @@ fn fit(slots: &mut [u16]) {
     let sum = sum(slots);
     if sum > limit {
         for slot in slots.iter_mut() {
-            // Rounded to nearest, each by itself: handing out remainders so that the sum is the limit would be closer
-            // in sum, but would part peers of equal weight. Shrinks (limit < sum), so it fits u16.
+            // Each is rounded to nearest by itself. To hand out remainders so that the sum is the limit would be closer in sum,
+            // but would part peers of equal weight. Shrinks (limit < sum), so it fits u16.
             *slot = (((2 * u64::from(*slot) * limit + sum) / (2 * sum)) as u16).max(1);
         }
         reduce(slots);
@@ -94,9 +94,9 @@ const BLOCK: std::ops::RangeInclusive<usize> = 64..=2048;
 
 /// nginx's loop over one leader a distinct weight.
 ///
-/// The peers have ranks: by weight, those of one weight in list order. A leader is one number: its current weight, below
-/// that its place in the list, reversed, and below that its rank. So the largest number is the largest current weight and
-/// of equals the first in the list, and who follows a leader stands behind it in every array.
+/// The peers have ranks: by weight, those of one weight in list order. A leader is one number: its current weight, below that
+/// its place in the list, reversed, and below that its rank. So the largest number is the largest current weight, and of equals
+/// the first in the list. The peer that follows a leader stands behind it in every array.
 struct Race {
     /// By distinct weight: its leader.
     leaders: Vec<i64>,
@@ -104,9 +104,9 @@ struct Race {
     steps: Vec<i64>,
     /// By distinct weight: the rank behind its last peer.
     ends: Vec<usize>,
-    /// By rank, what turns that leader into the next one of its weight when it was picked: the change of place and rank,
-    /// and, behind the last of the round, where the first leads again that was picked once more, the sum that nginx takes
-    /// off at a pick.
+    /// By rank, the number that turns that leader into the next one of its weight when it is picked: the change of place and
+    /// rank. Behind the last of the round, the first leads again, which is then picked once more. There the number also has the
+    /// sum that nginx takes off at a pick.
     changes: Vec<i64>,
     /// By rank: the peer.
     peers: Vec<u32>,
@@ -165,12 +165,12 @@ impl Race {
         order
     }
 
-    /// nginx's loop for at most `N` distinct weights, `N` a power of two. A leader is found again by its value, which is
-    /// its own (the rank is in it): a store by index would send all of them through memory, at twice the time.
+    /// nginx's loop for at most `N` distinct weights, `N` a power of two. A leader is found again by its value, which is its
+    /// own, since the rank is in it. A store by index would send all of them through memory, at twice the time.
     fn picks_of_few<const N: usize>(&mut self, count: usize, order: &mut Vec<u32>) {
         let weights = self.leaders.len();
         let mask = (1 << self.bits) - 1;
-        // What is beyond the distinct weights never wins and never moves.
+        // Places beyond the distinct weights never win and never move.
         let (mut leaders, mut steps) = ([i64::MIN; N], [0; N]);
         leaders[..weights].copy_from_slice(&self.leaders);
         steps[..weights].copy_from_slice(&self.steps);
@@ -206,9 +206,9 @@ impl Race {
         }));
     }
 
-    /// Where many peers have one weight, each of them is picked before the first is picked again: long runs, and all that
-    /// happens in one is that the leaders grow. Makes the picks that certainly come next from the weight which is due, up to
-    /// the end of its round: when the period ends, all rounds do. Answers how many these were.
+    /// Where many peers have one weight, each of them is picked before the first is picked again. So there are long runs, in
+    /// which only the leaders grow. Makes the picks that certainly come next from the weight that is due, up to the end of its
+    /// round: when the period ends, all rounds do. Answers their number.
     fn run_of_one(&mut self, order: &mut Vec<u32>) -> usize {
         let due = (0..self.leaders.len()).max_by_key(|&class| self.leaders[class] + self.steps[class]).unwrap_or(0);
         let from = (self.leaders[due] & ((1 << self.bits) - 1)) as usize;
@@ -221,8 +221,8 @@ impl Race {
         run.len()
     }
 
-    /// How many picks in a row, at most `most`, the weight `due` wins whatever the places in the list: a weight that is
-    /// behind it comes up only if its steps are longer, and not before these have used up its lag.
+    /// How many picks in a row, at most `most`, the weight `due` wins, whatever the places in the list. A weight that is behind
+    /// it comes up only if its steps are longer, and not before these have used up its lag.
     fn certain(&self, due: usize, most: usize) -> usize {
         let weight = |leader: i64| leader >> (2 * self.bits);
         let until_reached = self.leaders.iter().zip(&self.steps).enumerate().map(|(class, (&leader, &step))| {

@@ -1,10 +1,11 @@
-//! How many retries an upstream may have: a share of the requests of the last ten seconds or so, of all workers, and never
-//! less than a floor. A retry that every request makes doubles the load of an upstream that fails because of its load; a share
-//! of them hardly adds to it. The idea is that of Finagle's retry budgets.
+//! How many retries an upstream may have: a share of the requests of the last ten seconds or so, of all workers, and never less
+//! than a floor. A retry of every request doubles the load of an upstream that fails because of its load. A share of them
+//! hardly adds to it. The idea is that of Finagle's retry budgets.
 //!
-//! nginx wants to know before a try ends whether there may be another one. So a request may try once more though the budget is
-//! spent: that try is free where no backend had anything to do with the one before it. Only where a peer answered, and nginx has
-//! thrown the answer away, the retry is made beyond the budget. Then nobody is told so again for as long as the budget remembers.
+//! nginx asks before a try ends whether there may be another one. So a request may try once more though the budget is spent.
+//! That try is free where the one before it cost no backend anything. Where a peer answered, and nginx has thrown the answer
+//! away, the retry is made beyond the budget. Then no request is told again that it may retry, for as long as the budget
+//! remembers.
 
 use crate::shm::versioned::TRIES;
 use crate::shm::{Damaged, Memory};
@@ -23,7 +24,7 @@ const INTERVAL_AT: u32 = RETRIES_BITS + REQUESTS_BITS + 1;
 const MOST_RETRIES: u64 = (1 << RETRIES_BITS) - 1;
 const MOST_REQUESTS: u64 = (1 << REQUESTS_BITS) - 1;
 
-/// What an operator allows.
+/// The retries that an operator allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Allowance {
     /// Retries for a hundred requests; [`Allowance::ANY`]: as many as there are.
@@ -37,7 +38,7 @@ impl Allowance {
     pub const ANY: u32 = u32::MAX;
 }
 
-/// What is left of a budget.
+/// The rest of a budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Left {
     /// At least one more retry.
@@ -67,7 +68,7 @@ impl<'a, M: Memory> Budget<'a, M> {
         self.count(1 << RETRIES_BITS, |requests, _| requests < MOST_REQUESTS)
     }
 
-    /// What is left of it now.
+    /// The rest of it now.
     pub fn left(&self, allowance: Allowance) -> Result<Left, Damaged> {
         if allowance.percent == Allowance::ANY {
             return Ok(Left::Some);
@@ -90,7 +91,7 @@ impl<'a, M: Memory> Budget<'a, M> {
         })
     }
 
-    /// Counts a retry. It was allowed: workers who ask at once may go beyond the budget by one each.
+    /// Counts a retry. It was allowed: workers that ask at once may go beyond the budget by one each.
     pub fn retry(&self) -> Result<(), Damaged> {
         self.count(1, |_, retries| retries < MOST_RETRIES)
     }
@@ -122,7 +123,7 @@ impl<'a, M: Memory> Budget<'a, M> {
         let at = self.place(self.interval);
         let word = self.mem.load(at)?;
         if !is_of(word, self.interval) {
-            // Whoever else begins it begins it with the same; if that one was first, this is one more.
+            // Another worker that begins it begins it with the same. If it was first, this is one more.
             if self.mem.replace(at, word, self.begun() + one)? {
                 return Ok(());
             }

@@ -1,4 +1,5 @@
-//! What the words mean that all workers share of a peer or an upstream. Whoever has such a word, wherever it lies, asks here.
+//! The meaning of the words that all workers share of a peer or an upstream. Code that has such a word asks here, wherever the
+//! word lies.
 //!
 //! - [`failures`]: failures that requests meet
 //! - [`verdict`]: what probes found

@@ -1,13 +1,13 @@
 //! The ring after a change, made from the ring before it.
 //!
-//! To build a ring of 10,000 peers takes 18 ms, mostly to sort; a change of one of them touches 160 points in 1.6
-//! million. So the points of who left and of who came are made and sorted, and between the few buckets that they fall
-//! into the old words are copied as they are, but for two numbers: `starts` go up or down by how many points came or left
-//! before, and peer indexes become those of the new list.
+//! To build a ring of 10,000 peers takes 18 ms, mostly to sort. A change of one of them touches 160 points in 1.6 million. So
+//! the points of peers that left and of peers that came are made and sorted. Between the few buckets of these, the old words
+//! are copied, but for two numbers. `starts` go up or down by the number of points that came or left before, and peer indexes
+//! become those of the new list.
 //!
-//! What comes out is to the bit what [`build`](super::build) makes of the new members. The old words are not trusted: a
-//! point that should leave and is not there, or starts that go backwards, end the merge; other nonsense goes over into the
-//! new ring, of the right size.
+//! The result equals, to the bit, that of [`build`](super::build) for the new members. The old words are not trusted. A point
+//! that should leave and is not there, or starts that go backwards, end the merge. Other nonsense goes over into the new ring,
+//! of the right size.
 //!
 //! - `diff`: who left, who came, and which index became which
 //! - `splice`: the copying, with what comes in between
@@ -24,14 +24,14 @@ use crate::upstream::{Address, HashId, MAX_PEERS};
 use diff::Diff;
 use splice::Edits;
 
-/// A merge is worth it as long as no more than one in so many of the points leave and come: from a tenth on, with much to
-/// sort and no long runs to copy, it is the slower one.
+/// A merge pays as long as at most one in so many of the points leave and come. From a tenth on it is the slower one, with much
+/// to sort and no long runs to copy.
 const ONE_IN: usize = 16;
 
 /// The ring of `to`, byte for byte as [`build`](super::build) makes it, from `old`, the words of the ring of `from`.
 ///
-/// Both lists are (peer index, address, weight), by ascending index. `None`: build it. Then too much has changed for a
-/// merge to pay, or the order of the peers did, or there are too many points, or `old` is not that ring.
+/// Both lists are (peer index, address, weight), by ascending index. `None`: build the ring. Then too much has changed for a
+/// merge to pay, or the order of the peers has, or there are too many points, or `old` is not that ring.
 ///
 /// `old` may be changed by others meanwhile: then the result may be anything, and has to be thrown away.
 ///

@@ -35,9 +35,9 @@ pub fn points(address: &Address, hash_id: HashId, weight: u16) -> impl Iterator<
     Base::of(address, hash_id).points(weight)
 }
 
-/// What all points of a peer follow from: the state of its CRC-32 before the previous point is added.
+/// The base of all points of a peer: the state of its CRC-32 before the previous point is added.
 ///
-/// It is all that the ring knows of an address, so who keeps it in place of the text can do without the text.
+/// The ring needs nothing else of an address. So a caller that keeps it in place of the text can do without the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Base(pub u32);
 
@@ -52,8 +52,8 @@ impl Base {
 
     /// For [`HashId::Nginx`]: the host, a NUL and the port of `server`, an address as written.
     ///
-    /// nginx's parse: of `unix:` (in any case) and a path, the path is the host; else digits behind the last colon are
-    /// the port; else all of it is the host. Without a port the NUL is hashed all the same.
+    /// nginx's parse. Of `unix:` (in any case) and a path, the path is the host. Else digits behind the last colon are the
+    /// port. Else all of it is the host. Without a port the NUL is hashed all the same.
     pub fn nginx(server: &[u8]) -> Base {
         let (host, port) = split(server);
         let mut hasher = Hasher::new();
@@ -84,8 +84,8 @@ impl Base {
             previous = !through(&STEP, self.0 ^ previous);
             *lane = previous;
         }
-        // Point n + 4 is the same step from point n as point 4 is from 0, and steps are linear: so four points at once,
-        // and their look-ups overlap.
+        // Point n + 4 is the same step from point n as point 4 is from 0, and steps are linear. So four points are made at
+        // once, and their look-ups overlap.
         let fourth = previous;
         (0..usize::from(weight) * POINTS_PER_WEIGHT / LANES).flat_map(move |_| {
             let points = lanes;
@@ -116,7 +116,8 @@ const _: () = assert!(POINTS_PER_WEIGHT.is_multiple_of(LANES));
 /// A linear function of 32 bits, as a table for each byte.
 type Linear = [[u32; 256]; 4];
 
-/// What four bytes do to the state of a CRC-32, of the state exclusive-or these bytes (in little-endian order).
+/// The effect of four bytes on the state of a CRC-32, as a function of the state exclusive-or these bytes (in little-endian
+/// order).
 static STEP: Linear = step();
 
 /// [`STEP`], [`LANES`] times.

@@ -52,10 +52,10 @@ pub fn ring_points(total_weight: u64) -> Result<usize> {
     )))
 }
 
-/// What has to be known of a ring to read its words. The default is the shape of no ring at all.
+/// The numbers that reading a ring's words needs. The default is the shape of no ring at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct RingShape {
-    /// N: how many points it has, at most [`MAX_RING_POINTS`]; 0 for a ring of nobody.
+    /// N: the number of its points, at most [`MAX_RING_POINTS`]; 0 for a ring without members.
     pub points: u32,
     /// b: top bits of a hash that are its bucket, and bits of a peer index; 1 to 22.
     pub bits: u8,
@@ -131,7 +131,7 @@ impl Ring {
     }
 }
 
-/// What the seal of a ring has to be. `None`: the words are not those of a ring of this shape.
+/// The right seal of a ring. `None`: the words are not those of a ring of this shape.
 pub fn seal<W: Words + ?Sized>(words: &W, shape: RingShape) -> Option<u32> {
     let points_at = shape.first_point_word();
     let copy = |first: usize| move |from: usize, out: &mut [u64]| words.copy(first + from, out).ok_or(());
@@ -183,8 +183,8 @@ pub(super) fn build_of(members: &[Member]) -> Result<Ring> {
     Ok(builder.finish())
 }
 
-/// Bits of a hash that tell points apart in a first pass: so few that every part has its cache line at hand, so many
-/// that a part, 50 KB of a ring of 10,000 peers, is then sorted within the cache.
+/// Bits of a hash that tell points apart in a first pass. They are so few that every part has its cache line at hand. They are
+/// so many that a part, 50 KB of a ring of 10,000 peers, is then sorted within the cache.
 const PART_BITS: u32 = 8;
 
 /// All points, as hash and index in one number, in parts by their top `part_bits` bits; and where each part ends.
@@ -218,8 +218,8 @@ fn starts_of(counts: &mut [u32]) -> u32 {
     largest
 }
 
-/// Bits by which buckets are finer for sorting than in the ring: then most have one point at most, and the comparing
-/// that is left, all mispredicted branches, shrinks (a ring of 10,000 peers takes 17 ms instead of 21).
+/// Bits by which buckets are finer for sorting than in the ring. Then most have one point at most, and fewer comparisons are
+/// left, all of them mispredicted branches. A ring of 10,000 peers takes 17 ms instead of 21.
 const FINER_BITS: u32 = 2;
 
 /// Sorts part after part, and packs what is sorted.

@@ -1,8 +1,8 @@
 //! From a key's hash to a peer.
 //!
-//! The words are shared memory, so nothing in them is trusted: a search does a bounded number of steps and never looks
-//! outside of what its [`RingShape`] allows, whatever it reads. What it can tell to be wrong it reports as damaged, and
-//! any other nonsense gives a wrong peer index, which the caller checks against its number of peers.
+//! The words are shared memory, so nothing in them is trusted. A search does a bounded number of steps, and never looks outside
+//! of the bounds of its [`RingShape`], whatever it reads. It reports as damaged what it can tell to be wrong. Any other
+//! nonsense gives a wrong peer index, which the caller checks against its number of peers.
 
 use super::points::Base;
 use super::ring::RingShape;
@@ -48,24 +48,24 @@ impl Words for Vec<u64> {
     }
 }
 
-/// Most points that [`pick`] walks. The tried and failed peers of a request have so many points in a row only if what
-/// is left has next to none: then that is few enough for [`pick_without_ring`].
+/// The most points that [`pick`] walks. The tried and failed peers of a request have so many points in a row only if the usable
+/// ones have next to none. Then these are few enough for [`pick_without_ring`].
 pub const MAX_WALK: u32 = 4096;
 
-/// Points that are looked at one by one. A bucket has 3 to 6, hardly ever more than 20; a longer one is halved first, so
-/// that a search takes at most 30 steps more, whatever the region holds.
+/// The points that are looked at one by one. A bucket has 3 to 6, and hardly ever more than 20. A longer one is halved first.
+/// So a search takes at most 30 steps more, whatever the region holds.
 const SCANNED: u32 = 16;
 
-/// What a walk over the ring found.
+/// The result of a walk over the ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pick {
     /// This peer, by its index.
     Peer(u32),
     /// The whole ring was walked, and no point belongs to a usable peer.
     Nobody,
-    /// [`MAX_WALK`] points in a row belong to peers that are not usable. [`pick_without_ring`] over the usable ones
-    /// gives the answer of a longer walk. It costs 160 steps a unit of their weight, and that is small: were only one
-    /// in 200 of the points usable, a walk of this length would miss them once in 800 million.
+    /// [`MAX_WALK`] points in a row belong to peers that are not usable. [`pick_without_ring`] over the usable ones gives the
+    /// answer of a longer walk. It costs 160 steps a unit of their weight, and that is small. Were only one in 200 of the
+    /// points usable, a walk of this length would miss them once in 800 million.
     TooFar,
     /// The words or the shape are not those of a ring.
     Damaged,
@@ -73,8 +73,8 @@ pub enum Pick {
 
 /// The peer that a key's `hash` belongs to: of the first point at or after it whose peer is usable.
 ///
-/// `usable` is asked for each point that is walked over, so mostly once; it gets an index that the ring names, which is
-/// only as good as the ring. That a peer is not usable moves no keys but its own.
+/// `usable` is asked for each point that is walked over, so mostly once. It gets an index from the ring, which is only as good
+/// as the ring. A peer that is not usable moves no keys but its own.
 ///
 /// ```
 /// use dyups::upstream::HashId;
@@ -170,8 +170,8 @@ pub(super) fn half<W: Words + ?Sized>(words: &W, half: usize) -> Option<u32> {
     Some((words.word(half / 2)? >> (32 * (half % 2))) as u32)
 }
 
-/// What [`pick`] would answer on the ring of `members`, found without it: 160 steps a unit of weight of those that are
-/// usable, and no memory. For an upstream whose ring is not built yet, and where [`pick`] would walk too far.
+/// The answer of [`pick`] on the ring of `members`, found without a ring. It takes 160 steps a unit of weight of the usable
+/// ones, and no memory. It is for an upstream whose ring is not built yet, and where [`pick`] would walk too far.
 ///
 /// `members` are (peer index, base of its points, weight), in any order. `None`: none of those with weight is usable.
 ///

@@ -6,26 +6,26 @@ use std::collections::HashMap;
 /// A member as [`build`](crate::order::chash::build) takes it.
 type Member<'a> = (u32, &'a Address, u16);
 
-/// What has to be done to a ring of some members to make it a ring of others.
+/// The changes that turn a ring of some members into a ring of others.
 #[derive(Debug, Default)]
 pub(super) struct Diff<'a> {
     /// With their old indexes. Whose weight changed left, and came with the new one.
     pub(super) left: Vec<Member<'a>>,
     /// With their new indexes.
     pub(super) came: Vec<Member<'a>>,
-    /// The index of who stayed.
+    /// The new indexes of members that stayed.
     pub(super) moved: Moved,
 }
 
 /// From an old index to the new one.
 #[derive(Debug, Default, PartialEq)]
 pub(super) enum Moved {
-    /// Who stayed has the index that it had.
+    /// Members that stayed keep their index.
     #[default]
     Nobody,
     /// Indexes from the first number on went up by the second, wrapping: so after a change of one peer.
     From(u32, u32),
-    /// By old index; [`Moved::NOWHERE`] for who left.
+    /// By old index; [`Moved::NOWHERE`] for members that left.
     To(Vec<u32>),
 }
 
@@ -33,7 +33,7 @@ impl Moved {
     /// No index: the top bit is set.
     pub(super) const NOWHERE: u32 = u32::MAX;
 
-    /// From the old and new indexes of who stayed, ascending.
+    /// From the old and new indexes of members that stayed, ascending.
     fn of(stayed: impl Iterator<Item = (u32, u32)> + Clone) -> Moved {
         // Each run of indexes that moved alike: where it begins, and by how much they went up.
         let mut runs = vec![(0, 0)];
@@ -59,8 +59,8 @@ impl Moved {
 }
 
 impl<'a> Diff<'a> {
-    /// From `from` to `to`, both by ascending index. Who stays keeps the order: a peer that went past others has left and
-    /// come.
+    /// From `from` to `to`, both by ascending index. Members that stay keep their order: a peer that went past others has left
+    /// and come.
     pub(super) fn of(from: &[Member<'a>], to: &[Member<'a>]) -> Diff<'a> {
         // Most changes are of one peer: before it and behind it nothing has to be looked up.
         let head = common(from.iter().zip(to));
@@ -74,7 +74,7 @@ impl<'a> Diff<'a> {
         diff
     }
 
-    /// Sorts members into who left, who came, and who stayed, which is the answer.
+    /// Sorts members into those that left, those that came, and those that stayed, which are the answer.
     fn between(&mut self, from: &[Member<'a>], to: &[Member<'a>]) -> Vec<(u32, u32)> {
         let mut places = HashMap::new();
         if !from.is_empty() {
