@@ -51,7 +51,7 @@ typedef struct {
   uint64_t idents[64];
 } dyups_tried;
 
-// What a pick says beside the index.
+// The answer of a pick beside the index.
 typedef struct {
   // 0: nothing below is set, since the caller has had all of it before (`dyups_find_cached` only). 1: read on.
   int32_t fresh;
