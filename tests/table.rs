@@ -18,7 +18,7 @@ use dyups::table::ops::Absent;
 use dyups::table::snapshot::{HEADER, View, seal_of_head};
 use dyups::table::store::{Edit, Table};
 use dyups::upstream::check::PeerCheck;
-use dyups::upstream::kept::{Foreign, Kept};
+use dyups::upstream::kept::Foreign;
 use dyups::upstream::patch::PeerCheckPatch;
 use dyups::upstream::{Address, Check, HashId, Method, Peer, PeerPatch, Status, Upstream};
 use proptest::prelude::*;
@@ -503,7 +503,7 @@ fn a_patch() -> impl Strategy<Value = PeerPatch> {
 #[test]
 fn the_method_and_the_hash_id_of_another_version_are_kept_and_picks_go_on_without_them() {
     let (table, _scratch) = table(SMALL);
-    let foreign = Foreign { method: 200, hash_id: 9, options: Kept::default() };
+    let foreign = Foreign { method: 200, hash_id: 9, ..Foreign::default() };
     let new = Upstream { foreign: foreign.clone().boxed(), ..upstream("api", &["10.0.0.1:80", "10.0.0.2:80"]) };
     table.set_upstream(&new, SOON).expect("room");
     let is_kept = |what: &str| {

@@ -231,7 +231,7 @@ pub(crate) mod tests {
             let check = PeerCheck { port, url, host, ..PeerCheck::default() };
             let check = (check != PeerCheck::default()).then(|| Box::new(check));
             let [max_conns, max_fails, fail_timeout, slow_start] = numbers;
-            Peer { address, weight, status, backup, max_conns, max_fails, fail_timeout, slow_start, check }
+            Peer { address, weight, status, backup, max_conns, max_fails, fail_timeout, slow_start, check, foreign: None }
         }
     }
 

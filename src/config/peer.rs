@@ -150,6 +150,7 @@ mod tests {
                     host: Some("b:1".into()),
                     ..PeerCheck::default()
                 })),
+                foreign: None,
             }
         );
     }

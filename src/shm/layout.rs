@@ -29,13 +29,13 @@ impl Shape {
     /// The first one.
     pub const V1: Shape = Shape { layout: 1, header: PAGE / WORD, state: 16, slot: 8, record: 16, head: 9, peer: 8 };
 
-    /// Upstreams know when they were made and changed, and their peers by weight.
-    pub const V2: Shape = Shape { layout: 2, head: 16, ..Shape::V1 };
+    /// Versions have a kind, a source and numbers of changes, peers have ids, tiers and extras, and stand by weight too.
+    pub const V2: Shape = Shape { layout: 2, head: 20, ..Shape::V1 };
 
     /// One in which all differs, for tests alone: it makes a second library out of this source (feature `next-layout`).
     #[cfg(feature = "next-layout")]
     pub const NEXT: Shape =
-        Shape { layout: 3, header: 2 * PAGE / WORD, state: 40, slot: 16, record: 24, head: 20, peer: 12 };
+        Shape { layout: 3, header: 2 * PAGE / WORD, state: 40, slot: 16, record: 24, head: 24, peer: 12 };
 
     /// All that this library can read, in the order of their numbers: none is missing between the first and its own.
     pub const KNOWN: &[Shape] = &[
@@ -84,7 +84,7 @@ pub mod fixed {
 
 /// Words of the header that writers change, under the writer lock. Only a region of our own layout is written to.
 pub mod state {
-    use super::OURS;
+    use super::{OURS, Shape};
 
     /// Not 0 while a change is under way: the pid of its writer. Found not 0 by the next one: repair.
     pub const WRITING: usize = OURS.state;
@@ -99,7 +99,12 @@ pub mod state {
     /// How often a half built change was cleared away.
     pub const REPAIRS: usize = OURS.state + 5;
     /// Number of the last change: each change of an upstream takes the next one, and some are never used.
-    pub const SEQUENCE: usize = OURS.state + 6;
+    pub const SEQUENCE: usize = sequence_in(OURS);
+
+    /// The same in a region of any layout. The first one has 0 there.
+    pub const fn sequence_in(shape: Shape) -> usize {
+        shape.state + 6
+    }
 }
 
 /// Worker slots, more than the workers of a few generations that overlap.

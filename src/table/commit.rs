@@ -2,7 +2,7 @@
 //! of the steps here is what the protocol in [`crate::shm`] promises; the caller holds the writer lock.
 
 use super::directory::{self, Directory, stamp_at};
-use super::snapshot::{ImagePeers, RingPlace, View, place, set_version};
+use super::snapshot::{ImagePeers, Kind, RingPlace, View, place, set_version};
 use super::{departed, spare};
 use crate::error::{Code, Error, Result};
 use crate::order::chash::Ring;
@@ -273,10 +273,12 @@ fn is_there(view: &View, mem: &impl Memory) -> bool {
     blocks_of(view).all(|(block, words)| mem.reserve(block as usize * GRANULE_WORDS, words).is_ok())
 }
 
-/// Whether all of it is what was written, can be read, and is found by its name: else nobody could so much as delete it.
+/// Whether all of it is what was written, can be read, and is found by its name: else no caller could so much as delete it. What a
+/// kind has behind the head that this library does not know is read by no other.
 fn is_whole(view: &View, mem: &impl Memory, hash: u32) -> bool {
-    let found_by = |name: &[u8]| directory::hash(name) == hash;
-    view.is_sealed(mem) == Ok(true) && view.decode(mem).is_ok_and(|upstream| found_by(upstream.name.as_bytes()))
+    let is_readable = || view.kind != Kind::UPSTREAM || view.decode(mem).is_ok();
+    let is_found = || view.name(mem).is_ok_and(|name| directory::hash(name.as_bytes()) == hash);
+    view.is_sealed(mem) == Ok(true) && is_found() && is_readable()
 }
 
 /// Marks all blocks of a snapshot, or none.

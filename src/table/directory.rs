@@ -8,7 +8,7 @@
 //! hash stands how often the record was linked, an odd number while that is done, and who reads a link looks at this word
 //! before and after. So it knows in which chain the link was, however long it slept in between, and else starts over.
 
-use super::snapshot::View;
+use super::snapshot::{Kind, View};
 use crate::shm::layout::{Geometry, state};
 use crate::shm::versioned::{self, TRIES, Unread};
 use crate::shm::{Damaged, Mem, Memory, Region, Stamp};
@@ -189,7 +189,7 @@ impl<'a, M: Memory> Directory<'a, M> {
             if view.record != record {
                 return Err(Damaged);
             }
-            Ok(view.is_named(self.mem, name)?.then_some(view))
+            Ok((view.kind == Kind::UPSTREAM && view.is_named(self.mem, name)?).then_some(view))
         };
         versioned::read(self.mem, place, read).map(|(view, _)| view)
     }
@@ -220,12 +220,12 @@ impl<'a, M: Memory> Directory<'a, M> {
         Ok(())
     }
 
-    /// The same for a table that nobody changes meanwhile. What does not make sense is passed over; answers how many upstreams
-    /// that were.
+    /// The same of all kinds, for a table that no process changes meanwhile. What does not make sense is passed over; answers how many
+    /// names that were.
     pub fn each_sound<T>(&self, read: impl Fn(&View) -> Result<T, Damaged>, mut each: impl FnMut(T)) -> u64 {
         let (mut left, mut lost) = (2 * self.mem.words(), 0);
         for record in 0..self.geometry.records as u32 {
-            match self.look_within(record, &mut left, &read) {
+            match self.look_at_any(record, &mut left, &read) {
                 Ok(value) => value.into_iter().for_each(&mut each),
                 Err(_) => lost += 1,
             }
@@ -236,6 +236,17 @@ impl<'a, M: Memory> Directory<'a, M> {
     /// What `read` makes of the upstream in `record`, if there is one, as of one of many: its words are taken from those that are
     /// `left`, see [`Directory::each`].
     pub fn look_within<T>(
+        &self,
+        record: u32,
+        left: &mut usize,
+        read: impl Fn(&View) -> Result<T, Damaged>,
+    ) -> Result<Option<T>, Unread> {
+        let read = |view: &View| if view.kind == Kind::UPSTREAM { read(view).map(Some) } else { Ok(None) };
+        Ok(self.look_at_any(record, left, read)?.flatten())
+    }
+
+    /// The same of any kind.
+    fn look_at_any<T>(
         &self,
         record: u32,
         left: &mut usize,

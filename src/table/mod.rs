@@ -5,6 +5,7 @@
 //! - [`ranks`]: and of its peers by weight
 //! - [`directory`]: from a name to its record
 //! - [`store`]: reading all of it, and one change
+//! - [`carry`]: what a version has of the one before it
 //! - [`change_log`]: what a change has done, in numbers
 //! - [`commit`]: how a change is written and published; repair
 //! - [`spare`]: how that goes on where there is no room
@@ -13,6 +14,7 @@
 //! - [`checking`]: and of checks
 //! - [`open`]: from a path to a table, and from one region to another
 
+pub mod carry;
 pub mod change_log;
 pub mod checking;
 pub mod checks;

@@ -1,9 +1,13 @@
 //! From a path to a table, and from one region to another.
 
+use super::commit::{self, Build};
 use super::directory::Directory;
-use super::store::{Edit, Stored, Table, stored};
+use super::snapshot::{Kind, Origin, View};
+use super::spare;
+use super::store::{self, Stored, Table, stored};
 use crate::error::{Code, Result};
-use crate::shm::{Content, Region};
+use crate::shm::layout::state;
+use crate::shm::{Content, Damaged, Mem, Memory, Region};
 use std::path::Path;
 use std::time::Duration;
 
@@ -26,16 +30,20 @@ impl Table {
 pub struct Upstreams;
 
 impl Content for Upstreams {
-    /// The one case of two tables at once.
+    /// The one case of two tables at once. Versions get new numbers, in the order in which their upstreams were made, and larger ones
+    /// than any in the old region. So no caller takes one of them for an older one.
     fn copy(&self, old: &Region, new: &Region) -> Result<Option<String>> {
-        let mut all: Vec<Stored> = Vec::new();
-        let mut lost = Directory::new(old).each_sound(|view| stored(view, old.mem()), |stored| all.push(stored));
-        let table = Table::new(new);
-        // They are numbered anew, in the order in which they were made; of layout 1, which does not tell, by their names.
-        all.sort_by(|one, other| (one.created, &one.upstream.name).cmp(&(other.created, &other.upstream.name)));
+        let mut all: Vec<Moving> = Vec::new();
+        let same_shape = old.geometry().shape == new.geometry().shape;
+        let read = |view: &View| Moving::of(view, old.mem(), same_shape);
+        let mut lost = Directory::new(old).each_sound(read, |moving| all.push(moving));
+        // Of layout 1, which does not tell when an upstream was made, by their names.
+        all.sort_by(|one, other| (one.created, &one.name).cmp(&(other.created, &other.name)));
         let count = all.len() as u64 + lost;
-        for Stored { upstream, flags, .. } in all {
-            match table.edit(&upstream.name, WAIT, |_| Ok(Edit::Put(upstream.clone(), flags))) {
+        new.mem().store(state::SEQUENCE, old.mem().load(state::sequence_in(old.geometry().shape))?)?;
+        let table = Table::new(new);
+        for moving in all {
+            match moving.put(&table) {
                 // Nothing that the old table could hold, if it was sound.
                 Err(error) if error.code == Code::Invalid => lost += 1,
                 done => done?,
@@ -47,5 +55,48 @@ impl Content for Upstreams {
 
     fn digest(&self, region: &Region) -> Result<Option<u64>> {
         Ok(Directory::new(region).digest()?)
+    }
+}
+
+/// One name of a table on its way to another region.
+struct Moving {
+    name: String,
+    created: u64,
+    what: Moved,
+}
+
+enum Moved {
+    Upstream {
+        stored: Box<Stored>,
+        ids: Option<Vec<u32>>,
+        origin: Origin,
+    },
+    /// Of a kind that this library does not know.
+    Foreign(Build),
+}
+
+impl Moving {
+    fn of(view: &View, mem: &Mem, same_shape: bool) -> Result<Moving, Damaged> {
+        let what = match (view.kind, same_shape) {
+            (Kind::UPSTREAM, _) => Moved::Upstream {
+                stored: Box::new(stored(view, mem)?),
+                ids: view.ids(mem)?,
+                origin: Origin { created: view.created, source: view.source, start: view.start, next_id: view.next_id },
+            },
+            (_, true) => Moved::Foreign(spare::copy_of(view, mem)?),
+            // Only a library that knows the kind can lay it out anew.
+            (_, false) => return Err(Damaged),
+        };
+        Ok(Moving { name: view.name(mem)?, created: view.created, what })
+    }
+
+    fn put(self, table: &Table<&Region>) -> Result<()> {
+        let build = match self.what {
+            Moved::Upstream { stored, ids, origin } => {
+                store::build_again(table.region(), &stored, ids.as_deref(), origin)?
+            }
+            Moved::Foreign(build) => build,
+        };
+        commit::put(&*table.writer(WAIT)?, &self.name, build, None)
     }
 }

@@ -3,7 +3,7 @@
 //! - `head`: its first words
 //! - `image`: how a writer lays it out
 //! - `view`: how a reader reads it
-//! - `peer`: a peer in it
+//! - `peer`: a peer in it, and [`extras`]: rare options
 //! - `entries`: how texts and schedules are packed
 //! - `shares`: how a unit of all weights leads to its peer
 //! - `ring`: the rings of chash, in blocks of their own
@@ -12,10 +12,12 @@
 //! repair checks the rest and the rings.
 
 mod entries;
+pub mod extras;
 mod flags;
 mod group;
 mod head;
 mod image;
+mod kind;
 mod peer;
 mod ring;
 mod shares;
@@ -25,7 +27,8 @@ pub(super) use entries::entries_a_word;
 pub use flags::Flags;
 pub use group::Group;
 pub use head::{HEADER, seal_of_head};
-pub use image::{ImagePeers, encode, place, set_origin, set_version};
+pub use image::{ImagePeers, Origin, encode, place, set_version};
+pub use kind::Kind;
 pub use peer::{MAX_TEXT, PeerBits};
 pub use ring::{RingPlace, RingWords, build_ring, merge_ring, ring_words};
 pub use view::{Schedule, View};

@@ -8,7 +8,7 @@
 use super::commit::{Build, CellPlan, RingPlan, publish, write};
 use super::departed;
 use super::directory::{Directory, stamp_at};
-use super::snapshot::{RingPlace, View, place};
+use super::snapshot::{ImagePeers, RingPlace, View, place};
 use crate::order::chash::Ring;
 use crate::shm::arena::{Room, granules_of};
 use crate::shm::layout::Geometry;
@@ -83,21 +83,41 @@ fn is_spare(geometry: &Geometry, block: u32) -> bool {
     (geometry.heap_at..geometry.spare_end()).contains(&(block as usize))
 }
 
+/// A version as it stands in another region, with its rings. The cells that its peers have there are no cells here: all get new ones.
+pub(super) fn copy_of(view: &View, mem: &impl Memory) -> Result<Build, Damaged> {
+    let mut build = Build {
+        image: words(mem, view.stamp.word(), view.words)?,
+        rings: [RingPlan::None, RingPlan::None],
+        must: true,
+        cells: CellPlan::default(),
+    };
+    for (plan, ring) in build.rings.iter_mut().zip(&view.rings).filter(|(_, ring)| ring.block != 0) {
+        *plan = copy_of_ring(ring, mem)?;
+    }
+    let mut peers = ImagePeers::of(&mut build.image);
+    (0..peers.count()).for_each(|index| peers.set_cell(index, 0));
+    build.cells.new = (0..view.peers).collect();
+    Ok(build)
+}
+
+fn copy_of_ring(ring: &RingPlace, mem: &impl Memory) -> Result<RingPlan, Damaged> {
+    let words = words(mem, ring.block as usize * GRANULE_WORDS, ring.words())?;
+    Ok(RingPlan::Build(Ring { words, shape: ring.shape }))
+}
+
+fn words(mem: &impl Memory, at: usize, count: usize) -> Result<Vec<u64>, Damaged> {
+    let mut words = vec![0; count];
+    mem.load_all(at, &mut words).map(|()| words)
+}
+
 /// Brings a version home, if there is room: what it replaced has left some, once a repair has found it.
 pub fn clear_of<M: Memory>(change: &Change<'_, M>, view: &View) -> Result<(), Damaged> {
-    let words = |at: usize, count: usize| {
-        let mut words = vec![0; count];
-        change.mem().load_all(at, &mut words).map(|()| words)
-    };
-    let image = words(view.stamp.word(), view.words)?;
+    let image = words(change.mem(), view.stamp.word(), view.words)?;
     let mut build = Build { image, rings: [RingPlan::None, RingPlan::None], must: true, cells: CellPlan::default() };
     for (plan, ring) in build.rings.iter_mut().zip(&view.rings).filter(|(_, ring)| ring.block != 0) {
         *plan = match is_spare(change.geometry(), ring.block) {
             false => RingPlan::Keep(*ring),
-            true => {
-                let words = words(ring.block as usize * GRANULE_WORDS, ring.words())?;
-                RingPlan::Build(Ring { words, shape: ring.shape })
-            }
+            true => copy_of_ring(ring, change.mem())?,
         };
     }
     match write(change, Room::Home, &mut build, view.record)? {

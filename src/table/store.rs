@@ -1,19 +1,19 @@
 //! The table: reading it whole, and changing one upstream at a time. What a change comes to is computed outside the lock;
 //! [`super::commit`] writes it.
 
+use super::carry;
 use super::change_log::{self, Change};
-use super::commit::{self, Build, CellPlan, RingPlan};
+use super::commit::{self, Build, RingPlan};
 use super::directory::Directory;
-use super::snapshot::{Flags, Group, ImagePeers, View, build_ring, encode, merge_ring, ring_words, set_origin};
+use super::snapshot::{Flags, Group, ImagePeers, Origin, View, build_ring, encode, merge_ring, ring_words};
 use crate::error::{Code, Error, Result};
 use crate::shm::change::no_room;
 use crate::shm::layout::state;
 use crate::shm::versioned::Unread;
 use crate::shm::{Damaged, Mem, Memory, Region, WORD, Writer};
-use crate::upstream::{Check, Method, Upstream};
+use crate::upstream::{Check, Method, Peer, Upstream};
 use parking_lot::Mutex;
 use std::borrow::Borrow;
-use std::collections::HashMap;
 use std::time::Duration;
 
 /// The table: a region whose content are upstreams.
@@ -271,6 +271,11 @@ pub(super) fn stored(view: &View, mem: &Mem) -> Result<Stored, Damaged> {
     })
 }
 
+/// Whether a peer has data that stand elsewhere than in its own words.
+fn has_more(peer: &Peer) -> bool {
+    peer.check.is_some() || peer.foreign.is_some()
+}
+
 /// An upstream before a change, as operators see it: none where the table remembers a deleted one.
 struct Before {
     /// Without its peers, where `view` has them.
@@ -282,8 +287,9 @@ impl Before {
     fn of(base: Base, stored: Option<&Stored>) -> Before {
         let stored = stored.filter(|stored| !stored.flags.has(Flags::DELETED));
         let Some(Stored { upstream, .. }) = stored else { return Before { upstream: None, view: None } };
-        // A copy of many peers costs more than the rest of the comparison. The words of peers do not tell of their probes.
-        let has_checks = upstream.peers.iter().any(|peer| peer.check.is_some());
+        // A copy of many peers costs more than the rest of the comparison. The words of peers do not tell of their probes and
+        // extras.
+        let has_checks = upstream.peers.iter().any(has_more);
         match base {
             Base(Some((_, view))) if !has_checks => {
                 Before { upstream: Some(upstream.without_peers()), view: Some(view) }
@@ -305,7 +311,7 @@ impl Before {
         let (Some(old), Some(view)) = (&self.upstream, &self.view) else {
             return Ok(Change::between(name, 0, self.upstream.as_ref(), after));
         };
-        let checked = |new: &Upstream| new.peers.iter().any(|peer| peer.check.is_some());
+        let checked = |new: &Upstream| new.peers.iter().any(has_more);
         let alike = match after {
             Some(new) if !checked(new) => ImagePeers::of(image).alike(mem, view)?,
             _ => 0,
@@ -325,6 +331,30 @@ fn build(
     base: Base,
     old: Option<&Stored>,
 ) -> Result<Build> {
+    let rings = rings(region, upstream, flags, must, base, old)?;
+    let mut image = encode(upstream, flags)?;
+    let cells = carry::over(region, base.0.as_ref().map(|(_, view)| view), &mut image)?;
+    Ok(Build { image, rings, must, cells })
+}
+
+/// A version that is the first in its region, as it stood in another one: its peers have these ids, and the rest is in `origin`.
+pub(super) fn build_again(region: &Region, stored: &Stored, ids: Option<&[u32]>, origin: Origin) -> Result<Build> {
+    let (upstream, flags) = (&stored.upstream, stored.flags);
+    let must = upstream.method == Some(Method::Chash);
+    let rings = rings(region, upstream, flags, must, Base(None), None)?;
+    let mut image = encode(upstream, flags)?;
+    let cells = carry::again(&mut image, ids, origin);
+    Ok(Build { image, rings, must, cells })
+}
+
+fn rings(
+    region: &Region,
+    upstream: &Upstream,
+    flags: Flags,
+    must: bool,
+    base: Base,
+    old: Option<&Stored>,
+) -> Result<[RingPlan; 2]> {
     let mut rings = [RingPlan::None, RingPlan::None];
     if must || flags.has(Flags::RING) {
         for group in Group::ALL {
@@ -335,100 +365,7 @@ fn build(
             }
         }
     }
-    let mut image = encode(upstream, flags)?;
-    let old = base.0.as_ref().map(|(_, view)| view);
-    let cells = carry_cells(region, old, &mut image)?;
-    if let Some(old) = old.filter(|old| !old.flags.has(Flags::DELETED)) {
-        let start = next_start(region, old, &mut image)?;
-        set_origin(&mut image, old.created, start);
-    }
-    Ok(Build { image, rings, must, cells })
-}
-
-/// Part of a cycle, of 2^32, by which the round robin moves on when its schedule changes: the golden ratio's. However often and
-/// however regularly schedules change, the places where they start are spread evenly: Knuth, "The Art of Computer Programming",
-/// volume 3, section 6.4, theorem S.
-const MOVED: u32 = 0x9e37_79b9;
-
-/// Where the round robin starts in an image that replaces `old`: elsewhere, if it may have another schedule.
-fn next_start(region: &Region, old: &View, image: &mut [u64]) -> Result<u32, Damaged> {
-    let same = ImagePeers::of(image).are_picked_as(region.mem(), old)?;
-    Ok(if same { old.start } else { old.start.wrapping_add(MOVED) })
-}
-
-/// Gives the peers of an image the cells that they have in the old version.
-///
-/// What is read of that may be of any version by now: then another one is there, and the plan will be made again.
-fn carry_cells(region: &Region, old: Option<&View>, image: &mut [u64]) -> Result<CellPlan> {
-    let (mem, most) = (region.mem(), region.cells().map_or(0, |cells| cells.count()));
-    let (mut plan, mut peers) = (CellPlan::default(), ImagePeers::of(image));
-    let Some(old) = old else {
-        plan.new.extend(0..peers.count() as u32);
-        return Ok(plan);
-    };
-    let mut left = Left { mem, old, most, at: 0, passed: HashMap::new() };
-    for index in 0..peers.count() {
-        let cell = left.take(peers.ident(index))?;
-        match cell {
-            Some(cell) if cell != 0 => peers.set_cell(index, cell),
-            _ => plan.new.push(index as u32),
-        }
-    }
-    left.pass(old.peers)?;
-    plan.freed = left.passed.into_values().filter(|&cell| cell != 0).collect();
-    plan.freed.sort_unstable();
-    Ok(plan)
-}
-
-/// The peers of an old version that were not met yet in the new one. Mostly both have the same in the same order.
-struct Left<'a> {
-    mem: &'a Mem,
-    old: &'a View,
-    /// How many cells there are.
-    most: usize,
-    /// Those before it were met or passed.
-    at: u32,
-    /// By identity: the cells of those that were passed.
-    passed: HashMap<u64, u32>,
-}
-
-impl Left<'_> {
-    /// The cell of the peer with this identity, if it is among them.
-    fn take(&mut self, ident: u64) -> Result<Option<u32>, Damaged> {
-        // Asked first, since a map that is empty hashes what it is asked for all the same.
-        if !self.passed.is_empty()
-            && let Some(cell) = self.passed.remove(&ident)
-        {
-            return Ok(Some(cell));
-        }
-        // One that is gone is followed by one that is there.
-        for at in self.at..self.old.peers.min(self.at + 2) {
-            let (other, cell) = self.old.ident_and_cell(self.mem, at)?;
-            if other == ident {
-                self.pass(at)?;
-                self.at += 1;
-                return Ok(Some(self.sound(cell)));
-            }
-        }
-        // Another order: from here on all are looked up.
-        self.pass(self.old.peers)?;
-        Ok(self.passed.remove(&ident))
-    }
-
-    /// Passes those before `end`.
-    fn pass(&mut self, end: u32) -> Result<(), Damaged> {
-        for at in self.at..end {
-            let (ident, cell) = self.old.ident_and_cell(self.mem, at)?;
-            self.passed.insert(ident, self.sound(cell));
-        }
-        self.at = self.at.max(end);
-        Ok(())
-    }
-
-    /// A cell that there is not is none, so that a spoiled number ends with its version.
-    fn sound(&self, cell: u32) -> u32 {
-        if (cell as usize) < self.most { cell } else { 0 }
-    }
+    Ok(rings)
 }
 
 /// Keeps the ring that is there when it would come out the same, else makes the new one from it where that is faster.

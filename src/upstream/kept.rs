@@ -62,6 +62,30 @@ impl Hash for Kept {
     }
 }
 
+/// Rare options in bytes, each by its key, as a later version has stored them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Extras(pub Vec<(u16, Box<[u8]>)>);
+
+/// Data of a peer that a later version has stored, and that this library keeps without knowing them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ForeignPeer {
+    /// The number of its status, which counts as down; 0: the status is known.
+    pub status: u8,
+    /// The number of its tier, which counts as backup; 0: the tier is known.
+    pub tier: u8,
+    /// Its weight, which counts as the greatest that this library can work with; 0: the weight is known.
+    pub weight: u32,
+    /// Rare options.
+    pub extras: Extras,
+}
+
+impl ForeignPeer {
+    /// In a box, as few peers have any.
+    pub fn boxed(self) -> Option<Box<ForeignPeer>> {
+        (self != ForeignPeer::default()).then(|| Box::new(self))
+    }
+}
+
 /// Data of an upstream that this library keeps without knowing them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Foreign {
@@ -71,6 +95,8 @@ pub struct Foreign {
     pub hash_id: u8,
     /// Options beside those of its check and of its peers.
     pub options: Kept,
+    /// Rare options of the upstream itself.
+    pub extras: Extras,
 }
 
 impl Foreign {

@@ -1,5 +1,6 @@
 //! One peer: its address and what an operator sets of it.
 
+use super::kept::ForeignPeer;
 use super::{Address, PeerCheck};
 
 /// Whether a peer takes part in the picking.
@@ -62,6 +63,8 @@ pub struct Peer {
     pub slow_start: u32,
     /// The options for its probes alone; never an empty one. In a box, since few peers have it.
     pub check: Option<Box<PeerCheck>>,
+    /// What another version has stored beside that, if anything.
+    pub foreign: Option<Box<ForeignPeer>>,
 }
 
 impl Peer {
@@ -77,7 +80,26 @@ impl Peer {
             fail_timeout: 10,
             slow_start: 0,
             check: None,
+            foreign: None,
         }
+    }
+
+    /// The number of its status as it is stored.
+    pub fn status_number(&self) -> u8 {
+        let foreign = self.foreign.as_ref().filter(|_| self.status == Status::Down).map_or(0, |foreign| foreign.status);
+        if foreign == 0 { self.status as u8 } else { foreign }
+    }
+
+    /// The number of its tier as it is stored: 0 for a primary, 1 for a backup.
+    pub fn tier_number(&self) -> u8 {
+        let foreign = self.foreign.as_ref().map_or(0, |foreign| foreign.tier);
+        if self.backup { foreign.max(1) } else { 0 }
+    }
+
+    /// Its weight as it is stored: maybe one that is too large for this library.
+    pub fn weight_number(&self) -> u32 {
+        let foreign = self.foreign.as_ref().filter(|_| self.weight == u16::MAX).map_or(0, |foreign| foreign.weight);
+        foreign.max(self.weight.into())
     }
 
     /// Whether configuration lets this peer be picked at all.

@@ -72,7 +72,7 @@ impl<'a> Place<'a> {
                 return Ok(false);
             }
             let Some(index) = view.index_of(self.mem, target.cell, target.index)? else { return Ok(false) };
-            Ok(!matches!(view.bits(self.mem, index)?.status()?, Status::Down | Status::Leaving))
+            Ok(!matches!(view.bits(self.mem, index)?.status(), Status::Down | Status::Leaving))
         };
         Ok(self.directory.look(record, is_probed)?.unwrap_or(false))
     }

@@ -114,7 +114,7 @@ impl Watched {
         let mut seen = Vec::new();
         for index in reading.next..view.peers.min(reading.next.saturating_add(most as u32)) {
             let cell = view.cell(place.mem, index)?;
-            if cell == 0 || matches!(view.bits(place.mem, index)?.status()?, Status::Down | Status::Leaving) {
+            if cell == 0 || matches!(view.bits(place.mem, index)?.status(), Status::Down | Status::Leaving) {
                 continue;
             }
             let generation = (place.cells.verdict(cell)? >> GENERATION_SHIFT) as u16;

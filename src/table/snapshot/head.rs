@@ -11,20 +11,25 @@
 //!          panic threshold of the check : 16
 //!      7   checksum of the head, which is these words, the name and the generation : 32 | checksum of all behind it : 32
 //!      8   options of checks: first word : 32 | bytes : 32; 0: there are none
-//!      9   number of the change that made the upstream; 0 in layout 1, as the next three are
+//!      9   number of the change that made the upstream; layout 1 has no word from here on
 //!     10   number of the change that made this version, which no other version of the table has
-//!     11   where the round robin starts, in parts of a cycle : 32 | 0 : 32
+//!     11   where the round robin starts, in parts of a cycle : 32 | id of the next peer that is new : 32
 //!     12   ranks of the primaries: first word : 32 | members : 32
 //!     13   ranks of the backups
 //!     14   how many classes they have : 16, 16 | in order : 1, 1 | all peers are primaries of one weight : 1
 //!     15   shares: first word : 32 | 0 : 32; where all peers are alike there are none
-//!     16   name, padded to whole words; in layout 1 it begins at 9
+//!     16   number of its source : 32 | kind : 8 | 0 : 24
+//!     17   extras: first word : 32 | words : 32; 0: there are none
+//!     18   0; kept free for numbers of the last changes of peers
+//!     19   0
+//!     20   name, padded to whole words; in layout 1 it begins at 9
 //!          peers, 8 words (a cache line) each; more in some layouts (shm/layout.rs)
 //!          texts of peers that are longer than 24 bytes
 //!          schedules, 2 bytes an entry, 4 above 65,536 peers
 //!          options of checks, as JSON (table/checks.rs)
 //!          ranks (table/ranks.rs)
-//!          shares: for the primaries, and for the backups, what all peers before each 64th weigh, and what all do
+//!          shares: for the primaries, and for the backups, the weight of all peers before each 64th, and of all
+//!          extras (extras.rs)
 //! ```
 
 use crate::checksum::Checksum;
@@ -35,7 +40,7 @@ use crate::upstream::name::MAX_NAME_BYTES;
 /// Words before the name.
 pub const HEADER: usize = OURS.head;
 /// The most of them in any layout.
-pub(super) const MOST_HEADER: usize = 20;
+pub(super) const MOST_HEADER: usize = 24;
 /// Most words of a name.
 pub(super) const NAME: usize = MAX_NAME_BYTES.div_ceil(WORD);
 
@@ -59,7 +64,7 @@ pub(super) mod word {
     pub const CREATED: usize = 9;
     /// Number of the change that made this version.
     pub const VERSION: usize = 10;
-    /// Where the round robin starts.
+    /// Where the round robin starts, and the id of the next peer.
     pub const START: usize = 11;
     /// Two words: the ranks, by group.
     pub const RANKS: usize = 12;
@@ -67,6 +72,10 @@ pub(super) mod word {
     pub const CLASSES: usize = 14;
     /// Where the shares are.
     pub const SHARES: usize = 15;
+    /// Source and kind.
+    pub const ORIGIN: usize = 16;
+    /// Where the extras are.
+    pub const EXTRAS: usize = 17;
 }
 
 /// Bits of [`word::PLACES`].

@@ -1,6 +1,7 @@
 //! The image of a version: how a writer lays an upstream out in words.
 
 use super::entries::{append_schedule, entries_a_word, entry_of, packed};
+use super::extras::append_extras;
 use super::head::{bit, class, name_len, peers_at, word};
 use super::peer::{PEER, PeerBits, encode_peer, is_watched};
 use super::shares::append_shares;
@@ -56,6 +57,7 @@ pub fn encode(upstream: &Upstream, flags: Flags) -> crate::error::Result<Vec<u64
     }
     append_ranks(&mut words, &members, count);
     append_shares(&mut words, upstream);
+    append_extras(&mut words, upstream);
     words[word::SIZES] = joined(words.len(), count);
     words[word::IDENTITY] = (upstream.name.len() as u64) << 32
         | u64::from(upstream.method_number()) << 40
@@ -168,14 +170,41 @@ impl<'a> ImagePeers<'a> {
     /// Gives a peer its cell.
     pub fn set_cell(&mut self, index: usize, cell: u32) {
         let at = self.at(index) + 4;
-        self.0[at] = joined(self.0[at] as u32 as usize, cell as usize);
+        self.0[at] = joined(halves(self.0[at]).0 as usize, cell as usize);
+    }
+
+    /// The id of a peer.
+    pub fn id(&self, index: usize) -> u32 {
+        halves(self.0[self.at(index) + 4]).0
+    }
+
+    /// Gives a peer its id.
+    pub fn set_id(&mut self, index: usize, id: u32) {
+        let at = self.at(index) + 4;
+        self.0[at] = joined(id as usize, halves(self.0[at]).1 as usize);
     }
 }
 
-/// Writes into an image the number of the change that made its upstream, and where the round robin starts.
-pub fn set_origin(image: &mut [u64], created: u64, start: u32) {
-    image[word::CREATED] = created;
-    image[word::START] = start.into();
+/// What a version has of the one before it, beside the cells and ids of its peers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// Number of the change that made the upstream; 0: this one does.
+    pub created: u64,
+    /// Number of its source.
+    pub source: u32,
+    /// Where the round robin starts.
+    pub start: u32,
+    /// The id of the next peer that is new.
+    pub next_id: u32,
+}
+
+impl Origin {
+    /// Writes it into an image.
+    pub fn set(self, image: &mut [u64]) {
+        image[word::CREATED] = self.created;
+        image[word::START] = joined(self.start as usize, self.next_id as usize);
+        image[word::ORIGIN] = self.source.into();
+    }
 }
 
 /// Writes into an image the number of the change that makes it, and the same for its upstream if that is new.

@@ -5,14 +5,17 @@
 //!      1   what a pick looks at, see [`PeerBits`]
 //!      2   max_conns : 32 | max_fails : 32
 //!      3   fail_timeout : 32 | slow_start : 32
-//!      4   first word of a long text : 32 | its cell : 32
-//!      5   24 bytes of text
+//!      4   its id : 32 | its cell : 32
+//!      5   24 bytes of text; of a longer one, its first word in the block : 32
 //! ```
+//!
+//! An id is small. No other peer of the upstream gets it while the upstream lives, also after its peer is gone.
 
 use super::entries::{packed, unpack};
 use super::{Group, View, halves, joined};
 use crate::shm::{Damaged, Memory, WORD};
 use crate::state::failures::Limits;
+use crate::upstream::kept::{Extras, ForeignPeer};
 use crate::upstream::{Address, Peer, Status, address};
 
 /// Words of a peer that all layouts have. Further ones, which some layouts have, mean nothing yet.
@@ -26,17 +29,42 @@ pub const MAX_TEXT: usize = address::MAX_TEXT_BYTES;
 #[derive(Clone, Copy, Debug)]
 pub struct PeerBits(pub(super) u64);
 
+/// Its parts: bytes of the text : 8 | bytes of the host in it : 8 | status : 4 | tier : 4 | two flags and 0 : 8 | weight : 32.
+mod part {
+    pub const HOST: u32 = 8;
+    pub const STATUS: u32 = 16;
+    pub const TIER: u32 = 20;
+    /// The port was written, and is not just the default.
+    pub const PORT_WRITTEN: u32 = 24;
+    /// There are extras of this peer.
+    pub const EXTRAS: u32 = 25;
+    pub const WEIGHT: u32 = 32;
+}
+
 impl PeerBits {
     pub(super) fn of(peer: &Peer) -> Self {
         let address = &peer.address;
+        let has_extras = peer.foreign.as_ref().is_some_and(|foreign| !foreign.extras.0.is_empty());
         PeerBits(
             address.text().len() as u64
-                | (address.host_len() as u64) << 8
-                | u64::from(address.port().unwrap_or(0)) << 16
-                | u64::from(peer.weight) << 32
-                | (peer.status as u64) << 48
-                | u64::from(peer.backup) << 50
-                | u64::from(address.port_written()) << 51,
+                | (address.host_len() as u64) << part::HOST
+                | u64::from(peer.status_number() & 15) << part::STATUS
+                | u64::from(peer.tier_number() & 15) << part::TIER
+                | u64::from(address.port_written()) << part::PORT_WRITTEN
+                | u64::from(has_extras) << part::EXTRAS
+                | u64::from(peer.weight_number()) << part::WEIGHT,
+        )
+    }
+
+    /// As a peer of layout 1 has it: bytes of the text : 8 | of the host : 8 | port : 16 | weight : 16 | status : 2 | backup : 1 | port
+    /// written : 1.
+    fn of_layout_1(word: u64) -> Self {
+        PeerBits(
+            word & 0xffff
+                | (word >> 48 & 3) << part::STATUS
+                | (word >> 50 & 1) << part::TIER
+                | (word >> 51 & 1) << part::PORT_WRITTEN
+                | (word >> 32 & 0xffff) << part::WEIGHT,
         )
     }
 
@@ -44,35 +72,60 @@ impl PeerBits {
         (self.0 as u8 as usize).min(MAX_TEXT)
     }
 
-    /// Weight.
+    /// Weight. One that is too large for this library counts as the greatest that is not.
     pub fn weight(self) -> u16 {
-        (self.0 >> 32) as u16
+        self.weight_number().min(u16::MAX.into()) as u16
     }
 
-    /// Which group it belongs to.
+    fn weight_number(self) -> u32 {
+        (self.0 >> part::WEIGHT) as u32
+    }
+
+    fn tier_number(self) -> u8 {
+        (self.0 >> part::TIER & 15) as u8
+    }
+
+    /// The group that it belongs to. A tier that this library does not know counts as backup.
     pub fn group(self) -> Group {
-        if self.0 >> 50 & 1 == 1 { Group::Backup } else { Group::Primary }
+        if self.tier_number() == 0 { Group::Primary } else { Group::Backup }
     }
 
     fn address(self, text: &[u8], ident: u64) -> Result<Address, Damaged> {
         let text = std::str::from_utf8(text).map_err(|_| Damaged)?;
-        let (host_len, port) = ((self.0 >> 8) as u8 as usize, (self.0 >> 16) as u16);
-        Address::from_parts(text, host_len, port, self.0 >> 51 & 1 == 1, ident).ok_or(Damaged)
+        let host_len = (self.0 >> part::HOST) as u8 as usize;
+        // Behind the host of an IP address there is a colon and the port.
+        let port = text.get(host_len + 1..).map_or(Ok(0), str::parse).map_err(|_| Damaged)?;
+        Address::from_parts(text, host_len, port, self.0 >> part::PORT_WRITTEN & 1 == 1, ident).ok_or(Damaged)
     }
 
-    /// As the operator has it.
-    pub fn status(self) -> Result<Status, Damaged> {
-        Status::numbered(self.0 >> 48 & 3).ok_or(Damaged)
+    fn status_number(self) -> u8 {
+        (self.0 >> part::STATUS & 15) as u8
+    }
+
+    /// As the operator has it. A status that this library does not know counts as down.
+    pub fn status(self) -> Status {
+        Status::numbered(self.status_number().into()).unwrap_or(Status::Down)
     }
 
     /// Whether it is deleted once it is idle.
     pub fn is_leaving(self) -> bool {
-        self.0 >> 48 & 3 == Status::Leaving as u64
+        self.status_number() == Status::Leaving as u8
     }
 
     /// Whether configuration lets it be picked.
     pub fn takes_traffic(self) -> bool {
-        self.0 >> 48 & 3 == 0 && self.weight() > 0
+        self.status_number() == Status::Up as u8 && self.weight_number() > 0
+    }
+
+    /// What of it this library does not know, but for extras.
+    fn foreign(self) -> ForeignPeer {
+        let (status, tier, weight) = (self.status_number(), self.tier_number(), self.weight_number());
+        ForeignPeer {
+            status: if Status::numbered(status.into()).is_none() { status } else { 0 },
+            tier: if tier > 1 { tier } else { 0 },
+            weight: if weight > u16::MAX.into() { weight } else { 0 },
+            extras: Extras::default(),
+        }
     }
 }
 
@@ -86,7 +139,7 @@ pub(super) fn encode_peer(peer: &Peer, words: &mut [u64], long_at: usize, long: 
     if text.len() <= INLINE {
         words[5..].iter_mut().zip(packed(text)).for_each(|(word, bytes)| *word = bytes);
     } else {
-        words[4] = (long_at + long.len()) as u64;
+        words[5] = (long_at + long.len()) as u64;
         long.extend(packed(text));
     }
 }
@@ -139,6 +192,25 @@ impl View {
         Ok(is_watched(&words))
     }
 
+    /// The id of a peer.
+    pub fn id(&self, mem: &impl Memory, index: u32) -> Result<u32, Damaged> {
+        mem.load(self.peer_word(index) + 4).map(|word| halves(word).0)
+    }
+
+    /// The ids of all peers. Layout 1 has none.
+    pub(in crate::table) fn ids(&self, mem: &impl Memory) -> Result<Option<Vec<u32>>, Damaged> {
+        let ids = || (0..self.peers).map(|index| self.id(mem, index)).collect();
+        (!self.is_of_layout_1).then(ids).transpose()
+    }
+
+    /// The identity of a peer's address, its cell and its id.
+    pub(in crate::table) fn identity(&self, mem: &impl Memory, index: u32) -> Result<(u64, u32, u32), Damaged> {
+        let mut words = [0; 5];
+        mem.load_all(self.peer_word(index), &mut words)?;
+        let (id, cell) = halves(words[4]);
+        Ok((words[0], cell, id))
+    }
+
     /// The identity of a peer's address, and its cell.
     #[inline(always)]
     pub fn ident_and_cell(&self, mem: &impl Memory, index: u32) -> Result<(u64, u32), Damaged> {
@@ -162,11 +234,7 @@ impl View {
             // No address is empty: no writer wrote these words.
             true if len == 0 => return Err(Damaged),
             true => at + 5,
-            // Read from a block that may be recycled by now: never lead outside of it, where no page may be reserved.
-            false => match mem.load(at + 4)? as u32 as usize {
-                offset if offset + len.div_ceil(WORD) <= self.words => self.stamp.word() + offset,
-                _ => return Err(Damaged),
-            },
+            false => self.long_text(mem.load(at + 5)?, len)?,
         };
         unpack(mem, from, len, out)?;
         Ok(len)
@@ -179,34 +247,55 @@ impl View {
         self.bits(mem, index)?.address(&text[..len], self.ident(mem, index)?)
     }
 
+    /// The first word of a long text, by the word of its peer. Read from a block that may be recycled by now: never lead outside of
+    /// the block, where no page may be reserved.
+    fn long_text(&self, word: u64, len: usize) -> Result<usize, Damaged> {
+        match halves(word).0 as usize {
+            offset if offset + len.div_ceil(WORD) <= self.words => Ok(self.stamp.word() + offset),
+            _ => Err(Damaged),
+        }
+    }
+
+    /// The words of a peer, whatever the layout.
     pub(super) fn peer_words(&self, mem: &impl Memory, index: u32) -> Result<[u64; PEER], Damaged> {
         let mut words = [0; PEER];
         mem.load_all(self.peer_word(index), &mut words)?;
+        if self.is_of_layout_1 {
+            // It has no ids, and another place for where a long text is.
+            let bits = PeerBits::of_layout_1(words[1]);
+            let (long_at, cell) = halves(words[4]);
+            (words[1], words[4]) = (bits.0, joined(0, cell as usize));
+            if bits.text_len() > INLINE {
+                words[5] = long_at.into();
+            }
+        }
         Ok(words)
     }
 
-    /// A peer, without what is different in its probes.
-    pub fn peer(&self, mem: &impl Memory, index: u32) -> Result<Peer, Damaged> {
+    /// Reads a peer, but for what stands elsewhere: the options of its checks, and extras.
+    pub(in crate::table) fn peer(&self, mem: &impl Memory, index: u32) -> Result<Peer, Damaged> {
         let words = self.peer_words(mem, index)?;
         let bits = PeerBits(words[1]);
         let (max_conns, max_fails) = halves(words[2]);
         let (fail_timeout, slow_start) = halves(words[3]);
-        let mut inline = [0; INLINE];
-        inline.as_chunks_mut().0.iter_mut().zip(&words[5..]).for_each(|(bytes, word)| *bytes = word.to_le_bytes());
+        let (len, mut text) = (bits.text_len(), [0; MAX_TEXT]);
+        match len <= INLINE {
+            true => {
+                text.as_chunks_mut().0.iter_mut().zip(&words[5..]).for_each(|(bytes, word)| *bytes = word.to_le_bytes())
+            }
+            false => unpack(mem, self.long_text(words[5], len)?, len, &mut text)?,
+        }
         Ok(Peer {
-            address: match inline.get(..bits.text_len()) {
-                Some(text) => bits.address(text, words[0])?,
-                None => self.address(mem, index)?,
-            },
+            address: bits.address(&text[..len], words[0])?,
             weight: bits.weight(),
-            status: bits.status()?,
+            status: bits.status(),
             backup: bits.group() == Group::Backup,
             max_conns,
             max_fails,
             fail_timeout,
             slow_start,
-            // With the others', once all peers are there.
             check: None,
+            foreign: bits.foreign().boxed(),
         })
     }
 }

@@ -4,10 +4,10 @@ use super::entries::{entries_a_word, is_wide, unpack};
 use super::head::{MOST_HEADER, NAME, bit, class, name_len, peers_at, word};
 use super::ring::check_ring;
 use super::shares::SHARE;
-use super::{Flags, Group, RingPlace, RingWords, halves, seal_of_head};
+use super::{Flags, Group, Kind, RingPlace, RingWords, halves, seal_of_head};
 use crate::checksum::Checksum;
 use crate::order::chash::{self, RingShape};
-use crate::shm::layout::Geometry;
+use crate::shm::layout::{Geometry, Shape};
 use crate::shm::{Damaged, Memory, Stamp, WORD, versioned};
 use crate::table::checks::{self, Checks, PeerChecks};
 use crate::table::ranks::{self, Ranks};
@@ -55,6 +55,12 @@ pub struct View {
     pub version: u64,
     /// Where the round robin starts, in parts of a cycle of 2^32.
     pub start: u32,
+    /// The id of the next peer that is new.
+    pub next_id: u32,
+    /// Its kind.
+    pub kind: Kind,
+    /// The number of its source; 0: files, or an operator at run time.
+    pub source: u32,
     /// Some peer has a `max_conns`.
     pub limited: bool,
     /// Some peer is deleted once it is idle.
@@ -76,6 +82,9 @@ pub struct View {
     pub(super) shares_at: usize,
     /// First word and bytes of the options of checks; 0 bytes: there are none.
     checks: (usize, usize),
+    /// First word and words of the extras; 0 words: there are none.
+    pub(super) extras: (usize, usize),
+    pub(super) is_of_layout_1: bool,
     /// Words before the name.
     head: usize,
     name_len: usize,
@@ -144,7 +153,11 @@ impl View {
             panic_threshold: (places >> bit::PANIC_THRESHOLD) as u8,
             created: header[word::CREATED],
             version: header[word::VERSION],
-            start: header[word::START] as u32,
+            start: halves(header[word::START]).0,
+            next_id: halves(header[word::START]).1,
+            source: halves(header[word::ORIGIN]).0,
+            kind: Kind(halves(header[word::ORIGIN]).1 as u8),
+            is_of_layout_1: geometry.shape == Shape::V1,
             head,
             peer: geometry.shape.peer,
             wide,
@@ -186,6 +199,11 @@ impl View {
         let (first, len) = halves(header[word::CHECKS]);
         view.checks = (first as usize, len as usize);
         if !inside(view.checks.0, view.checks.1.div_ceil(WORD)) {
+            return Err(Damaged);
+        }
+        let (first, len) = halves(header[word::EXTRAS]);
+        view.extras = (first as usize, len as usize);
+        if !inside(view.extras.0, view.extras.1) {
             return Err(Damaged);
         }
         if !versioned::holds(mem, place, stamp)? {
@@ -256,15 +274,17 @@ impl View {
             peers.get_mut(index as usize).ok_or(Damaged)?.check = Some(Box::new(check));
         }
         let (method, hash_id) = self.foreign;
-        Ok(Upstream {
+        let mut upstream = Upstream {
             name,
             method: self.method,
             hash_id: self.hash_id,
             peers,
             check,
             own_check: self.own_check,
-            foreign: Foreign { method, hash_id, options }.boxed(),
-        })
+            foreign: Foreign { method, hash_id, options, ..Foreign::default() }.boxed(),
+        };
+        self.read_extras(mem, &mut upstream)?;
+        Ok(upstream)
     }
 
     /// How the peers are checked, and what is different for some of them, by index. `None`: they are not, or not by this library.
