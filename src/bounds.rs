@@ -7,9 +7,8 @@ pub const MAX_INPUT_BYTES: usize = 64 << 20;
 
 /// Most values of one input, of every depth together: 400,000 peers with all their fields.
 ///
-/// In memory a value takes up to 250 bytes for the two that it may have been written in, so that
-/// [`MAX_INPUT_BYTES`] alone would be no bound. Counted before parsing as commas and opening brackets, wherever
-/// they stand.
+/// A value takes up to 250 bytes of memory, and two bytes of JSON can write one. So [`MAX_INPUT_BYTES`] alone would be no
+/// bound. Counted before parsing as commas and opening brackets, wherever they stand.
 pub const MAX_VALUES: usize = 4 << 20;
 
 /// Refuses input that is too large to be parsed. The message calls it `what`.

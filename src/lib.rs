@@ -1,5 +1,5 @@
-//! dyups changes nginx upstreams while nginx runs: tables, peer selection and peer state in shared memory, behind a C ABI that
-//! LuaJIT loads into nginx's workers.
+//! dyups changes nginx upstreams while nginx runs. Tables, peer selection and peer state lie in shared memory, behind a C ABI
+//! that LuaJIT loads into nginx's workers.
 //!
 //! A tour, from the outside in:
 //!

@@ -1,10 +1,10 @@
 //! Blocks in the heap of the region: a bitmap of granules, first fit.
 //!
-//! Only the writer touches it. There are no lists and no pointers to tear: a bit says whether a granule is taken, and after
-//! a death [`Arena::rebuild`] sets the bits anew from what the table can still reach. First fit keeps the heap low and
-//! dense, so the pages that were once reserved are used again before new ones are.
+//! Only the writer touches it. There are no lists and no pointers to tear. A bit says whether a granule is taken, and after a
+//! death [`Arena::rebuild`] sets the bits anew from the blocks that the table can reach. First fit keeps the heap low and
+//! dense, so reserved pages are used again before new ones are.
 //!
-//! The heap begins with a spare, which only those use for a moment who find no other room ([`crate::table::spare`]).
+//! The heap begins with a spare. A change uses it for a moment when it finds no other room ([`crate::table::spare`]).
 
 use super::layout::{Geometry, state};
 use super::mem::WORD;
@@ -120,7 +120,7 @@ impl<'a, M: Memory> Arena<'a, M> {
     }
 }
 
-/// What a repair found to be in use: a private copy of the bitmap.
+/// The granules that a repair found in use: a private copy of the bitmap.
 #[derive(Debug)]
 pub struct Marks {
     bits: Vec<u64>,

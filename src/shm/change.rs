@@ -1,4 +1,4 @@
-//! The steps of one change, for whoever holds the writer lock.
+//! The steps of one change, for the holder of the writer lock.
 
 use super::arena::{Arena, Marks, Room, granules_of};
 use super::cells::{Cells, Untaken};
@@ -9,8 +9,8 @@ use super::memory::{Damaged, Memory};
 use crate::error::{Code, Error, Result};
 use std::path::Path;
 
-/// What a change is made of. Between [`Change::begin`] and [`Change::end`] the region says that one is under way: a writer
-/// that dies, panics or returns in between leaves that word, and the next one repairs before it does anything else.
+/// The parts of a change. Between [`Change::begin`] and [`Change::end`] the region says that one is under way. A writer that
+/// dies, panics or returns in between leaves that word. The next one repairs before it does anything else.
 #[derive(Debug)]
 pub struct Change<'a, M> {
     mem: &'a M,
@@ -95,7 +95,7 @@ impl<'a, M: Memory> Change<'a, M> {
         Ok(version)
     }
 
-    /// Copies `image` into a new block. Nobody sees it yet.
+    /// Copies `image` into a new block. No reader sees it yet.
     pub fn allocate(&self, image: &[u64]) -> Result<u32> {
         self.allocate_in(Room::Home, image)
     }
@@ -153,7 +153,7 @@ fn no_cell(count: usize, retired: usize) -> Error {
     Error::new(Code::Full, format!("the region is full: it counts for at most {most} peers: {todo}"))
 }
 
-/// What to say when the heap has no block of `words` words.
+/// The error when the heap has no block of `words` words.
 pub fn no_room(mem: &impl Memory, geometry: &Geometry, words: usize) -> Error {
     let heap = geometry.heap_bytes();
     let used = mem.load(state::USED).unwrap_or(0).saturating_mul(super::GRANULE as u64);

@@ -15,7 +15,7 @@ use std::time::Duration;
 /// How long the writer of an older layout may take to come to its end. Less than others wait for the creation lock.
 const WRITER_WAIT: Duration = Duration::from_secs(2);
 
-/// All that were found. Nobody changes them as long as this lives: it holds their writer locks.
+/// All regions that were found. No process changes them as long as this lives: it holds their writer locks.
 #[derive(Debug, Default)]
 pub struct Elders<'a> {
     /// In the order of their layouts.
@@ -48,8 +48,8 @@ impl<'a> Elders<'a> {
         Ok(elders)
     }
 
-    /// The one whose table counts instead of that of `own`, if there is one: the last to be made, or, where one that it was
-    /// taken over from was changed since and nobody lives in the later one any more, that one.
+    /// The region whose table counts instead of that of `own`, if there is one: the last to be made. But if its origin has
+    /// changed since, and no process uses the later one any more, it is the origin.
     pub fn heir_of(&self, own: Option<&Region>, content: &impl Content) -> Result<Option<&Region>> {
         let Some(mut latest) = own.or(self.regions.last()) else { return Ok(None) };
         while let Some(origin) = self.changed_origin(latest, content)? {
@@ -58,7 +58,7 @@ impl<'a> Elders<'a> {
         Ok(self.regions.iter().find(|region| std::ptr::eq(*region, latest)))
     }
 
-    /// What `region` has its table from, if that went on without it. Older than `region`, so who asks again comes to an end.
+    /// The origin of `region`'s table, if it has changed since. It is older than `region`, so repeated calls come to an end.
     fn changed_origin(&self, region: &Region, content: &impl Content) -> Result<Option<&Region>> {
         let origin = header::origin(region.mem())?;
         let from = self.regions.iter().find(|from| from.layout() == origin.layout && origin.layout < region.layout());
@@ -69,14 +69,15 @@ impl<'a> Elders<'a> {
     }
 }
 
-/// What stands for the table of `region` as it is now, in this very file; `None`: there was never anything in it.
+/// A digest of the table of `region` as it is now, in this very file; `None`: there was never anything in it.
 pub fn digest(region: &Region, content: &impl Content) -> Result<Option<u64>> {
     let file = u64::from(Checksum::of(&[region.inode()]));
     Ok(content.digest(region)?.map(|digest| digest ^ file))
 }
 
-/// Refuses to open a region where this very process has one of another layout open: another copy of this library, which a
-/// reload has replaced by this one. Its layout would be superseded for as long as the master lives, even if the reload fails.
+/// Refuses to open a region where this process has one of another layout open. That one belongs to another copy of this
+/// library, which a reload has replaced by this one. Its layout would be superseded for as long as the master lives, even if
+/// the reload fails.
 pub fn refuse_company(base: &Path) -> Result<()> {
     let maps = std::fs::read("/proc/self/maps").unwrap_or_default();
     let maps = String::from_utf8_lossy(&maps);

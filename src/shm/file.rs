@@ -36,11 +36,11 @@ pub fn create_new(path: &Path) -> Result<File> {
     options().create_new(true).open(path).map_err(|error| explain(path, &error))
 }
 
-/// Makes the directory `path` with mode 0700 if it is not there; one that is must be ours and nobody else's to write. Answers what an
-/// operator should read.
+/// Makes the directory `path` with mode 0700 if it is not there. An existing one must belong to this user, and no other may
+/// write to it. Answers a message for the operator.
 ///
-/// Where every user may write beside it, another user can make it first. root sets aside what it finds, so root starts whatever others
-/// do. Any other user cannot, and is refused.
+/// In a directory where every user may write, another user can make it first. root sets aside such a directory, so root starts
+/// whatever others do. Any other user cannot, and is refused.
 pub fn private_directory(path: &Path) -> Result<Option<String>> {
     match DirBuilder::new().mode(0o700).create(path) {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(explain(path, &error)),
@@ -85,11 +85,11 @@ fn not_private(path: &Path, why: &str) -> Error {
     )
 }
 
-/// How often somebody may make what stands in our way anew.
+/// How often another process may put something in the way again.
 const PLANTED: usize = 16;
 
-/// Puts a directory of ours in the place of what is at `path`, in one step, so that nobody comes between. What was there then has a
-/// name beside it that nobody could guess.
+/// Puts a directory of this user in the place of the file at `path`, in one step, so that no other process comes between. The
+/// old file then has a name beside it that no one could guess.
 fn replace_directory(path: &Path, why: &str) -> Result<String> {
     for _ in 0..PLANTED {
         let number = RandomState::new().build_hasher().finish();
@@ -179,7 +179,7 @@ pub fn is_still(path: &Path, device: u64, inode: u64) -> io::Result<bool> {
     }
 }
 
-/// The user whom files must belong to.
+/// The user to which files must belong.
 pub fn effective_user() -> u32 {
     // SAFETY: geteuid takes nothing and cannot fail.
     unsafe { libc::geteuid() }
@@ -209,7 +209,7 @@ pub fn explain(path: &Path, error: &io::Error) -> Error {
     Error::new(Code::System, message)
 }
 
-/// What else than making room helps before there is a region, and once there is one.
+/// Advice beside making room, before there is a region and once there is one.
 pub const ELSEWHERE: &str = "name another place with shm_path";
 /// See [`ELSEWHERE`].
 pub const FEWER: &str = "delete upstreams";

@@ -11,7 +11,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 /// Words that [`examine`] reads: the checksum and those that it is over.
 const CHECKED: usize = fixed::CHECKSUM + 1;
 
-/// What a file says it is.
+/// The kind of file by its header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Header {
     /// A region of the expected layout, made in this boot.
@@ -43,7 +43,7 @@ impl fmt::Display for Header {
 pub struct Origin {
     /// Layout of that one; 0: there was none.
     pub layout: u32,
-    /// What stood for its table then, see [`super::region::Content::digest`].
+    /// The digest of its table then, see [`super::region::Content::digest`].
     pub digest: u64,
 }
 
@@ -101,7 +101,7 @@ pub fn write(mem: &impl Memory, geometry: &Geometry, lock: u64, origin: Origin) 
     mem.store_all(0, &header)
 }
 
-/// From where the region in `mem` has its table. A layout that cannot be is none: what is spoiled keeps nobody from starting.
+/// The origin of the table in `mem`. An impossible layout counts as none: a spoiled header keeps no process from starting.
 pub fn origin(mem: &impl Memory) -> Result<Origin, Damaged> {
     let layout = u32::try_from(mem.load(fixed::ORIGIN)?).unwrap_or(0);
     Ok(Origin { layout, digest: mem.load(fixed::ORIGIN + 1)? })

@@ -1,5 +1,6 @@
-//! A signal at any access to shared memory, for tests (feature `killpoints`, never in a library that ships): counts what this
-//! process does to the mapping, and at the access that it was told raises a signal at itself instead of going on.
+//! A signal at any access to shared memory, for tests (feature `killpoints`, never in a library that ships). It counts the
+//! accesses of this process to the mapping. At the access that the test names, it raises a signal at itself instead of going
+//! on.
 //!
 //! ```no_run
 //! # use dyups::shm::kill;
@@ -16,13 +17,13 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 /// Which accesses are counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Whatever changes a word.
+    /// Any access that changes a word.
     Store,
     /// Loads too.
     Any,
 }
 
-/// Whether anybody counts: what a test stores to put an image back is none of its points, and there are many.
+/// Whether stores count. A test that puts an image back stores many words, and none of them is one of its points.
 static COUNTS_STORES: AtomicBool = AtomicBool::new(false);
 static COUNTS_LOADS: AtomicBool = AtomicBool::new(false);
 static COUNT: AtomicU64 = AtomicU64::new(0);

@@ -2,9 +2,8 @@
 
 use super::mem::PAGE;
 
-/// Asks the kernel for large pages behind a vector that is about to be filled. The first ring that a worker makes is all
-/// memory that it never touched: a fault for each 4 KiB of it is a quarter of the time. Where the kernel has none to give,
-/// nothing changes.
+/// Asks the kernel for large pages behind a vector that is about to be filled. The first ring of a worker is all memory that it
+/// never touched. A fault for each 4 KiB of it takes a quarter of the time. Where the kernel has none to give, nothing changes.
 pub fn in_large_pages<T>(vec: &Vec<T>) {
     let from = vec.as_ptr() as usize;
     let end = (from + vec.capacity() * size_of::<T>()) / PAGE * PAGE;

@@ -4,8 +4,8 @@
 use super::mem::{PAGE, WORD};
 use super::versioned::GRANULE;
 
-/// In what one layout differs from another, in words. Who writes a region writes by [`OURS`]; who reads one, by that of the
-/// region: a table is carried over from any older layout.
+/// The differences between layouts, in words. A writer uses [`OURS`], and a reader the shape of the region: a table is carried
+/// over from any older layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shape {
     /// Version of all this: of this file, of the slots, of the records and of the blocks that the table writes. A number, that
@@ -186,7 +186,7 @@ impl Geometry {
         self.heap_at * GRANULE_WORDS
     }
 
-    /// Words that must be there whatever comes: reserved when the region is made.
+    /// Words that must be there in any case: reserved when the region is made.
     pub fn words_in_advance(&self) -> usize {
         self.spare_end() * GRANULE_WORDS
     }

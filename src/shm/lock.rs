@@ -1,15 +1,16 @@
 //! The one lock primitive: fcntl record locks on a file of its own.
 //!
-//! Byte 0 guards the making of a region, of whatever layout. From 4096 times its number on, each layout has bytes of its own:
-//! byte 1 of them is the writer, byte 2+n is held by who lives in slot n, and byte 514+n from when the slot says so. The kernel
-//! frees them, all in one step, when a process dies, whatever killed it, and names the holder. They belong to the process and
-//! vanish when it closes *any* descriptor of the file, so a process opens the file once and never closes it. fork inherits the
-//! descriptor but no lock.
+//! Byte 0 guards the making of a region, of any layout. From 4096 times its number on, each layout has bytes of its own. Byte 1
+//! of them is the writer. The process that lives in slot n holds byte 2+n, and byte 514+n once the slot says so.
+//!
+//! The kernel frees the bytes, all in one step, when a process dies by any cause, and names the holder. They belong to the
+//! process and vanish when it closes *any* descriptor of the file. So a process opens the file once and never closes it. fork
+//! inherits the descriptor but no lock.
 //!
 //! Byte 0 of them says that the layout is in use at all. It alone is shared, and belongs to the open file (an open file
-//! description lock), which fork passes on: the master that sets up, the daemon that it becomes, workers that claim no slot, all
-//! hold it together, and it is free when the last of them is gone. So there is no moment between the making of a region and
-//! the first worker at which a writer of an older layout could believe to be alone.
+//! description lock), which fork passes on. The master that sets up, the daemon that it becomes and workers without a slot all
+//! hold it together. It is free when the last of them is gone. So between the making of a region and the first worker, there is
+//! no moment at which a writer of an older layout could believe to be alone.
 
 use super::layout::{LAYOUT, SLOTS};
 use crate::error::{Code, Error, Result};
@@ -64,19 +65,19 @@ pub struct LockFile {
     identity: (u64, u64),
     /// The share of this process in [`ALIVE`].
     alive: Mutex<Weak<Alive>>,
-    /// fcntl does not tell the threads of one process apart: these are the bytes that this one holds, and its pid, since a
+    /// fcntl does not tell the threads of one process apart. These are the bytes that this one holds, and its pid, since a
     /// child inherits the set but not the locks.
     held: Mutex<HashMap<u32, u32>>,
 }
 
-/// Who else holds a lock.
+/// The other holder of a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Holder {
     /// A process that this one can see.
     Pid(u32),
     /// A process in another pid namespace.
     Foreign,
-    /// Processes that share a byte with those who forked them: the kernel does not say who they are.
+    /// Processes that share a byte with the process that forked them: the kernel does not name them.
     Nameless,
 }
 
@@ -103,7 +104,7 @@ impl Drop for Guard<'_> {
     }
 }
 
-/// What slots ask of the kernel.
+/// The questions of slots to the kernel.
 pub trait Locks {
     /// Takes `byte` for the rest of the process's life if it is free.
     fn keep(&self, byte: u32) -> Result<bool>;
@@ -129,8 +130,8 @@ impl Locks for LockFile {
     }
 }
 
-/// A share in [`ALIVE`] that this process and all whom it forks have from here on. Dropped by the process that took it, it is
-/// given back for all of them.
+/// A share in [`ALIVE`] that this process and all its later children have. When the process that took it drops it, it is given
+/// back for all of them.
 #[derive(Debug)]
 pub struct Alive {
     lock: Arc<LockFile>,
@@ -148,8 +149,8 @@ impl Drop for Alive {
 }
 
 impl LockFile {
-    /// Opens the lock file, making it if need be (mode 0600, no symbolic link followed); the one that this process has open
-    /// already, if it has. `path` names it in messages.
+    /// Opens the lock file, and makes it if it is missing (mode 0600, no symbolic link followed). If this process has it open
+    /// already, it answers that one. `path` names it in messages.
     pub fn open(path: &Path) -> Result<Arc<Self>> {
         let mut open = OPEN.lock();
         open.retain(|lock| lock.strong_count() > 0);
@@ -183,7 +184,7 @@ impl LockFile {
         self.identity.1
     }
 
-    /// Whether the file has lost its name: who comes now makes another one, and the two exclude nobody.
+    /// Whether the file has lost its name. The next process then makes another one, and the two exclude nothing.
     pub fn is_lost(&self) -> bool {
         self.file.metadata().is_ok_and(|meta| meta.nlink() == 0)
     }
@@ -208,7 +209,7 @@ impl LockFile {
         }
     }
 
-    /// Takes `byte` if it is free, else says who holds it; `None`: others in turn, each gone when asked for its name.
+    /// Takes `byte` if it is free, else answers its holder. `None`: others in turn, each gone when asked for its name.
     pub fn try_lock(&self, byte: u32) -> Result<std::result::Result<Guard<'_>, Option<Holder>>> {
         let me = std::process::id();
         let mut held = self.held.lock();
@@ -221,7 +222,7 @@ impl LockFile {
                 held.insert(byte, me);
                 return Ok(Ok(Guard { lock: self, byte }));
             }
-            // Gone again by now? Then nobody is to blame, and it may be free.
+            // The holder may be gone again by now. Then none is to blame, and the byte may be free.
             last = self.holder(byte, 1)?;
             match last {
                 Some(Holder::Nameless) => self.disown(byte, 1)?,
@@ -232,8 +233,8 @@ impl LockFile {
         Ok(Err(last))
     }
 
-    /// Frees what our own open file holds of bytes that only processes may hold. Whoever inherited the descriptor, a worker gone
-    /// bad, can lock them in the name of the file that we all share, and nobody's death would free them again.
+    /// Frees bytes that only processes may hold and that this open file holds. A spoiled worker that inherited the descriptor
+    /// can lock them in the name of the shared file, and no death would free them again.
     fn disown(&self, byte: u32, count: u32) -> Result<()> {
         self.fcntl(libc::F_OFD_SETLK, libc::F_UNLCK, byte, count).map(|_| ())
     }
@@ -253,12 +254,12 @@ impl LockFile {
         Ok(share)
     }
 
-    /// Whether others say that our layout is in use: not this process, nor those who have their share from it.
+    /// Whether others say that this layout is in use: neither this process nor those that have their share from it.
     pub fn others_live(&self) -> Result<Option<Holder>> {
         Ok(self.first(libc::F_OFD_GETLK, ALIVE, 1)?.map(|(_, holder)| holder))
     }
 
-    /// Who else uses `layout`, if anybody does; one who can be named, if there is one.
+    /// Another user of `layout`, if there is one; one that can be named, if possible.
     pub fn user_of(&self, layout: u32) -> Result<Option<Holder>> {
         Ok(match self.holder(first_byte(layout) + 1, BYTES - 1)? {
             None if layout == LAYOUT => self.others_live()?,
@@ -267,7 +268,7 @@ impl LockFile {
         })
     }
 
-    /// The layout above `layout` that is in use, and by whom.
+    /// The layout above `layout` that is in use, and its user.
     pub fn newer_than(&self, layout: u32) -> Result<Option<(u32, Holder)>> {
         // A length of 0: to the end, however large the numbers of layouts become.
         let (first, count) = (first_byte(layout + 1), 0);

@@ -1,7 +1,7 @@
 //! The mapping as words: every access is an atomic of one word inside the bounds, or an error.
 //!
-//! This file holds the only loads and stores of shared memory. Whatever an offset read from the region claims, an
-//! access outside is [`Damaged`], and a store is a whole word: that is all that the rest of the crate has to trust.
+//! This file holds the only loads and stores of shared memory. An access outside is [`Damaged`], whatever offset the region
+//! claims, and a store is a whole word. The rest of the crate has to trust nothing else.
 
 use super::memory::{Damaged, Memory, Word};
 use super::reserve::{self, Reserved};
@@ -126,7 +126,7 @@ impl Mem {
         }
         let error = io::Error::last_os_error();
         Err(match error.raw_os_error() {
-            // What a touch would have answered with SIGBUS.
+            // A touch of the page would be answered with SIGBUS.
             Some(libc::EFAULT | libc::ENOMEM) => io::Error::from_raw_os_error(libc::ENOSPC),
             Some(libc::EINVAL) => io::Error::from(io::ErrorKind::Unsupported),
             _ => error,
@@ -142,7 +142,7 @@ impl Mem {
         self.wanting.load(Ordering::Relaxed).checked_sub(1)
     }
 
-    /// Whether the file under the mapping has lost its name. Read from `/proc/self/maps`, as nobody holds a descriptor.
+    /// Whether the file under the mapping has lost its name. Read from `/proc/self/maps`, since no process holds a descriptor.
     pub fn deleted(&self) -> bool {
         let start = format!("{:x}-", self.base.as_ptr() as usize);
         std::fs::read_to_string("/proc/self/maps")
@@ -162,8 +162,8 @@ impl Memory for Mem {
         if index >= self.words {
             return Err(Damaged);
         }
-        // SAFETY: inside the mapping, which lives as long as self; mmap aligns to a page, so each word is aligned; other
-        // processes write to it by atomic stores only, and one that does not can spoil values, which are never trusted.
+        // SAFETY: inside the mapping, which lives as long as self; mmap aligns to a page, so each word is aligned. Other
+        // processes write to it by atomic stores only. One that does not can spoil values, which are never trusted.
         Ok(unsafe { self.base.add(index).as_ref() })
     }
 

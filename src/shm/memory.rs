@@ -1,5 +1,5 @@
-//! What the protocol asks of memory. The library runs on the mapping ([`super::Mem`]); a model of it runs on words that
-//! loom watches. The orders in which words are read and written stand here, once: what the models check is what ships.
+//! The demands of the protocol on memory. The library runs on the mapping ([`super::Mem`]); a model of it runs on words that
+//! loom watches. The orders in which words are read and written stand here, once. So the models check the code that ships.
 
 use std::io;
 use std::sync::atomic::Ordering;
@@ -29,9 +29,9 @@ pub trait Word {
     fn fence(order: Ordering);
 }
 
-/// Words that processes share. Whatever an index claims, an access outside is [`Damaged`].
+/// Words that processes share. An access outside is [`Damaged`], whatever an index claims.
 pub trait Memory {
-    /// What it is made of.
+    /// The type of its words.
     type Word: Word;
 
     /// `len` words from `index` on: one check for all of them.
@@ -46,7 +46,7 @@ pub trait Memory {
     /// Sees to it that `words` words from `index` on can be written to: `ENOSPC` when there is no memory for them.
     fn reserve(&self, index: usize, words: usize) -> io::Result<()>;
 
-    /// Whether some of it is gone, so that what is stored may be seen by nobody else.
+    /// Whether some of it is gone, so that other processes may not see the stores of this one.
     fn is_torn(&self) -> bool {
         false
     }
@@ -71,8 +71,8 @@ pub trait Memory {
         Ok(())
     }
 
-    /// A store that makes all stores before it visible to whoever sees it, and that none after it overtakes: a block
-    /// which the old value led to may be written again right away (see the protocol in [`super`]).
+    /// A store that makes all stores before it visible to a reader that sees it, and that no store after it overtakes. So a
+    /// block to which the old value led may be written again right away (see the protocol in [`super`]).
     #[inline]
     #[cfg_attr(feature = "killpoints", track_caller)]
     fn publish(&self, index: usize, value: u64) -> Result<(), Damaged> {
@@ -105,7 +105,7 @@ pub trait Memory {
     /// Writes `values` from `index` on, relaxed; nothing when they do not all fit.
     #[cfg_attr(feature = "killpoints", track_caller)]
     fn store_all(&self, index: usize, values: &[u64]) -> Result<(), Damaged> {
-        // A loop, since a closure would hide who called.
+        // A loop, since a closure would hide the caller.
         for (word, &value) in self.slice(index, values.len())?.iter().zip(values) {
             word.put(value, Ordering::Relaxed);
         }

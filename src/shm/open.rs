@@ -3,19 +3,21 @@
 //!
 //! # From an older layout
 //!
-//! Who finds no region of its own layout takes over the table of an older one, in this order:
+//! A process that finds no region of its own layout takes over the table of an older one, in this order:
 //!
 //! 1. It says that its own layout is in use ([`LockFile::live`]). From here on an older writer that gets its lock is refused.
-//! 2. It takes the writer locks of the older layouts ([`super::elders`]): who was writing comes to an end first. What they
-//!    have acknowledged is in their tables.
+//! 2. It takes the writer locks of the older layouts ([`super::elders`]), so writers under way end first. Their acknowledged
+//!    changes are in their tables.
 //! 3. It makes its region under a name of its own, fills it, and renames it.
 //! 4. It gives the writer locks back.
 //!
 //! So no change is acknowledged that the new table lacks. A process that dies before the rename leaves the older layout in
-//! charge. So does one that dies after it, or the last one of a generation that is rolled back: nobody says any more that the
-//! new layout is in use, and the older one writes on. Therefore a region remembers which one its table is from, and a digest of
-//! what was in there. A process that opens it alone, and finds another digest, takes the table over again. Where it is not alone,
-//! the others have been there since before step 1, as there is one creation lock. So no older writer came between.
+//! charge. So does one that dies after it, or the last one of a generation that is rolled back: then no byte says any more that
+//! the new layout is in use, and the older one writes on.
+//!
+//! Therefore a region remembers the origin of its table, and a digest of it. A process that opens it alone, and finds another
+//! digest, takes the table over again. Where it is not alone, the others have been there since before step 1, since there is
+//! one creation lock. So no older writer came between.
 
 use super::cells::{self, Cells, Plan};
 use super::elders::{self, Elders};
@@ -53,7 +55,7 @@ impl Region {
     }
 }
 
-/// What lies where a region may be.
+/// The file that lies where a region may be.
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "there is one at a time, and it is taken apart at once")]
 pub enum Found {
@@ -80,8 +82,8 @@ pub fn find(base: &Path, shape: Shape, lock: &Arc<LockFile>) -> Result<Found> {
     }
 }
 
-/// Maps a region and reserves what must be there whatever comes: all before the heap, and the spare; or, where the kernel
-/// cannot do that by parts (before Linux 5.14), the whole file.
+/// Maps a region and reserves the words that must be there in any case: all before the heap, and the spare. Where the kernel
+/// cannot do that by parts (before Linux 5.14), it reserves the whole file.
 fn map(file: &File, base: &Path, path: PathBuf, geometry: Geometry, lock: &Arc<LockFile>) -> Result<Region> {
     let explain = |error| file::explain(&path, &error);
     let meta = file.metadata().map_err(explain)?;
@@ -102,7 +104,7 @@ struct Opening<'a, C> {
     geometry: Geometry,
     lock: &'a Arc<LockFile>,
     content: &'a C,
-    /// What an operator should read.
+    /// Messages for the operator.
     notes: Vec<String>,
 }
 
@@ -237,7 +239,7 @@ impl<C: Content> Opening<'_, C> {
     fn make(&self, origin: Origin, fill: impl FnOnce(&Region) -> Result<()>) -> Result<Region> {
         let path = file_of(self.base, LAYOUT);
         let unborn = with_suffix(&path, ".new");
-        // Left by a process that died here; the creation lock says that nobody else is at it.
+        // Left by a process that died here. The creation lock says that no other process is at it.
         let _ = std::fs::remove_file(&unborn);
         let made = self.make_at(&unborn, path, origin).and_then(|region| {
             fill(&region)?;
@@ -260,8 +262,8 @@ impl<C: Content> Opening<'_, C> {
         Ok(region)
     }
 
-    /// The cells beside a region that was found. Where they are not its own, or lost, there are new ones, and who writes next
-    /// hands them out again.
+    /// The cells beside a region that was found. Where they belong to another region, or are lost, there are new ones, and the
+    /// next writer hands them out again.
     fn find_cells(&mut self, region: &mut Region) -> Result<()> {
         let plan = Plan::of(region.geometry().size);
         let path = cells_of(self.base, region.layout());
@@ -308,7 +310,7 @@ impl<C: Content> Opening<'_, C> {
     }
 }
 
-/// Maps cells, and reserves what must be there whatever comes.
+/// Maps cells, and reserves the words that must be there in any case.
 fn map_cells(file: &File, path: PathBuf, plan: Plan) -> Result<Beside> {
     let meta = file.metadata().map_err(|error| file::explain(&path, &error))?;
     let mem = Mem::map_by_chunks(file, plan.bytes(), cells::CHUNK).map_err(|error| file::explain(&path, &error))?;
@@ -322,7 +324,7 @@ fn map_cells(file: &File, path: PathBuf, plan: Plan) -> Result<Beside> {
 
 fn set_aside(path: &Path) -> Result<PathBuf> {
     let now = now();
-    // One from the same second keeps its name. The creation lock says that nobody else is at it.
+    // A file from the same second keeps its name. The creation lock says that no other process is at it.
     let aside = (now..now + 1000)
         .map(|time| with_suffix(path, &format!(".damaged-{time}")))
         .find(|aside| std::fs::symlink_metadata(aside).is_err())

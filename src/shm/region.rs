@@ -14,7 +14,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A mapped region and the lock file beside it. The region's own file is closed: who has its descriptor can truncate it.
+/// A mapped region and the lock file beside it. The region's own file is closed: a process with its descriptor could truncate
+/// it.
 #[derive(Debug)]
 pub struct Region {
     mem: Mem,
@@ -22,7 +23,7 @@ pub struct Region {
     /// Beside it; none as long as it is only read from.
     cells: Option<Beside>,
     lock: Arc<LockFile>,
-    /// What its users call it: the path without the layout.
+    /// The name that its users give it: the path without the layout.
     base: PathBuf,
     path: PathBuf,
     /// Device and inode of the file, to notice that the path means another one by now.
@@ -41,7 +42,7 @@ pub(super) struct Beside {
     pub identity: (u64, u64),
 }
 
-/// What an operator reads when the region does not make sense while it is in use.
+/// The message when the region does not make sense while it is in use.
 pub const DAMAGED: &str = "the region is damaged: stop nginx, remove its file and start again";
 
 impl From<Damaged> for Error {
@@ -50,10 +51,10 @@ impl From<Damaged> for Error {
     }
 }
 
-/// What a region is filled with, as far as whoever makes one has to know.
+/// The content of a region, as far as opening one needs it.
 pub trait Content {
-    /// Fills `new`, which nobody sees yet, with the table of `old`, which nobody changes; it may be of an older layout.
-    /// Answers what an operator should read.
+    /// Fills `new`, which no other process sees yet, with the table of `old`, which none changes; it may be of an older layout.
+    /// Answers a message for the operator.
     fn copy(&self, old: &Region, new: &Region) -> Result<Option<String>>;
 
     /// A number that is another one after any change of the table; `None` as long as there was none.
@@ -104,7 +105,7 @@ impl Region {
         self.alive = Some(alive);
     }
 
-    /// What an operator should read when `setup` runs again in a process that has the region already.
+    /// Messages for the operator when `setup` runs again in a process that has the region already.
     pub fn still_fits(&self, base: &Path, size: u64) -> Vec<String> {
         let mut notes = Vec::new();
         if base != self.base {
@@ -119,7 +120,7 @@ impl Region {
         notes
     }
 
-    /// What to say when the file was deleted or replaced under the mapping.
+    /// The message when the file was deleted or replaced under the mapping.
     pub fn lost(&self) -> Option<String> {
         let at = self.path.display();
         if self.mem.is_torn() {
@@ -200,13 +201,13 @@ impl Region {
             .within("not all connections are counted, as max_conns and least_conn want"))
     }
 
-    /// Takes back what dead workers have counted; `own` is the slot of this process. Whether there were any: said once, and to
-    /// nobody else, so it is said whatever else went wrong, and that is another time's.
+    /// Takes back the counts of dead workers; `own` is the slot of this process. Answers whether there were any. That is said
+    /// once, and to no other process, so an error of another part waits for the next time.
     pub fn reap(&self, own: Option<u32>) -> Result<bool> {
         let Some(cells) = self.cells() else { return Ok(false) };
         let (mut any, mut failure) = (false, None);
         for slot in cells.active()?.into_iter().filter(|&slot| own != Some(slot)) {
-            // Free, and nobody else's while we do it.
+            // The slot is free, and no other worker's while this holds the byte.
             match slots::take_if_dead(&*self.lock, slot) {
                 Ok(false) => {}
                 Ok(true) => {
@@ -234,7 +235,7 @@ impl Region {
         })
     }
 
-    /// Whether anybody else uses its layout.
+    /// Whether another process uses its layout.
     pub fn is_alive(&self) -> Result<bool> {
         Ok(self.lock.user_of(self.layout())?.is_some())
     }
@@ -242,8 +243,8 @@ impl Region {
     /// Takes the writer lock, trying for at most `wait`. Refused while a newer layout is in use.
     pub fn writer(&self, wait: Duration) -> Result<Writer<'_>> {
         let guard = self.lock.lock(WRITER, wait)?;
-        // Asked with the lock in hand: a newer layout begins to live under it, so that it takes over what is acknowledged
-        // before, and nothing is acknowledged after.
+        // Asked with the lock in hand. A newer layout marks its life under this lock. So it takes over all changes that were
+        // acknowledged before, and none is acknowledged after.
         if let Some((newer, holder)) = self.lock.newer_than(LAYOUT)? {
             return Err(superseded(newer, holder));
         }

@@ -1,13 +1,13 @@
 //! Which pages this process has had the kernel back with memory, so that writing to them cannot be answered by SIGBUS.
 //!
-//! Private to each process, though a page that one has reserved is there for all: what the region says about itself is not
-//! trusted, and asking the kernel again is cheap. A forked worker inherits what its master knew.
+//! Each process keeps this for itself, though a page that one has reserved is there for all. The region's own claims are not
+//! trusted, and asking the kernel again is cheap. A forked worker inherits its master's knowledge.
 
 use super::mem::WORD;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Words that are reserved at once when one of them is first written (256 KiB), where nobody says otherwise.
+/// Words that are reserved at once when one of them is first written (256 KiB), unless the caller gives another number.
 pub const CHUNK: usize = 256 * 1024 / WORD;
 
 /// One bit for each chunk of a mapping: it is reserved.

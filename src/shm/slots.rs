@@ -1,11 +1,11 @@
-//! Worker slots: who lives, told by the kernel.
+//! Worker slots: the kernel says which workers live.
 //!
-//! A slot is claimed by locking its byte of the lock file for life. Death frees it, however it came, so a slot needs no
-//! heartbeat and no look at /proc, and a reused pid confuses nobody.
+//! A worker claims a slot by locking its byte of the lock file for life. Its death, by any cause, frees the byte. So a slot
+//! needs no heartbeat and no look at /proc, and a reused pid confuses no process.
 //!
-//! A second byte says that the slot's word is written: it is locked after that, and it is the one that lists ask for. The
-//! word may have been another worker's before the look at the byte, or be another one's after it; but the word counts the
-//! claims of its slot, so the same word before and after is that of the holder.
+//! A second byte says that the slot's word is written. The worker locks it after that, and lists ask for it. The word may have
+//! been another worker's before the look at the byte, or be another one's after it. But the word counts the claims of its slot,
+//! so the same word before and after is that of the holder.
 
 use super::layout::Geometry;
 use super::lock::{FIRST_LISTED, FIRST_SLOT, Holder, Locks};
@@ -27,7 +27,7 @@ const SINCE_BITS: u32 = 40;
 pub struct Worker {
     /// Number of the slot.
     pub slot: u32,
-    /// Who holds it; this process knows itself by its pid.
+    /// Its holder; this process knows itself by its pid.
     pub holder: Holder,
     /// Seconds since the epoch at which it was claimed.
     pub since: u64,
@@ -38,7 +38,7 @@ pub fn claim(mem: &impl Memory, geometry: &Geometry, locks: &impl Locks, now: u6
     for slot in 0..geometry.slots {
         if locks.keep(FIRST_SLOT + slot)? {
             enter(mem, since_at(geometry, slot), now)?;
-            // Free, as who had the slot before lost both bytes in one step; unless a foreign program holds it.
+            // Free, since the last worker of the slot lost both bytes in one step; unless a foreign program holds it.
             if locks.keep(FIRST_LISTED + slot)? {
                 return Ok(slot);
             }
@@ -59,7 +59,7 @@ fn enter(mem: &impl Memory, at: usize, now: u64) -> Result<(), Damaged> {
     mem.store(at, claims << SINCE_BITS | seconds(now))
 }
 
-/// Takes a slot that nobody lives in, to clear up behind who did. Whether it was so.
+/// Takes a slot in which no worker lives, to clear up behind the last one. Answers whether it did.
 pub fn take_if_dead(locks: &impl Locks, slot: u32) -> Result<bool> {
     Ok(locks.holder(FIRST_SLOT + slot, 1)?.is_none() && locks.keep(FIRST_SLOT + slot)?)
 }
@@ -89,7 +89,7 @@ pub fn live(mem: &impl Memory, geometry: &Geometry, locks: &impl Locks, own: Opt
     Ok(workers)
 }
 
-/// Who holds a slot, and since when. A slot that has another holder each time is nobody's.
+/// The holder of a slot, and since when. A slot that has another holder at each look counts as free.
 fn look(mem: &impl Memory, at: usize, holder: impl Fn() -> Result<Option<Holder>>) -> Result<Option<(Holder, u64)>> {
     for _ in 0..TRIES {
         let before = mem.load(at)?;
@@ -122,7 +122,7 @@ mod tests {
         holder: H,
     }
 
-    /// A lock file in which somebody else holds some bytes.
+    /// A lock file in which another process holds some bytes.
     struct Taken<'a> {
         foreign: &'a [u32],
         kept: RefCell<BTreeSet<u32>>,

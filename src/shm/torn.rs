@@ -1,9 +1,9 @@
-//! Pages that are gone. A file can be cut short by root, and a worker can punch holes into it through its mapping; where the
-//! file system is full by then, the next touch of such a page is answered by SIGBUS, in every process, root's master too.
+//! Pages that are gone. root can cut a file short, and a worker can punch holes into it through its mapping. Where the file
+//! system is full by then, the next touch of such a page is answered by SIGBUS, in every process, root's master too.
 //!
-//! Here that touch finds zeros instead: the handler puts an empty page in that place, of this process alone, and says that
-//! the mapping is torn. From then on this process refuses to change anything, and reads what is left as it reads any spoiled
-//! region. All other SIGBUS go where they went before.
+//! Here that touch finds zeros instead. The handler puts an empty page in that place, of this process alone, and marks the
+//! mapping as torn. From then on this process refuses to change anything, and reads the rest as it reads any spoiled region.
+//! All other SIGBUS go to the handler that was there before.
 
 use super::mem::PAGE;
 use std::cell::UnsafeCell;
@@ -25,7 +25,7 @@ struct Watched {
 static ALL: [Watched; MOST] =
     [const { Watched { base: AtomicUsize::new(0), bytes: AtomicUsize::new(0), torn: AtomicBool::new(false) } }; MOST];
 
-/// What SIGBUS did before.
+/// The handler of SIGBUS that was there before.
 struct Before(UnsafeCell<MaybeUninit<libc::sigaction>>);
 
 // SAFETY: written once, under `Once`, before the handler that reads it is installed.
@@ -92,7 +92,7 @@ extern "C" fn on_bus(signal: i32, info: *mut libc::siginfo_t, context: *mut libc
         let (base, bytes) = (watched.base.load(Ordering::Relaxed), watched.bytes.load(Ordering::Relaxed));
         base != 0 && address.wrapping_sub(base) < bytes
     };
-    // Only the kernel says this code; who sends a signal can make up an address.
+    // Only the kernel uses this code. A process that sends a signal can make up an address.
     if code == libc::BUS_ADRERR
         && let Some(watched) = ALL.iter().find(inside)
         && replace(address / PAGE * PAGE)
@@ -124,12 +124,12 @@ fn pass_on(signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) 
             }
         }
         handler if before.sa_flags & libc::SA_SIGINFO != 0 => {
-            // SAFETY: whoever installed it with SA_SIGINFO says that it is such a function.
+            // SAFETY: the code that installed it with SA_SIGINFO promises such a function.
             let handler: InfoHandler = unsafe { std::mem::transmute(handler) };
             handler(signal, info, context);
         }
         handler => {
-            // SAFETY: whoever installed it without SA_SIGINFO says that it is such a function.
+            // SAFETY: the code that installed it without SA_SIGINFO promises such a function.
             let handler: Handler = unsafe { std::mem::transmute(handler) };
             handler(signal);
         }
@@ -138,7 +138,7 @@ fn pass_on(signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) 
 
 /// Puts an empty page of this process alone in the place of one of a watched mapping.
 fn replace(page: usize) -> bool {
-    // SAFETY: the page belongs to a watched mapping, which is unmapped only when it is watched no more; it is accessed by
+    // SAFETY: the page belongs to a watched mapping, which is unmapped only when it is not watched any more. It is accessed by
     // atomics only and never trusted, and stays mapped and readable.
     let new = unsafe {
         libc::mmap(

@@ -1,14 +1,15 @@
 //! Versioned reads: a reader that never waits, beside a writer that recycles memory at once.
 //!
-//! A [`Stamp`] is one word that names a block and the generation of what it leads to. It is stored when a new version is
-//! whole, and its generation counts the versions of its place; only an empty place that has had 2^38 of them begins again. A
-//! reader loads it, reads what it leads to by relaxed loads, copies out what it returns, and looks at the word again.
-//! Unchanged: no byte that it read was recycled. Changed: what it read may be anything, and is thrown away.
+//! A [`Stamp`] is one word that names a block and the generation of its content. It is stored when a new version is whole, and
+//! its generation counts the versions of its place. Only an empty place that has had 2^38 of them begins again.
 //!
-//! Why that holds: the writer stores the new stamp, fences ([`Memory::publish`]), and only then frees and reuses the old
-//! block. A reader that saw one recycled byte has, after its own fence, to see the new stamp too. It is the seqlock of
-//! Hans-J. Boehm, "Can seqlocks get along with programming language memory models?" (2012), with the sequence number
-//! beside the pointer in one word, so that no reader ever meets an odd one.
+//! A reader loads it, reads the block by relaxed loads, copies out what it returns, and compares the word. Unchanged: no byte
+//! that it read was recycled. Changed: the bytes may be anything, and the reader throws them away.
+//!
+//! It holds since the writer stores the new stamp, fences ([`Memory::publish`]), and only then frees and reuses the old block.
+//! A reader that saw one recycled byte sees the new stamp too, after its own fence. It is the seqlock of Hans-J. Boehm, "Can
+//! seqlocks get along with programming language memory models?" (2012). Its sequence number stands beside the pointer in one
+//! word, so no reader ever meets an odd one.
 
 use super::memory::{Damaged, Memory};
 
@@ -72,7 +73,7 @@ pub fn holds(mem: &impl Memory, place: usize, stamp: Stamp) -> Result<bool, Dama
 pub enum Unread {
     /// The word changed [`TRIES`] times in a row.
     Changing,
-    /// What the unchanged word leads to does not make sense.
+    /// The block to which the unchanged word leads does not make sense.
     Damaged,
 }
 
@@ -163,7 +164,7 @@ mod tests {
                     read(&mem, 0, |stamp| (0..8).map(|i| mem.load(stamp.word() + i)).collect::<Result<Vec<_>, _>>());
                 let Ok((words, stamp)) = copy else { continue };
                 let good = stamp.0 == 0 || words.iter().all(|&word| word == stamp.generation());
-                // The writer ends with the scope, whatever is found.
+                // The writer ends with the scope, whatever the readers find.
                 stop.store(!good, Ordering::Relaxed);
                 assert!(good, "{words:?} at {stamp:?}");
                 whole += 1;

@@ -6,8 +6,8 @@ use crate::error::Result;
 use crate::shm::{Damaged, Mem, Region};
 use std::collections::{HashMap, HashSet};
 
-/// Part of a cycle, of 2^32, by which the round robin moves on when its schedule changes: the golden ratio's. However often and
-/// however regularly schedules change, the places where they start are spread evenly: Knuth, "The Art of Computer Programming",
+/// The part of a cycle, of 2^32, by which the round robin moves on when its schedule changes: the golden ratio's. With any
+/// number and rhythm of changes, the places where schedules start are spread evenly: Knuth, "The Art of Computer Programming",
 /// volume 3, section 6.4, theorem S.
 const MOVED: u32 = 0x9e37_79b9;
 

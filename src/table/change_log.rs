@@ -1,4 +1,4 @@
-//! What changes have done to upstreams, in numbers, for one line each in a log.
+//! Changes of upstreams in numbers, for one line each in a log.
 //!
 //! A caller that wants to know has its changes recorded ([`record`]). Otherwise nothing is compared and nothing kept.
 
@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt;
 
-/// What one change has done to one upstream.
+/// The effect of one change on one upstream.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Change {
     /// The upstream.
@@ -28,7 +28,7 @@ pub struct Change {
     pub method: Option<[Option<Method>; 2]>,
     /// The same of what a ring hashes.
     pub hash_id: Option<[HashId; 2]>,
-    /// What became of its check, in a word.
+    /// The change of its check, in a word.
     pub check: Option<&'static str>,
     /// Peers that drained, are still there, and do not drain any more.
     pub undrained: usize,
@@ -39,7 +39,7 @@ pub struct Change {
 }
 
 impl Change {
-    /// What is different; `None`: nothing that an operator sees.
+    /// The difference; `None`: nothing that an operator sees.
     ///
     /// The caller knows that the first `alike` peers are the same before and after; `old` has the peers behind these only.
     pub(super) fn between(name: &str, alike: usize, old: Option<&Upstream>, new: Option<&Upstream>) -> Option<Change> {

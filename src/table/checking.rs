@@ -1,4 +1,4 @@
-//! What an operator says of checks, of one upstream or of all.
+//! An operator's settings of checks, for one upstream or for all.
 
 use super::directory::Directory;
 use super::ops::{no_upstream, visible};
@@ -46,7 +46,7 @@ impl<R: Borrow<Region>> Table<R> {
         let mut left = 2 * mem.words();
         for record in directory.taken()? {
             match directory.look_within(record, &mut left, differs) {
-                // Whoever wants something of that one is told so.
+                // A caller that needs this upstream gets the error.
                 Err(Unread::Damaged) => {}
                 found => names.extend(found?.flatten()),
             }

@@ -1,8 +1,8 @@
-//! What is stored of an upstream's options: `{"healthcheck":{...},"peers":{"3":{"check_port":81}}}`, a peer by its index. What is not
-//! there is left out.
+//! The stored options of an upstream: `{"healthcheck":{...},"peers":{"3":{"check_port":81}}}`, a peer by its index. Absent
+//! options are left out.
 //!
-//! Another version of this library may have written it, or may read it next ([`super::lenient`]): of what this one does not know,
-//! nothing is lost when it writes the upstream again.
+//! Another version of this library may have written it, or may read it next ([`super::lenient`]). Options that this one does
+//! not know are kept when it writes the upstream again.
 
 use super::entries::Entries;
 use super::lenient::{self, with_kept};
@@ -20,7 +20,7 @@ use std::collections::HashMap;
 /// Most bytes of it that are read: more than any library takes in one input, and not all that a spoiled region could claim.
 pub const MOST_BYTES: usize = 256 << 20;
 
-/// What is different for some peers, by index.
+/// The options of single peers, by index.
 pub type PeerChecks = HashMap<u32, PeerCheck>;
 
 /// The checks of an upstream.
@@ -28,9 +28,9 @@ pub type PeerChecks = HashMap<u32, PeerCheck>;
 pub struct Checks {
     /// How all peers are checked; `None`: they are not.
     pub check: Option<Check>,
-    /// What is different for some peers, by index.
+    /// The options of single peers, by index.
     pub peers: PeerChecks,
-    /// What else there is.
+    /// The rest.
     pub kept: Kept,
 }
 
@@ -64,7 +64,7 @@ fn peers(stored: &RawValue) -> Option<PeerChecks> {
     entries.iter().map(|(index, value)| Some((index.parse().ok()?, lenient::peer(value)?))).collect()
 }
 
-/// What is to be stored of an upstream that has any of it.
+/// The stored form of an upstream that has any such option.
 ///
 /// # Errors
 ///

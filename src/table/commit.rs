@@ -21,7 +21,7 @@ pub struct Build {
     pub rings: [RingPlan; 2],
     /// It is an error if there is no room for the rings.
     pub must: bool,
-    /// What becomes of the cells.
+    /// The plan for the cells.
     pub cells: CellPlan,
 }
 
@@ -77,7 +77,7 @@ pub fn put<M: Memory>(change: &Change<'_, M>, name: &str, mut build: Build, old:
     let ailing = brings_back_the_ill(change, &mut build, old.as_ref().map(|(_, view)| view))?;
     set_version(&mut build.image, change.next_version()?);
     let tell = || if ailing { directory.tell_ailing(record) } else { Ok(()) };
-    // Before, so that no pick overlooks it; and after, as somebody may have found the old version well in between.
+    // Before, so that no pick overlooks it. And after, since a worker may have found the old version well in between.
     tell()?;
     loop {
         let error = match write(change, Room::Home, &mut build, record)? {
@@ -108,8 +108,8 @@ pub fn put<M: Memory>(change: &Change<'_, M>, name: &str, mut build: Build, old:
     }
 }
 
-/// Whether there may be a peer that is out in this version and was not watched in the old one: then nobody may have said that the
-/// upstream ails.
+/// Whether this version may have a peer that is out and that the old one did not watch. Then no worker may have marked the
+/// upstream.
 fn brings_back_the_ill<M: Memory>(
     change: &Change<'_, M>,
     build: &mut Build,
@@ -136,7 +136,7 @@ fn begins_a_check(peers: &ImagePeers<'_>, old: Option<&View>) -> bool {
     peers.is_checked() && !old.is_some_and(|old| old.checked)
 }
 
-/// Where a check begins, what the one before it found is forgotten. Nobody looks at it: the old version has no check.
+/// Where a check begins, the results of the one before it are forgotten. No pick reads them: the old version has no check.
 fn forget_old_verdicts<M: Memory>(
     change: &Change<'_, M>,
     build: &mut Build,
@@ -162,7 +162,7 @@ fn take_cells<M: Memory>(change: &Change<'_, M>, build: &mut Build) -> Result<Ve
     Ok(taken)
 }
 
-/// Writes a version where nobody looks. An error inside says that there is no room for it, and that nothing is changed.
+/// Writes a version where no reader looks. An error inside says that there is no room for it, and that nothing is changed.
 pub(super) fn write<M: Memory>(
     change: &Change<'_, M>,
     room: Room,
@@ -170,7 +170,7 @@ pub(super) fn write<M: Memory>(
     record: u32,
 ) -> Result<Result<Stamp>, Damaged> {
     let stamp = match Directory::over(change.mem(), change.geometry()).stamp(record)? {
-        // Nobody is led anywhere by an empty place, so its generations may begin again: as after a deletion.
+        // An empty place leads no reader anywhere, so its generations may begin again, as after a deletion.
         empty if empty.block() == 0 && empty.next(0).is_none() => Stamp::default(),
         stamp => stamp,
     };
@@ -207,7 +207,7 @@ pub fn remove<M: Memory>(change: &Change<'_, M>, record: u32, old: &View) -> Res
     let directory = Directory::over(change.mem(), change.geometry());
     let next = old.stamp.next(0).unwrap_or_default();
     let mut cells = (0..old.peers).map(|index| old.cell(change.mem(), index)).collect::<Result<Vec<_>, _>>()?;
-    // What is no cell is passed over: it ends with its version.
+    // A number that is no cell is passed over: it ends with its version.
     let most = change.cells().map_or(0, |cells| cells.count());
     cells.retain(|&cell| cell != 0 && (cell as usize) < most);
     cells.sort_unstable();
@@ -221,14 +221,13 @@ pub fn remove<M: Memory>(change: &Change<'_, M>, record: u32, old: &View) -> Res
     Ok(change.end()?)
 }
 
-/// Marks what can be reached and frees the rest. Whatever does not make sense is dropped; answers how many upstreams that
-/// were.
+/// Marks the blocks that can be reached and frees the rest. Drops upstreams that do not make sense, and answers their number.
 pub fn repair<M: Memory>(change: &Change<'_, M>) -> Result<u64> {
     let (mem, geometry) = (change.mem(), change.geometry());
     change.begin()?;
     let (mut marks, mut in_spare) = (Marks::new(geometry), Vec::new());
-    // What is whole has its words to itself, so that all of it is read once. Without an end to it, records that each claim
-    // the whole heap would have us read that as often.
+    // Whole blocks have their words to themselves, so each word is read once. Without a bound, records that each claim the
+    // whole heap would have the repair read it that often.
     let mut left = 2 * mem.words();
     let mut cells = change.cells().map(|cells| CellMarks::new(cells.plan()));
     let lost = Directory::over(mem, geometry).rebuild(|record, hash, stamp| {
@@ -267,8 +266,8 @@ fn mark_whole(marks: &mut Marks, left: &mut usize, view: &View, mem: &impl Memor
     whole
 }
 
-/// Whether there is memory behind all of it. What nobody has written has none, and where there is no more to be had, so much
-/// as a look would tear the mapping.
+/// Whether there is memory behind all of it. A page that no process has written has none. Where there is no more memory, even a
+/// look would tear the mapping.
 fn is_there(view: &View, mem: &impl Memory) -> bool {
     blocks_of(view).all(|(block, words)| mem.reserve(block as usize * GRANULE_WORDS, words).is_ok())
 }

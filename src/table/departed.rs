@@ -6,8 +6,9 @@ use crate::shm::{Change, Damaged, Memory};
 
 const _: () = assert!(crate::upstream::name::MAX_NAME_BYTES <= deleted::MAX_NAME && MAX_TEXT <= deleted::MAX_SERVER);
 
-/// Remembers those peers of `old`, to which no pick leads any more, whose cells are among `freed`, in order, and have connections
-/// open. Mostly there are none, and nothing else is looked at. What cannot be read is not remembered: a deletion does not fail for it.
+/// Remembers those peers of `old`, to which no pick leads any more, whose cells are among `freed`, in order, and have
+/// connections open. Mostly there are none, and nothing else is read. Peers that cannot be read are not remembered: a deletion
+/// does not fail for them.
 pub fn remember<M: Memory>(change: &Change<'_, M>, old: &View, freed: &[u32]) -> Result<(), Damaged> {
     let Some(cells) = change.cells() else { return Ok(()) };
     let busy = cells.busy(freed)?;

@@ -4,9 +4,9 @@
 //! it: a record is linked with an empty stamp, and emptied before it is unlinked. So one store makes an upstream visible and
 //! one store ends it, wherever a reader stands.
 //!
-//! A record that was unlinked and linked again elsewhere could lead a reader into a foreign chain. It notices: beside the
-//! hash stands how often the record was linked, an odd number while that is done, and who reads a link looks at this word
-//! before and after. So it knows in which chain the link was, however long it slept in between, and else starts over.
+//! A record that was unlinked and linked again elsewhere could lead a reader into a foreign chain. It notices. Beside the hash
+//! stands how often the record was linked, an odd number while that is done. A reader of a link looks at this word before and
+//! after. So it knows in which chain the link was, however long it slept in between, or it starts over.
 
 use super::snapshot::{Kind, View};
 use crate::shm::layout::{Geometry, state};
@@ -52,8 +52,8 @@ pub fn ailing_at(geometry: &Geometry, record: u32) -> usize {
     geometry.record(record) + word::AILING
 }
 
-/// Whether by such a word a peer may have failed since all were well. Its numbers only grow: who finds all well and has slept
-/// meanwhile finds another word.
+/// Whether, by such a word, a peer may have failed since all were well. Its numbers only grow: a worker that finds all well and
+/// has slept meanwhile finds another word.
 #[inline(always)]
 pub fn ails(word: u64) -> bool {
     word != word.rotate_left(32)
@@ -107,7 +107,7 @@ enum Walk {
     Endless,
 }
 
-/// What a repair has done with a record: it stays, or it was unlinked from its own bucket, or from another one.
+/// The result of a repair for a record: it stays, or it was unlinked from its own bucket, or from another one.
 const KEPT: u8 = 1;
 const PASSED_IN_PLACE: u8 = 2;
 const PASSED_ELSEWHERE: u8 = 4;
@@ -127,7 +127,7 @@ impl<'a, M: Memory> Directory<'a, M> {
         Directory { mem, geometry }
     }
 
-    /// What it lies in.
+    /// The memory in which it lies.
     pub fn mem(&self) -> &'a M {
         self.mem
     }
@@ -209,7 +209,7 @@ impl<'a, M: Memory> Directory<'a, M> {
     /// Calls `each` with a consistent copy of every upstream, tombstones included.
     ///
     /// All blocks together fit into the heap, and changes meanwhile make it twice that at most. Records that claim more share
-    /// blocks that are not theirs: that is damage, and without an end to it a spoiled region would have us copy for ever.
+    /// blocks that are not theirs. That is damage, and without a bound a spoiled region would have us copy for ever.
     pub fn each<T>(&self, read: impl Fn(&View) -> Result<T, Damaged>, mut each: impl FnMut(T)) -> Result<(), Unread> {
         let mut left = 2 * self.mem.words();
         for record in 0..self.geometry.records as u32 {
@@ -233,8 +233,8 @@ impl<'a, M: Memory> Directory<'a, M> {
         lost
     }
 
-    /// What `read` makes of the upstream in `record`, if there is one, as of one of many: its words are taken from those that are
-    /// `left`, see [`Directory::each`].
+    /// The result of `read` on the upstream in `record`, if there is one, as one of many: its words are taken from those that
+    /// are `left`, see [`Directory::each`].
     pub fn look_within<T>(
         &self,
         record: u32,
@@ -284,7 +284,7 @@ impl<'a, M: Memory> Directory<'a, M> {
         Ok(taken)
     }
 
-    /// What `read` makes of the upstream in `record`, if there is one.
+    /// The result of `read` on the upstream in `record`, if there is one.
     pub fn look<T>(&self, record: u32, read: impl Fn(&View) -> Result<T, Damaged>) -> Result<Option<T>, Unread> {
         self.look_within(record, &mut usize::MAX.clone(), read)
     }
@@ -302,7 +302,7 @@ impl<'a, M: Memory> Directory<'a, M> {
     }
 }
 
-/// What the writer does to the directory. Each step leaves it whole; the caller holds the writer lock.
+/// The writer's steps on the directory. Each step leaves it whole; the caller holds the writer lock.
 impl<M: Memory> Directory<'_, M> {
     /// A record that is free, `None` when all are taken.
     pub fn free_record(&self) -> Result<Option<u32>, Damaged> {
@@ -317,7 +317,7 @@ impl<M: Memory> Directory<'_, M> {
         Ok(None)
     }
 
-    /// Takes `record`, empties it, and links it into the bucket of `name`. Nobody sees an upstream in it yet.
+    /// Takes `record`, empties it, and links it into the bucket of `name`. Readers see no upstream in it yet.
     pub fn link(&self, record: u32, name: &[u8]) -> Result<(), Damaged> {
         let at = self.geometry.record(record);
         self.set_taken(record, true)?;
@@ -330,7 +330,7 @@ impl<M: Memory> Directory<'_, M> {
         for index in 0..budget::WORDS {
             self.mem.amend(at + word::BUDGET + index, 0)?;
         }
-        // Odd, whatever was there.
+        // Odd, after any earlier number.
         let linking = (self.mem.load(at + word::HASH)? >> 32).wrapping_add(1) | 1;
         self.mem.publish(at + word::HASH, u64::from(hash) | linking << 32)?;
         self.mem.publish(at + word::NEXT, self.mem.load(self.bucket(hash))?)?;
@@ -366,12 +366,12 @@ impl<M: Memory> Directory<'_, M> {
         versioned::holds(self.mem, stamp_at(self.geometry, record), stamp)
     }
 
-    /// The one store by which a change happens. What the old stamp led to may be freed afterwards.
+    /// The one store by which a change happens. The block of the old stamp may be freed afterwards.
     pub fn publish(&self, record: u32, stamp: Stamp) -> Result<(), Damaged> {
         self.mem.publish(stamp_at(self.geometry, record), stamp.0)
     }
 
-    /// Says that a peer of the upstream in `record` may have failed, so that picks look at each. Anybody may.
+    /// Marks that a peer of the upstream in `record` may have failed, so that picks look at each. Any process may call it.
     pub fn tell_ailing(&self, record: u32) -> Result<(), Damaged> {
         self.mem.add(ailing_at(self.geometry, record), 1).map(|_| ())
     }
@@ -382,8 +382,8 @@ impl<M: Memory> Directory<'_, M> {
         self.mem.store(word, if taken { bits | bit } else { bits & !bit })
     }
 
-    /// Walks all buckets, unlinks every record for which `keep` (record, hash, stamp) says no, and makes the bitmap of
-    /// records say what is left: the directory's half of a repair. Answers how many upstreams were lost; a record without
+    /// Walks all buckets, and unlinks every record for which `keep` (record, hash, stamp) answers no. Sets the bitmap of
+    /// records to the rest. This is the directory's half of a repair. Answers how many upstreams were lost; a record without
     /// one is none.
     pub fn rebuild(&self, mut keep: impl FnMut(u32, u32, Stamp) -> bool) -> Result<u64, Damaged> {
         let mut seen = vec![0u64; self.geometry.records.div_ceil(64)];
@@ -407,7 +407,7 @@ impl<M: Memory> Directory<'_, M> {
                     self.mem.publish(at + word::HASH, linked.wrapping_add(1 << 32))?;
                 }
                 let in_place = self.bucket(hash) == self.geometry.buckets_at + bucket;
-                // A record that some chain has already, or that was unlinked in this same way: a knot. Each record is met
+                // A record that another chain has already, or that was unlinked in this same way: a knot. Each record is met
                 // twice at most, so the walk ends whatever the links say.
                 let way = if in_place { PASSED_IN_PLACE } else { PASSED_ELSEWHERE };
                 if *passed & (way | KEPT) != 0 {

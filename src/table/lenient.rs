@@ -1,6 +1,6 @@
-//! How stored options of a check are read. An operator's input is validated before it is stored, by the rules of the library that
-//! stored it. These are other rules: whatever this library can work with is taken as it is, of a number out of all reason the nearest
-//! that makes sense, and whatever is not read is kept.
+//! The reader of a check's stored options. The library that stored them has validated the operator's input by its own rules.
+//! This reader has other rules. It takes all values that this library can work with as they are. For a number out of range it
+//! takes the nearest that makes sense. It keeps the values that it does not read.
 
 use super::entries::Entries;
 use crate::upstream::check::serialize::CheckObject;
@@ -42,7 +42,7 @@ const READERS: &[(Field, Reader)] = &[
     (fields::PANIC_THRESHOLD, |check, value| set(&mut check.panic_threshold, number(value, 0, 100))),
 ];
 
-/// A check from its stored object. What writing it would not give back word for word is in `kept`. `None`: it is no object.
+/// A check from its stored object. Values that would not be written back word for word are in `kept`. `None`: it is no object.
 pub fn check(stored: &RawValue) -> Option<Check> {
     let entries = Entries::of(stored.get())?;
     let mut check = Check::default();
@@ -61,7 +61,7 @@ pub fn check(stored: &RawValue) -> Option<Check> {
     Some(check)
 }
 
-/// What is different for a peer, from its stored object. `None`: it is no object.
+/// The options of a peer, from its stored object. `None`: it is no object.
 pub fn peer(stored: &RawValue) -> Option<PeerCheck> {
     let mut check = PeerCheck::default();
     for (name, value) in &Entries::of(stored.get())?.0 {
@@ -123,7 +123,7 @@ fn text(value: &RawValue) -> Option<String> {
     parsed(value).filter(|text: &String| !text.is_empty())
 }
 
-/// A text that stands in a line of a request: whoever can write into the region makes no second line of it.
+/// A text that stands in a line of a request. A process that can write into the region makes no second line of it.
 fn line(value: &RawValue) -> Option<String> {
     text(value).filter(|text| !text.chars().any(char::is_control))
 }

@@ -15,8 +15,8 @@ use std::time::Duration;
 const WAIT: Duration = Duration::from_secs(2);
 
 impl Table {
-    /// Finds or makes the region that its users call `base`, and looks it over if nobody else uses it. Answers the table and
-    /// what an operator should read about it.
+    /// Finds or makes the region that its users call `base`, and checks it if no other process uses it. Answers the table and
+    /// messages for the operator.
     pub fn open(base: &Path, size: u64) -> Result<(Table, Vec<String>)> {
         let (region, mut notes) = Region::open(base, size, &Upstreams)?;
         let table = Table::new(region);
@@ -25,7 +25,7 @@ impl Table {
     }
 }
 
-/// What regions are filled with.
+/// The content of regions.
 #[derive(Clone, Copy, Debug)]
 pub struct Upstreams;
 

@@ -1,4 +1,4 @@
-//! What an operator does to the table: one edit each.
+//! An operator's changes of the table: one edit each.
 
 use super::directory::Directory;
 use super::snapshot::Flags;
@@ -19,7 +19,7 @@ pub enum Absent {
     Refuse,
 }
 
-/// What is in the table as far as its users are concerned: no tombstones.
+/// The stored upstream, if users of the table see it: no tombstone.
 pub(super) fn visible(stored: Option<Stored>) -> Option<Stored> {
     stored.filter(|stored| !stored.flags.has(Flags::DELETED))
 }
@@ -91,7 +91,7 @@ impl<R: Borrow<Region>> Table<R> {
                 (Some(index), _) => {
                     let peer = &mut upstream.peers[index];
                     let old = peer.clone();
-                    // What is added while it leaves comes back, as it would a moment later, when it is gone.
+                    // A leaving peer that is added comes back, as it would a moment later, when it is gone.
                     if absent == Absent::Make && peer.status == Status::Leaving {
                         peer.status = Status::Up;
                     }
@@ -146,7 +146,8 @@ impl<R: Borrow<Region>> Table<R> {
     /// Replaces an upstream as a whole, or makes it. It keeps its check, unless `upstream` has one of its own.
     pub fn set_upstream(&self, upstream: &Upstream, wait: Duration) -> Result<()> {
         self.edit(&upstream.name, wait, |stored| {
-            // Who picks by chash will ask for the ring again. Written even where it is the same: what stands there may be damaged.
+            // A pick by chash will ask for the ring again. Written even where it is the same, since the stored one may be
+            // damaged.
             let flags = touched(flags(stored.as_ref())).without(Flags::RING);
             let new = self.checked(upstream, visible(stored).as_ref());
             new.check_port()?;
@@ -173,7 +174,7 @@ impl<R: Borrow<Region>> Table<R> {
         })
     }
 
-    /// Gives an upstream the ring that somebody picks from, from now on.
+    /// Gives an upstream the ring that picks use from now on.
     pub fn build_ring(&self, name: &str, wait: Duration) -> Result<()> {
         self.edit(name, wait, |stored| {
             let old = visible(stored).ok_or_else(|| no_upstream(name))?;
@@ -201,7 +202,7 @@ impl<R: Borrow<Region>> Table<R> {
         Ok(())
     }
 
-    /// What becomes of an upstream that a file has.
+    /// The edit for an upstream that a file has.
     fn follow(&self, file: &Upstream, stored: Option<&Stored>, overwrite: bool) -> Edit {
         let Some(old) = stored else { return Edit::Put(self.checked(file, None), Flags::IN_FILE) };
         if old.flags.has(Flags::TOUCHED) && !overwrite {
@@ -219,8 +220,8 @@ impl<R: Borrow<Region>> Table<R> {
         }
     }
 
-    /// A new version of an upstream, with the check of the old one if it has none of its own, and with the default
-    /// if there is no old one.
+    /// A new version of an upstream. If it has no check of its own, it gets the check of the old version, or the default if
+    /// there is no old one.
     fn checked(&self, new: &Upstream, old: Option<&Stored>) -> Upstream {
         match old {
             _ if new.own_check => new.clone(),
@@ -253,7 +254,7 @@ fn tombstone(name: &str) -> Upstream {
     Upstream { name: name.to_owned(), ..Upstream::default() }
 }
 
-/// What becomes of an upstream that the files no longer have.
+/// The edit for an upstream that the files no longer have.
 fn forget(stored: Option<Stored>, overwrite: bool) -> Edit {
     match stored {
         None => Edit::Keep,

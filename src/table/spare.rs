@@ -1,9 +1,10 @@
-//! What does not grow is done even where there is no room: a peer is taken down or out, an upstream deleted.
+//! Changes that do not grow the table work even where there is no room: a peer is taken down or out, an upstream deleted.
 //!
-//! A new version stands beside the old one before it is published, so it wants room of its own. Where there is none, it is
-//! written into the spare with which the heap begins, and published there. Then nothing leads to the old version any more:
-//! the new one is written once more, over it, and published again; the spare is free for the next one. Each of these
-//! versions is whole, so a death at any point leaves one of them; a repair brings home what it left in the spare.
+//! A new version stands beside the old one before it is published, so it needs room of its own. Where there is none, the writer
+//! writes it into the spare with which the heap begins, and publishes it there. Then nothing leads to the old version any more.
+//! The writer writes the new one once more, over the old one, and publishes it again. The spare is free for the next change.
+//! Each of these versions is whole, so a death at any point leaves one of them. A repair brings home a version that was left in
+//! the spare.
 
 use super::commit::{Build, CellPlan, RingPlan, publish, write};
 use super::departed;

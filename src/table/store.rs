@@ -1,4 +1,4 @@
-//! The table: reading it whole, and changing one upstream at a time. What a change comes to is computed outside the lock;
+//! The table: reading it whole, and changing one upstream at a time. The result of a change is computed outside the lock;
 //! [`super::commit`] writes it.
 
 use super::carry;
@@ -20,9 +20,9 @@ use std::time::Duration;
 #[derive(Debug)]
 pub struct Table<R = Region> {
     region: R,
-    /// What upstreams are checked by that nobody has said anything of. Of this process, and those forked from it.
+    /// The check of upstreams without one of their own. It belongs to this process, and to those forked from it.
     default_check: Mutex<Option<Check>>,
-    /// Why a pick of this process could not build a ring, until somebody says it.
+    /// The reason why a pick of this process could not build a ring, until it is reported.
     lacks_ring: Mutex<Option<Error>>,
 }
 
@@ -31,7 +31,7 @@ pub struct Table<R = Region> {
 pub struct Stored {
     /// Its configuration.
     pub upstream: Upstream,
-    /// What is remembered of it.
+    /// Its flags.
     pub flags: Flags,
     /// How often its place has changed.
     pub generation: u64,
@@ -43,20 +43,20 @@ pub struct Stored {
     pub has_ring: bool,
 }
 
-/// What a change makes of an upstream.
+/// The result of a change for an upstream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Edit {
     /// Nothing.
     Keep,
     /// The new version.
     Put(Upstream, Flags),
-    /// The same, and it is an error if it cannot have the ring that somebody asked for.
+    /// The same, and it is an error if the upstream cannot have the ring that the caller wants.
     Ring(Upstream, Flags),
     /// It is no more.
     Remove,
 }
 
-/// What a caller reads when too many changes met one read.
+/// The message when too many changes met one read.
 pub const CHANGING: &str = "the table is changing: try again";
 
 impl From<Unread> for Error {
@@ -83,7 +83,7 @@ impl Base {
 struct Plan {
     base: Base,
     step: Step,
-    /// What it is for an operator, where that is recorded.
+    /// The change for the operator's log, where that is recorded.
     change: Option<Change>,
 }
 
@@ -99,7 +99,7 @@ impl<R: Borrow<Region>> Table<R> {
         Table { region, default_check: Mutex::new(None), lacks_ring: Mutex::new(None) }
     }
 
-    /// The check of an upstream that is new, if nobody says another one.
+    /// The check of a new upstream, unless the caller gives another one.
     pub fn default_check(&self) -> Option<Check> {
         self.default_check.lock().clone()
     }
@@ -160,7 +160,7 @@ impl<R: Borrow<Region>> Table<R> {
     /// `change` may be called twice: what it computes outside the lock is used only if nothing changed meanwhile.
     pub fn edit(&self, name: &str, wait: Duration, change: impl Fn(Option<Stored>) -> Result<Edit>) -> Result<()> {
         if wait.is_zero() {
-            // Nothing is computed for a caller who will be sent away.
+            // Nothing is computed for a caller that will be refused.
             self.region().writer(wait)?;
         }
         let early = self.plan(name, &change)?;
@@ -238,7 +238,7 @@ impl<R: Borrow<Region>> Table<R> {
         }
     }
 
-    /// Looks a found region over before it is used, if nobody else uses it. Answers what an operator should read.
+    /// Checks a found region before it is used, if no other process uses it. Answers a message for the operator.
     pub fn check(&self, wait: Duration) -> Result<Option<String>> {
         if self.region().in_use()?.is_some() {
             return Ok(None);
@@ -253,8 +253,8 @@ impl<R: Borrow<Region>> Table<R> {
         Ok((lost > 0).then(|| format!("{at} was damaged: {lost} of {} upstreams are lost", lost + left)))
     }
 
-    /// Marks what can be reached and frees the rest. Whatever does not make sense is dropped; answers how many upstreams
-    /// that were.
+    /// Marks the blocks that can be reached and frees the rest. Drops upstreams that do not make sense, and answers their
+    /// number.
     pub fn repair(&self, writer: &Writer<'_>) -> Result<u64> {
         commit::repair(writer)
     }
@@ -321,8 +321,8 @@ impl Before {
     }
 }
 
-/// `must`: it is an error if there can be no ring. Otherwise somebody picked by chash once, and a ring is only a help: what
-/// an operator may do must not depend on that.
+/// `must`: it is an error if there can be no ring. Otherwise a pick has used chash once, and a ring is only a help, on which no
+/// change of an operator may depend.
 fn build(
     region: &Region,
     upstream: &Upstream,
@@ -370,7 +370,7 @@ fn rings(
 
 /// Keeps the ring that is there when it would come out the same, else makes the new one from it where that is faster.
 fn plan_ring(region: &Region, new: &Upstream, group: Group, base: Base, old: Option<&Stored>) -> Result<RingPlan> {
-    // The weights may be anybody's: what has no room in the whole heap is not built first.
+    // The weights may be damaged: a ring that has no room in the whole heap is not built first.
     let words = ring_words(new, group)?;
     if (words * WORD) as u64 > region.geometry().heap_bytes() {
         return Err(no_room(region.mem(), region.geometry(), words));
@@ -382,8 +382,8 @@ fn plan_ring(region: &Region, new: &Upstream, group: Group, base: Base, old: Opt
         }
         let merged = merge_ring(region.mem(), &place, &old.upstream, new, group);
         if !Directory::new(region).stamp_holds(record, view.stamp)? {
-            // What was read may have been recycled meanwhile. Another version is there by now, so this plan will be made
-            // again under the lock, and needs no ring.
+            // The words may have been recycled meanwhile. Another version is there by now. So this plan is made again under the
+            // lock, and needs no ring.
             return Ok(RingPlan::None);
         }
         if let Some(ring) = merged {
