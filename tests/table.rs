@@ -40,6 +40,9 @@ fn helper_process() {
     match (role.as_str(), args.as_slice()) {
         ("picker", [path, size, picks]) => picker(&attach(path, size), number(picks)),
         ("writer", [path, size, seed, rounds]) => hammer_writes(&attach(path, size), number(seed), number(rounds)),
+        ("recorder", [path, size, seed, rounds]) => {
+            record_changes(&attach(path, size), number(seed), number(rounds));
+        }
         ("reader", [path, size, seed]) => hammer_reads(&attach(path, size), number(seed)),
         other => panic!("no role {other:?}"),
     }
@@ -1217,6 +1220,41 @@ fn readers_beside_writers_get_what_was_there() {
     assert!(changing <= reads / 1000, "{changing} of {reads}");
     assert_no_leak(&table);
     assert_eq!(table.region().mem().load(state::REPAIRS), Ok(0));
+}
+
+/// Adds peers with short and with long texts to an upstream that another process changes too, and deletes them.
+fn record_changes(table: &Table, seed: u64, rounds: u64) {
+    say("ready");
+    orders().next();
+    for round in 0..rounds {
+        let server = match round % 3 {
+            0 => format!("10.{seed}.0.{}:80", round % 7),
+            1 => format!("[2001:db8:{seed}::1111:2222:{}]:8080", round % 5),
+            _ => format!("unix:/run/{seed}/a/long/path/{}", round % 6),
+        };
+        let (changed, changes) = match round % 2 {
+            0 => change_log::record(|| table.put_peer("api", &patch(&server, 1), Absent::Make, SOON)),
+            _ => change_log::record(|| table.delete_peer("api", &address(&server), SOON)),
+        };
+        match changed {
+            Ok(()) => assert!(changes.iter().all(|change| change.added + change.removed + change.changed == 1)),
+            Err(error) => assert_eq!(error.code, Code::NotFound, "{error}"),
+        }
+    }
+    say("done");
+}
+
+#[test]
+fn a_change_that_another_process_overtakes_is_recorded_as_it_was_made() {
+    let (table, scratch) = table(SMALL);
+    set(&table, &upstream("api", &["10.0.0.1:80"]));
+    let path = scratch.file("region");
+    let mut recorders: Vec<Helper> = (1..3).map(|seed| start("recorder", &path, SMALL, &[seed, 40_000])).collect();
+    recorders.iter_mut().for_each(|recorder| recorder.send("go"));
+    for recorder in &mut recorders {
+        assert_eq!(recorder.answer().as_deref(), Some("done"));
+    }
+    recorders.into_iter().for_each(Helper::finish);
 }
 
 /// Has `count` records lead to snapshots that each claim all of the heap behind them, under checksums that hold.

@@ -210,17 +210,14 @@ impl<R: Borrow<Region>> Table<R> {
         let with_ring = stored.as_ref().filter(|stored| stored.has_ring).cloned();
         let with_ring = with_ring.as_ref();
         let before = change_log::records().then(|| Before::of(base, stored.as_ref()));
-        let told = |image: &mut [u64], after| match &before {
-            Some(before) => before.until(self.region().mem(), name, image, after),
-            None => Ok(None),
-        };
+        let told = |image: &mut [u64], after| before.as_ref()?.until(self.region().mem(), name, image, after);
         let (step, change) = match change(stored)? {
             Edit::Keep => (Step::Keep, None),
-            Edit::Remove => (Step::Remove, told(&mut [], None)?),
+            Edit::Remove => (Step::Remove, told(&mut [], None)),
             Edit::Put(upstream, flags) => {
                 let declared = upstream.method == Some(Method::Chash);
                 let mut build = build(self.region(), &upstream, flags, declared, base, with_ring)?;
-                let change = told(&mut build.image, Some(&upstream).filter(|_| !flags.has(Flags::DELETED)))?;
+                let change = told(&mut build.image, Some(&upstream).filter(|_| !flags.has(Flags::DELETED)));
                 (Step::Put(build), change)
             }
             Edit::Ring(upstream, flags) => {
@@ -300,24 +297,19 @@ impl Before {
 
     /// The change that leads to `after`, whose peers `image` has.
     ///
-    /// The peers that were before may be of any version by now: then the caller plans anew.
-    fn until(
-        &self,
-        mem: &Mem,
-        name: &str,
-        image: &mut [u64],
-        after: Option<&Upstream>,
-    ) -> Result<Option<Change>, Damaged> {
+    /// Another writer may have recycled the old version by now, and what is read of it may make no sense. Then there is another
+    /// version, and the caller plans anew, under the lock, where the old version stays.
+    fn until(&self, mem: &Mem, name: &str, image: &mut [u64], after: Option<&Upstream>) -> Option<Change> {
         let (Some(old), Some(view)) = (&self.upstream, &self.view) else {
-            return Ok(Change::between(name, 0, self.upstream.as_ref(), after));
+            return Change::between(name, 0, self.upstream.as_ref(), after);
         };
         let checked = |new: &Upstream| new.peers.iter().any(has_more);
         let alike = match after {
-            Some(new) if !checked(new) => ImagePeers::of(image).alike(mem, view)?,
+            Some(new) if !checked(new) => ImagePeers::of(image).alike(mem, view).ok()?,
             _ => 0,
         };
-        let peers = (alike as u32..view.peers).map(|index| view.peer(mem, index)).collect::<Result<_, _>>()?;
-        Ok(Change::between(name, alike, Some(&Upstream { peers, ..old.without_peers() }), after))
+        let peers = (alike as u32..view.peers).map(|index| view.peer(mem, index)).collect::<Result<_, _>>().ok()?;
+        Change::between(name, alike, Some(&Upstream { peers, ..old.without_peers() }), after)
     }
 }
 
