@@ -1,20 +1,20 @@
-//! `make run`: what it prints works, and Ctrl-C ends it.
+//! `make run`: what it prints works, and each signal does what nginx does with it.
 
 use super::place::{self, Place};
-use super::system::{is_root, signal, wait_for, wait_until};
+use super::system::{children, group_lives, is_root, signal, wait_for, wait_until};
 use std::fs::{self, File, Permissions};
 use std::net::TcpListener;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 const PORTS: [u16; 6] = [8080, 8081, 8091, 8092, 8093, 8094];
 
-/// tools/run of a copy of the checkout: a developer's own demo has another region, another log, and, where root can give
-/// this one a network of its own, other ports.
+/// tools/run of a copy of the checkout, which leads a process group. A developer's own demo has another region, another log, and,
+/// where root can give this one a network of its own, other ports.
 struct Demo {
     root: PathBuf,
     child: Child,
@@ -22,7 +22,18 @@ struct Demo {
 }
 
 impl Demo {
-    fn start(place: &Place) -> Demo {
+    /// Starts it, and waits until it answers. `on_int`: what its parent does about INT, which it inherits.
+    fn start(place: &Place, on_int: libc::sighandler_t) -> Demo {
+        let mut demo = Demo::launch(place, on_int);
+        wait_for("the demo answers", || {
+            let ended = demo.child.try_wait().expect("wait");
+            assert!(ended.is_none(), "tools/run ended, {ended:?}:\n{}", demo.output());
+            demo.shell("curl -s http://127.0.0.1:8081/detail").0
+        });
+        demo
+    }
+
+    fn launch(place: &Place, on_int: libc::sighandler_t) -> Demo {
         let root = place.path("checkout");
         place::copy(place::root(), &root, &["nginx-test.conf", "lua", "demo", "tools"]);
         let library = place::library();
@@ -47,8 +58,7 @@ impl Demo {
         // SAFETY: between fork and exec only system calls that are async-signal-safe, on memory of this frame.
         unsafe {
             command.pre_exec(move || {
-                // A shell cannot trap what was ignored when it began.
-                libc::signal(libc::SIGINT, libc::SIG_DFL);
+                libc::signal(libc::SIGINT, on_int);
                 if own_network { enter_empty_network() } else { Ok(()) }
             });
         }
@@ -77,9 +87,29 @@ impl Demo {
         (out.status.success(), String::from_utf8_lossy(&out.stdout).into_owned())
     }
 
-    /// Process groups of what runs out of the copy.
-    fn groups(&self) -> Vec<i32> {
-        super::system::groups_with(self.root.to_str().expect("UTF-8"))
+    /// What tools/run has become: nginx's master.
+    fn master(&self) -> u32 {
+        self.child.id()
+    }
+
+    fn group(&self) -> i32 {
+        self.master() as i32
+    }
+
+    /// The exit status once it has ended, which has to be soon.
+    fn status(&mut self) -> ExitStatus {
+        let mut ended = None;
+        wait_for("tools/run ends", || {
+            ended = self.child.try_wait().expect("wait");
+            ended.is_some()
+        });
+        ended.expect("waited for")
+    }
+
+    /// Asserts that it ends, with nginx's status of an orderly end, and that it leaves no process behind.
+    fn ends(&mut self) {
+        assert_eq!(self.status().code(), Some(0), "{}", self.output());
+        assert!(!group_lives(self.group()), "processes are left");
     }
 
     /// The files of its region.
@@ -92,11 +122,9 @@ impl Demo {
 
 impl Drop for Demo {
     fn drop(&mut self) {
-        for group in self.groups().into_iter().chain([self.child.id() as i32]) {
-            signal(-group, libc::SIGKILL);
-        }
+        signal(-self.group(), libc::SIGKILL);
         let _ = self.child.wait();
-        wait_until(Duration::from_secs(10), || self.groups().is_empty());
+        wait_until(Duration::from_secs(10), || !group_lives(self.group()));
         self.region().into_iter().for_each(|file| drop(fs::remove_file(file)));
         // Only if nothing else is in it.
         let _ = fs::remove_dir(region_directory());
@@ -123,22 +151,24 @@ fn enter_empty_network() -> std::io::Result<()> {
     Ok(())
 }
 
+/// False where another process has a port of the demo, and says so.
+fn ports_are_free() -> bool {
+    let taken = PORTS.iter().find(|port| !is_root() && TcpListener::bind(("127.0.0.1", **port)).is_err());
+    if let Some(port) = taken {
+        eprintln!("SKIPPED: make run: port {port} is taken");
+    }
+    taken.is_none()
+}
+
 #[test]
 fn the_curl_lines_that_make_run_prints_work_and_ctrl_c_leaves_nothing_behind() {
     let place = Place::new("demo");
-    if !is_root()
-        && let Some(port) = PORTS.iter().find(|port| TcpListener::bind(("127.0.0.1", **port)).is_err())
-    {
-        eprintln!("SKIPPED: make run: port {port} is taken");
+    if !ports_are_free() {
         return;
     }
-    let mut demo = Demo::start(&place);
-    wait_for("tools/run prints what to do", || {
-        let ended = demo.child.try_wait().expect("wait");
-        assert!(ended.is_none(), "tools/run ended, {ended:?}:\n{}", demo.output());
-        demo.output().contains("Ctrl-C stops.")
-    });
+    let mut demo = Demo::start(&place, libc::SIG_DFL);
     let output = demo.output();
+    assert!(output.contains("Ctrl-C stops."), "{output}");
     let lines: Vec<&str> = output.lines().map(str::trim).filter(|line| line.starts_with("curl ")).collect();
     let [traffic, detail, change, status] = lines[..] else { panic!("four curl lines, not these:\n{output}") };
 
@@ -151,20 +181,14 @@ fn the_curl_lines_that_make_run_prints_work_and_ctrl_c_leaves_nothing_behind() {
     for _ in 0..5 {
         assert_eq!(demo.shell(traffic), (true, "8094\n".into()));
     }
-    wait_for("who does not listen is unhealthy", || demo.shell(status).1.contains(r#""state":"unhealthy""#));
+    wait_for("the peer where nothing listens is unhealthy", || demo.shell(status).1.contains(r#""state":"unhealthy""#));
     assert!(demo.shell(detail).1.starts_with("demo\nserver 127.0.0.1:8094 weight=1"));
     let region = demo.region();
     assert!(!region.is_empty() && region.iter().all(|file| file.starts_with(region_directory())), "{region:?}");
 
     // Ctrl-C goes to the group.
-    assert!(signal(-(demo.child.id() as i32), libc::SIGINT));
-    let mut ended = None;
-    wait_for("tools/run ends", || {
-        ended = demo.child.try_wait().expect("wait");
-        ended.is_some()
-    });
-    assert_eq!(ended.and_then(|status| status.code()), Some(0), "{}", demo.output());
-    assert_eq!(demo.groups(), Vec::<i32>::new(), "processes that are left");
+    assert!(signal(-demo.group(), libc::SIGINT));
+    demo.ends();
     let log = fs::read_to_string(demo.root.join("run/error.log")).expect("run/error.log");
     // What the demo shows: requests that met the peer where nobody listens, before probes had found that out.
     let unexpected =
@@ -175,4 +199,41 @@ fn the_curl_lines_that_make_run_prints_work_and_ctrl_c_leaves_nothing_behind() {
         log.contains("peer 127.0.0.1:8095 went from up to down after 3 failed probes: connect: connection refused"),
         "{log}"
     );
+}
+
+#[test]
+fn each_signal_that_make_run_gets_does_what_nginx_does_with_it() {
+    let place = Place::new("demo-signals");
+    if !ports_are_free() {
+        return;
+    }
+    let workers = |demo: &Demo| children(demo.master()).into_iter().map(|(pid, _)| pid).collect::<Vec<_>>();
+
+    // As in the background of a script, whose processes ignore INT.
+    let mut demo = Demo::start(&place, libc::SIG_IGN);
+    let before = workers(&demo);
+    assert!(signal(demo.group(), libc::SIGHUP));
+    wait_for("HUP starts new workers and ends the old ones", || {
+        let now = workers(&demo);
+        now.len() == before.len() && !now.iter().any(|pid| before.contains(pid))
+    });
+    assert!(demo.shell("curl -s http://127.0.0.1:8081/detail").0);
+    assert!(signal(demo.group(), libc::SIGINT));
+    demo.ends();
+    drop(demo);
+
+    for number in [libc::SIGTERM, libc::SIGQUIT] {
+        let mut demo = Demo::start(&place, libc::SIG_DFL);
+        assert!(signal(demo.group(), number));
+        demo.ends();
+    }
+
+    // No script stands between: of a master that is killed, nginx leaves its workers, and nothing else is left.
+    let mut demo = Demo::start(&place, libc::SIG_DFL);
+    let before = workers(&demo);
+    assert!(signal(demo.group(), libc::SIGKILL));
+    assert_eq!(demo.status().signal(), Some(libc::SIGKILL));
+    let mut left = super::system::members(demo.group());
+    left.retain(|pid| !before.contains(pid));
+    assert_eq!(left, Vec::<u32>::new(), "processes that nginx does not leave");
 }
