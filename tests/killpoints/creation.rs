@@ -1,5 +1,6 @@
 //! Deaths while a region is made, and while one is made in place of another.
 
+use crate::choice::Choice;
 use crate::death::{Stores, dies_at};
 use crate::image::cells_of;
 use crate::operations::{bystanders, patch, subject};
@@ -39,22 +40,22 @@ impl Way {
     }
 }
 
-/// Kills all of them at each store.
-pub fn kill(dir: &Path, tally: &mut Tally) {
+/// Kills all of them.
+pub fn kill(dir: &Path, choice: &mut Choice, tally: &mut Tally) {
     for way in [Way::Made, Way::Resized, Way::WithoutCells, Way::AfterUnnumbered] {
         let size = way.size();
         let counted = dir.join(format!("counted-{way:?}"));
         way.prepare(&counted);
         let come = |path: &Path| drop(open(path, size).writer(WAIT).expect("the lock"));
         let stores = Stores::of(|| come(&counted));
-        tally.places.extend(stores.places());
         let whole = after::state(&open(&counted, size));
-        for nth in stores.all() {
+        for nth in choice.of_operation(&stores) {
             let what = format!("{way:?}, store {nth} of {}", stores.count());
             let path = dir.join(format!("{way:?}-{nth}"));
             way.prepare(&path);
             assert!(dies_at(nth, || come(&path)), "{what}: survived");
             tally.points += 1;
+            tally.died.insert(stores.place(nth));
             let table = open(&path, size);
             assert_eq!(table.region().geometry().size, size, "{what}");
             drop(table.writer(WAIT).expect("the lock"));

@@ -4,6 +4,9 @@ use dyups::shm::kill::{self, Kind};
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 
+/// A line of the library that stores: its file and number.
+pub type Place = (&'static str, u32);
+
 /// The stores of one operation: where each comes from.
 pub struct Stores(Vec<&'static Location<'static>>);
 
@@ -23,8 +26,14 @@ impl Stores {
         self.0.len() as u64
     }
 
-    pub fn places(&self) -> impl Iterator<Item = (&'static str, u32)> {
+    pub fn places(&self) -> impl Iterator<Item = Place> {
         self.0.iter().map(|place| (place.file(), place.line()))
+    }
+
+    /// Where store `nth` comes from.
+    pub fn place(&self, nth: u64) -> Place {
+        let place = self.0[nth as usize - 1];
+        (place.file(), place.line())
     }
 
     /// Every one of them.

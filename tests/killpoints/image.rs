@@ -3,15 +3,21 @@
 use dyups::shm::layout::{Geometry, state};
 use dyups::shm::{Region, WORD};
 use std::fs::OpenOptions;
+use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
+
+/// The slots in which the operations and what follows them count.
+const SLOTS: [u32; 4] = [3, 7, 8, 9];
 
 /// A region's files seen as plain bytes, through mappings of their own: thousands of deaths are undone by copying.
 pub struct Bytes {
     region: &'static mut [u8],
-    /// Those before the cells, and so many of these as the operations take.
+    /// The file of the cells, to the end of the last row that is used.
     cells: &'static mut [u8],
-    /// Bytes of those before the cells.
+    /// What the operations change of it: the bits and so many cells as they take, and those cells' numbers in each row.
+    parts: Vec<Range<usize>>,
+    /// Bytes of what lies before the cells.
     bits: usize,
 }
 
@@ -20,8 +26,13 @@ impl Bytes {
     pub fn of(region: &Region, peers: usize) -> Self {
         let cells = cells_of(region.path());
         let plan = region.cells().expect("they are there").plan();
-        let (bits, end) = (plan.words_until(0) * WORD, plan.words_until(peers) * WORD);
-        Bytes { region: map(region.path(), None), cells: map(&cells, Some(end)), bits }
+        let bytes = |words: usize| words * WORD;
+        let row = |slot| bytes(plan.words_of_rows(slot as usize));
+        let mut parts = vec![0..bytes(plan.words_until(peers))];
+        // A word of a row has two numbers.
+        parts.extend(SLOTS.map(|slot| row(slot)..row(slot) + bytes(peers.div_ceil(2))));
+        let end = parts.last().map(|part| part.end);
+        Bytes { region: map(region.path(), None), cells: map(&cells, end), parts, bits: bytes(plan.words_until(0)) }
     }
 
     /// What a repair looks at: all but the heap, of which it reads what the stamps lead to, and but the cells, of which it has the bits. Two images with one outline
@@ -37,13 +48,16 @@ impl Bytes {
 
     /// A copy of the region as it is now.
     pub fn image(&self) -> Image {
-        Image { region: (*self.region).into(), cells: (*self.cells).into() }
+        let cells = self.parts.iter().map(|part| self.cells[part.clone()].into()).collect();
+        Image { region: (*self.region).into(), cells }
     }
 
     /// Makes the region what it was.
     pub fn put_back(&mut self, image: &Image) {
         self.region.copy_from_slice(&image.region);
-        self.cells.copy_from_slice(&image.cells);
+        for (part, bytes) in self.parts.iter().zip(&image.cells) {
+            self.cells[part.clone()].copy_from_slice(bytes);
+        }
     }
 }
 
@@ -71,5 +85,5 @@ pub fn cells_of(region: &Path) -> PathBuf {
 /// A copy of a region.
 pub struct Image {
     region: Box<[u8]>,
-    cells: Box<[u8]>,
+    cells: Vec<Box<[u8]>>,
 }

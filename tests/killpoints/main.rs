@@ -1,14 +1,16 @@
-//! The table that no kill can tear: in every operation, before every store to the region, the process dies by SIGKILL, and
-//! another one goes on. A repair, too, dies before each of its stores, from every image that a death left.
+//! The table that no kill can tear: in every operation, before a store to the region, the process dies by SIGKILL, and another one
+//! goes on. A repair, too, dies before its stores, from the images that deaths left.
 //!
-//! `killpoints` runs everything, `killpoints OPERATION` one. Needs the feature `killpoints`, and a process of one thread: hence
-//! no libtest.
+//! `killpoints` takes a sample: every operation, every line of the library that stores, and some stores by chance. DYUPS_SEED is the
+//! seed of that chance. `killpoints --all` takes every store of everything, `killpoints OPERATION` every store of that operation.
+//! Needs the feature `killpoints`, and a process of one thread: hence no libtest.
 #![allow(unsafe_code, missing_docs)]
 
 #[path = "../support/mod.rs"]
 mod support;
 
 mod after;
+mod choice;
 mod coverage;
 mod creation;
 mod death;
@@ -16,7 +18,8 @@ mod image;
 mod operations;
 
 use after::Allowed;
-use death::{Stores, dies_at};
+use choice::Choice;
+use death::{Place, Stores, dies_at};
 use dyups::shm::Region;
 use dyups::table::Table;
 use dyups::table::open::Upstreams;
@@ -25,8 +28,8 @@ use image::{Bytes, Image};
 use operations::{OPERATIONS, Operation};
 use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
-use std::time::{Duration, Instant};
-use support::Scratch;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use support::{Random, Scratch};
 
 /// How long the next process waits for the lock of a dead one.
 pub const WAIT: Duration = Duration::from_millis(100);
@@ -41,7 +44,8 @@ pub struct Tally {
     pub points: u64,
     pub in_repairs: u64,
     pub images: u64,
-    pub places: BTreeSet<(&'static str, u32)>,
+    /// The lines at which a process died.
+    pub died: BTreeSet<Place>,
 }
 
 /// Opens a region as `dyups.setup` does, all but the look over it.
@@ -55,24 +59,6 @@ struct Arena {
     bytes: Bytes,
     empty: Image,
     choice: Choice,
-}
-
-/// At which stores processes die.
-#[derive(Clone, Copy, PartialEq)]
-enum Choice {
-    All,
-    /// Where there are too many: 200 spread evenly, and those around every step of the operation; of each repair, 5.
-    Some,
-}
-
-impl Choice {
-    fn of_operation(self, stores: &Stores) -> BTreeSet<u64> {
-        if self == Choice::All { stores.all() } else { &stores.spread(200) | &stores.steps() }
-    }
-
-    fn of_repair(self, stores: &Stores) -> BTreeSet<u64> {
-        if self == Choice::All { stores.all() } else { stores.spread(5) }
-    }
 }
 
 impl Arena {
@@ -91,7 +77,6 @@ impl Arena {
         let before = self.bytes.image();
         let old = after::state(&self.table);
         let stores = Stores::of(|| (operation.run)(&self.table, subject));
-        tally.places.extend(stores.places());
         let what = format!("{} of {} peers by {:?}", operation.name, subject.peers.len(), subject.method);
         let allowed = Allowed { old, new: after::state_to_stay(&self.table, &what), make_room: operation.make_room };
         let mut outlines = HashSet::new();
@@ -100,6 +85,7 @@ impl Arena {
             self.bytes.put_back(&before);
             assert!(dies_at(nth, || (operation.run)(&self.table, subject)), "{what}: survived");
             tally.points += 1;
+            tally.died.insert(stores.place(nth));
             if outlines.insert(self.bytes.outline(self.table.region().geometry())) {
                 self.kill_repair(&allowed, &what, tally);
             }
@@ -113,12 +99,12 @@ impl Arena {
         let dead = self.bytes.image();
         let repair = || drop(self.table.writer(WAIT).expect("the lock"));
         let stores = Stores::of(repair);
-        tally.places.extend(stores.places());
-        for nth in self.choice.of_repair(&stores) {
+        for nth in self.choice.of_repair(&stores, &tally.died) {
             let what = format!("{what}, store {nth} of {} of the repair", stores.count());
             self.bytes.put_back(&dead);
             assert!(dies_at(nth, repair), "{what}: survived");
             tally.in_repairs += 1;
+            tally.died.insert(stores.place(nth));
             allowed.check(&self.table, &what);
         }
         self.bytes.put_back(&dead);
@@ -130,11 +116,17 @@ fn main() {
     let from = Instant::now();
     let mut tally = Tally::default();
     let only = std::env::args().nth(1).filter(|name| !name.starts_with('-'));
+    let all = only.is_some() || std::env::args().any(|arg| arg == "--all");
+    let seed = seed();
+    if !all {
+        println!("a sample, with DYUPS_SEED={seed}");
+    }
+    let sampled = |otherwise| if all { otherwise } else { Choice::Sample(Random(seed)) };
     let wanted = |name: &str| only.as_ref().is_none_or(|only| only == name);
     let operations = || OPERATIONS.iter().filter(|operation| wanted(operation.name));
     let mut progress = Progress::default();
 
-    let mut small = Arena::new(&scratch.file("small"), SMALL, 256, Choice::All);
+    let mut small = Arena::new(&scratch.file("small"), SMALL, 256, sampled(Choice::All));
     for operation in operations() {
         for subject in operations::subjects() {
             small.kill_operation(operation, &subject, &mut tally);
@@ -142,7 +134,7 @@ fn main() {
         progress.say(operation.name, &tally);
     }
     // Not before: a process with a large image to copy forks slowly.
-    let mut large = Arena::new(&scratch.file("large"), LARGE, 4096, Choice::Some);
+    let mut large = Arena::new(&scratch.file("large"), LARGE, 4096, sampled(Choice::Spread));
     for operation in operations().filter(|operation| operation.also_large) {
         for method in [Method::Rr, Method::Chash] {
             large.kill_operation(operation, &operations::subject(1000, method), &mut tally);
@@ -150,11 +142,11 @@ fn main() {
         progress.say(&format!("{}, 1,000 peers", operation.name), &tally);
     }
     if wanted("creation") {
-        creation::kill(scratch.path(), &mut tally);
+        creation::kill(scratch.path(), &mut sampled(Choice::All), &mut tally);
         progress.say("make a region", &tally);
     }
     if only.is_none() {
-        coverage::check(&tally.places);
+        coverage::check(&tally.died);
     }
     println!(
         "{} kill points in {} operations, {} more in repairs of {} images, {:.1} s",
@@ -164,6 +156,14 @@ fn main() {
         tally.images,
         from.elapsed().as_secs_f64()
     );
+}
+
+/// What DYUPS_SEED says, or another one each time.
+fn seed() -> u64 {
+    match std::env::var("DYUPS_SEED") {
+        Ok(seed) => seed.parse().expect("DYUPS_SEED: a number"),
+        Err(_) => SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs(),
+    }
 }
 
 /// What was counted when the last line was printed.
