@@ -22,6 +22,15 @@ use File::Temp ();
 # The checkout: tools/prove runs tests from there.
 my $root = Cwd::getcwd();
 
+# The files of t/ run side by side, each with ports and a server root of its own. Test::Nginx, which is loaded later, reads both here.
+my $name = File::Basename::basename($0, '.t');
+{
+    my @names = map { File::Basename::basename($_, '.t') } sort glob "$root/t/*.t";
+    my ($rank) = grep { $names[$_] eq $name } 0 .. $#names;
+    $ENV{TEST_NGINX_PORT} = ($ENV{TEST_NGINX_PORT} || 1984) + 10 * ($rank // @names);
+    $ENV{TEST_NGINX_SERVROOT} .= "/$name" if $ENV{TEST_NGINX_SERVROOT};
+}
+
 # Where cargo builds, and where tests may write.
 my $target = $ENV{DYUPS_TARGET} || "$root/target";
 
@@ -50,7 +59,7 @@ sub import {
 # A directory of this test file alone, emptied when the file begins and removed when it ends. Workers may pass through
 # it, but not list it.
 my $owner = $$;
-my $dir   = "$target/t-work/" . File::Basename::basename($0, '.t');
+my $dir   = "$target/t-work/$name";
 
 sub dir {
     if (!-d $dir) {
