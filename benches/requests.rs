@@ -222,7 +222,7 @@ fn request(worker: &Worker, path: &str, count: usize) -> f64 {
     let load =
         Command::new("h2load").args(["--h1", "-t", "1", "-c", CONNECTIONS, "-n", &count.to_string(), &url]).output();
     let spent = worker.cpu() - from;
-    let said = String::from_utf8_lossy(&load.expect("h2load: tools/deps bench installs it").stdout).into_owned();
+    let said = String::from_utf8_lossy(&load.expect("h2load: make deps FOR=bench installs it").stdout).into_owned();
     assert!(said.contains(&format!(" {count} 2xx")), "{url}:\n{said}");
     spent / count as f64
 }
