@@ -93,14 +93,14 @@ pub fn new_region(place: &Place, name: &str) -> PathBuf {
 pub fn native(place: &Place) -> String {
     let library = place.path("native.so");
     if !library.exists() {
-        place::copy(root(), &place.dir, &["benches"]);
+        place::copy(root(), place.dir(), &["benches"]);
         let source = root().join("benches/native.c");
         let status = Command::new("cc").args(["-O2", "-shared", "-fPIC", "-o"]).arg(&library).arg(source).status();
         assert!(status.expect("cc").success(), "cc benches/native.c");
         let page = place.write("page", "");
         fs::write(&page, [0; 4096]).and_then(|()| all_may_write(&page)).expect("a page to share");
     }
-    place.dir.to_str().expect("UTF-8").to_owned()
+    place.dir().to_str().expect("UTF-8").to_owned()
 }
 
 fn all_may_write(path: &Path) -> std::io::Result<()> {

@@ -81,6 +81,6 @@ impl Authority {
 }
 
 fn openssl(args: &[&str]) {
-    let out = Command::new("openssl").args(args).output().expect("openssl: tools/deps test installs it");
+    let out = Command::new("openssl").args(args).output().expect("openssl: make deps installs it");
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
 }

@@ -163,7 +163,7 @@ impl Counted {
         };
         command.args(["-n", &total.to_string()]);
         command.args(paths.iter().map(|path| format!("http://{}{path}", self.address(protocol))));
-        let out = command.stdin(Stdio::null()).output().expect("h2load: tools/deps test installs it");
+        let out = command.stdin(Stdio::null()).output().expect("h2load: make deps installs it");
         let said = String::from_utf8_lossy(&out.stdout);
         assert!(said.contains(&format!("requests: {total} total")), "{said}");
     }
@@ -234,7 +234,7 @@ impl Curl {
         let mut command = Command::new("curl");
         command.args(["-s", "-o", "/dev/null", "-w", "%{http_code}", "-m", "20"]).args(args);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
-        Curl(command.spawn().expect("curl: tools/deps test installs it"))
+        Curl(command.spawn().expect("curl: make deps installs it"))
     }
 
     /// All that it said when it has ended: what it was asked for by more arguments, and then its status.

@@ -1,8 +1,8 @@
 //! dyups inside real nginx processes: what operators were promised, seen from outside, over HTTP.
 //!
-//! Every test starts its own nginx, with its own prefix, ports and region, and leaves nothing behind. They run one at a
-//! time, whatever `--test-threads` says, since they measure each other otherwise; test_sick.rs alone, which measures nothing,
-//! waits for nobody and needs no nginx but for TLS. The library has to be built: `make test` does that, `make build` alone too.
+//! Every test starts its own nginx, with its own prefix, ports and region, and leaves nothing behind. The tests run side by side, as
+//! many as `--test-threads` says. One that measures has the machine to itself: see [`Place::alone`](web::place::Place::alone). The
+//! library has to be built: `make test` does that, `make build` alone too.
 #![allow(unsafe_code)]
 
 #[path = "../support/mod.rs"]

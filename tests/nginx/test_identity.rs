@@ -81,7 +81,7 @@ fn a_probe_shows_the_certificate_of_its_check_which_root_alone_may_read_and_whic
     assert!(status.contains(private) && !status.contains("BEGIN"), "{status}");
     let secret = fs::read_to_string(private).expect("a key");
     let secret = secret.lines().nth(1).expect("of base64").as_bytes().to_owned();
-    for file in fs::read_dir(&place.dir).expect("a directory").map(|entry| entry.expect("one").path()) {
+    for file in fs::read_dir(place.dir()).expect("a directory").map(|entry| entry.expect("one").path()) {
         if file.file_name().is_some_and(|name| name.to_string_lossy().starts_with("region")) {
             let bytes = fs::read(&file).expect("the region");
             assert!(!bytes.windows(secret.len()).any(|part| part == secret), "{}", file.display());

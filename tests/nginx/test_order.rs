@@ -56,7 +56,7 @@ fn h2load_counts_the_same() {
     let out = Command::new("h2load")
         .args(["-n", "10000", "-c", "64", "-t", "2", "--h1", &url])
         .output()
-        .expect("h2load: tools/deps test installs it");
+        .expect("h2load: make deps installs it");
     let text = String::from_utf8_lossy(&out.stdout);
     assert!(text.contains("status codes: 10000 2xx, 0 3xx, 0 4xx, 0 5xx"), "{text}");
     assert_exact(&backends.take_counts(), "h2load");

@@ -15,7 +15,7 @@ fn host(index: usize) -> String {
 
 #[test]
 fn the_peers_that_are_left_share_the_requests_whatever_took_the_others_out() {
-    let place = Place::new("partial");
+    let place = Place::alone("partial");
     let [port, nowhere] = [place::free_everywhere().port(), place::free_everywhere().port()];
     let backend = format!(
         "server {{ listen 0.0.0.0:{port} reuseport backlog=4096; access_log off; location / {{ return 200 $server_addr; }} }}\n"

@@ -283,7 +283,7 @@ fn handshake(https: &Https, trusted: &str, name: &str) -> String {
     let mut command = Command::new("openssl");
     command.args(["s_client", "-verify_return_error", "-CAfile", trusted, "-servername", name]);
     command.args(["-verify_hostname", name, "-connect", &https.name]).stdin(Stdio::null());
-    let out = command.output().expect("openssl: tools/deps test installs it");
+    let out = command.output().expect("openssl: make deps installs it");
     let said = String::from_utf8_lossy(&out.stderr);
     let error = said.split_once("verify error:").and_then(|(_, error)| error.lines().next());
     error.unwrap_or_default().to_owned()

@@ -29,7 +29,7 @@ impl TlsClient {
             &address.to_string(),
         ]);
         command.stdin(other.try_clone().expect("a descriptor")).stdout(other).stderr(Stdio::null());
-        TlsClient { openssl: command.spawn().expect("openssl: tools/deps test installs it"), stream }
+        TlsClient { openssl: command.spawn().expect("openssl: make deps installs it"), stream }
     }
 }
 

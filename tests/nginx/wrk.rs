@@ -42,7 +42,7 @@ impl Wrk {
         let scripts = place::scripts();
         command.arg(scripts.join("wrk.lua")).arg(format!("http://{address}/"));
         command.env("LUA_PATH", format!("{}/?.lua;;", scripts.display()));
-        Wrk(command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("wrk: tools/deps test installs it"))
+        Wrk(command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("wrk: make deps installs it"))
     }
 
     pub fn stop(mut self) -> Served {

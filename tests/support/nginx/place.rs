@@ -9,9 +9,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock};
+use std::sync::{OnceLock, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use tempfile::{Builder, TempDir};
 
-static TURN: Mutex<()> = Mutex::new(());
+/// The tests that run side by side hold it to read, one that runs alone to write.
+static TURN: RwLock<()> = RwLock::new(());
 static NEXT_PORT: AtomicU16 = AtomicU16::new(20_000);
 static NEXT_PORT_EVERYWHERE: AtomicU16 = AtomicU16::new(30_000);
 
@@ -35,7 +37,7 @@ pub fn nginx() -> &'static (PathBuf, Vec<String>) {
     FOUND.get_or_init(|| {
         let script = r#". tools/nginx.sh; find_nginx && find_lua_modules && printf '%s\n' "$nginx" "${modules[@]}""#;
         let out = Command::new("bash").args(["-c", script]).current_dir(root()).output().expect("bash");
-        assert!(out.status.success(), "no nginx that speaks Lua: tools/deps test installs it");
+        assert!(out.status.success(), "no nginx that speaks Lua: make deps installs it");
         let mut lines = std::str::from_utf8(&out.stdout).expect("paths").lines().map(str::to_owned);
         let nginx = lines.next().expect("a path").into();
         (nginx, lines.filter(|module| !module.is_empty()).collect())
@@ -58,32 +60,51 @@ pub fn arguments(prefix: &Path) -> [&OsStr; 4] {
 /// Arguments that make an nginx one that was built to log where it cannot, as long as none of the next say where.
 pub const LOGS_NOWHERE: &str = "-e nowhere/error.log";
 
+/// Whether other tests run meanwhile.
+enum Turn {
+    SideBySide { _held: RwLockReadGuard<'static, ()> },
+    Alone { _held: RwLockWriteGuard<'static, ()> },
+}
+
 /// A directory and a turn of one test. Dropped last, it takes the directory away.
 pub struct Place {
-    pub dir: PathBuf,
-    _turn: MutexGuard<'static, ()>,
+    dir: TempDir,
+    /// For what cannot lie in a directory whose path is long.
+    short: OnceLock<TempDir>,
+    _turn: Turn,
 }
 
 impl Place {
+    /// Of a test that others may run beside.
     pub fn new(name: &str) -> Place {
-        let turn = TURN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let held = TURN.read().unwrap_or_else(|poisoned| poisoned.into_inner());
+        Place::with(name, Turn::SideBySide { _held: held })
+    }
+
+    /// Of a test that runs alone, since it measures, or takes what others need too.
+    pub fn alone(name: &str) -> Place {
+        let held = TURN.write().unwrap_or_else(|poisoned| poisoned.into_inner());
+        Place::with(name, Turn::Alone { _held: held })
+    }
+
+    fn with(name: &str, turn: Turn) -> Place {
         let library = library();
         let target = library.ancestors().nth(2).expect("a target directory");
-        let pid = std::process::id();
-        // Root's workers are somebody else, who may not enter everything.
-        let dir = match !is_root() || passable(target) {
-            true => target.join("t-nginx").join(format!("{pid}-{name}")),
-            false => std::env::temp_dir().join(format!("dyups-t-{pid}-{name}")),
+        // Root's workers are another user, who may not enter everything.
+        let (base, prefix) = match !is_root() || passable(target) {
+            true => (target.join("t-nginx"), format!("{name}-")),
+            false => (std::env::temp_dir(), format!("dyups-t-{name}-")),
         };
-        let _ = fs::remove_dir_all(&dir);
-        fs::create_dir_all(&dir).expect("a directory for the test");
-        fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).expect("chmod");
-        Place { dir, _turn: turn }
+        Place { dir: open_directory(&base, &prefix), short: OnceLock::new(), _turn: turn }
+    }
+
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
     }
 
     /// An absolute path in this place.
     pub fn path(&self, name: &str) -> PathBuf {
-        self.dir.join(name)
+        self.dir().join(name)
     }
 
     /// The same as text for a configuration.
@@ -136,25 +157,17 @@ impl Place {
         if path.as_os_str().len() < 100 {
             return path;
         }
-        let dir = short_dir();
-        fs::create_dir_all(&dir).expect("mkdir");
-        fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).expect("chmod");
-        dir.join(name)
+        let short = self.short.get_or_init(|| open_directory(&std::env::temp_dir(), "dyups-s-"));
+        short.path().join(name)
     }
 }
 
-/// For what cannot lie in a place whose path is long.
-fn short_dir() -> PathBuf {
-    std::env::temp_dir().join(format!("dyups-s-{}", std::process::id()))
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.dir);
-        let _ = fs::remove_dir_all(short_dir());
-        // Gone with its last user only.
-        let _ = self.dir.parent().map(fs::remove_dir);
-    }
+/// A new directory below `base`, which other users may enter. It goes when the value goes.
+fn open_directory(base: &Path, prefix: &str) -> TempDir {
+    fs::create_dir_all(base).expect("a directory for tests");
+    let dir = Builder::new().prefix(prefix).tempdir_in(base).expect("a directory for the test");
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("chmod");
+    dir
 }
 
 /// A loopback address of this process alone. Connections go out from 127.0.0.1, so a port here is never taken by one.
