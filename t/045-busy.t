@@ -6,6 +6,7 @@ use Dyups;
 use Test::Nginx::Socket 'no_plan';
 
 use Fcntl qw(F_SETLK F_WRLCK F_UNLCK SEEK_SET);
+use POSIX ();
 
 # Holds, or frees, the writer's byte of the region that this block of the file has, or that of a newer layout.
 my %held;
@@ -21,6 +22,18 @@ sub writer {
 sub hold      { writer($_[0], F_WRLCK) }
 sub supersede { writer($_[0], F_WRLCK, 1) }
 sub free      { writer($_[0], F_UNLCK, 1) }
+
+# Another process holds it for a second, and dies.
+sub hold_until_death {
+    my ($name) = @_;
+    my $pid = fork // die "fork: $!";
+    if (!$pid) {
+        hold($name);
+        sleep 1;
+        POSIX::_exit(0);
+    }
+    select undef, undef, undef, 0.2;
+}
 
 master_on();
 workers(2);
@@ -113,15 +126,7 @@ main::hold('waiting');
 === TEST 4: a change that gets its turn while it waits is made
 --- http_config eval: Dyups::proxy(shm => 'freed')
 --- init
-# Freed by the death of its holder.
-my $pid = fork // die "fork: $!";
-if (!$pid) {
-    main::hold('freed');
-    sleep 1;
-    require POSIX;
-    POSIX::_exit(0);
-}
-select undef, undef, undef, 0.2;
+main::hold_until_death('freed');
 --- config
     location = /t {
         content_by_lua_block {
@@ -245,15 +250,7 @@ Dyups::proxy(shm => 'ringless', init => q{ assert(dyups.set_upstream("api", { pe
     assert(dyups.set_upstream("ringed", { method = "chash", peers = { { host = "10.0.0.1" }, { host = "10.0.0.2" }, { host = "10.0.0.3" } } }))
     assert(dyups.set_upstream("heavy", { peers = { { host = "10.0.0.1", weight = 20001 } } })) }, size => '32m')
 --- init
-# Freed by the death of its holder.
-my $pid = fork // die "fork: $!";
-if (!$pid) {
-    main::hold('ringless');
-    sleep 1;
-    require POSIX;
-    POSIX::_exit(0);
-}
-select undef, undef, undef, 0.2;
+main::hold_until_death('ringless');
 --- config
     location = /t {
         content_by_lua_block {

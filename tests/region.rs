@@ -160,23 +160,6 @@ fn forked(table: &Table, held: Option<&Writer<'_>>) -> i32 {
     libc::WEXITSTATUS(status)
 }
 
-/// A child that outlives its parent and does nothing, for a minute at most: its pid.
-fn orphan() -> i32 {
-    // SAFETY: as in `forked`. The child makes system calls alone.
-    let pid = unsafe { libc::fork() };
-    if pid == 0 {
-        // SAFETY: plain system calls. The descriptors are those that tests would wait for the end of.
-        unsafe {
-            (0..3).for_each(|fd| _ = libc::close(fd));
-            libc::alarm(60);
-            loop {
-                libc::pause();
-            }
-        }
-    }
-    pid
-}
-
 /// Open descriptors: `deleted or name:cloexec` of those that lead to files with "region" in their names.
 fn descriptors() -> String {
     let mut found = Vec::new();

@@ -4,7 +4,7 @@
 use crate::children::{self, Worker, hostile};
 use crate::inherited::{descriptors, lock_file};
 use crate::support::{
-    SMALL, SOON, Scratch, is_root, mount_for_this_thread, open, patch, region_file, take_all, text, upstream,
+    SMALL, SOON, Scratch, is_root, locks, mount_for_this_thread, open, patch, region_file, take_all, text, upstream,
 };
 use dyups::balance::pick::{Ask, Handle, Picked};
 use dyups::error::{Code, Result};
@@ -105,13 +105,7 @@ fn outcome(result: i64) -> String {
 
 /// Locks bytes of the lock file: with the process as the owner, or the description of the file that it shares with all.
 fn lock(command: i32, first: u32, count: u32) -> String {
-    let lock = libc::flock {
-        l_type: libc::F_WRLCK as i16,
-        l_whence: libc::SEEK_SET as i16,
-        l_start: first.into(),
-        l_len: count.into(),
-        l_pid: 0,
-    };
+    let lock = locks::write_lock(first, count);
     // SAFETY: an open descriptor and an initialised struct.
     outcome(unsafe { libc::fcntl(lock_file(), command, &lock) }.into())
 }

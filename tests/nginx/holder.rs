@@ -1,5 +1,6 @@
 //! A process that holds locks of a region and does nothing else.
 
+use super::support::locks::write_lock;
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
@@ -14,18 +15,12 @@ impl Holder {
         let path = CString::new(lock_file.as_os_str().as_bytes()).expect("no NUL");
         let mut command = Command::new("sleep");
         command.arg("600");
+        let lock = write_lock(first, count);
         // SAFETY: between fork and exec only open and fcntl, which are async-signal-safe; `path` and `lock` live long
         // enough. The descriptor stays open over exec on purpose, and with it the locks.
         unsafe {
             command.pre_exec(move || {
                 let file = libc::open(path.as_ptr(), libc::O_RDWR);
-                let lock = libc::flock {
-                    l_type: libc::F_WRLCK as i16,
-                    l_whence: 0,
-                    l_start: first.into(),
-                    l_len: count.into(),
-                    l_pid: 0,
-                };
                 match file >= 0 && libc::fcntl(file, libc::F_SETLKW, &lock) == 0 {
                     true => Ok(()),
                     false => Err(std::io::Error::last_os_error()),

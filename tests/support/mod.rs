@@ -3,7 +3,7 @@
 //! Another process is this test binary again, started anew and not forked: `--exact helper_process` with its orders in the
 //! environment and on stdin. It answers in lines that begin with `@`, so that what libtest prints is told apart.
 
-#![allow(dead_code, unsafe_code)]
+#![allow(dead_code, unused_imports, unsafe_code)]
 
 pub mod locks;
 pub mod memory;
@@ -13,6 +13,7 @@ mod scratch;
 pub mod shipped;
 pub mod system;
 
+pub use locks::lock_bytes;
 pub use scratch::Scratch;
 
 use dyups::error::{Error, Result};
@@ -198,22 +199,6 @@ pub fn take_all(path: &Path) {
     while (&file as &dyn FileExt).write_at(&[0; 4096], file.metadata().expect("stat").len()).is_ok() {}
 }
 
-/// Locks bytes of a lock file as so many processes would.
-pub fn lock_bytes(path: &Path, first: u32, count: u32) {
-    let file = std::fs::OpenOptions::new().read(true).write(true).open(path).expect("open");
-    let lock = libc::flock {
-        l_type: libc::F_WRLCK as i16,
-        l_whence: libc::SEEK_SET as i16,
-        l_start: first.into(),
-        l_len: count.into(),
-        l_pid: 0,
-    };
-    // SAFETY: an open descriptor and an initialised struct.
-    assert_eq!(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLK, &lock) }, 0);
-    // Closing it would free the bytes.
-    std::mem::forget(file);
-}
-
 /// A sequence of numbers that a seed decides.
 #[derive(Clone)]
 pub struct Random(pub u64);
@@ -340,6 +325,23 @@ impl Drop for Helper {
 fn signal_to(pid: u32, signal: i32) {
     // SAFETY: kill takes two numbers; the pid is that of a child of ours which has not been waited for.
     assert_eq!(unsafe { libc::kill(pid as i32, signal) }, 0, "{}", std::io::Error::last_os_error());
+}
+
+/// A child that outlives its parent and does nothing, for a minute at most: its pid.
+pub fn orphan() -> i32 {
+    // SAFETY: the child makes plain system calls alone.
+    let pid = unsafe { libc::fork() };
+    if pid == 0 {
+        // SAFETY: as above. The descriptors are those that tests would wait for the end of.
+        unsafe {
+            (0..3).for_each(|fd| _ = libc::close(fd));
+            libc::alarm(60);
+            loop {
+                libc::pause();
+            }
+        }
+    }
+    pid
 }
 
 /// What this process was started for: its role and arguments. `None` in the tests themselves.

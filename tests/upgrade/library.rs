@@ -1,6 +1,6 @@
 //! What a process does with a library that it loads by its path, as nginx does: through the C ABI alone.
 
-use crate::support::{orders, say};
+use crate::support::{lock_bytes, orders, orphan, say};
 use std::ffi::{CStr, CString, c_char, c_void};
 
 /// A loaded library.
@@ -138,7 +138,7 @@ pub fn shell(args: &[String]) {
             }
             ("orphan", []) => Ok(orphan().to_string()),
             ("hold", [byte, path]) => {
-                hold(path, byte.parse().expect("a number"));
+                lock_bytes(path.as_ref(), byte.parse().expect("a number"), 1);
                 Ok(String::new())
             }
             ("trace", []) => {
@@ -168,37 +168,4 @@ fn until_refused(library: &Library, name: &str) {
             say("ok begun");
         }
     }
-}
-
-/// A child that outlives its parent and does nothing, for a minute at most: its pid.
-fn orphan() -> i32 {
-    // SAFETY: the child makes plain system calls alone.
-    let pid = unsafe { libc::fork() };
-    if pid == 0 {
-        // SAFETY: as above. The descriptors are those that tests would wait for the end of.
-        unsafe {
-            (0..3).for_each(|fd| _ = libc::close(fd));
-            libc::alarm(60);
-            loop {
-                libc::pause();
-            }
-        }
-    }
-    pid
-}
-
-/// Locks a byte of the lock file for the rest of this process's life.
-fn hold(path: &str, byte: i64) {
-    use std::os::fd::AsRawFd;
-    let file = std::fs::File::options().read(true).write(true).open(path).expect("the lock file");
-    let lock = libc::flock {
-        l_type: libc::F_WRLCK as i16,
-        l_whence: libc::SEEK_SET as i16,
-        l_start: byte,
-        l_len: 1,
-        l_pid: 0,
-    };
-    // SAFETY: an open descriptor and a whole struct.
-    assert_eq!(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLK, &lock) }, 0);
-    std::mem::forget(file);
 }
