@@ -279,6 +279,21 @@ fn a_peer_that_comes_back_is_picked_within_a_tenth_of_a_second() {
     assert!(seen.iter().all(|&seen| seen <= 2), "{seen:?}");
 }
 
+/// A worker remembers which peers are usable, until another worker says that this has changed.
+#[test]
+fn a_worker_that_picked_before_a_peer_came_back_picks_it_as_soon_as_another_worker_does() {
+    let (table, _scratch) = table(1 << 20);
+    made(&table, &[1; 200], None, true);
+    turn(&table, |index| index < 100, Cause::Probes);
+    let (mut remembers, mut other) = (Handle::new(b"api"), Handle::new(b"api"));
+    (0..400).for_each(|_| assert!(pick(&table, &mut remembers, Method::Rr, None) >= 100));
+    turn(&table, |_| false, Cause::Probes);
+    wait_for("a peer that is back is picked", || pick(&table, &mut other, Method::Rr, None) < 100);
+    let mut seen = [0; 200];
+    (0..200).for_each(|_| seen[pick(&table, &mut remembers, Method::Rr, None)] += 1);
+    assert!(seen.iter().all(|&seen| seen == 1), "{seen:?}");
+}
+
 #[test]
 fn where_all_are_out_all_are_picked_in_turn() {
     let (table, _scratch) = table(1 << 20);
