@@ -1,7 +1,7 @@
 //! The holdings of a request while it is balanced: the connection that is counted for it, and the peers that it has tried.
 //!
 //! A request is known by the address of nginx's request. No other request has that address until nginx's own cleanup of it has
-//! run, and the cleanup ends the entry here, whatever way the request took. So nothing depends on phases that are skipped or
+//! run. The cleanup ends the entry here, whichever way the request took. So nothing depends on phases that are skipped or
 //! contexts that are lost.
 //!
 //! nginx may be over with the upstream long before: it sends the rest to a slow client, or the request was a part of another

@@ -1,8 +1,9 @@
 //! Which peers of an upstream are usable: one bit a peer, which all workers share, so that no pick walks over peers that are out.
 //!
-//! The bits of 128 ranks ([`crate::table::ranks`]) lie in four words of the cell of the first of them, 32 in each, below the
-//! number of their version. In a word of another version, all bits count as set. So a writer that publishes does not touch
-//! them. A worker that slept changes no bits of another version: numbers of versions come again only after 2^32 changes.
+//! The bits of 128 ranks ([`crate::table::ranks`]) lie in four words of the cell of the first of them. Each word has 32 of
+//! them, below the number of their version. In a word of another version, all bits count as set. So a writer that publishes
+//! does not touch them. A worker that slept changes no bits of another version: numbers of versions come again only after 2^32
+//! changes.
 //!
 //! A set bit means "look at the cell". The pick that finds such a peer out clears its bit. The worker that brings the peer back
 //! sets it again. So does a look at all cells, which a pick makes ten times a second while bits are cleared

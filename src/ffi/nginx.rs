@@ -69,8 +69,8 @@ pub struct Watch(usize);
 /// began. Since then nginx has run a few lines.
 const MOST_BETWEEN: usize = 8;
 
-/// Has `handler` called with `request` when that ends, whatever way it does. To be called when nginx begins with an upstream:
-/// it answers how to know that it is over with it. `None`: nginx has no memory for that, or is not here.
+/// Has `handler` called with `request` when the request ends, in any way. Call it when nginx begins with an upstream. It
+/// answers the word that shows when nginx is over with that upstream. `None`: nginx has no memory for that, or is not here.
 ///
 /// # Safety
 ///

@@ -102,7 +102,7 @@ pub unsafe extern "C" fn dyups_balance(
     given: *mut Given,
 ) -> i32 {
     guard_code(|| {
-        // SAFETY: the caller's contract: each is NULL or valid, and nobody else uses it meanwhile.
+        // SAFETY: the caller's contract: each is NULL or valid, and no other code uses it meanwhile.
         let (handle, options, given) = unsafe { (handle.as_mut(), options.as_ref(), given.as_mut()) };
         let (Some(handle), Some(options), Some(given), Some(table)) = (handle, options, given, process::attached())
         else {

@@ -1,8 +1,9 @@
 //! The effect of a probe's result on the words that all workers share: the peer's verdict, and whether picks look at it.
 //!
-//! A peer is picked when its operator lets it ([`crate::upstream::Status`]), probes have not found it down ([`crate::state::verdict`]), and
-//! requests have not found it failing ([`crate::state::failures`]); each can take it out, and none brings back what another took out, but
-//! for one: a peer that probes bring back up begins without the failures that requests met before.
+//! Picks take a peer if its operator lets it ([`crate::upstream::Status`]), probes have not found it down
+//! ([`crate::state::verdict`]), and requests have not found it failing ([`crate::state::failures`]). Each of the three can take
+//! it out, and none brings back a peer that another took out. There is one exception: a peer that probes bring back up begins
+//! without the failures that requests met before.
 
 use crate::balance::usable::{self, Bit};
 use crate::shm::versioned::TRIES;

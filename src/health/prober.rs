@@ -1,7 +1,7 @@
 //! The probing of one worker: it finds the peers that are due, takes some of them, and reports the results.
 //!
-//! The connections are its caller's. All that workers share are the words of the cells ([`crate::state::lease`], [`super::judge`]); the
-//! rest is this worker's own, and made anew from the table when that changes.
+//! The caller makes the connections. Workers share only words of the cells ([`crate::state::lease`], [`super::judge`]). The
+//! rest belongs to this worker, which makes it anew when the table changes.
 
 mod groups;
 mod look;

@@ -221,8 +221,8 @@ impl Race {
         run.len()
     }
 
-    /// How many picks in a row, at most `most`, the weight `due` wins, whatever the places in the list. A weight that is behind
-    /// it comes up only if its steps are longer, and not before these have used up its lag.
+    /// How many picks in a row, at most `most`, the weight `due` wins, with any places in the list. A weight that is behind it
+    /// comes up only if its steps are longer, and not before these have used up its lag.
     fn certain(&self, due: usize, most: usize) -> usize {
         let weight = |leader: i64| leader >> (2 * self.bits);
         let until_reached = self.leaders.iter().zip(&self.steps).enumerate().map(|(class, (&leader, &step))| {

@@ -1,7 +1,7 @@
 //! The mapping as words: every access is an atomic of one word inside the bounds, or an error.
 //!
-//! This file holds the only loads and stores of shared memory. An access outside is [`Damaged`], whatever offset the region
-//! claims, and a store is a whole word. The rest of the crate has to trust nothing else.
+//! This file holds the only loads and stores of shared memory. An access outside of the mapping is [`Damaged`], and a store is
+//! a whole word. The rest of the crate has to trust nothing else.
 
 use super::memory::{Damaged, Memory, Word};
 use super::reserve::{self, Reserved};

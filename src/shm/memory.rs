@@ -29,7 +29,7 @@ pub trait Word {
     fn fence(order: Ordering);
 }
 
-/// Words that processes share. An access outside is [`Damaged`], whatever an index claims.
+/// Words that processes share. An access outside is [`Damaged`], with any index.
 pub trait Memory {
     /// The type of its words.
     type Word: Word;

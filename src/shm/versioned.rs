@@ -164,7 +164,7 @@ mod tests {
                     read(&mem, 0, |stamp| (0..8).map(|i| mem.load(stamp.word() + i)).collect::<Result<Vec<_>, _>>());
                 let Ok((words, stamp)) = copy else { continue };
                 let good = stamp.0 == 0 || words.iter().all(|&word| word == stamp.generation());
-                // The writer ends with the scope, whatever the readers find.
+                // The writer ends with the scope, in any case.
                 stop.store(!good, Ordering::Relaxed);
                 assert!(good, "{words:?} at {stamp:?}");
                 whole += 1;

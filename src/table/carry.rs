@@ -1,4 +1,5 @@
-//! What a new version has of the one before it: the cells and ids of its peers, and where the round robin starts.
+//! The parts that a new version takes over from the one before it: the cells and ids of its peers, and the start of the round
+//! robin.
 
 use super::commit::CellPlan;
 use super::snapshot::{Flags, ImagePeers, Origin, View};
@@ -13,7 +14,7 @@ const MOVED: u32 = 0x9e37_79b9;
 
 /// Gives an image what it has of `old`, and new ids to the other peers. Answers what becomes of the cells.
 ///
-/// What is read of `old` may be of any version by now: then another one is there, and the plan will be made again.
+/// The words of `old` may be of any version by now. Then another one is there, and the plan is made again.
 pub fn over(region: &Region, old: Option<&View>, image: &mut [u64]) -> Result<CellPlan> {
     // A name that was deleted and is remembered has no peers, and what comes next is another upstream.
     let Some(old) = old else { return Ok(again(image, None, Origin::default())) };
@@ -86,7 +87,7 @@ fn next_start(region: &Region, old: &View, peers: &ImagePeers<'_>) -> Result<u32
     Ok(if same { old.start } else { old.start.wrapping_add(MOVED) })
 }
 
-/// What a peer keeps.
+/// The parts that a peer keeps.
 #[derive(Clone, Copy, Debug)]
 struct Kept {
     cell: u32,
@@ -106,7 +107,7 @@ struct Left<'a> {
 }
 
 impl Left<'_> {
-    /// What the peer with this identity keeps, if it is among them.
+    /// The parts that the peer with this identity keeps, if it is among them.
     fn take(&mut self, ident: u64) -> Result<Option<Kept>, Damaged> {
         // Asked first, since a map that is empty hashes what it is asked for all the same.
         if !self.passed.is_empty()

@@ -272,8 +272,8 @@ fn is_there(view: &View, mem: &impl Memory) -> bool {
     blocks_of(view).all(|(block, words)| mem.reserve(block as usize * GRANULE_WORDS, words).is_ok())
 }
 
-/// Whether all of it is what was written, can be read, and is found by its name: else no caller could so much as delete it. What a
-/// kind has behind the head that this library does not know is read by no other.
+/// Whether all of it is as it was written, can be read, and is found by its name. Otherwise no caller could even delete it.
+/// Only a library that knows the kind reads the words behind the head.
 fn is_whole(view: &View, mem: &impl Memory, hash: u32) -> bool {
     let is_readable = || view.kind != Kind::UPSTREAM || view.decode(mem).is_ok();
     let is_found = || view.name(mem).is_ok_and(|name| directory::hash(name.as_bytes()) == hash);

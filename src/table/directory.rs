@@ -220,8 +220,8 @@ impl<'a, M: Memory> Directory<'a, M> {
         Ok(())
     }
 
-    /// The same of all kinds, for a table that no process changes meanwhile. What does not make sense is passed over; answers how many
-    /// names that were.
+    /// The same of all kinds, for a table that no process changes meanwhile. Passes over names that do not make sense, and
+    /// answers their number.
     pub fn each_sound<T>(&self, read: impl Fn(&View) -> Result<T, Damaged>, mut each: impl FnMut(T)) -> u64 {
         let (mut left, mut lost) = (2 * self.mem.words(), 0);
         for record in 0..self.geometry.records as u32 {
@@ -233,8 +233,8 @@ impl<'a, M: Memory> Directory<'a, M> {
         lost
     }
 
-    /// The result of `read` on the upstream in `record`, if there is one, as one of many: its words are taken from those that
-    /// are `left`, see [`Directory::each`].
+    /// The result of `read` on the upstream in `record`, if there is one. It is one of many: its words are taken from those
+    /// that are `left`, see [`Directory::each`].
     pub fn look_within<T>(
         &self,
         record: u32,
@@ -408,7 +408,7 @@ impl<M: Memory> Directory<'_, M> {
                 }
                 let in_place = self.bucket(hash) == self.geometry.buckets_at + bucket;
                 // A record that another chain has already, or that was unlinked in this same way: a knot. Each record is met
-                // twice at most, so the walk ends whatever the links say.
+                // twice at most, so the walk ends with any links.
                 let way = if in_place { PASSED_IN_PLACE } else { PASSED_ELSEWHERE };
                 if *passed & (way | KEPT) != 0 {
                     self.mem.publish(place, 0)?;

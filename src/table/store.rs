@@ -329,7 +329,7 @@ fn build(
     Ok(Build { image, rings, must, cells })
 }
 
-/// A version that is the first in its region, as it stood in another one: its peers have these ids, and the rest is in `origin`.
+/// The first version in its region, as it stood in another region. Its peers have these ids, and the rest is in `origin`.
 pub(super) fn build_again(region: &Region, stored: &Stored, ids: Option<&[u32]>, origin: Origin) -> Result<Build> {
     let (upstream, flags) = (&stored.upstream, stored.flags);
     let must = upstream.method == Some(Method::Chash);

@@ -83,7 +83,7 @@ impl PeerPatch {
     /// Changes the given fields of `peer`, which has this address; the others keep their values.
     ///
     /// The peer also keeps the spelling of its address: a ring hashes the text, and another spelling would move keys. A peer
-    /// that is to be deleted once it is idle stays, unless the patch says `leaving` again: a caller that changes a peer wants
+    /// that is to be deleted once it is idle stays, unless the patch says `leaving` again. A caller that changes a peer wants
     /// to keep it.
     pub fn apply(&self, peer: &mut Peer) {
         set(&mut peer.weight, self.weight);

@@ -63,7 +63,7 @@ pub struct Peer {
     pub slow_start: u32,
     /// The options for its probes alone; never an empty one. In a box, since few peers have it.
     pub check: Option<Box<PeerCheck>>,
-    /// What another version has stored beside that, if anything.
+    /// Data that another version has stored beside, if any.
     pub foreign: Option<Box<ForeignPeer>>,
 }
 

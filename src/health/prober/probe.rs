@@ -149,7 +149,7 @@ impl Probe {
             Stage::Send => "send",
         };
         match (stage, error) {
-            // A probe whose time is over ends in a timeout, whatever its last error.
+            // A probe whose time is over ends in a timeout, with any last error.
             (Stage::Done, _) | (_, b"timeout") => Err(format!("{during}: not within {} ms", self.check.timeout)),
             (Stage::Receive, b"closed") => {
                 let result = match &mut self.answer {

@@ -1,8 +1,8 @@
 //! From a key's hash to a peer.
 //!
 //! The words are shared memory, so nothing in them is trusted. A search does a bounded number of steps, and never looks outside
-//! of the bounds of its [`RingShape`], whatever it reads. It reports as damaged what it can tell to be wrong. Any other
-//! nonsense gives a wrong peer index, which the caller checks against its number of peers.
+//! of the bounds of its [`RingShape`]. It reports damage where it can tell. Any other nonsense gives a wrong peer index, which
+//! the caller checks against its number of peers.
 
 use super::points::Base;
 use super::ring::RingShape;
@@ -53,7 +53,7 @@ impl Words for Vec<u64> {
 pub const MAX_WALK: u32 = 4096;
 
 /// The points that are looked at one by one. A bucket has 3 to 6, and hardly ever more than 20. A longer one is halved first.
-/// So a search takes at most 30 steps more, whatever the region holds.
+/// So a search takes at most 30 steps more, in any region.
 const SCANNED: u32 = 16;
 
 /// The result of a walk over the ring.
