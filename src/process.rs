@@ -5,12 +5,11 @@
 
 use crate::config::setup::Setup;
 use crate::error::{Code, Error, Result};
-use crate::health;
+use crate::health::{self, certificate};
 use crate::shm::lock::LockFile;
 use crate::shm::region::lock_of;
 use crate::table::change_log;
 use crate::table::store::Table;
-use crate::upstream::Check;
 use crate::version::NginxVersion;
 use once_cell::sync::OnceCell;
 use parking_lot::Mutex;
@@ -95,9 +94,9 @@ pub fn setup(conf: &Setup, notes: &mut Vec<String>) -> Result<()> {
     };
     ADMIN_HOSTS.lock().clone_from(&conf.admin_hosts);
     let upstreams = conf.upstreams(notes)?;
-    keep_files(conf.healthcheck.as_ref(), "setup.healthcheck")?;
+    certificate::keep_for(conf.healthcheck.as_ref(), "setup.healthcheck")?;
     for upstream in upstreams.iter().flat_map(|(upstreams, _)| upstreams) {
-        keep_files(upstream.check.as_ref(), &format!("upstream {}: healthcheck", upstream.name))?;
+        certificate::keep_for(upstream.check.as_ref(), &format!("upstream {}: healthcheck", upstream.name))?;
     }
     table.set_default_check(conf.healthcheck.clone());
     if let Some((upstreams, files)) = upstreams {
@@ -109,11 +108,6 @@ pub fn setup(conf: &Setup, notes: &mut Vec<String>) -> Result<()> {
         unless_superseded(loaded, "files are not loaded", notes)?;
     }
     unless_superseded(table.spread_default_check(SETUP_WAIT), "the default of healthcheck is not set", notes)
-}
-
-/// Reads the files of a check while this process may read them; `at` is the path of the check in messages.
-pub fn keep_files(check: Option<&Check>, at: &str) -> Result<()> {
-    check.map_or(Ok(()), health::certificate::keep).map_err(|why| Error::new(Code::System, format!("{at}.{why}")))
 }
 
 /// An old nginx starts and reloads. Otherwise there would be no way back to it.

@@ -27,7 +27,7 @@ fn check_of(json: &str) -> Check {
 }
 
 fn say(table: &Table<Region>, json: &str) -> Result<(), String> {
-    table.set_check("api", &options(json), SOON).map_err(|error| error.message.into_owned())
+    table.set_check("api", check::change(&options(json)), SOON).map_err(|error| error.message.into_owned())
 }
 
 /// `api` with the peer ONE, as a file or a call has it that says this of its check; empty: nothing.
@@ -98,7 +98,7 @@ fn bad_options_are_refused_and_the_check_goes_on_as_it_was() {
         assert_eq!(say(&table, json), Err(why.to_string()));
     }
     assert_eq!(table.upstream("api"), Ok(before));
-    let missing = table.set_check("web", &options("{}"), SOON).unwrap_err();
+    let missing = table.set_check("web", check::change(&options("{}")), SOON).unwrap_err();
     assert_eq!((missing.code, &*missing.message), (Code::NotFound, "upstream web: not found"));
 }
 

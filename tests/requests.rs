@@ -9,11 +9,12 @@ use dyups::balance::outcome::Outcome;
 use dyups::balance::pick::{Ask, Handle, Miss, Picked};
 use dyups::balance::request::{Given, Refused, Requests, Tries, Wanted, Why};
 use dyups::error::Code;
-use dyups::health::{self, PeerState};
+use dyups::health;
 use dyups::shm::clock::now_ms;
 use dyups::shm::{Mem, Memory};
 use dyups::state::budget::Allowance;
 use dyups::state::failures::{Health, begin, tenths};
+use dyups::status::peers::{PeerState, states as states_of};
 use dyups::table::directory::{Directory, ailing_at, ails};
 use dyups::table::ops::Absent;
 use dyups::table::store::Table;
@@ -137,7 +138,7 @@ fn table_with(upstream: &Upstream) -> (Table, Scratch) {
 }
 
 fn states(table: &Table) -> Vec<PeerState> {
-    health::states(table, &table.upstream("api").expect("there")).expect("sound")
+    states_of(table, &table.upstream("api").expect("there")).expect("sound")
 }
 
 fn idents(table: &Table) -> Vec<u64> {

@@ -7,11 +7,11 @@ mod support;
 use dyups::balance::pick::{Ask, Handle, Miss, Picked, Tried};
 use dyups::config::value;
 use dyups::error::Code;
-use dyups::health::PeerState;
 use dyups::shm::clock::spent_ms;
 use dyups::shm::layout::state;
 use dyups::shm::versioned::Unread;
 use dyups::shm::{GRANULE_WORDS, Memory, Stamp};
+use dyups::status::peers::PeerState;
 use dyups::table::change_log;
 use dyups::table::directory::{self, Directory, stamp_at};
 use dyups::table::ops::Absent;
@@ -429,7 +429,8 @@ fn assert_picks(table: &Table, model: &Model, handles: &mut BTreeMap<String, Han
     for (name, handle) in handles {
         let expected = model.visible(name).map(|(upstream, _)| upstream);
         // Nobody was probed yet: by default_down some are down, and are asked when nobody else is there.
-        let states = table.upstream(name).and_then(|stored| dyups::health::states(table, &stored)).unwrap_or_default();
+        let states =
+            table.upstream(name).and_then(|stored| dyups::status::peers::states(table, &stored)).unwrap_or_default();
         let takers = |backup, even_down| {
             let peers = expected.into_iter().flat_map(|upstream| upstream.peers.iter().zip(&states));
             let may = |peer: &Peer, state: &PeerState| even_down || state.state == peer.status.name();

@@ -6,10 +6,12 @@ pub mod access;
 use self::access::Sender;
 use crate::config::{dyups, nginx};
 use crate::error::{Code, Error, Result};
+use crate::health::certificate;
+use crate::status;
 use crate::table::change_log::{self, Change};
 use crate::table::store::Table;
 use crate::upstream::{HashId, name};
-use crate::{process, status};
+use crate::version::NginxVersion;
 use std::time::Duration;
 
 /// Status of an answer to a change that did not get its turn.
@@ -79,9 +81,23 @@ impl Request<'_> {
     }
 }
 
-/// Answers a request. `hosts`: as in [`access::refusal`]. `wait`: how long a change may wait for its turn.
-pub fn answer(table: &Table, request: &Request<'_>, hosts: &[String], wait: Duration) -> Reply {
-    if let Some(why) = access::refusal(&request.sender, request.writes(), hosts) {
+/// The nginx that a request reaches.
+#[derive(Clone, Copy, Debug)]
+pub struct Site<'a> {
+    /// Its table.
+    pub table: &'a Table,
+    /// The slot of the worker.
+    pub slot: Option<u32>,
+    /// Its version; `None`: not known.
+    pub nginx: Option<NginxVersion>,
+    /// As in [`access::refusal`].
+    pub hosts: &'a [String],
+}
+
+/// Answers a request. `wait`: how long a change may wait for its turn.
+pub fn answer(site: Site<'_>, request: &Request<'_>, wait: Duration) -> Reply {
+    let table = site.table;
+    if let Some(why) = access::refusal(&request.sender, request.writes(), site.hosts) {
         return Reply { error: why.clone(), ..Reply::text(403, why) };
     }
     let Request { method, path, body, .. } = *request;
@@ -90,14 +106,14 @@ pub fn answer(table: &Table, request: &Request<'_>, hosts: &[String], wait: Dura
         None => path.split(|&byte| byte == b'/').filter(|part| !part.is_empty()).collect(),
     };
     match method {
-        b"GET" | b"HEAD" => get(table, request, &parts).unwrap_or_else(|error| Reply::of(&error, 500, "")),
+        b"GET" | b"HEAD" => get(site, request, &parts).unwrap_or_else(|error| Reply::of(&error, 500, "")),
         b"DELETE" => match upstream_part(&parts) {
             Ok(name) => delete(table, name, wait),
             Err(text) => Reply::text(405, text),
         },
         b"POST" if body.is_empty() => Reply::text(204, ""),
         b"POST" => match upstream_part(&parts) {
-            Ok(name) => post(table, name, body, wait),
+            Ok(name) => post(site, name, body, wait),
             Err(text) => Reply::text(404, text),
         },
         _ => Reply::text(405, ""),
@@ -117,7 +133,8 @@ fn upstream_part<'a>(parts: &[&'a [u8]]) -> std::result::Result<&'a [u8], &'stat
     }
 }
 
-fn get(table: &Table, request: &Request<'_>, parts: &[&[u8]]) -> Result<Reply> {
+fn get(site: Site<'_>, request: &Request<'_>, parts: &[&[u8]]) -> Result<Reply> {
+    let table = site.table;
     Ok(match parts {
         [word, ..] if is(word, "list") => Reply::list(dyups::list(table.names()?.iter().map(String::as_str))),
         [word, ..] if is(word, "detail") => {
@@ -132,7 +149,7 @@ fn get(table: &Table, request: &Request<'_>, parts: &[&[u8]]) -> Result<Reply> {
             Err(error) => return Err(error),
         },
         [word] if is(word, "status") => {
-            Reply { content_type: "application/json", ..Reply::text(200, status::json(table, None)?) }
+            Reply { content_type: "application/json", ..Reply::text(200, status::json(table, None, site.slot)?) }
         }
         _ => Reply::text(404, ""),
     })
@@ -148,11 +165,11 @@ fn delete(table: &Table, name: &[u8], wait: Duration) -> Reply {
     }
 }
 
-fn post(table: &Table, name: &[u8], body: &[u8], wait: Duration) -> Reply {
+fn post(site: Site<'_>, name: &[u8], body: &[u8], wait: Duration) -> Reply {
     let set = |name: &str| {
-        let (upstream, mut notes) = nginx::block(name, body, "body", process::nginx_version())?;
-        process::keep_files(upstream.check.as_ref(), "check")?;
-        table.set_upstream(&upstream, wait)?;
+        let (upstream, mut notes) = nginx::block(name, body, "body", site.nginx)?;
+        certificate::keep_for(upstream.check.as_ref(), "check")?;
+        site.table.set_upstream(&upstream, wait)?;
         notes.extend(change_log::last().as_ref().and_then(dropped));
         Ok(notes.join("; "))
     };

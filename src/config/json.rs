@@ -1,4 +1,4 @@
-//! The upstreams file: `{"upstreams": {"api": {"peers": [...]}}}`. `status` answers in the same shape.
+//! The upstreams file: `{"upstreams": {"api": {"peers": [...]}}}`. `status` answers in the same shape, with [`More`].
 
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 
@@ -7,7 +7,6 @@ use super::path::path;
 use super::upstream::upstream;
 use super::{fields, value};
 use crate::error::Result;
-use crate::health::PeerState;
 use crate::upstream::check::serialize::{CheckObject, PeerCheckObject};
 use crate::upstream::{Peer, Status, Upstream};
 
@@ -30,35 +29,53 @@ pub fn file(bytes: &[u8]) -> Result<Vec<Upstream>> {
     entries.map(|(name, value)| upstream(name, value, &path(fields::UPSTREAMS.name, name))).collect()
 }
 
-/// Appends one upstream's object in the file's shape, compact: every field, and then those of `extra`.
+/// What a writer adds to the fields of an upstream and of its peers.
+pub trait More {
+    /// Adds to the object of the upstream.
+    ///
+    /// # Errors
+    ///
+    /// Those of `map`.
+    fn of_upstream<M: SerializeMap>(&self, _map: &mut M) -> std::result::Result<(), M::Error> {
+        Ok(())
+    }
+
+    /// Adds to the object of the peer at `index`.
+    ///
+    /// # Errors
+    ///
+    /// Those of `map`.
+    fn of_peer<M: SerializeMap>(&self, _index: usize, _map: &mut M) -> std::result::Result<(), M::Error> {
+        Ok(())
+    }
+}
+
+/// Nothing more.
+impl More for () {}
+
+/// Appends one upstream's object in the file's shape, compact: every field, and then those of `more`.
 ///
-/// `method` is there when the upstream has one, `server` when a peer's port was not written. Read back, the object is an equal
-/// upstream, except for its name. The name is the object's key, which the caller writes.
+/// `method` is there when the upstream has one, `server` when a peer's port was not written: read back, it is the equal
+/// upstream, except for its name, which is the object's key and the caller's to write.
 ///
 /// ```
 /// use dyups::config::json;
 /// use dyups::upstream::Upstream;
 /// let mut out = Vec::new();
-/// json::write_upstream(&mut out, &Upstream::default(), &[], &[("generation", 7.into())]);
-/// assert_eq!(out, br#"{"hash_id":"nginx","peers":[],"generation":7}"#);
+/// json::write_upstream(&mut out, &Upstream::default(), &());
+/// assert_eq!(out, br#"{"hash_id":"nginx","peers":[]}"#);
 /// ```
-pub fn write_upstream(
-    out: &mut Vec<u8>,
-    upstream: &Upstream,
-    states: &[PeerState],
-    extra: &[(&str, serde_json::Value)],
-) {
-    serde_json::to_writer(out, &UpstreamObject { upstream, states, extra })
+pub fn write_upstream(out: &mut Vec<u8>, upstream: &Upstream, more: &impl More) {
+    serde_json::to_writer(out, &UpstreamObject { upstream, more })
         .expect("a Vec takes every write, and every key is a string");
 }
 
-struct UpstreamObject<'a> {
+struct UpstreamObject<'a, T> {
     upstream: &'a Upstream,
-    states: &'a [PeerState],
-    extra: &'a [(&'a str, serde_json::Value)],
+    more: &'a T,
 }
 
-impl Serialize for UpstreamObject<'_> {
+impl<T: More> Serialize for UpstreamObject<'_, T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         if let Some(method) = self.upstream.method {
@@ -71,31 +88,29 @@ impl Serialize for UpstreamObject<'_> {
             None if self.upstream.own_check => map.serialize_entry(fields::HEALTHCHECK.name, &false)?,
             None => {}
         }
-        map.serialize_entry(fields::PEERS.name, &PeerList(&self.upstream.peers, self.states))?;
-        for (key, value) in self.extra {
-            map.serialize_entry(key, value)?;
-        }
+        map.serialize_entry(fields::PEERS.name, &PeerList(&self.upstream.peers, self.more))?;
+        self.more.of_upstream(&mut map)?;
         map.end()
     }
 }
 
-struct PeerList<'a>(&'a [Peer], &'a [PeerState]);
+struct PeerList<'a, T>(&'a [Peer], &'a T);
 
-impl Serialize for PeerList<'_> {
+impl<T: More> Serialize for PeerList<'_, T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
         let mut list = serializer.serialize_seq(Some(self.0.len()))?;
         for (index, peer) in self.0.iter().enumerate() {
-            list.serialize_element(&PeerObject(peer, self.1.get(index)))?;
+            list.serialize_element(&PeerObject(peer, index, self.1))?;
         }
         list.end()
     }
 }
 
-struct PeerObject<'a>(&'a Peer, Option<&'a PeerState>);
+struct PeerObject<'a, T>(&'a Peer, usize, &'a T);
 
-impl Serialize for PeerObject<'_> {
+impl<T: More> Serialize for PeerObject<'_, T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        let PeerObject(peer, state) = self;
+        let PeerObject(peer, index, more) = self;
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry(fields::HOST.name, peer.address.host())?;
         if let Some(port) = peer.address.port() {
@@ -117,16 +132,7 @@ impl Serialize for PeerObject<'_> {
         if peer.status == Status::Leaving {
             map.serialize_entry(fields::LEAVING.name, &true)?;
         }
-        if let Some(state) = state {
-            map.serialize_entry(fields::CONNS.name, &state.conns)?;
-            map.serialize_entry(fields::FAILS.name, &state.fails)?;
-            map.serialize_entry(fields::OUT.name, &state.out)?;
-            map.serialize_entry(fields::STATE.name, state.state)?;
-            if let Some(verdict) = state.verdict {
-                map.serialize_entry(fields::PROBES.name, &verdict.results())?;
-                map.serialize_entry(fields::STREAK.name, &verdict.streak())?;
-            }
-        }
+        more.of_peer(*index, &mut map)?;
         map.end()
     }
 }
@@ -144,7 +150,7 @@ pub(crate) mod tests {
 
     fn written(upstream: &Upstream) -> String {
         let mut out = Vec::new();
-        write_upstream(&mut out, upstream, &[], &[]);
+        write_upstream(&mut out, upstream, &());
         String::from_utf8(out).unwrap()
     }
 

@@ -5,6 +5,7 @@ use super::edge::{bytes, guard, wait};
 use crate::config::value::{self, Value};
 use crate::config::{check, peer, upstream};
 use crate::error::Result;
+use crate::health::certificate;
 use crate::process;
 use crate::table::Table;
 use crate::table::ops::Absent;
@@ -219,7 +220,7 @@ pub unsafe extern "C" fn dyups_set_upstream(
     unsafe {
         change(name, len, json, json_len, "upstream", |table, name, value| {
             let upstream = upstream::upstream(name, value, "upstream")?;
-            process::keep_files(upstream.check.as_ref(), "upstream.healthcheck")?;
+            certificate::keep_for(upstream.check.as_ref(), "upstream.healthcheck")?;
             table.set_upstream(&upstream, wait(wait_ms))
         })
     }
@@ -280,8 +281,8 @@ pub unsafe extern "C" fn dyups_healthcheck(
     // SAFETY: the caller's contract is that of `change`.
     unsafe {
         change(name, len, json, json_len, "healthcheck", |table, name, value| {
-            process::keep_files(check::files(value).as_ref(), "healthcheck")?;
-            table.set_check(name, value, wait(wait_ms))
+            certificate::keep_for(check::files(value).as_ref(), "healthcheck")?;
+            table.set_check(name, check::change(value), wait(wait_ms))
         })
     }
 }

@@ -121,7 +121,7 @@ pub unsafe extern "C" fn dyups_status(name: *const c_char, len: usize, text: *mu
                 if name.is_null() { None } else { Some(process::name(bytes(name, len, "upstream")?)?) },
             )
         };
-        let json = status::json(process::table()?, name)?;
+        let json = status::json(process::table()?, name, process::own_slot())?;
         [*text, _, _] = keep([json, Vec::new(), Vec::new()]);
         Ok(0)
     })
@@ -199,12 +199,18 @@ pub unsafe extern "C" fn dyups_serve(request: *const Request, wait_ms: u32, repl
         };
         let (request, client) = request;
         let way = client.map_or("Lua".to_string(), |client| format!("HTTP from {}", plain(client)));
-        told(&way, || answer(&request, &process::admin_hosts(), wait_ms, reply))
+        told(&way, || answer(&request, wait_ms, reply))
     })
 }
 
-fn answer(request: &admin::Request<'_>, hosts: &[String], wait_ms: u32, reply: &mut Reply) -> Result<i32> {
-    let answer = admin::answer(process::table()?, request, hosts, wait(wait_ms));
+fn answer(request: &admin::Request<'_>, wait_ms: u32, reply: &mut Reply) -> Result<i32> {
+    let site = admin::Site {
+        table: process::table()?,
+        slot: process::own_slot(),
+        nginx: process::nginx_version(),
+        hosts: &process::admin_hosts(),
+    };
+    let answer = admin::answer(site, request, wait(wait_ms));
     let busy = answer.status == admin::BUSY;
     reply.status = u32::from(answer.status);
     [reply.body, reply.content_type, reply.error] =

@@ -4,6 +4,7 @@
 //! the workers inherit the bytes. A worker reads a path that is given at run time, as its own user. The region holds paths alone: a
 //! master reads what its configuration names, and never what a writer has put into the table.
 
+use crate::error::{Code, Error};
 use crate::upstream::Check;
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -72,6 +73,15 @@ pub fn keep(check: &Check) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// As [`keep`], if there is a check; `at` is its path in messages.
+///
+/// # Errors
+///
+/// [`Code::System`], with the option, the file, and why it cannot be read.
+pub fn keep_for(check: Option<&Check>, at: &str) -> crate::error::Result<()> {
+    check.map_or(Ok(()), keep).map_err(|why| Error::new(Code::System, format!("{at}.{why}")))
 }
 
 /// Reads one file, and keeps what is in it.

@@ -4,24 +4,30 @@ use super::directory::Directory;
 use super::ops::{no_upstream, visible};
 use super::snapshot::{Flags, View};
 use super::store::{Edit, Stored, Table};
-use crate::config::check;
-use crate::config::value::Value;
 use crate::error::Result;
 use crate::shm::versioned::Unread;
 use crate::shm::{Memory, Region};
-use crate::upstream::Upstream;
-use crate::upstream::fields::HEALTHCHECK;
+use crate::upstream::{Check, Upstream};
 use std::borrow::Borrow;
 use std::time::Duration;
 
 impl<R: Borrow<Region>> Table<R> {
-    /// Sets the options of an upstream's check: what is not in `options` stays as it is. `false`: it has none.
+    /// Gives an upstream the check that `next` makes of the one that is set; `None`: it has none.
     ///
     /// In all else the upstream follows its file as before.
-    pub fn set_check(&self, name: &str, options: &Value, wait: Duration) -> Result<()> {
+    ///
+    /// # Errors
+    ///
+    /// Those of `next`, and as for any change; the check is as it was.
+    pub fn set_check(
+        &self,
+        name: &str,
+        next: impl Fn(Option<&Check>) -> Result<Option<Check>>,
+        wait: Duration,
+    ) -> Result<()> {
         self.edit(name, wait, |stored| {
             let Stored { upstream: old, flags, .. } = visible(stored).ok_or_else(|| no_upstream(name))?;
-            let check = check::merge_or_none(old.check.as_ref(), options, HEALTHCHECK.name)?;
+            let check = next(old.check.as_ref())?;
             // Every worker may say the same when it starts.
             if old.own_check && check == old.check && flags.has(Flags::CHECK_BY_HAND) {
                 return Ok(Edit::Keep);

@@ -310,7 +310,7 @@ pub fn holes_are_errors_or_nothing_and_a_repair_makes_a_table_of_them() {
         let peers = table.get("other").map(|stored| stored.map(|stored| stored.upstream.peers.len()));
         assert!(is_an_answer(&peers.map_err(|error| error.code)), "{from} {pages}");
         assert!(other.ask("find").len() > 1, "it lives");
-        let _ = (table.all(), table.names(), dyups::status::json(table, None));
+        let _ = (table.all(), table.names(), dyups::status::json(table, None, None));
         let changed = (put(table, 7).map_err(|error| error.code), other.ask("put"));
         assert!(matches!(changed.0, Ok(()) | Err(Code::Damaged | Code::Changing | Code::Full)), "{changed:?}");
         let writer = table.writer(SOON).expect("free");

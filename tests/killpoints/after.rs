@@ -3,12 +3,12 @@
 use crate::WAIT;
 use crate::operations::{SUBJECT, patch};
 use dyups::balance::pick::{Ask, Handle, Picked};
-use dyups::health::PeerState;
 use dyups::health::prober::Prober;
 use dyups::http::response::Rules;
 use dyups::shm::Memory;
 use dyups::shm::cells::deleted::Ledger;
 use dyups::shm::layout::state;
+use dyups::status::peers::PeerState;
 use dyups::table::Table;
 use dyups::table::ops::Absent;
 use dyups::table::snapshot::Flags;
@@ -128,7 +128,7 @@ fn every_deleted_peer_was_one(table: &Table, what: &str) {
 fn may_be_picked(table: &Table, upstream: &Upstream, index: usize) -> bool {
     let Some(check) = &upstream.check else { return true };
     let stored = table.upstream(&upstream.name).expect("there");
-    let states = dyups::health::states(table, &stored).expect("sound");
+    let states = dyups::status::peers::states(table, &stored).expect("sound");
     let is_up = |state: &PeerState| state.verdict.is_none_or(|verdict| !verdict.is_down());
     let up = states.iter().filter(|&state| is_up(state)).count();
     is_up(&states[index]) || up == 0 || up * 100 < states.len() * usize::from(check.panic_threshold)

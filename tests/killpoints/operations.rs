@@ -4,7 +4,7 @@ use crate::WAIT;
 use dyups::balance::outcome::Outcome;
 use dyups::balance::pick::{Ask, Handle, Picked};
 use dyups::balance::request::{Requests, Tries, Wanted, Why};
-use dyups::config::value;
+use dyups::config::{check, value};
 use dyups::health;
 use dyups::health::prober::{Prober, Stage};
 use dyups::http::response::Rules;
@@ -480,7 +480,7 @@ pub const OPERATIONS: &[Operation] = &[
         calls: "set_check",
         run: |table, subject| {
             let options = value::parse(br#"{"type": "tcp", "default_down": true}"#).expect("JSON");
-            table.set_check(&subject.name, &options, WAIT).expect("set");
+            table.set_check(&subject.name, check::change(&options), WAIT).expect("set");
         },
         also_large: false,
         ..PLAIN

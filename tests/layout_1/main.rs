@@ -58,7 +58,8 @@ fn a_region_of_layout_1_is_taken_over_whole() {
     made(&base);
     let (table, notes) = open(&base, SMALL).expect("usable");
     assert!(notes.len() == 1 && notes[0].contains("has the table of") && notes[0].contains("region.v1"), "{notes:?}");
-    let status: Value = serde_json::from_slice(&dyups::status::json(&table, None).expect("readable")).expect("JSON");
+    let status: Value =
+        serde_json::from_slice(&dyups::status::json(&table, None, None).expect("readable")).expect("JSON");
     let expected: Value = serde_json::from_str(UPSTREAMS).expect("JSON");
     for (name, upstream) in expected.as_object().expect("an object") {
         for (field, value) in upstream.as_object().expect("an object").iter().filter(|(field, _)| *field != "peers") {

@@ -167,7 +167,7 @@ pub fn apply<R: Borrow<Region>>(table: &Table<R>, op: &Op) -> Result<(), Code> {
         Op::Delete(name, force) => table.delete_upstream(name, *force, SOON),
         Op::Ring(name) => table.build_ring(name, SOON),
         Op::Load(files, overwrite) => table.load(files, *overwrite, SOON),
-        Op::Check(name, options) => table.set_check(name, options, SOON),
+        Op::Check(name, options) => table.set_check(name, check::change(options), SOON),
     }
     .map_err(|error| error.code)
 }

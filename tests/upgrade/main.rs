@@ -426,7 +426,8 @@ fn what_a_library_with_wider_bounds_and_more_options_has_stored_an_older_one_kee
         assert_eq!(table.name(name.as_bytes()), Ok(name), "what is there can be named");
         table.put_peer(name, &patch("10.0.0.3:80", 9), dyups::table::ops::Absent::Refuse, SOON).expect("there");
         table.delete_peer(name, &address("10.0.0.1:80"), SOON).expect("there");
-        table.set_check(name, &dyups::config::value::parse(br#"{"fall":5}"#).expect("JSON"), SOON).expect("good");
+        let fall = dyups::config::value::parse(br#"{"fall":5}"#).expect("JSON");
+        table.set_check(name, dyups::config::check::change(&fall), SOON).expect("good");
         let stored = table.upstream(name).expect("there").upstream;
         let check = stored.check.as_ref().expect("one");
         assert_eq!((check.interval, check.concurrency, check.fall), (3, 50_000, 5), "it goes on as far as it can");

@@ -98,7 +98,7 @@ impl World {
     /// The states of an upstream's peers, in a word each.
     fn states(&self, name: &str) -> Vec<&'static str> {
         let stored = self.table.upstream(name).expect("it is there");
-        crate::health::states(&self.table, &stored).expect("sound").iter().map(|peer| peer.state).collect()
+        crate::status::peers::states(&self.table, &stored).expect("sound").iter().map(|peer| peer.state).collect()
     }
 
     fn news(&mut self) -> Vec<String> {

@@ -301,7 +301,7 @@ impl<'a> Run<'a> {
         self.judge(name).exists(&call(&name, || table.upstream_exists(name)));
         let path = format!("/upstream/{name}");
         call(&path, || get(table, path.as_bytes()));
-        let shown = call(&name, || status::json(table, Some(name)));
+        let shown = call(&name, || status::json(table, Some(name), None));
         if self.truth.is_sure(name) {
             assert_eq!(shown.is_ok(), self.truth.model.visible(name).is_some(), "{shown:?}");
             let found = stored.map(|stored| stored.map(|stored| (stored.upstream, stored.flags)));
@@ -333,7 +333,7 @@ impl<'a> Run<'a> {
                 }
             }
             Look::Status => {
-                let status = call(&look, || status::json(table, None));
+                let status = call(&look, || status::json(table, None, None));
                 assert!(self.truth.spoiled || status.is_ok(), "{status:?}");
             }
             Look::Detail => drop(call(&look, || get(table, b"/detail"))),
@@ -418,5 +418,6 @@ fn bytes(words: &[u64]) -> Vec<u8> {
 }
 
 fn get(table: &Table, path: &[u8]) -> admin::Reply {
-    admin::answer(table, &admin::Request { method: b"GET", path, ..admin::Request::default() }, &[], SOON)
+    let site = admin::Site { table, slot: None, nginx: None, hosts: &[] };
+    admin::answer(site, &admin::Request { method: b"GET", path, ..admin::Request::default() }, SOON)
 }

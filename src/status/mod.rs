@@ -1,26 +1,31 @@
 //! The JSON of `status()` and `GET /status`: the shape of the upstreams file, with read-only fields around it.
 
-use crate::config::json;
+pub mod peers;
+
+use crate::config::json::{self, More};
 use crate::error::Result;
-use crate::health;
-use crate::process;
 use crate::shm::cells::deleted::{Deleted, Ledger};
 use crate::shm::layout::{LAYOUT, state};
 use crate::shm::lock::Holder;
 use crate::shm::{GRANULE, Memory};
 use crate::table::snapshot::Flags;
 use crate::table::store::{Stored, Table};
+use crate::upstream::fields;
+use peers::PeerState;
+use serde::ser::SerializeMap;
 use serde_json::{Value, json};
 
-/// The whole table, or the upstream called `name` alone, as JSON. Loading it back gives the same table.
-pub fn json(table: &Table, name: Option<&str>) -> Result<Vec<u8>> {
+/// The whole table, or the upstream called `name` alone, as JSON. Loading it back gives the same table. `slot`: that of this
+/// process, which no lock shows to itself.
+///
+/// It reads, and changes nothing: what dead workers have counted stands until the next tick takes it back.
+pub fn json(table: &Table, name: Option<&str>, slot: Option<u32>) -> Result<Vec<u8>> {
     let upstreams = match name {
         Some(name) => vec![table.upstream(name)?],
         None => table.upstreams()?,
     };
-    // Connections of workers that are dead by now belong to no worker.
-    process::clear_up(table)?;
-    let head = json!({"version": env!("CARGO_PKG_VERSION"), "region": region(table)?, "workers": workers(table)?});
+    let head =
+        json!({"version": env!("CARGO_PKG_VERSION"), "region": region(table)?, "workers": workers(table, slot)?});
     let mut out = head.to_string().into_bytes();
     out.pop();
     out.extend_from_slice(b",\"upstreams\":{");
@@ -30,8 +35,8 @@ pub fn json(table: &Table, name: Option<&str>) -> Result<Vec<u8>> {
         }
         out.extend_from_slice(Value::from(stored.upstream.name.as_str()).to_string().as_bytes());
         out.push(b':');
-        let states = health::states(table, stored)?;
-        json::write_upstream(&mut out, &stored.upstream, &states, &read_only(stored));
+        let shown = Shown { stored, states: peers::states(table, stored)? };
+        json::write_upstream(&mut out, &stored.upstream, &shown);
     }
     // Read after the upstreams. So a peer that is deleted meanwhile is in both rather than in neither.
     out.extend_from_slice(b"},\"deleted\":");
@@ -49,9 +54,31 @@ fn deleted(table: &Table, name: Option<&str>) -> Result<Value> {
     Ok(all.iter().map(shown).collect())
 }
 
-fn read_only(stored: &Stored) -> [(&'static str, Value); 2] {
-    let origin = if stored.flags.has(Flags::TOUCHED) { "runtime" } else { "file" };
-    [("generation", stored.generation.into()), ("origin", origin.into())]
+/// An upstream with its read-only fields.
+struct Shown<'a> {
+    stored: &'a Stored,
+    states: Vec<PeerState>,
+}
+
+impl More for Shown<'_> {
+    fn of_upstream<M: SerializeMap>(&self, map: &mut M) -> std::result::Result<(), M::Error> {
+        let origin = if self.stored.flags.has(Flags::TOUCHED) { "runtime" } else { "file" };
+        map.serialize_entry("generation", &self.stored.generation)?;
+        map.serialize_entry("origin", origin)
+    }
+
+    fn of_peer<M: SerializeMap>(&self, index: usize, map: &mut M) -> std::result::Result<(), M::Error> {
+        let Some(state) = self.states.get(index) else { return Ok(()) };
+        map.serialize_entry(fields::CONNS.name, &state.conns)?;
+        map.serialize_entry(fields::FAILS.name, &state.fails)?;
+        map.serialize_entry(fields::OUT.name, &state.out)?;
+        map.serialize_entry(fields::STATE.name, state.state)?;
+        if let Some(verdict) = state.verdict {
+            map.serialize_entry(fields::PROBES.name, &verdict.results())?;
+            map.serialize_entry(fields::STREAK.name, &verdict.streak())?;
+        }
+        Ok(())
+    }
 }
 
 fn region(table: &Table) -> Result<Value> {
@@ -71,8 +98,8 @@ fn region(table: &Table) -> Result<Value> {
     }))
 }
 
-fn workers(table: &Table) -> Result<Value> {
-    let workers = table.region().workers(process::own_slot())?;
+fn workers(table: &Table, slot: Option<u32>) -> Result<Value> {
+    let workers = table.region().workers(slot)?;
     Ok(workers
         .iter()
         .map(|worker| {

@@ -1,0 +1,65 @@
+//! How peers fare: what `status` shows of each beside its configuration.
+
+use crate::error::Result;
+use crate::state::failures::{Health, Limits};
+use crate::state::verdict::Verdict;
+use crate::table::directory::Directory;
+use crate::table::snapshot::View;
+use crate::table::store::{Stored, Table};
+use crate::upstream::{Peer, Status};
+use std::collections::HashMap;
+
+/// How a peer fares, as `status` shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeerState {
+    /// Connections that all workers have open to it.
+    pub conns: u64,
+    /// Failures that count.
+    pub fails: u32,
+    /// They have taken it out.
+    pub out: bool,
+    /// The state in a word. `up`, `down` and `drain`: as its operator has it. `unhealthy`: by probes. `checking`: down until
+    /// probes have found it up, and none has failed. `unavail`: by failures.
+    pub state: &'static str,
+    /// The result of its probes, where there are probes.
+    pub verdict: Option<Verdict>,
+}
+
+impl Default for PeerState {
+    /// A peer with which nothing is wrong.
+    fn default() -> Self {
+        PeerState { conns: 0, fails: 0, out: false, state: Status::Up.name(), verdict: None }
+    }
+}
+
+/// How the peers of an upstream fare, by index. Of one that has changed since, those that are still there.
+pub fn states(table: &Table, stored: &Stored) -> Result<Vec<PeerState>> {
+    let mem = table.region().mem();
+    let Some(cells) = table.region().cells() else { return Ok(Vec::new()) };
+    let found = Directory::new(table.region()).find(stored.upstream.name.as_bytes())?;
+    let Some((record, _)) = found else { return Ok(Vec::new()) };
+    let read = |view: &View| (0..view.peers).map(|index| view.ident_and_cell(mem, index)).collect();
+    let of_ident: HashMap<u64, u32> = Directory::new(table.region()).look(record, read)?.unwrap_or_default();
+    let state = |peer: &Peer| {
+        let Some(&cell) = of_ident.get(&peer.address.ident()).filter(|&&cell| cell != 0) else {
+            return Ok(PeerState { state: peer.status.name(), ..PeerState::default() });
+        };
+        let health = Health(cells.health(cell)?);
+        let limits = Limits { max_fails: peer.max_fails, fail_timeout: peer.fail_timeout };
+        let verdict = stored.upstream.check.as_ref().map(|_| cells.verdict(cell).map(Verdict)).transpose()?;
+        let (conns, out) = (cells.open(cell)?, health.is_out(limits));
+        let state = in_a_word(peer.status, verdict, out);
+        Ok(PeerState { conns, fails: health.fails(), out, state, verdict })
+    };
+    stored.upstream.peers.iter().map(state).collect()
+}
+
+/// Operators come first, then probes, then what requests meet.
+fn in_a_word(status: Status, verdict: Option<Verdict>, out: bool) -> &'static str {
+    match (status, verdict.filter(|verdict| verdict.is_down())) {
+        (Status::Up, Some(verdict)) if !verdict.is_judged() => "checking",
+        (Status::Up, Some(_)) => "unhealthy",
+        (Status::Up, None) if out => "unavail",
+        _ => status.name(),
+    }
+}
