@@ -195,7 +195,7 @@ pub fn tick() -> Result<()> {
     let counts = count().and_then(|()| table.region().has_room_to_count());
     let cleared = clear_up(table);
     let healed = health::heal(table);
-    counts.and(cleared).and(healed).and(health::delete_idle(table, &NEXT_IDLE)).and_then(|()| table.take_lacking_ring())
+    counts.and(cleared).and(healed).and(table.delete_drained(&NEXT_IDLE)).and_then(|()| table.take_lacking_ring())
 }
 
 /// Takes back what dead workers have counted, and says what they could not say any more.

@@ -7,7 +7,6 @@ mod support;
 
 use dyups::config::peer::peer_patch;
 use dyups::config::{json, value};
-use dyups::health;
 use dyups::shm::cells::deleted::Ledger;
 use dyups::shm::layout::LAYOUT;
 use dyups::shm::region::cells_of as cells_file;
@@ -49,7 +48,7 @@ fn becomes_idle(table: &Table) {
     if let Some(&cell) = cells_of(table, "api").get(ONE) {
         cells.count_in(0, cell, false).expect("inside");
     }
-    health::delete_idle(table, &AtomicUsize::new(0)).expect("sound");
+    table.delete_drained(&AtomicUsize::new(0)).expect("sound");
 }
 
 fn patch_of(json: &str) -> PeerPatch {
@@ -64,7 +63,7 @@ fn status(table: &Table) -> Vec<Upstream> {
 #[test]
 fn a_peer_that_leaves_is_there_as_long_as_it_has_a_connection() {
     let (table, _scratch) = leaving();
-    health::delete_idle(&table, &AtomicUsize::new(0)).expect("sound");
+    table.delete_drained(&AtomicUsize::new(0)).expect("sound");
     assert_eq!(shown(&table), Some(Status::Leaving));
     becomes_idle(&table);
     assert_eq!(shown(&table), None);
@@ -130,7 +129,7 @@ fn a_status_that_is_loaded_is_the_same_table_and_a_peer_leaves_as_before() {
     let (other, _other_scratch) = support::table(SMALL);
     other.load(&before, false, SOON).expect("room");
     assert_eq!(status(&other), before);
-    health::delete_idle(&other, &AtomicUsize::new(0)).expect("sound");
+    other.delete_drained(&AtomicUsize::new(0)).expect("sound");
     assert_eq!(status(&other)[0].peers, before[0].peers[1..], "it is idle there");
     // That was the file's doing: it is followed as before.
     let file = [upstream("api", &[TWO, "10.0.0.3:80"])];

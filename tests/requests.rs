@@ -467,7 +467,7 @@ fn one_spoiled_upstream_keeps_no_other_from_getting_well_or_from_being_drained()
     mem.add(view.stamp.word() + 1, 1).expect("inside");
     assert_eq!(health::heal(&table).expect_err("one is spoiled").code, Code::Damaged);
     assert!(!ailing(&table));
-    assert_eq!(health::delete_idle(&table, &AtomicUsize::new(0)).expect_err("one is spoiled").code, Code::Damaged);
+    assert_eq!(table.delete_drained(&AtomicUsize::new(0)).expect_err("one is spoiled").code, Code::Damaged);
     assert_eq!(table.upstream("api").expect("there").upstream.peers.len(), 1);
 }
 

@@ -199,17 +199,13 @@ pub unsafe extern "C" fn dyups_serve(request: *const Request, wait_ms: u32, repl
         };
         let (request, client) = request;
         let way = client.map_or("Lua".to_string(), |client| format!("HTTP from {}", plain(client)));
-        told(&way, || answer(&request, wait_ms, reply))
+        told(&way, || answer(&request, &process::admin_hosts(), wait_ms, reply))
     })
 }
 
-fn answer(request: &admin::Request<'_>, wait_ms: u32, reply: &mut Reply) -> Result<i32> {
-    let site = admin::Site {
-        table: process::table()?,
-        slot: process::own_slot(),
-        nginx: process::nginx_version(),
-        hosts: &process::admin_hosts(),
-    };
+fn answer(request: &admin::Request<'_>, hosts: &[String], wait_ms: u32, reply: &mut Reply) -> Result<i32> {
+    let site =
+        admin::Site { table: process::table()?, slot: process::own_slot(), nginx: process::nginx_version(), hosts };
     let answer = admin::answer(site, request, wait(wait_ms));
     let busy = answer.status == admin::BUSY;
     reply.status = u32::from(answer.status);

@@ -9,6 +9,7 @@
 //! after. So it knows in which chain the link was, however long it slept in between, or it starts over.
 
 use super::snapshot::{Kind, View};
+use crate::error::Code;
 use crate::shm::layout::{Geometry, state};
 use crate::shm::versioned::{self, TRIES, Unread};
 use crate::shm::{Damaged, Mem, Memory, Region, Stamp};
@@ -289,6 +290,20 @@ impl<'a, M: Memory> Directory<'a, M> {
         self.look_within(record, &mut usize::MAX.clone(), read)
     }
 
+    /// Calls `each` with each of these records, also with those after one that makes no sense. An upstream that changes too often to be
+    /// read is left for another time.
+    ///
+    /// # Errors
+    ///
+    /// The first of `each`.
+    pub fn visit(
+        &self,
+        records: impl IntoIterator<Item = u32>,
+        mut each: impl FnMut(u32) -> crate::error::Result<()>,
+    ) -> crate::error::Result<()> {
+        records.into_iter().fold(Ok(()), |done, record| done.and(unless_changing(each(record))))
+    }
+
     /// A number that is another one after any change: it is made of all stamps, which count the changes of their records.
     /// `None` where there was none yet.
     pub fn digest(&self) -> Result<Option<u64>, Damaged> {
@@ -299,6 +314,14 @@ impl<'a, M: Memory> Directory<'a, M> {
             digest = (digest ^ stamp.0).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
         }
         Ok((all != 0).then_some(digest))
+    }
+}
+
+/// Takes an upstream that changes too often to be read for done: there is another time.
+pub fn unless_changing(done: crate::error::Result<()>) -> crate::error::Result<()> {
+    match done {
+        Err(error) if error.code == Code::Changing => Ok(()),
+        done => done,
     }
 }
 

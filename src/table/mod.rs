@@ -11,6 +11,7 @@
 //! - [`spare`]: how that goes on where there is no room
 //! - [`departed`]: what is left of peers with connections open
 //! - [`ops`]: what an operator can do
+//! - [`draining`]: the end of a drain
 //! - [`checking`]: and of checks
 //! - [`open`]: from a path to a table, and from one region to another
 
@@ -21,6 +22,7 @@ pub mod checks;
 pub mod commit;
 pub mod departed;
 pub mod directory;
+pub mod draining;
 pub mod entries;
 pub mod lenient;
 pub mod open;

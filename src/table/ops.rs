@@ -122,24 +122,13 @@ impl<R: Borrow<Region>> Table<R> {
         })
     }
 
-    /// Drains a peer, which is deleted once it is idle, see [`crate::health::delete_idle`].
+    /// Drains a peer, which is deleted once it is idle, see [`Table::delete_drained`].
     pub fn drain_peer(&self, name: &str, address: &Address, wait: Duration) -> Result<()> {
         self.edit(name, wait, |stored| {
             let Stored { mut upstream, flags, .. } = visible(stored).ok_or_else(|| no_upstream(name))?;
             let index = position(&upstream, address).ok_or_else(|| no_peer(name, address))?;
             upstream.peers[index].status = Status::Leaving;
             Ok(Edit::Put(upstream, touched(flags)))
-        })
-    }
-
-    /// Takes those of `idle` out of their upstream that are to be deleted when they are idle, and were not made to stay.
-    pub fn delete_idle(&self, name: &str, idle: &[u64], wait: Duration) -> Result<()> {
-        self.edit(name, wait, |stored| {
-            let Some(Stored { mut upstream, flags, .. }) = visible(stored) else { return Ok(Edit::Keep) };
-            let before = upstream.peers.len();
-            upstream.peers.retain(|peer| peer.status != Status::Leaving || !idle.contains(&peer.address.ident()));
-            // This was said when they were drained: where a file did, the upstream follows it as before.
-            Ok(if upstream.peers.len() == before { Edit::Keep } else { Edit::Put(upstream, flags) })
         })
     }
 

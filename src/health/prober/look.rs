@@ -5,8 +5,8 @@ use super::place::Place;
 use super::reading::Outcome;
 use super::watch::Watched;
 use crate::error::{Code, Result};
-use crate::health::unless_changing;
 use crate::shm::Stamp;
+use crate::table::directory::unless_changing;
 use crate::table::snapshot::View;
 use std::collections::BTreeMap;
 

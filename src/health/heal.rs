@@ -1,0 +1,86 @@
+//! Brings upstreams back to quick picks: a pick looks at each peer only while a peer of its upstream has failed or is down.
+
+use crate::error::Result;
+use crate::shm::versioned::Unread;
+use crate::shm::{Cells, Damaged, Memory};
+use crate::state::failures::Health;
+use crate::state::verdict::Verdict;
+use crate::table::Table;
+use crate::table::directory::{Directory, ailing_at, ails, healed};
+use crate::table::snapshot::View;
+
+/// Lets picks no longer look at peers whose upstream is well again.
+pub fn heal(table: &Table) -> Result<()> {
+    let Some(cells) = table.region().cells() else { return Ok(()) };
+    let directory = Directory::new(table.region());
+    directory.visit(directory.taken()?, |record| Ok(heal_one(&directory, &cells, record)?))
+}
+
+/// The same of one upstream, by its record.
+pub fn heal_one<M: Memory>(
+    directory: &Directory<'_, M>,
+    cells: &Cells<'_, impl Memory>,
+    record: u32,
+) -> Result<(), Unread> {
+    let (mem, at) = (directory.mem(), ailing_at(directory.geometry(), record));
+    let ailing = mem.load(at)?;
+    mem.fence();
+    if !ails(ailing) || is_ill(directory, cells, record)? {
+        return Ok(());
+    }
+    // If another peer has failed meanwhile, this is another number. But the worker that saw the failure may have died before it
+    // changed the number.
+    if mem.replace(at, ailing, healed(ailing))? {
+        mem.fence();
+        let ill = is_ill(directory, cells, record);
+        if !matches!(ill, Ok(false)) {
+            directory.tell_ailing(record)?;
+        }
+        ill?;
+    }
+    Ok(())
+}
+
+/// Marks upstreams whose peer failed while the worker that saw it died before setting the mark. Call after a worker's death. A
+/// worker that finds the upstream well after this failure sees it ([`heal`]). One that did so before has left a number that
+/// shows it here.
+pub fn find_ailing(table: &Table) -> Result<()> {
+    let Some(cells) = table.region().cells() else { return Ok(()) };
+    let (mem, geometry) = (table.region().mem(), table.region().geometry());
+    let directory = Directory::new(table.region());
+    directory.visit(directory.taken()?, |record| {
+        if !ails(mem.load(ailing_at(geometry, record))?) && is_ill(&directory, &cells, record)? {
+            directory.tell_ailing(record)?;
+        }
+        Ok(())
+    })
+}
+
+/// Whether probes have found a peer of this upstream down, which counts as long as there are probes.
+fn is_down(view: &View, cells: &Cells<'_, impl Memory>, cell: u32) -> Result<bool, Damaged> {
+    Ok(view.checked && Verdict(cells.verdict(cell)?).is_down())
+}
+
+/// Whether a pick of this upstream has to look at each peer.
+fn is_ill<M: Memory>(
+    directory: &Directory<'_, M>,
+    cells: &Cells<'_, impl Memory>,
+    record: u32,
+) -> Result<bool, Unread> {
+    let mem = directory.mem();
+    let ill = |view: &View| {
+        for index in 0..view.peers {
+            let cell = view.cell(mem, index)?;
+            // Asked last, since few peers are ill. A peer that can be picked nevertheless keeps no upstream on the slow path.
+            if cell == 0 {
+                continue;
+            }
+            let fails = !Health(cells.health(cell)?).is_well() && view.is_watched(mem, index)?;
+            if fails || is_down(view, cells, cell)? && view.bits(mem, index)?.takes_traffic() {
+                return Ok(true);
+            }
+        }
+        Ok::<_, Damaged>(false)
+    };
+    Ok(directory.look(record, ill)?.unwrap_or(false))
+}
