@@ -73,12 +73,12 @@ pub fn measure(place: &Place) -> Vec<Line> {
     ]
 }
 
-/// What two processes do in the time in which one does 1.
+/// The calls of two processes in the time in which one does 1.
 fn together(two: &Figures, one: &Figures) -> f64 {
     2.0 * one.of(two)
 }
 
-/// Runs `row` in all workers at the same time: ns of CPU a call, and the least share of a CPU that one of them had.
+/// Runs `row` in all workers at the same time: ns of CPU a call, and the least share of a CPU of a worker.
 fn at_once(workers: &[Worker], row: &str) -> (f64, f64) {
     let mut best = (0.0, 0.0);
     for _ in 0..TRIES {

@@ -10,7 +10,7 @@ const ROUNDS: usize = 11;
 const SIZES: [usize; 4] = [4, 100, 1000, 10_000];
 /// Beyond an empty call and two locked adds.
 const OWN_NS: f64 = 10.0;
-/// What a ring of 10,000 peers may cost beyond that.
+/// The most that a ring of 10,000 peers may cost beyond that.
 const RING_NS: f64 = 40.0;
 /// 10,000 peers as against 4.
 const GROWTH: f64 = 1.15;

@@ -1,4 +1,4 @@
-//! What the machine is, and whether it was quiet.
+//! The kind of machine, and whether it was quiet.
 
 use crate::cpu;
 use crate::requests;

@@ -1,4 +1,4 @@
-//! What a peer and a point of a ring take of the region, beside what they take in nginx.
+//! Memory of a peer and of a point of a ring in the region, beside their memory in nginx.
 
 use crate::peers::{self, host};
 use crate::place::{self, Place};

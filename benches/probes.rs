@@ -1,6 +1,6 @@
-//! Active checks of many peers: what a probe costs the workers, how long probes keep their event loops from other work, and what
-//! that does to requests; and what it does to them when a process of its own makes as many connections to the same backend, as
-//! all share the CPUs here.
+//! Active checks of many peers: the cost of a probe for the workers, how long probes keep their event loops from other work,
+//! and the effect on requests. Beside it, the effect of another process that makes as many connections to the same backend,
+//! since all share the CPUs here.
 
 use crate::backend::Backend;
 use crate::client::Client;

@@ -22,7 +22,7 @@ const CONNECTIONS: &str = "16";
 const SIZES: [(usize, Option<f64>); 3] = [(4, None), (1000, Some(0.8)), (10_000, Some(0.25))];
 const METHODS: [&str; 2] = ["rr", "chash"];
 
-/// What `balance` may cost of a request by nginx's own upstream with a zone, with few peers and with many.
+/// The most that `balance` may add to a request by nginx's own upstream with a zone, with few peers and with many.
 const MOST_OF_NGINX: f64 = 1.10;
 const MOST_OF_NGINX_MANY: f64 = 1.0;
 const PART_ROUNDS: usize = 15;
@@ -86,7 +86,7 @@ fn upstreams(port: u16) -> String {
     text
 }
 
-/// What is balanced by `balance`, with the key.
+/// The upstreams that `balance` serves, with the key.
 const BALANCED: [(&str, &str); 3] = [("rr-4", ""), ("chash-1000", ", \"one key\""), ("least_conn-1000", "")];
 
 /// Configurations that people begin with: a path, its upstream, and the text whose block that is. Their upstream is named by
@@ -130,10 +130,10 @@ fn locations() -> String {
     plain.chain(balanced).chain(examples).collect()
 }
 
-/// What a request by nginx's own round robin among 4 peers costs on this machine, in ns, once it was measured.
+/// CPU of a request by nginx's own round robin among 4 peers on this machine, in ns, once it was measured.
 pub static NGINX: OnceLock<f64> = OnceLock::new();
 
-/// What each part adds to a request by nginx's own round robin among 4 peers in a zone.
+/// The addition of each part to a request by nginx's own round robin among 4 peers in a zone.
 fn parts(worker: &Worker) -> Vec<Line> {
     let run = |path: &'static str| -> Run<'_> { Box::new(move || request(worker, path, CLOSE_REQUESTS)) };
     let [nginx, constant, find, balance] =

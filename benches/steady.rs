@@ -1,5 +1,5 @@
-//! Requests at a steady rate. Each is sent when it is due, whatever became of those before, and its time counts from then on.
-//! So a stall of the server shows in all requests that are due meanwhile.
+//! Requests at a steady rate. Each is sent when it is due, even if earlier ones are still open, and its time counts from then
+//! on. So a stall of the server shows in all requests that are due meanwhile.
 //!
 //! One thread has all connections, so that it takes little of the CPUs that what is measured needs.
 

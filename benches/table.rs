@@ -1,6 +1,6 @@
 //! The table that `make bench` prints, as docs/benchmarks.md has it.
 
-/// What was measured, beside what, and whether that is within its limit.
+/// A measured figure, the figure beside it, and whether it is within its limit.
 pub struct Line {
     what: String,
     figure: String,

@@ -1,5 +1,5 @@
-//! From a change to its being seen in another worker: every pick that begins after the change was answered sees it, so
-//! most of this is the change itself.
+//! The time from a change until another worker sees it. Every pick that begins after the change was answered sees it, so most
+//! of this is the change itself.
 
 use crate::measure::Figures;
 use crate::place::Place;

@@ -36,7 +36,7 @@ impl Worker {
         Worker { nginx, pid }
     }
 
-    /// What a Lua expression gives, as text.
+    /// The value of a Lua expression, as text.
     pub fn ask(&self, lua: &str) -> String {
         self.nginx.eval(&format!("return {lua}"))
     }
@@ -52,7 +52,7 @@ impl Worker {
         assert_eq!(self.ask(lua), "true", "{lua}");
     }
 
-    /// What the worker spent on a CPU so far, in ns.
+    /// The CPU time of the worker so far, in ns.
     pub fn cpu(&self) -> f64 {
         cpu::of(self.pid)
     }

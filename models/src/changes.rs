@@ -107,8 +107,7 @@ fn a_listing_beside_changes_is_of_one_version() {
     });
 }
 
-/// What a publish promises by itself: the block that the old stamp led to may be written again right away, in the same
-/// change.
+/// The promise of a publish by itself: the block of the old stamp may be written again right away, in the same change.
 #[test]
 fn a_block_recycled_within_one_change_is_read_as_one_version() {
     const WORDS: usize = 3;

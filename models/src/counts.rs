@@ -11,7 +11,7 @@ use loom::thread;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// The only cell that there is beside the one that is nobody's.
+/// The only cell beside the one that belongs to no peer.
 const CELL: u32 = 1;
 /// The workers.
 const SLOTS: Range<u32> = 0..3;
@@ -19,7 +19,7 @@ const SLOTS: Range<u32> = 0..3;
 /// A peer with the only cell, as two workers have picked it; whose cell is free again if it was deleted.
 struct Scene {
     shared: Shared,
-    /// What it begins with.
+    /// The words at the beginning.
     image: Vec<u64>,
     plan: Plan,
     account: Account,
@@ -47,7 +47,7 @@ impl Scene {
             cells.give_back(&[CELL]).expect("inside");
         }
         let image = sheet.image();
-        // Those that anybody changes in what follows, and no others: each costs loom dearly.
+        // The words that a process changes in the rest of the model, and no others: each costs loom dearly.
         let other = Sheet::holding(&image);
         let cells = Cells::new(&other, &plan);
         let _ = cells.take(1, 0).expect("inside");
@@ -57,7 +57,7 @@ impl Scene {
         Scene { shared, image, plan, account }
     }
 
-    /// Its peer has failed at time 0, and who looks changes that alone.
+    /// Its peer has failed at time 0, and a worker that looks changes that alone.
     fn failed() -> Scene {
         let scene = Scene::new(false, 0);
         let sheet = Sheet::holding(&scene.image);

@@ -1,5 +1,5 @@
-//! The two kinds of memory that models run on: [`Words`], which loom watches, and a [`Sheet`], on which the table that a
-//! model begins with is written.
+//! The two kinds of memory that models run on: [`Words`], which loom watches, and a [`Sheet`], which holds the table at the
+//! beginning of a model.
 
 use dyups::shm::layout::{Geometry, OURS, state};
 use dyups::shm::memory::Word;
@@ -41,9 +41,9 @@ pub fn geometry(slots: u32, records: usize, heap: usize) -> Geometry {
 /// A word that loom watches.
 #[derive(Debug)]
 struct Watched {
-    /// None: nobody stores there.
+    /// None: no process stores there.
     atomic: Option<loom::sync::atomic::AtomicU64>,
-    /// What was stored last.
+    /// The last value that was stored.
     newest: AtomicU64,
 }
 
@@ -73,9 +73,9 @@ impl Shared {
 
     /// The mapping of a process that holds the lock under which these words are written.
     ///
-    /// Whatever it loads is the newest value, since the lock hands on what the writer before it has stored. So loom need not
-    /// see these loads, and must not: of the loads of a word it remembers the last one only, and would overlook that the
-    /// store which follows races with a load by somebody else.
+    /// All its loads give the newest value, since the lock hands on the stores of the writer before it. So loom need not see
+    /// these loads. It must not, either: of the loads of a word it remembers the last one only. It would overlook a race of the
+    /// store that follows with a load by another process.
     pub fn writer(&self) -> Words {
         self.map(true)
     }
@@ -104,7 +104,7 @@ impl Life {
     }
 }
 
-/// What unwinds the stack of a process that dies.
+/// The panic that unwinds the stack of a process that dies.
 struct Death;
 
 /// Memory of a process that may die.
@@ -112,7 +112,7 @@ pub trait Mortal: Memory {
     /// The process dies in place of the store after so many more.
     fn limit_stores(&self, most: Option<usize>);
 
-    /// Does `work`, and ends it after `stores` stores, if it gets so far. What follows is another process.
+    /// Does `work`, and ends it after `stores` stores, if it gets so far. The rest is another process.
     fn until_death(&self, stores: usize, work: impl FnOnce(&Self)) {
         self.limit_stores(Some(stores));
         if let Err(cause) = catch_unwind(AssertUnwindSafe(|| work(self))) {
@@ -252,12 +252,12 @@ impl Sheet {
         Sheet::holding(&image)
     }
 
-    /// What it says now.
+    /// The words as they are now.
     pub fn image(&self) -> Vec<u64> {
         self.words.iter().map(|word| word.value.get()).collect()
     }
 
-    /// What it says now, with the words that `work` changes.
+    /// The words as they are now, with those that `work` changes.
     pub fn before(&self, work: impl FnOnce(&Sheet)) -> Image {
         let words = self.image();
         let mut image = Image { changing: vec![false; words.len()], words };
@@ -273,7 +273,7 @@ impl Sheet {
     }
 }
 
-/// What the words of a model hold when its processes begin, and which of them these change.
+/// The words of a model when its processes begin, and those that they change.
 ///
 /// Loom explores the orders of the changing words alone: a word that always holds the same value looks the same in all
 /// orders. A process that stores another value in one of the rest panics, so a model that overlooks a word fails.

@@ -12,7 +12,7 @@ use loom::thread;
 const RECORDS: usize = 2;
 const TWO_UPSTREAMS: usize = 10;
 
-/// What becomes of an upstream.
+/// A change of an upstream.
 #[derive(Clone)]
 enum Step {
     Make(String),

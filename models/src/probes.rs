@@ -1,5 +1,5 @@
-//! Probes: of workers who find that one is due, who makes it, and whose result counts; and whether a pick overlooks a peer that
-//! they have found down.
+//! Probes: workers find that one is due, one makes it, and one result counts. And a pick does not overlook a peer that they
+//! have found down.
 
 use crate::explore::explore;
 use crate::memory::{Shared, Sheet, Words, geometry};
@@ -28,7 +28,7 @@ const NOW: Millis = 1000;
 const NEXT: Millis = 2000;
 const MOST_AHEAD: Millis = 5000;
 
-/// An upstream of one peer with a check, in which somebody has failed before.
+/// An upstream of one peer with a check; the peer has failed before.
 struct Scene {
     table: Shared,
     cells: Shared,
@@ -62,7 +62,7 @@ impl Scene {
         }
         Directory::over(&table, &geometry).tell_ailing(RECORD).expect("inside");
 
-        // Those that anybody changes in what follows, and no others: each costs loom dearly.
+        // The words that a process changes in the rest of the model, and no others: each costs loom dearly.
         let before = sheet.image();
         let words = [cells.verdict(CELL), cells.lease(CELL)].map(|word| word.expect("inside"));
         assert_eq!(cells.set_verdict(CELL, words[0], !words[0]), Ok(true));
@@ -188,7 +188,7 @@ fn a_peer_that_goes_down_is_looked_at_by_picks_whoever_finds_its_upstream_well_m
             .collect();
         let prober = scene.process();
         assert!(prober.end(prober.lease(), false));
-        // Whoever picks from now on.
+        // A worker that picks from now on.
         let (state, ails) = (prober.verdict().state(), prober.ails());
         assert!(state == State::Down && ails, "it is overlooked");
         workers.into_iter().for_each(|worker| worker.join().expect("content"));

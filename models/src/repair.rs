@@ -13,7 +13,7 @@ const RECORDS: usize = 4;
 /// Room for one more version than there are upstreams: what the dead one used is used again.
 const HEAP: usize = 20;
 
-/// What a dying writer does to an upstream.
+/// The change of an upstream by a dying writer.
 #[derive(Clone, Copy, PartialEq)]
 enum Work {
     Create,

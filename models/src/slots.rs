@@ -21,7 +21,7 @@ impl Kernel {
     }
 }
 
-/// What all processes of a model share. `living` is what they know of each other's slots, by no means of the library.
+/// The state that all processes of a model share. `living`: their knowledge of each other's slots, by no means of the library.
 struct Machine {
     kernel: Kernel,
     shared: Shared,
@@ -50,14 +50,14 @@ impl Locks for Process<'_> {
     }
 }
 
-/// What the clock shows when a process claims its slot. It is set back now and then.
+/// The clock when a process claims its slot. It is set back now and then.
 fn time_of(pid: u32) -> u64 {
     1000 - u64::from(pid % 2)
 }
 
 impl Process<'_> {
     fn claim(&self) -> u32 {
-        // A slot's word is written by whoever holds its byte.
+        // The holder of a slot's byte writes its word.
         let mem = self.machine.shared.writer();
         let slot = slots::claim(&mem, &self.machine.geometry, self, time_of(self.pid)).expect("free");
         assert!(self.machine.living.lock().expect("no panic under it").insert(slot), "two live claims of slot {slot}");
@@ -90,7 +90,7 @@ fn slots_of(workers: &[Worker]) -> Vec<(u32, Holder)> {
     workers.iter().map(|worker| (worker.slot, worker.holder)).collect()
 }
 
-/// Every worker with its own time and nobody else's.
+/// Every worker with its own time and no other's.
 fn check(workers: &[Worker]) {
     for worker in workers {
         let Holder::Pid(pid) = worker.holder else { panic!("{worker:?}") };
