@@ -31,7 +31,7 @@ function _M.prepare(upstream, word)
 end
 
 
--- run(name, start, ns): from the moment `start` on, for that long -> "ns of CPU a call, share of a CPU that it had"
+-- run(name, start, ns): runs from `start` on, for `ns` -> "ns of CPU a call, share of a CPU that it had"
 function _M.run(name, start, ns)
     local row = rows[name]
     repeat local now = native.now() until now >= start

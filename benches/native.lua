@@ -1,4 +1,4 @@
--- What the modules here share: clocks, a CPU of one's own, and the yardsticks of native.c.
+-- Helpers of the modules here: clocks, a CPU of one's own, and the yardsticks of native.c.
 
 local ffi = require "ffi"
 

@@ -1,5 +1,5 @@
--- What is measured of probes in the workers: how long their event loops are kept from other work, and what a connection
--- costs without dyups.
+-- Measures probes in the workers: how long their event loops are kept from other work, and the cost of a connection without
+-- dyups.
 
 local native = require "native"
 
@@ -15,7 +15,7 @@ local AT_ONCE, PAUSE = 8, 0.01
 local _M = {}
 
 
--- What the workers share: the latest that each was, and behind these whether they are to look.
+-- Words that the workers share: the latest delay of each, and behind these whether they are to measure.
 local function words()
     return native.word(ngx.worker.id()), native.word(ngx.worker.count())
 end
