@@ -1,5 +1,5 @@
--- Measures probes in the workers: how long their event loops are kept from other work, and the cost of a connection without
--- dyups.
+-- Measures probes in the workers: how long their event loops are kept from other work, and the cost of a connection
+-- without dyups.
 
 local native = require "native"
 

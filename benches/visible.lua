@@ -52,8 +52,8 @@ function _M.first()
 end
 
 
--- change(how, n, start, gap): makes changes 2 to n, each `gap` ns after the one before -> the begin of each, in ns after
--- `start`
+-- change(how, n, start, gap): makes changes 2 to n, each `gap` ns after the one before -> the begin of each, in ns
+-- after `start`
 function _M.change(how, n, start, gap)
     local make, began, due = makers[how], {}, start
     for k = 2, n do
