@@ -356,7 +356,7 @@ proptest! {
                     Some(old) => prop_assert_eq!(old, cell),
                     None => prop_assert_eq!(health(&table, *cell).fails(), 0),
                 }
-                // So that it is seen who has one that another had.
+                // So that a peer that has another's cell is seen.
                 fail(&table, *cell);
             }
             prop_assert!(now.values().all(|&cell| cell != 0));

@@ -1,4 +1,4 @@
-//! What an upstream is checked by: what its file says, what was said at run time, and the default of `setup`; and who of them wins.
+//! The check of an upstream by its file, by calls at run time, and by the default of `setup`; and which of them wins.
 #![allow(unsafe_code)]
 
 mod support;
@@ -198,7 +198,7 @@ fn what_is_different_for_a_peer_is_kept_with_it_until_it_is_set_anew() {
     assert_eq!(of_peers(), [None], "peers are replaced whole");
 }
 
-/// What an operator does.
+/// An operator's change.
 type Say = fn(&Table<Region>);
 
 fn set_default(table: &Table<Region>, json: Option<&str>) {

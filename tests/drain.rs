@@ -1,5 +1,5 @@
-//! Peers that are to be deleted once they are idle, and peers that were deleted while they were not: how they are made to stay, what
-//! `status` shows of them, and that it brings them back as they were.
+//! Peers that are to be deleted once they are idle, and peers that were deleted while they were not: how calls keep them, how
+//! `status` shows them, and that loading it brings them back as they were.
 
 #![allow(unsafe_code)]
 

@@ -1,6 +1,6 @@
-//! What can be full: the region, its file system, its records, the slots, a ring. There everything is tried. What would need
-//! more room is refused with a message that says what to do, and the table is as it was; what needs no more than before is
-//! done; and once there is room, all is.
+//! Everything that can be full: the region, its file system, its records, the slots, a ring. In each case, a call that needs
+//! more room is refused with a message that says the remedy, and the table is as it was. A call that needs no more room than
+//! before works. Once there is room, all calls work.
 
 #![allow(unsafe_code)]
 
@@ -101,7 +101,7 @@ fn server(name: &str, peer: usize) -> String {
     of_size(name, peer + 1).peers[peer].address.server().to_owned()
 }
 
-/// Adds upstreams, ever smaller ones, until not even one without peers fits. What was said to the last one.
+/// Adds upstreams, ever smaller ones, until not even one without peers fits. Answers the error of the last one.
 fn fill(table: &Table) -> Error {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let add = |size| {
@@ -170,7 +170,7 @@ fn load(table: &Table, names: &[&str]) -> Result<(), Error> {
     table.load(&file, false, SOON)
 }
 
-/// What needs more room than there was.
+/// Calls that need more room than there was.
 const GROWING: &[Try] = &[
     ("set_upstream of a new name", |table| table.set_upstream(&of_size("new", 3), SOON)),
     ("set_upstream of more peers", |table| table.set_upstream(&of_size("own", 200), SOON)),
@@ -187,7 +187,7 @@ const GROWING: &[Try] = &[
     ("build_ring", |table| table.build_ring("own", SOON)),
 ];
 
-/// What needs no more room than before. In this order: the last ones end what the others change.
+/// Calls that need no more room than before. In this order: the last ones end the upstreams that the others change.
 const NOT_GROWING: &[Try] = &[
     ("set_peer: max_fails", |table| {
         let change = PeerPatch { max_fails: Some(9), ..PeerPatch::new(address(&server("own", 1))) };
@@ -231,7 +231,7 @@ fn everything_is_tried(table: &Table, path: &Path, message: &str) {
         assert_eq!(whole(table), before, "{what}");
     }
     assert_service(table);
-    // Who comes now finds all of it, and can make room too.
+    // A process that comes now finds all of it, and can make room too.
     let (mut helper, notes) = another(path, table.region().geometry().size);
     assert_eq!((notes.as_str(), helper.ask("list")), ("", names(table).join(" ")));
     assert_eq!(helper.ok("claim"), "0");
@@ -412,14 +412,14 @@ fn a_file_system_that_is_full_at_the_start_is_a_message() {
         refused(SMALL);
         refused(64 * MIB);
         std::fs::remove_file(&ballast).expect("remove");
-        // What is reserved of 64 MiB does not fit even when there is nothing else.
+        // The reserved part of 64 MiB does not fit even when there is nothing else.
         refused(64 * MIB);
         let (table, notes) = open(&path, SMALL).expect("what was half made is gone");
         assert_eq!((notes.as_slice(), names(&table).len()), (&[][..], 0));
     });
 }
 
-/// A page that somebody has written to is had by others without more memory; one that nobody has is 0 and is not looked at.
+/// A page that one process has written takes no more memory in the others. A page that none has written is 0, and is not read.
 #[test]
 fn on_a_full_file_system_what_is_counted_is_seen_by_all_and_what_cannot_be_is_said() {
     let test = "on_a_full_file_system_what_is_counted_is_seen_by_all_and_what_cannot_be_is_said";
@@ -456,7 +456,7 @@ fn on_a_full_file_system_what_is_counted_is_seen_by_all_and_what_cannot_be_is_sa
 
 // ---- another size -----------------------------------------------------------------------------------------------------
 
-/// What a full region asks for, and what comes of it where there is no room for two.
+/// The demand of a full region, and the result where there is no room for two.
 #[test]
 fn a_larger_shm_size_is_had_at_the_next_start_if_the_file_system_holds_both() {
     let test = "a_larger_shm_size_is_had_at_the_next_start_if_the_file_system_holds_both";
@@ -587,7 +587,7 @@ fn there_are_512_slots_and_the_next_worker_is_refused() {
     let workers = || table.region().workers(None).expect("readable");
     assert_eq!(workers().len(), SLOTS);
     assert!(workers().iter().all(|w| w.holder == Holder::Pid(if w.slot == 0 { first.pid() } else { rest.pid() })));
-    // Who has none reads and changes all the same.
+    // A process without one reads and changes all the same.
     table.set_upstream(&of_size("own", 3), SOON).expect("room");
     assert_eq!((last.ask("list"), last.ok("delete own")), ("own".into(), "".into()));
     first.kill();

@@ -1,4 +1,5 @@
-//! What a later library of the same layout has stored is kept by this one: tiers, weights, options and kinds that it does not know.
+//! This library keeps the data that a later library of the same layout has stored: tiers, weights, options and kinds that it
+//! does not know.
 
 #![allow(unsafe_code)]
 

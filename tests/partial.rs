@@ -1,5 +1,5 @@
-//! What picks do in a partial outage: the traffic of peers that are out is shared by those that are left, by weight, whatever takes
-//! them out, and however the table changes meanwhile.
+//! Picks in a partial outage: the peers that are left share the traffic of those that are out, by weight. That holds for any
+//! cause of the outage, and for any changes of the table meanwhile.
 
 #![allow(unsafe_code)]
 
@@ -428,7 +428,8 @@ fn what_takes_no_peer_of_the_round_robin_keeps_its_place() {
     assert_eq!(order, [0, 0, 1, 0, 2, 0, 0]);
 }
 
-/// What a pick costs while nearly all are out: run by hand, `cargo test --profile quick --test partial -- --ignored --nocapture`.
+/// The cost of a pick while nearly all are out: run by hand, `cargo test --profile quick --test partial -- --ignored
+/// --nocapture`.
 #[test]
 #[ignore = "prints times"]
 fn costs() {

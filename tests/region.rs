@@ -114,7 +114,7 @@ fn put(table: &Table, name: &str, server: &str, wait: Duration) -> Result<&'stat
     table.put_peer(name, &patch(server, 1), dyups::table::ops::Absent::Make, wait).map(|()| "")
 }
 
-/// What a writer that dies in the middle of making an upstream leaves.
+/// The leavings of a writer that dies in the middle of making an upstream.
 fn half_a_change(writer: &Writer<'_>) -> Result<(), Error> {
     let directory = Directory::over(writer.mem(), writer.geometry());
     writer.begin()?;
@@ -124,16 +124,16 @@ fn half_a_change(writer: &Writer<'_>) -> Result<(), Error> {
 }
 
 fn become_user(uid: u32) {
-    // SAFETY: three calls that take numbers and change who this process is, which is meant.
+    // SAFETY: three calls that take numbers and change the user of this process, as intended.
     let done = unsafe { libc::setgroups(0, std::ptr::null()) == 0 && libc::setgid(uid) == 0 && libc::setuid(uid) == 0 };
     assert!(done, "{}", std::io::Error::last_os_error());
 }
 
-/// Tries in a forked child what the parent holds, and drops the parent's guard there. The child's findings as a number:
-/// 1: the writer lock was free to it, 2: it was not told that the parent holds it, 4: its own slot was its parent's.
+/// Tries in a forked child to take the locks of the parent, and drops the parent's guard there. The child's findings as a
+/// number: 1: the writer lock was free to it, 2: it was not told that the parent holds it, 4: its own slot was its parent's.
 fn forked(table: &Table, held: Option<&Writer<'_>>) -> i32 {
-    // SAFETY: this helper has no other thread that matters: none holds a lock of the allocator, and glibc takes care of
-    // its own locks at a fork. The child ends by _exit.
+    // SAFETY: no other thread of this helper matters: none holds a lock of the allocator, and glibc takes care of its own locks
+    // at a fork. The child ends by _exit.
     let pid = unsafe { libc::fork() };
     if pid == 0 {
         let mut found = 0;
@@ -196,7 +196,7 @@ fn patch_header(path: &Path, index: usize, value: u64) {
     patch_word(path, fixed::CHECKSUM, hasher.finalize().into());
 }
 
-/// A region with the upstream `api` in it that nobody uses: what its users call it.
+/// A region with the upstream `api` in it that no process uses; the name that its users give it.
 fn abandoned(scratch: &Scratch, size: u64) -> PathBuf {
     let path = scratch.file("region");
     let (mut helper, notes) = user(&path, size);
@@ -466,7 +466,7 @@ fn the_default_directory_is_made_for_one_user_and_a_planted_one_is_refused() {
     if !is_root("the_default_directory_is_made_for_one_user_and_a_planted_one_is_refused") {
         return;
     }
-    // A user whom nothing on this machine has.
+    // A user that owns nothing on this machine.
     let uid = 2_000_000 + std::process::id();
     let path = PathBuf::from(format!("/dev/shm/dyups-{uid}"));
     let setup = |expect_ok: bool| {
@@ -507,7 +507,7 @@ fn own_shm() {
     std::fs::set_permissions("/dev/shm", PermissionsExt::from_mode(0o1777)).expect("chmod");
 }
 
-/// What a user who is not root can put where root's directory is to be.
+/// Puts something in the place of root's directory, as a user that is not root can.
 fn plant(how: &str, path: &Path) {
     let (other, mode) = match how {
         "a directory" => (true, 0o755),
@@ -897,7 +897,7 @@ fn while_a_newer_layout_is_in_use_changes_are_refused_and_all_else_goes_on() {
     let (mut old, _) = user(&path, SMALL);
     old.ok("put api 10.0.0.1:80");
     let lock = scratch.file("region.lock").display().to_string();
-    // Whatever the newer one has taken: that it lives, its writer, a slot; and one that is newer by more than one.
+    // The newer one may hold any byte: its life, its writer, a slot; and it may be newer by more than one.
     for (byte, layout) in
         [(first_byte(LAYOUT + 1), LAYOUT + 1), (writer_byte(LAYOUT + 1), LAYOUT + 1), (first_byte(77) + 5, 77)]
     {

@@ -217,7 +217,7 @@ fn after_fail_timeout_one_of_many_tries_it_and_its_success_makes_it_well() {
         })
     };
     assert_eq!(probes(), 1);
-    // Nobody says how that ended: after the same time there is another one.
+    // No process reports the end of that one: after the same time there is another one.
     assert!(!worker.goes(50).contains(&2));
     std::thread::sleep(Duration::from_millis(1350));
     let mut two = Worker::new(&table, 101);
@@ -275,7 +275,7 @@ fn a_late_failure_does_no_harm_to_whoever_has_the_cell_now() {
         worker.first(1);
         let cell = cells_of(&table, "api")["10.0.0.1:80"];
         table.delete_upstream("api", true, SOON).expect("there");
-        // It is taken for dead: else nobody would have its cells.
+        // It is taken for dead. Otherwise no worker would get its cells.
         table.region().cells().expect("some").deactivate(7).expect("inside");
         let peers = vec![Peer { max_fails: 1, ..peer("10.0.0.99:80", 1) }];
         table.set_upstream(&Upstream { peers, ..limited(1, 1, 60) }, SOON).expect("room");
@@ -300,7 +300,7 @@ fn a_late_success_makes_nobody_well_who_has_the_cell_now() {
     assert_eq!(states(&table)[0].fails, 1);
 }
 
-/// In how many of these rounds it was so, while somebody else finds all the time that all are well again.
+/// In how many of these rounds it was so, while another thread finds all the time that all are well again.
 fn while_healing(table: &Table, rounds: usize, mut is_so: impl FnMut(usize) -> bool) -> usize {
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -424,7 +424,7 @@ fn who_dies_between_a_failure_and_what_is_to_be_said_of_it_leaves_its_peer_out()
         let word = cells.health(cell).expect("a cell");
         assert_eq!(cells.set_health(cell, word, Health(word).failed(tenths(now_ms())).0), Ok(true));
         health::find_ailing(&table).expect("sound");
-        // Who has found it well at the same time is about to see that it is not.
+        // A worker that has found it well at the same time is about to see that it is not.
         let overlooked = (0..10_000).all(|_| worker.goes(2).contains(&0));
         let word = cells.health(cell).expect("a cell");
         assert_eq!(cells.set_health(cell, word, begin(word)), Ok(true));
@@ -880,7 +880,8 @@ fn who_is_full_is_passed_over_by_every_method_and_when_all_are_it_is_said() {
     }
 }
 
-/// Shared counters beside the region: by peer, how many racers hold it; behind them how often one had too many, and how often one had any.
+/// Shared counters beside the region. By peer: the number of racers that hold it. Behind them: how often one had too many, and
+/// how often one had any.
 fn board(path: &Path) -> Mem {
     let file = OpenOptions::new()
         .read(true)

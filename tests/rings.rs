@@ -113,7 +113,7 @@ fn lookups(table: &Table, count: usize) -> Vec<(Result<u32, Miss>, bool)> {
     (0..count).map(&mut lookup).collect()
 }
 
-/// What a ring of these peers, which is built here, says.
+/// The answers of a ring of these peers, which is built here.
 fn owners(upstream: &Upstream, count: usize) -> Vec<Result<u32, Miss>> {
     let members: Vec<_> = (0..).zip(&upstream.peers).map(|(index, peer)| (index, &peer.address, peer.weight)).collect();
     let ring = chash::build(&members, HashId::Nginx).expect("not too large");

@@ -288,7 +288,7 @@ fn chash_gives_the_same_peers_with_and_without_its_ring() {
         handle.pick(&table, Ask { key: Some(b"k"), ..Ask::default() }, false, &mut picked).expect("a peer");
         assert_eq!(picked.wants_ring, 0);
         assert!((0..).zip(&api.peers).all(|(i, p)| (p.weight == 0) != with.iter().any(|(index, _)| *index == i)));
-        // One goes: its keys move, nobody else's. It comes back: so do its keys.
+        // One goes: its keys move, and no others. It comes back: so do its keys.
         let gone = api.peers[3].clone();
         table.delete_peer("api", &gone.address, SOON).expect("there");
         for ((_, before), (_, now)) in with.iter().zip(owners(&mut handle)) {
@@ -428,7 +428,7 @@ fn a_cached_pick_leaves_out_only_what_was_given_under_this_version() {
 fn assert_picks(table: &Table, model: &Model, handles: &mut BTreeMap<String, Handle>) {
     for (name, handle) in handles {
         let expected = model.visible(name).map(|(upstream, _)| upstream);
-        // Nobody was probed yet: by default_down some are down, and are asked when nobody else is there.
+        // No peer was probed yet. By default_down some are down, and are asked when no other is there.
         let states =
             table.upstream(name).and_then(|stored| dyups::status::peers::states(table, &stored)).unwrap_or_default();
         let takers = |backup, even_down| {
@@ -657,7 +657,7 @@ proptest! {
         let table = &TABLE.0;
         set(table, &upstream);
         prop_assert_eq!(table.upstream(&upstream.name).map(|stored| stored.upstream), Ok(upstream.clone()));
-        // What a pick needs of it is in the header.
+        // The header has all that a pick needs.
         let (_, view) = Directory::new(table.region()).find(upstream.name.as_bytes()).expect("sound").expect("there");
         let (checked, check) = (upstream.check.is_some(), upstream.check.unwrap_or_default());
         prop_assert_eq!((view.checked, view.own_check), (checked, upstream.own_check));
@@ -672,7 +672,7 @@ proptest! {
 proptest! {
     #![proptest_config(quick(200))]
 
-    /// Whatever somebody writes into the region: no panic, no endless loop, and a repair makes a table of it again.
+    /// Any damage of the region: no panic, no endless loop, and a repair makes a table of it again.
     #[test]
     fn a_spoiled_region_is_repaired(
         ops in prop::collection::vec(an_op(), 20..40),
@@ -715,9 +715,9 @@ proptest! {
         let writer = table.writer(SOON).expect("repairable");
         table.repair(&writer).expect("repairable");
         drop(writer);
-        // What was spoiled may have the numbers of any cells.
+        // Spoiled words may have the numbers of any cells.
         assert_no_leak_of_heap(&table);
-        // What is left can be read and deleted, and then all is as new.
+        // The rest can be read and deleted, and then all is as new.
         for stored in content(&table).0.into_values() {
             table.edit(&stored.0.name, SOON, |_| Ok(Edit::Remove)).expect("sound");
         }
@@ -1140,7 +1140,7 @@ fn hammer_reads(table: &Table, seed: u64) {
     say("ready");
     let mut orders = orders();
     orders.next();
-    // The test says when to stop; until then nobody looks at stdin.
+    // The test says when to stop; until then no other code reads stdin.
     let stopped = std::thread::spawn(|| drop(std::io::stdin().lines().next()));
     drop(orders);
     let mut random = Random(seed);

@@ -1,4 +1,4 @@
-//! Pages that go while they are mapped: who touches one lives on, and nobody else is harmed by what that one does then.
+//! Pages that go while they are mapped. A process that touches one lives on, and harms no other process from then on.
 
 #![allow(unsafe_code)]
 
@@ -34,7 +34,7 @@ extern "C" fn catch(_: i32) {
 }
 
 extern "C" fn catch_info(_: i32, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
-    // SAFETY: the siginfo of whoever calls a handler.
+    // SAFETY: the siginfo from the caller of the handler.
     CAUGHT.fetch_add(if unsafe { (*info).si_signo } == libc::SIGBUS { 1 } else { 1000 }, Ordering::Relaxed);
 }
 

@@ -27,7 +27,7 @@ pub fn wait(child: libc::pid_t) -> i32 {
     status
 }
 
-/// What a child says, that is another start of nginx. It must end well.
+/// The answer of a child, which is another start of nginx. It must end well.
 pub fn said_by(body: impl FnOnce() -> String) -> String {
     let (mut reader, mut writer) = std::io::pipe().expect("a pipe");
     let child = fork(|| writer.write_all(body().as_bytes()).expect("somebody listens"));
@@ -80,7 +80,7 @@ impl Drop for Worker {
     }
 }
 
-/// A hostile worker that has done one thing, and stays. What it says of it.
+/// A hostile worker that has done one thing, and stays; and its answer.
 pub fn hostile(mut act: impl FnMut() -> String) -> (Worker, String) {
     let mut worker = Worker::start(move |_| act());
     let said = worker.ask("act");

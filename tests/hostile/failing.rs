@@ -1,4 +1,4 @@
-//! What the process was at when it failed: said even when a signal ends it.
+//! The step at which the process failed, printed even when a signal ends it.
 
 use std::cell::RefCell;
 use std::io::Write;

@@ -1,9 +1,9 @@
-//! What a worker has of its master, and nothing else.
+//! The inheritance of a worker from its master, and nothing else.
 
 use crate::system::{is_root, worker_user};
 
-/// Makes this process, a forked child, a worker: another user where the master is root, the mapping, the descriptor of the lock
-/// file, and those in `keep`. It dies with its parent.
+/// Makes this process, a forked child, a worker. It is another user where the master is root. It has the mapping, the
+/// descriptor of the lock file, and those in `keep`. It dies with its parent.
 pub fn become_worker(keep: &[i32]) {
     for descriptor in descriptors() {
         // Standard streams, and what panics are written to.
@@ -13,7 +13,7 @@ pub fn become_worker(keep: &[i32]) {
         }
     }
     let (_, uid, gid) = worker_user();
-    // SAFETY: calls that take numbers and change who this process is, which is meant.
+    // SAFETY: calls that take numbers and change the user of this process, as intended.
     unsafe {
         if is_root() {
             let changed = libc::setgroups(0, std::ptr::null()) == 0 && libc::setgid(gid) == 0 && libc::setuid(uid) == 0;

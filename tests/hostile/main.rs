@@ -1,8 +1,8 @@
 //! A hostile region and a hostile worker: errors or right answers, no crash, no wait and no memory without bound.
 //!
-//! `hostile` runs every check in a process of its own, all at once; `hostile NAME` those with this in their names; `hostile FILE`
-//! shows a case of fuzz/corpus and runs it. Needs the feature `killpoints`, by which it counts what the library touches, and a
-//! process of one thread, which it forks: hence no libtest.
+//! `hostile` runs every check in a process of its own, all at once. `hostile NAME` runs those with this in their names.
+//! `hostile FILE` shows a case of fuzz/corpus and runs it. It needs the feature `killpoints`, to count the library's accesses,
+//! and a process of one thread, which it forks: hence no libtest.
 #![allow(unsafe_code)]
 
 #[path = "../support/mod.rs"]

@@ -34,7 +34,7 @@ fn spoil(mem: &Mem) {
     let words = mem.words() as u64;
     let mut any = move |end: u64| random.below(end);
     loop {
-        // The first words are found again by nobody who has the region mapped.
+        // No process that has the region mapped finds the first words again.
         let among = if any(4) == 0 { words - 8 } else { words / 4 };
         let word = 8 + any(among) as usize;
         let old = mem.load(word).expect("inside");

@@ -1,5 +1,5 @@
-//! A worker gone bad: another user, with the mapping and the lock file that it has inherited, against its master and the other
-//! workers. It may spoil the table and hold up changes; nobody crashes, and nobody waits without bound.
+//! A spoiled worker against its master and the other workers: another user, with the mapping and the lock file that it has
+//! inherited. It may spoil the table and hold up changes. No process crashes, and none waits without bound.
 
 use crate::children::{self, Worker, hostile};
 use crate::inherited::{descriptors, lock_file};
@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 /// How long a change waits for its turn here.
 const WAIT: Duration = Duration::from_millis(100);
-/// What of a second the tests allow for a call that waits as long.
+/// The part of a second that the tests allow for a call that waits as long.
 const IN_TIME: Duration = Duration::from_secs(1);
 
 /// A master, as far as it is one: it has mapped the region and made a table, in a directory that is its own.
@@ -47,7 +47,7 @@ impl Master {
         master
     }
 
-    /// What its users call the region.
+    /// The name that users give the region.
     fn base(&self) -> PathBuf {
         self.scratch.file("region")
     }
@@ -184,7 +184,7 @@ pub fn what_a_worker_does_to_its_own_mapping_is_its_own_affair() {
     let (address, size) = mapping(&master.path());
     let (_worker, said) = hostile(|| {
         let at = address as *mut libc::c_void;
-        // SAFETY: this process uses the mapping no more. What it writes to is mapped by then.
+        // SAFETY: this process does not use the mapping any more. The memory that it writes to is mapped by then.
         let results = unsafe {
             let grown = libc::mremap(at, size, 2 * size, libc::MREMAP_MAYMOVE);
             let again = libc::mremap(grown, 0, size, libc::MREMAP_MAYMOVE);
@@ -228,7 +228,7 @@ pub fn the_creation_lock_in_a_worker_s_hands_is_a_bounded_busy_that_names_it() {
     assert_eq!(next_start(&master), "");
 }
 
-/// What the next nginx reads when it opens the region.
+/// The message of the next nginx when it opens the region.
 fn next_start(master: &Master) -> String {
     let base = master.base();
     children::said_by(|| open(&base, SMALL).map_or_else(|error| error.to_string(), |(_, notes)| notes.join("; ")))
@@ -282,7 +282,7 @@ pub fn a_lock_file_that_a_worker_cuts_or_fills_locks_as_before() {
     }
 }
 
-/// Has a worker take pages out of the file: who reads them finds zeros.
+/// Has a worker take pages out of the file: a process that reads them finds zeros.
 fn punch(address: usize, size: usize) {
     let (_worker, said) = hostile(|| {
         // SAFETY: changes what is in the mapping, of which this process holds no reference.

@@ -1,4 +1,4 @@
-//! What a table holds, and what it may hold between two.
+//! The content of a table, and the contents that it may have between two.
 
 use super::image::{BASE, Image};
 use super::support::model::{Model, content};
@@ -15,7 +15,7 @@ pub struct Whole {
 }
 
 impl Whole {
-    /// What somebody who starts with this image has. `dir` is written over.
+    /// The content for a process that starts with this image. `dir` is written over.
     pub fn of(image: &Image, dir: &Path, size: u64) -> Whole {
         image.place(dir);
         let (table, _notes) = open(&dir.join(BASE), size).expect("usable");

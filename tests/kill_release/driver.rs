@@ -24,7 +24,7 @@ static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
     program
 });
 
-/// What a call returned, and what there is to say.
+/// The result of a call, and its message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
     pub code: i32,
@@ -49,7 +49,7 @@ impl Driver {
         let stdin = child.stdin.take().expect("piped");
         let stdout = BufReader::new(child.stdout.take().expect("piped"));
         let mut driver = Driver { child, stdin, stdout };
-        // Who attaches to it earlier may meet its exec.
+        // A tracer that attaches to it earlier may meet its exec.
         assert_eq!(driver.answer().code, 0, "it listens");
         driver
     }

@@ -1,5 +1,5 @@
-//! Who uses a region after a death, both through the shipped library: a process that starts now, and one that has been there
-//! all along. Each must find a whole table and go on with it.
+//! The users of a region after a death, both through the shipped library: a process that starts now, and one that has been
+//! there all along. Each must find a whole table and go on with it.
 
 use super::content::Whole;
 use super::driver::Driver;
@@ -41,7 +41,7 @@ impl Heirs {
     }
 }
 
-/// Starts where nobody is left: it repairs before all else.
+/// Starts where no process is left: it repairs before all else.
 fn newcomer(dir: &Path, image: &Image) -> Whole {
     image.place(dir);
     let mut driver = Driver::start();
@@ -84,7 +84,7 @@ impl Worker {
     }
 }
 
-/// What goes on afterwards: picks and changes of each upstream, until all are gone, and a new one.
+/// The work that goes on afterwards: picks and changes of each upstream, until all are gone, and a new one.
 fn work(driver: &mut Driver, table: &Model) {
     for (upstream, _) in table.0.keys().filter_map(|name| table.visible(name)) {
         let name = &upstream.name;

@@ -9,7 +9,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// What users call the region in its directory.
+/// The name that users give the region in its directory.
 pub const BASE: &str = "region";
 /// Its lock file.
 pub const LOCK: &str = "region.lock";
@@ -33,7 +33,7 @@ fn unborn() -> String {
 const CELLS: &str = ".cells";
 const COUNT: usize = 2;
 
-/// What a file has.
+/// The content of a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Content {
     size: u64,
@@ -78,7 +78,7 @@ impl Image {
         image
     }
 
-    /// Makes these the files of `dir`. A file that is there is written over in place, since somebody may have it mapped.
+    /// Makes these the files of `dir`. A file that is there is written over in place, since a process may have it mapped.
     pub fn place(&self, dir: &Path) {
         fs::create_dir_all(dir).expect("mkdir");
         write_over(&dir.join(LOCK), 0, &[]);

@@ -11,13 +11,13 @@ pub const PATH: &str = "@region@";
 pub struct Operation {
     /// For messages.
     pub name: String,
-    /// What is there before the process starts.
+    /// The files before the process starts.
     pub base: Image,
-    /// What the process has called before.
+    /// The earlier calls of the process.
     pub before: Vec<String>,
-    /// What somebody else has left since then.
+    /// The leavings of another process since then.
     pub crash: Option<Image>,
-    /// What is looked at.
+    /// The call under test.
     pub call: String,
     /// It stores without a lock.
     pub unlocked: bool,
@@ -74,7 +74,7 @@ impl Operation {
     }
 }
 
-/// What the files are when somebody has found `base` and made these calls, in `dir`.
+/// The files after a process has found `base` and made these calls, in `dir`.
 pub fn image_after(dir: &Path, base: &Image, calls: &[String]) -> Image {
     drop(Operation::new("what comes before", base, calls, "").prepare(dir));
     Image::of(dir)

@@ -32,8 +32,8 @@ pub const READ_ONLY: [&str; 23] = [
     "version",
 ];
 
-/// Functions that are not stepped: what a request counts needs nginx, and what a worker does again and again needs what requests
-/// have left, or that time goes by. The kill points have all their stores.
+/// Functions that are not stepped. The counts of a request need nginx. The repeated work of a worker needs leavings of
+/// requests, or time. The kill points have all their stores.
 pub const NOT_STEPPED: [&str; 7] = ["balance", "probe_end", "probe_next", "probe_stop", "probe_tick", "sweep", "tick"];
 
 const ONE: &str = r#"{"server": "10.0.0.1:80"}"#;
@@ -86,7 +86,7 @@ fn births(scratch: &Scratch) -> Vec<Operation> {
     ]
 }
 
-/// What happens to one upstream, whose record stands in a chain before another one.
+/// Operations on one upstream, whose record stands in a chain before another one.
 struct Upstream {
     method: &'static str,
     name: String,
@@ -218,8 +218,8 @@ fn files(scratch: &Scratch) -> Vec<Operation> {
     ]
 }
 
-/// What mends the region that `operation` left when it was killed at `image`: the next change of a process that lives on, and
-/// the next start.
+/// The repairs of the region that `operation` left when it was killed at `image`: by the next change of a process that lives
+/// on, and by the next start.
 pub fn repairs(operation: &str, image: &Image) -> [Operation; 2] {
     let change = format!("add_peer\tafterwards\t{ONE}");
     [

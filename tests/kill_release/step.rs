@@ -11,14 +11,14 @@ use std::iter::Sum;
 use std::path::PathBuf;
 use std::{fmt, io};
 
-/// What was seen.
+/// The observations.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Seen {
     pub operations: u64,
     pub instructions: u64,
     /// Instructions that changed the files of the region.
     pub stores: u64,
-    /// How often somebody took over from there.
+    /// The number of times that another process took over from there.
     pub recoveries: u64,
 }
 
@@ -87,7 +87,7 @@ impl Stepper {
         let mut last = Image::of(&self.live);
         let mut at = self.take_over(&last, way, 0);
         loop {
-            // What it does without a lock, which is to compute, is its own affair.
+            // Work without a lock only computes, and is its own affair.
             let looking = operation.unlocked || locked();
             let stop = if looking { traced.step() } else { traced.to_system_call() };
             self.seen.instructions += u64::from(looking);

@@ -1,4 +1,4 @@
-//! What must hold after a death, for the next process that uses the region.
+//! The conditions that must hold after a death, for the next process that uses the region.
 
 use crate::WAIT;
 use crate::operations::{SUBJECT, patch};
@@ -21,8 +21,8 @@ const OTHER: u32 = 8;
 /// Changes after each death.
 const CHANGES: usize = 100;
 
-/// A table as its users see it, whatever its stamps say; and what of the heap it takes, how many records, and how many cells,
-/// each as it is counted and as the bits say.
+/// A table as its users see it, with any stamps. Beside it the heap that it takes, its records and its cells, each as it is
+/// counted and as the bits say.
 #[derive(PartialEq)]
 pub struct State {
     table: Vec<(Upstream, Flags)>,
@@ -53,7 +53,7 @@ fn used(table: &Table) -> [u64; 5] {
     ]
 }
 
-/// What an operation leaves that comes to its end: nothing that a repair would change.
+/// The state that a finished operation leaves: nothing that a repair would change.
 pub fn state_to_stay(table: &Table, what: &str) -> State {
     let left = state(table);
     let writer = table.writer(WAIT).expect("the lock");

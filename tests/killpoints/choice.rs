@@ -12,8 +12,8 @@ pub enum Choice {
     All,
     /// Where there are too many: at 200 spread evenly, and at those around every step of the operation; of each repair, at 5.
     Spread,
-    /// What `make test` has time for: at one store of every line of each operation, and at some by chance. Of each repair: at one of
-    /// every line at which no process has died before, and at one by chance.
+    /// The sample for which `make test` has time: one store of every line of each operation, and some by chance. Of each
+    /// repair: one of every line at which no process has died before, and one by chance.
     Sample(Random),
 }
 

@@ -1,4 +1,4 @@
-//! Nothing is left out: some process died at every line of the library that stores to the region, and every function that changes
+//! Nothing is left out: a process died at every line of the library that stores to the region, and every function that changes
 //! the table is an operation here.
 
 use crate::death::Place;
@@ -69,6 +69,6 @@ fn changes<'a>(file: &str, code: &'a str) -> Vec<&'a str> {
     let signatures = code.split("pub fn ").skip(1).filter_map(|from| from.split('{').next());
     let changing = signatures.filter(|signature| signature.contains("wait: Duration"));
     let names = changing.filter_map(|signature| signature.split(['(', '<']).next());
-    // What the others are made of.
+    // The parts of the others.
     names.filter(|name| !["edit", "writer"].contains(name)).collect()
 }

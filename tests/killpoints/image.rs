@@ -15,7 +15,7 @@ pub struct Bytes {
     region: &'static mut [u8],
     /// The file of the cells, to the end of the last row that is used.
     cells: &'static mut [u8],
-    /// What the operations change of it: the bits and so many cells as they take, and those cells' numbers in each row.
+    /// The parts that the operations change: the bits and as many cells as they take, and those cells' numbers in each row.
     parts: Vec<Range<usize>>,
     /// Bytes of what lies before the cells.
     bits: usize,
@@ -35,8 +35,9 @@ impl Bytes {
         Bytes { region: map(region.path(), None), cells: map(&cells, end), parts, bits: bytes(plan.words_until(0)) }
     }
 
-    /// What a repair looks at: all but the heap, of which it reads what the stamps lead to, and but the cells, of which it has the bits. Two images with one outline
-    /// differ in what nobody can reach. Who wrote is no part of it.
+    /// The part that a repair looks at: all but the heap, of which it reads the blocks of stamps, and but the cells, of which
+    /// it has the bits. Two images with one outline differ only in words that no process can reach. The writer's identity is no
+    /// part of it.
     pub fn outline(&self, geometry: &Geometry) -> Box<[u8]> {
         let mut metadata: Vec<u8> = self.region[..geometry.metadata_words() * WORD].into();
         let writing = &mut metadata[state::WRITING * WORD..(state::WRITING + 1) * WORD];
@@ -65,8 +66,8 @@ impl Bytes {
 fn map(path: &Path, len: Option<usize>) -> &'static mut [u8] {
     let file = OpenOptions::new().read(true).write(true).open(path).expect("open");
     let len = len.unwrap_or_else(|| file.metadata().expect("metadata").len() as usize);
-    // SAFETY: a new shared mapping of bytes that the file has. It is never unmapped, and nobody changes it while the slice is
-    // used: this process has one thread, and its children are dead or wait.
+    // SAFETY: a new shared mapping of bytes that the file has. It is never unmapped, and no process changes it while the slice
+    // is used: this process has one thread, and its children are dead or wait.
     unsafe {
         let prot = libc::PROT_READ | libc::PROT_WRITE;
         let at = libc::mmap(std::ptr::null_mut(), len, prot, libc::MAP_SHARED, file.as_raw_fd(), 0);

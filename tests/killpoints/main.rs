@@ -1,5 +1,5 @@
-//! The table that no kill can tear: in every operation, before a store to the region, the process dies by SIGKILL, and another one
-//! goes on. A repair, too, dies before its stores, from the images that deaths left.
+//! The table that no kill can tear. In every operation, before a store to the region, the process dies by SIGKILL, and another
+//! one goes on. A repair, too, dies before its stores, from the images that deaths left.
 //!
 //! `killpoints` takes a sample: every operation, every line of the library that stores, and some stores by chance. DYUPS_SEED is the
 //! seed of that chance. `killpoints --all` takes every store of everything, `killpoints OPERATION` every store of that operation.
@@ -38,7 +38,7 @@ pub const SMALL: u64 = 256 * 1024;
 /// One for a thousand peers and their rings.
 const LARGE: u64 = 4 << 20;
 
-/// What all deaths together were.
+/// The sums over all deaths.
 #[derive(Default)]
 pub struct Tally {
     pub points: u64,
@@ -53,7 +53,7 @@ pub fn open(path: &Path, size: u64) -> Table {
     Table::new(Region::open(path, size, &Upstreams).expect("open").0)
 }
 
-/// A region to die in, and what it was before anybody did.
+/// A region to die in, and its content before the first death.
 struct Arena {
     table: Table,
     bytes: Bytes,
@@ -158,7 +158,7 @@ fn main() {
     );
 }
 
-/// What DYUPS_SEED says, or another one each time.
+/// The value of DYUPS_SEED, or another one each time.
 fn seed() -> u64 {
     match std::env::var("DYUPS_SEED") {
         Ok(seed) => seed.parse().expect("DYUPS_SEED: a number"),
@@ -166,7 +166,7 @@ fn seed() -> u64 {
     }
 }
 
-/// What was counted when the last line was printed.
+/// The counts when the last line was printed.
 #[derive(Default)]
 struct Progress {
     points: u64,

@@ -22,7 +22,7 @@ use dyups::upstream::{Address, Check, Method, PeerPatch, Status, Upstream};
 
 /// The upstream that the operations are about.
 pub const SUBJECT: &str = "subject";
-/// The slot of whoever is connected.
+/// The slot of the worker that has connections.
 const CONNECTED: u32 = 9;
 /// A peer that none has, of however many.
 const NEW: usize = 1900;
@@ -32,7 +32,7 @@ pub struct Operation {
     pub name: &'static str,
     /// The function of [`Table`] that it calls.
     pub calls: &'static str,
-    /// What is there before.
+    /// Prepares the table.
     pub prepare: fn(&Table, &Upstream),
     pub run: fn(&Table, &Upstream),
     /// After its death in a full region.
@@ -59,8 +59,8 @@ pub fn patch(i: usize) -> PeerPatch {
     PeerPatch::new(Address::from_server(&server).expect("an address"))
 }
 
-/// Upstreams that were acknowledged before, and that nobody may lose: by rr, by chash with a long text, and one deleted that a
-/// file would bring back.
+/// Upstreams that were acknowledged before, and that no process may lose: by rr, by chash with a long text, and one deleted
+/// that a file would bring back.
 pub fn bystanders(table: &Table) {
     let named = |name: &str, method| Upstream { name: name.into(), ..subject(2, method) };
     let mut hashed = named("hashed", Method::Chash);
@@ -151,7 +151,7 @@ fn use_up_a_cell(table: &Table, subject: &Upstream) {
     assert_eq!(cells.set_health(cell, word, u64::MAX << GENERATION_SHIFT), Ok(true));
 }
 
-/// What the upstream has that stands where this one does is no longer 0.
+/// The words of the upstream that stands in this one's place are no longer 0.
 fn is_used(table: &Table, subject: &Upstream) {
     ails(table, subject);
     let (record, _) = Directory::new(table.region()).find(subject.name.as_bytes()).expect("sound").expect("there");
@@ -238,13 +238,13 @@ fn made_and_checked(table: &Table, subject: &Upstream) {
     assert!(cells.activate(CONNECTED).is_ok() && cells.set_ready(CONNECTED, 1).is_ok());
 }
 
-/// Upstreams follow a default, and nobody has said so to the subject yet.
+/// Upstreams follow a default, and the subject does not follow it yet.
 fn made_before_the_default(table: &Table, subject: &Upstream) {
     follow_the_default(table);
     made(table, subject);
 }
 
-/// The default is one for this call: who dies takes it along.
+/// The default holds for this call: a process that dies takes it along.
 fn follow_the_default(table: &Table) {
     table.set_default_check(Some(Check::default()));
     table.spread_default_check(WAIT).expect("spread");
@@ -272,7 +272,7 @@ fn probe(table: &Table, _: &Upstream) {
     prober.stop(table, 1_060_000).expect("sound");
 }
 
-/// What the subject's rings take.
+/// The granules of the subject's rings.
 fn ring_granules(table: &Table, subject: &Upstream) -> u64 {
     let before = used(table);
     table.set_upstream(subject, WAIT).expect("set");
@@ -290,7 +290,7 @@ fn used(table: &Table) -> u64 {
 }
 
 /// A directory that no death leaves and only a hostile worker makes: a link to nowhere, one to a record of another bucket, and
-/// a record for ever about to be linked. No upstream is lost by it.
+/// a record that is for ever about to be linked. No upstream is lost by it.
 fn spoiled(table: &Table, subject: &Upstream) {
     made(table, subject);
     let (mem, geometry) = (table.region().mem(), table.region().geometry());

@@ -1,8 +1,7 @@
-//! Bad input is refused by a message that names the field, the value and what is allowed, and the table stays as it was:
-//! for every field that the library knows, in every syntax that it can be given in.
+//! Bad input is refused by a message that names the field, the value and what is allowed, and the table stays as it was. That
+//! holds for every field that the library knows, in every syntax in which it can be given.
 //!
-//! The tables below have rows for every field. What fields there are, the library says itself: a field without its rows
-//! fails the test.
+//! The tables below have rows for every field. The library itself lists its fields: a field without its rows fails the test.
 
 use crate::vm::Vm;
 use dyups::config::fields;
@@ -12,7 +11,7 @@ use dyups::upstream::field::Field;
 use mlua::prelude::*;
 use std::fmt::Write;
 
-/// What is wrong with a value.
+/// The ways in which a value can be wrong.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Wrong {
     /// Another type, or a text that is none of those that are known.
@@ -46,7 +45,7 @@ const fn same(field: &'static str, wrong: Wrong, value: &'static str) -> Row {
     row(field, wrong, value, value, value)
 }
 
-/// What a field has no rows of, and why.
+/// A field without rows of one kind, and the reason.
 type Exempt = (&'static str, Wrong, &'static str);
 
 const TWO_NAMES: &str = "a choice has no order";
@@ -565,7 +564,7 @@ fn every_field_has_a_row_of_every_kind_or_a_reason_why_not() {
 /// A table with something in it, and the ways to it.
 struct Bench {
     vm: Vm,
-    /// What has gone wrong.
+    /// The failures.
     bad: String,
 }
 
@@ -816,7 +815,7 @@ fn checks(bench: &mut Bench) {
     }
     bench.refuses("dyups.healthcheck, 'none', {}", &["upstream none: not found"]);
     bench.refuses("dyups.healthcheck, 'api', { upstream = 'api' }", &["healthcheck.upstream", "the first argument"]);
-    // What goes with one type alone, and what takes the place of something else.
+    // Options of one type alone, and options that replace another one.
     for (lua, option) in [
         ("{ type = 'tcp', url = '/' }", "url"),
         ("{ type = 'tcp', valid_statuses = { 200 } }", "valid_statuses"),
@@ -871,7 +870,7 @@ fn files(bench: &mut Bench) {
 }
 
 fn nginx_syntax(bench: &mut Bench) {
-    // What the library knows of a `server` it says itself.
+    // The library itself lists the parameters of a `server`.
     let message: String = bench.vm.run("return select(2, post('/upstream/api', 'server 10.0.0.1 x=1;'))");
     let known = message.split("known: ").nth(1).expect("the known parameters");
     for parameter in known.split(", ").map(|name| name.trim_end_matches('=')) {
@@ -1073,7 +1072,7 @@ fn nothing_throws(bench: &mut Bench) {
                 wrong[#wrong + 1] = name .. "(" .. table.concat(shown, ", ") .. "): " .. tostring(done and message or value)
             end
         end
-        -- What is right, and changes the table.
+        -- Calls that are right, and change the table.
         local function switches(name, upstream, options)
             local empty = type(options) == "table" and next(options) == nil
             return name == "healthcheck" and upstream == "api" and (options == false or empty)

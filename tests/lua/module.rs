@@ -51,7 +51,7 @@ fn luajit_takes_every_declaration_of_the_header() {
     );
 }
 
-/// What the stream module's Lua has of ngx, as far as balance() asks for it. Debian has no such module.
+/// The part of ngx in the stream module's Lua that balance() asks for. Debian has no such module.
 const STREAM: &str = r#"
     said, ended = {}, {}
     ngx = {
@@ -250,7 +250,7 @@ fn to_lua(lua: &Lua, value: &Value) -> LuaValue {
     }
 }
 
-/// What is the same in Lua is the same here: numbers are floats, an empty list is an empty object.
+/// Values that are equal in Lua are equal here: numbers are floats, an empty list is an empty object.
 fn normal(value: &Value) -> Value {
     match value {
         Value::Number(number) => json!(number.as_f64()),

@@ -2,7 +2,7 @@
 
 use super::support::Random;
 
-/// What a body ends with, and the text that a probe expects in it. It is nowhere else.
+/// The end of a body, and the text that a probe expects in it. It is nowhere else.
 pub const TEXT: &str = "ZQ";
 
 const STATUS_LINES: &[&str] = &[
@@ -212,7 +212,8 @@ fn case(text: &str) -> Case {
 
 const OK: &str = "HTTP/1.1 200 OK";
 
-/// Each line by itself, all pairs of those that say how long a body is, what comes before 1xx and after them, and heads that end early.
+/// Each line by itself, all pairs of those about the length of a body, lines before 1xx and after them, and heads that end
+/// early.
 fn table() -> Vec<Case> {
     let mut all = Vec::new();
     for end in ENDS {

@@ -7,7 +7,7 @@ use std::process::Command;
 /// Of a request for a certificate, or of a certificate of its own, with a new key.
 const NEW: &[&str] = &["req", "-nodes", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"];
 
-/// What `openssl ca` wants to know, which takes dates in the past: in new releases `-days -1` is an error.
+/// The configuration of `openssl ca`, which takes dates in the past: in new releases `-days -1` is an error.
 const CA: &str = "
     [ca]
     default_ca = own
@@ -39,12 +39,12 @@ impl Authority {
         authority
     }
 
-    /// What those who trust it need.
+    /// The file for those that trust it.
     pub fn file(&self) -> String {
         self.path("authority.pem")
     }
 
-    /// nginx.conf: its own certificate, which nobody else has signed, and its key.
+    /// nginx.conf: its own certificate, which no other has signed, and its key.
     pub fn own(&self) -> String {
         format!("ssl_certificate {}; ssl_certificate_key {};", self.file(), self.path("authority.key"))
     }

@@ -10,8 +10,8 @@ use std::thread::JoinHandle;
 /// Upstreams of one changer by name: the weight of the one peer that was acknowledged last, or nothing after a deletion.
 pub type Table = BTreeMap<String, Option<u64>>;
 
-/// Changes that go on until they are stopped. One that nobody acknowledged is sent again until somebody does, so in the end
-/// each upstream is what was last acknowledged.
+/// Changes that go on until they are stopped. A change without an answer is sent again until there is one. So in the end each
+/// upstream is as its last acknowledged change says.
 pub struct Changers {
     stop: Arc<AtomicBool>,
     acknowledged: Arc<AtomicUsize>,
@@ -74,7 +74,7 @@ fn change(client: &mut Client, name: &str, peer: &str, step: u64, acknowledged: 
     let servers: String = [format!("server {peer} weight={weight};")].into_iter().chain(others).collect();
     let lua = format!("return require('dyups').add_peer('{name}', {{ server = '{peer}', weight = {weight} }})");
     let (answer, _) = match step % 7 {
-        // 404: an attempt that nobody acknowledged did it.
+        // 404: an attempt without an answer did it.
         0 => insist(client, "DELETE", &path, "", &[200, 404]),
         1..=3 => insist(client, "POST", "/eval", &lua, &[200]),
         _ => insist(client, "POST", &path, &servers, &[200]),
@@ -84,8 +84,8 @@ fn change(client: &mut Client, name: &str, peer: &str, step: u64, acknowledged: 
     (!step.is_multiple_of(7)).then_some(weight)
 }
 
-/// Sends a request to the admin server until it is answered, which has to be with one of the `good` statuses. Says whether
-/// the first attempt was the one: of others nobody knows what they did.
+/// Sends a request to the admin server until it is answered, which has to be with one of the `good` statuses. Answers whether
+/// the first attempt was answered: the effect of others is unknown.
 pub fn insist(client: &mut Client, method: &str, path: &str, body: &str, good: &[u16]) -> (Response, bool) {
     for attempt in 0..5000 {
         match client.send(method, "localhost", path, body, false) {

@@ -17,7 +17,7 @@ const HANDLERS: &str = r#"
     end))
 "#;
 
-/// Of the http block: peers that are gone are no news, and who waits for them does not wait long.
+/// In the http block: peers that are gone are no news, and clients do not wait long for them.
 const HTTP: &str = "
     lua_shared_dict events 1m;
     lua_socket_log_errors off;
@@ -51,7 +51,7 @@ impl Change {
         Change { at, upstream, server, from, to, after, why }
     }
 
-    /// What the log says of it.
+    /// Its line in the log.
     pub fn line(&self) -> String {
         let Change { upstream, server, from, to, after, why, .. } = self;
         let results = if to == "up" { "good" } else { "failed" };
@@ -87,7 +87,7 @@ impl Checked {
         self.nginx.change(&format!("set_upstream('{name}', require('cjson').decode([==[{upstream}]==]))"));
     }
 
-    /// What status says of the peers of an upstream.
+    /// The peers of an upstream in status.
     pub fn peers(&self, name: &str) -> Vec<Value> {
         let status = self.nginx.status();
         status["upstreams"][name]["peers"].as_array().unwrap_or_else(|| panic!("no {name}")).clone()
@@ -101,7 +101,7 @@ impl Checked {
         wait_for(&format!("{name} is {states:?}"), || self.states(name) == states);
     }
 
-    /// What the handlers of all workers were told, in its order.
+    /// The events of the handlers of all workers, in its order.
     pub fn changes(&self) -> Vec<Change> {
         let all = self.nginx.eval(
             "local all, events = {}, ngx.shared.events

@@ -115,7 +115,7 @@ impl Counted {
         Counted { nginx: Nginx::start(place, &conf), http1, http2, backends, gate }
     }
 
-    /// All backends as peers with these parameters, and one to which nobody listens if `dead`.
+    /// All backends as peers with these parameters, and one where nothing listens if `dead`.
     pub fn post(&self, parameters: &str, dead: bool) {
         let mut servers: String =
             self.backends.iter().map(|backend| format!("server {} {parameters};\n", backend.name)).collect();
@@ -154,7 +154,7 @@ impl Counted {
         socket
     }
 
-    /// `total` requests for these paths in turn, until they have ended in whatever way.
+    /// `total` requests for these paths in turn, until they have ended in any way.
     pub fn h2load(&self, protocol: Protocol, total: usize, paths: &[&str]) {
         let mut command = Command::new("h2load");
         match protocol {
@@ -213,7 +213,7 @@ impl Counted {
         });
     }
 
-    /// Requests that this nginx has read. Asked again where a worker dies of whom we ask.
+    /// Requests that this nginx has read. Asked again where the worker that we ask dies.
     pub fn requests(&self) -> u64 {
         let mut answer = None;
         wait_for("an answer of a worker that lives", || {
@@ -260,7 +260,7 @@ impl Drop for Curl {
     }
 }
 
-/// What was read up to `end`.
+/// The bytes up to `end`.
 pub fn read_until(stream: &mut impl Read, end: &str) -> String {
     let (mut read, mut buffer) = (String::new(), [0; 4096]);
     while !read.ends_with(end) {

@@ -26,7 +26,7 @@ struct Shared {
     heard: Condvar,
 }
 
-/// What makes it deaf: connections of its own, which nobody accepts, so that there is no room for others.
+/// Connections of its own that make it deaf: no one accepts them, so there is no room for others.
 #[derive(Default)]
 struct Crowd {
     deaf: bool,
@@ -68,7 +68,7 @@ impl Door {
 
 impl Drop for Door {
     fn drop(&mut self) {
-        // In this order: it lets nobody in who was waiting.
+        // In this order: it accepts no client that was waiting.
         sockets::end(&self.shared.listener);
         self.shared.lock().deaf = false;
         self.shared.heard.notify_all();
@@ -84,7 +84,7 @@ impl Shared {
     /// The next client from this machine; none when it is closed.
     fn accept(&self) -> Option<TcpStream> {
         loop {
-            // Whoever accepts at once has one already when it becomes deaf.
+            // A backend that accepts at once has a client already when it becomes deaf.
             sockets::wait_for_client(&self.listener);
             let mut crowd = self.heard.wait_while(self.lock(), |crowd| crowd.deaf).expect("no panic");
             match self.listener.accept() {

@@ -1,4 +1,4 @@
-//! What gated backends do not speak, nginx speaks for them: a server before each of them, in an nginx of their own.
+//! nginx speaks the protocols that gated backends do not: a server before each of them, in an nginx of their own.
 
 use super::gated::Gated;
 use super::place::{self, Place};

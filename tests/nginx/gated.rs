@@ -1,5 +1,5 @@
-//! Backends of this very process: each answers as the path of a request says, holds what is to be held until a gate opens,
-//! and counts what arrives.
+//! Backends in this process. Each answers as the path of a request says, holds some requests until a gate opens, and counts its
+//! requests.
 
 use super::door::Door;
 use super::request::Request;
@@ -19,7 +19,7 @@ const SOON: Duration = Duration::from_millis(1);
 /// More than the buffers of all sockets on its way.
 pub const LONG: usize = 32 << 20;
 
-/// What held requests wait for; closed at first.
+/// The gate for which held requests wait; closed at first.
 #[derive(Clone, Default)]
 pub struct Gate(Arc<(Mutex<bool>, Condvar)>);
 

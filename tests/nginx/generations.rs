@@ -1,5 +1,5 @@
-//! An nginx that is upgraded by USR2: a daemon, as nginx takes the signal only from then on, and the masters that follow one
-//! another beside its sockets.
+//! An nginx that is upgraded by USR2, and the masters that follow one another beside its sockets. It is a daemon, since nginx
+//! takes the signal only then.
 
 use super::client::{Client, Response};
 use super::place::{self, Place};

@@ -1,4 +1,4 @@
-//! A backend that speaks TLS: an nginx of its own, which knows who came and what they asked for.
+//! A backend that speaks TLS: an nginx of its own, which notes its clients and their requests.
 
 use super::client::Client;
 use super::place::{self, Place};
@@ -37,7 +37,7 @@ impl Https {
         https
     }
 
-    /// Connections that were made to it, whatever became of their handshakes.
+    /// Connections that were made to it, with any handshake.
     pub fn accepted(&mut self) -> u64 {
         let status = self.admin.get("localhost", "/").expect("an answer").body;
         assert_eq!(self.admin.resent, 0, "a second connection of the test's own");

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
-/// Lua of init_worker: each probe says who makes it, and when it was begun.
+/// Lua of init_worker: each probe carries its worker and its begin.
 pub const SIGNED: &str = r#"
 local tcp, pid = ngx.socket.tcp, ngx.worker.pid()
 ngx.socket.tcp = function(...)
@@ -20,7 +20,7 @@ ngx.socket.tcp = function(...)
 end
 "#;
 
-/// What may come on top of two intervals, since machines that run tests sleep.
+/// The time that may come on top of two intervals, since machines that run tests sleep.
 pub const SLACK: Duration = Duration::from_secs(1);
 
 /// A proxy with signed probes, and more Lua of init_worker before dyups starts.
@@ -53,7 +53,7 @@ pub fn states(status: &serde_json::Value, name: &str) -> BTreeMap<String, String
 #[derive(Clone, Copy, Debug)]
 pub struct Made {
     pub to: SocketAddr,
-    /// The pid of who has made it.
+    /// The pid of its worker.
     pub by: u32,
     pub begun: Instant,
     pub at: Instant,
@@ -83,7 +83,7 @@ fn read(probes: Vec<Probe>) -> Vec<Made> {
     probes.into_iter().map(read).collect()
 }
 
-/// Who has made them.
+/// The workers that have made them.
 pub fn workers(made: &[Made]) -> BTreeSet<u32> {
     made.iter().map(|probe| probe.by).collect()
 }
@@ -100,13 +100,13 @@ pub fn strays(made: &[Made]) -> usize {
     shares(made).values().map(|by| by.values().sum::<usize>() - by.values().max().expect("one")).sum()
 }
 
-/// What arrived between two instants.
+/// The probes that arrived between two instants.
 pub fn between(made: &[Made], from: Instant, to: Instant) -> Vec<Made> {
     made.iter().filter(|probe| (from..=to).contains(&probe.at)).copied().collect()
 }
 
-/// Each of these was probed from one instant to another: none was left alone for more than two intervals, and none was probed more
-/// often than once an interval. One that was taken over may have been probed by both, once. Answers the longest pause.
+/// Each of these was probed from one instant to another. None was left alone for more than two intervals, and none was probed
+/// more often than once an interval. One that was taken over may have been probed by both, once. Answers the longest pause.
 pub fn assert_even(
     made: &[Made],
     peers: &[SocketAddr],

@@ -1,4 +1,4 @@
-//! A door through which clients come to another backend, to whichever it leads at that moment, and that knows who came when.
+//! A door through which clients reach the backend to which it leads at that moment. It notes the clients and their times.
 
 use super::door::Door;
 use super::place;
@@ -37,7 +37,7 @@ impl Relay {
         Relay { address, ways, _door: door }
     }
 
-    /// Whoever comes from now on comes to that one. Answers when that was.
+    /// Leads clients to that backend from now on. Answers the time.
     pub fn turn(&self, to: SocketAddr) -> u64 {
         let mut ways = self.ways.lock().expect("no panic");
         ways.to = to;

@@ -1,5 +1,4 @@
-//! Backends of this very process that are as well or as sick as a test wants them to be, at any time, and that know probes
-//! from traffic.
+//! Backends in this process that are as well or as sick as a test wants, at any time. They tell probes from traffic.
 
 use super::door::Door;
 use super::request::Request;
@@ -12,7 +11,7 @@ use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-/// What probes ask for, unless a test says otherwise.
+/// The path of probes, unless a test says otherwise.
 pub const HEALTH: &str = "/health";
 
 /// The pause in a drip, unless a test says otherwise.
@@ -56,7 +55,7 @@ struct State {
     asked: Vec<String>,
 }
 
-/// What is done to requests of one kind, and what was.
+/// The treatment of requests of one kind, and its results.
 struct Side {
     mode: Mode,
     requests: u64,
@@ -251,7 +250,7 @@ impl Patient {
 
     fn note(&self, probe: Probe) {
         let mut state = self.lock();
-        // What its own end cuts off is none.
+        // A request that its own end cuts off does not count.
         if state.sides[PROBES].mode != Mode::Stopped {
             state.probes.push(probe);
         }
@@ -286,7 +285,7 @@ impl Waiting<'_> {
             Mode::Reset | Mode::ResetsAtOnce => sockets::reset_on_close(reader.get_ref()),
             Mode::Drip(pause) => says.iter().try_for_each(|byte| self.drip(reader.get_mut(), *byte, pause))?,
             _ => {
-                // Who has the answer finds that nobody waits.
+                // The thread with the answer finds that no client waits.
                 drop(self);
                 reader.get_mut().write_all(&says).ok()?;
             }

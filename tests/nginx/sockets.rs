@@ -1,4 +1,4 @@
-//! What sockets can and the standard library does not say.
+//! Functions of sockets that the standard library does not have.
 
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
@@ -27,7 +27,7 @@ pub fn set_backlog(listener: &TcpListener, length: i32) {
     assert_eq!(done, 0, "listen");
 }
 
-/// Refuses connections from now on, whoever has the descriptor, and resets those that nobody has accepted.
+/// Refuses connections from now on, for all that have the descriptor, and resets those that were not accepted.
 pub fn end(listener: &TcpListener) {
     // SAFETY: a live descriptor and a number.
     let done = unsafe { libc::shutdown(listener.as_raw_fd(), libc::SHUT_RDWR) };

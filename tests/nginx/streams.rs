@@ -15,7 +15,7 @@ const SETTINGS: u8 = 4;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 
-/// The code of RST_STREAM that says that nobody waits any more.
+/// The code of RST_STREAM for a client that does not wait any more.
 const CANCEL: u32 = 8;
 
 /// HPACK: entries of its static table as a whole, and names of it with a value that follows and is not remembered.

@@ -4,7 +4,7 @@ use super::request::Request;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// What is said to a backend by those who speak no HTTP, and its answer.
+/// The request of clients that speak no HTTP to a backend, and its answer.
 pub const PING: &str = "PING\r\n";
 pub const PONG: &str = "+PONG\r\n";
 
@@ -28,7 +28,7 @@ pub enum Mode {
     ResetsAtOnce,
     /// The first half of the right answer, and the end.
     ClosesEarly,
-    /// What is no answer in any protocol, and the end.
+    /// Bytes that are no answer in any protocol, and the end.
     Garbage,
     /// This and nothing else, and the end.
     Says(&'static str),
@@ -37,7 +37,7 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// It meets those who connect, before they can say what they want.
+    /// It meets clients that connect, before they can send a request.
     pub fn is_of_connections(self) -> bool {
         matches!(self, Mode::Deaf | Mode::ResetsAtOnce | Mode::Stopped)
     }

@@ -1,4 +1,4 @@
-//! Lines of upstream blocks, and whole texts, about which dyups and nginx are asked, with all in which they differ. docs/files.md
+//! Lines of upstream blocks, and whole texts, for which dyups and nginx are compared, with all their differences. docs/files.md
 //! has a line for each difference.
 
 use dyups::version::NginxVersion;
@@ -218,7 +218,7 @@ pub const LINES: &[(&str, Differs)] = &[
     ("hash $uri consistent; server 10.0.0.1 backup;", BACKUP),
     ("sticky cookie a;", STICKY),
     ("sticky;", Never),
-    // What is nginx's own.
+    // Lines for nginx itself.
     ("keepalive 16;", Never),
     ("keepalive 0;", Never),
     ("keepalive 16 local;", Never),
@@ -284,7 +284,7 @@ pub const LINES: &[(&str, Differs)] = &[
     ("include good.inc good.inc;", Never),
     ("include '';", Never),
     ("include good.inc { }", Never),
-    // What is none of a block's.
+    // Lines that belong in no block.
     ("queue 10;", Never),
     ("state /tmp/state;", Never),
     ("ntlm;", Never),

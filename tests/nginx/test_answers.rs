@@ -22,7 +22,7 @@ const HTTP: &str = "
     server { listen @listen@; location / { proxy_pass http://@backend@; } }
 ";
 
-/// What becomes of an answer.
+/// The verdict about an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
     /// It reaches the client with this status, and with the text where one is looked for.
@@ -60,7 +60,7 @@ fn backend(address: SocketAddr, cases: Vec<Case>) -> Door {
     })
 }
 
-/// What nginx makes of case `number`; `None`: it found the body damaged, which no probe looks at that expects no text in it.
+/// nginx's verdict about case `number`. `None`: it found the body damaged, which a probe that expects no text does not read.
 fn by_nginx(nginx: SocketAddr, number: usize, case: &Case) -> Option<Verdict> {
     let mut stream = TcpStream::connect(nginx).expect("nginx");
     // Of HTTP/1.0, as then it sends no chunks.
@@ -73,7 +73,7 @@ fn by_nginx(nginx: SocketAddr, number: usize, case: &Case) -> Option<Verdict> {
     let at = |text: &str| answer.windows(text.len()).position(|part| part == text.as_bytes());
     let (head, body) = answer.split_at(at("\r\n\r\n").unwrap_or(answer.len()));
     let has = |part: &[u8], text: &str| part.windows(text.len()).any(|part| part == text.as_bytes());
-    // What nginx takes for HTTP/0.9 it passes on without a head of its own, and of a status line that it misreads the half.
+    // nginx passes an answer of HTTP/0.9 on without a head of its own, and of a status line that it misreads the half.
     let status = head.strip_prefix(b"HTTP/1.1 ").filter(|_| has(head, "\r\nX-Passed-On: yes"));
     let status = status.and_then(|status| std::str::from_utf8(&status[..3]).ok()?.parse().ok());
     let is_good = |&status: &u16| status != 502 && (!case.body || has(body, TEXT));

@@ -1,4 +1,4 @@
-//! A writer that stands still, lock in hand, stalls nobody.
+//! A writer that stands still with the lock stalls no other process.
 
 use super::backends::Backends;
 use super::holder::Holder;

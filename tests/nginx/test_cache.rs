@@ -61,7 +61,7 @@ fn a_miss_is_counted_and_a_hit_opens_no_connection() {
     counted.nginx.assert_calm();
 }
 
-/// What is counted of a request once nginx has been told that its client takes it back.
+/// The counts of a request once nginx has been told that its client takes it back.
 fn open_when_cancelled(counted: &Counted, path: &str) -> Vec<u64> {
     counted.gate.close();
     let mut streams = Streams::connect(counted.http2);

@@ -73,7 +73,7 @@ fn a_deleted_upstream_is_gone_for_every_worker_at_once() {
     }
 }
 
-/// What a deleting client acknowledged, a peer a word: odd while it is surely deleted.
+/// The acknowledged deletions of a client, a word a peer: odd while the peer is surely deleted.
 ///
 /// It becomes odd after a deletion was acknowledged, and even before the next addition is sent. A request that finds it odd
 /// and just the same when the answer is there cannot have been answered by this peer.

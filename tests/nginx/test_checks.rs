@@ -1,4 +1,5 @@
-//! Active checks as traffic meets them: who is sick is out after `fall` probes in every worker's next pick, and back after `rise`.
+//! Active checks as traffic meets them: a sick peer is out after `fall` probes in every worker's next pick, and back after
+//! `rise`.
 
 use super::certificates::Authority;
 use super::checked::{Change, Checked, upstream};
@@ -44,7 +45,7 @@ fn arrived(probe: &Probe) -> u64 {
     clock() - probe.at.elapsed().as_micros() as u64
 }
 
-/// Whether such a backend can count who comes, as nobody does whom its kernel turned away.
+/// Whether such a backend can count its clients. It cannot count those that its kernel turned away.
 fn counts(mode: Mode) -> bool {
     !mode.is_of_connections()
 }
@@ -96,8 +97,8 @@ impl Pair {
         self.sick.asked().iter().filter(|path| (from..until).contains(&begun(path))).count()
     }
 
-    /// No request that began in this time went to the sick one, by what it has counted and by what clients were told; and all workers
-    /// had some. How many there were.
+    /// No request that began in this time went to the sick one, by its own count and by the clients' answers; and all workers
+    /// had some. Answers their number.
     fn assert_without_traffic(&self, number: usize, load: &Timed, workers: usize, (from, until): (u64, u64)) -> usize {
         let name = &self.name;
         assert_eq!(self.traffic(from, until), 0, "{name}: requests to a peer that was out");
@@ -183,7 +184,7 @@ fn who_is_sick_is_out_of_four_workers_after_fall_probes_and_back_after_rise() {
     who_is_sick_is_out_in_every_worker(4);
 }
 
-/// What is wrong with a certificate, by openssl.
+/// The faults of a certificate, by openssl.
 const BAD_CERTIFICATES: [(&str, &str); 3] = [
     ("expired", "certificate has expired"),
     ("other-name", "host mismatch"),
@@ -241,7 +242,7 @@ fn a_peer_that_shows_a_bad_certificate_is_out_and_the_message_says_what_is_wrong
         assert!(pair.traffic(back.at, u64::MAX) > 0, "{name}: it gets traffic again");
     }
     load.stop();
-    // Who shows another name or nothing that is trusted is asked for nothing.
+    // A peer with another name, or without a trusted certificate, gets no request.
     let asked = format!("{HOST} GET {HEALTH}");
     assert!(good.asked().iter().chain(&bad[0].asked()).all(|line| *line == asked));
     assert!(bad[0].asked().len() >= RISE && bad[1..].iter().all(|https| https.asked().is_empty()));
@@ -274,7 +275,7 @@ fn picks(checked: &Checked, upstream: &str, workers: usize) -> Vec<String> {
     first
 }
 
-/// No key has moved but those of who is out by now, and those are shared out.
+/// Only keys of peers that are out by now have moved, and those are shared out.
 fn assert_moved(before: &[String], after: &[String], out: &str) -> usize {
     let moved: Vec<_> = before.iter().zip(after).filter(|(before, after)| before != after).collect();
     assert!(moved.iter().all(|(before, _)| *before == out), "keys of others have moved");

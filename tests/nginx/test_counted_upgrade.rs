@@ -39,7 +39,7 @@ impl Upgraded {
         held
     }
 
-    /// What a worker of `master` sees as open.
+    /// The open connections that a worker of `master` sees.
     fn wait_for_open(&self, master: Master, total: u64, what: &str) {
         let mut last = 0;
         let met = wait_until(PATIENCE, || {
@@ -50,7 +50,7 @@ impl Upgraded {
         assert!(met, "{what}: {last} are counted as open, not {total}");
     }
 
-    /// What each worker of `master` holds itself.
+    /// The connections that each worker of `master` holds itself.
     fn held_by(&self, master: Master) -> u64 {
         let mut workers = std::collections::BTreeMap::new();
         wait_for("each worker says what it holds", || {

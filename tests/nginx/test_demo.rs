@@ -87,7 +87,7 @@ impl Demo {
         (out.status.success(), String::from_utf8_lossy(&out.stdout).into_owned())
     }
 
-    /// What tools/run has become: nginx's master.
+    /// nginx's master, which tools/run has become.
     fn master(&self) -> u32 {
         self.child.id()
     }
@@ -190,7 +190,7 @@ fn the_curl_lines_that_make_run_prints_work_and_ctrl_c_leaves_nothing_behind() {
     assert!(signal(-demo.group(), libc::SIGINT));
     demo.ends();
     let log = fs::read_to_string(demo.root.join("run/error.log")).expect("run/error.log");
-    // What the demo shows: requests that met the peer where nobody listens, before probes had found that out.
+    // Expected in the demo: requests that met the peer where nothing listens, before probes had found that out.
     let unexpected =
         |line: &&str| ["[alert]", "[error]"].iter().any(|level| line.contains(level)) && !line.contains("(111: ");
     assert_eq!(log.lines().find(unexpected), None);

@@ -1,4 +1,4 @@
-//! What the documentation shows is what happens.
+//! The documentation's examples run as they stand.
 //!
 //! The blocks of README.md and docs/ are run as they stand, in a network namespace of the test's own, so that their ports are
 //! free.
@@ -76,7 +76,7 @@ fn backends(place: &Place) -> Nginx {
     Nginx::with_text(&place.path("backends"), &text, 1, address, address)
 }
 
-/// What a whole configuration has to begin with to run under the test.
+/// The beginning of a whole configuration that runs under the test.
 fn main_of(name: &str) -> String {
     let mut main: String = place::nginx().1.iter().map(|module| format!("load_module {module};\n")).collect();
     if is_root() {

@@ -1,4 +1,5 @@
-//! A peer that is drained: no request begins there, those under way end there, and then it is idle, or gone if it was to be deleted.
+//! A peer that is drained. No request begins there, and those under way end there. Then it is idle, or gone if it was to be
+//! deleted.
 
 use super::client::Client;
 use super::counted::{Counted, Curl, NAME, Protocol};
@@ -28,7 +29,7 @@ fn delete(counted: &Counted, options: &str) {
     counted.nginx.change(&format!("delete_peer(\"{NAME}\", {}, {options})", first(counted)));
 }
 
-/// What each worker shows of the first peer; null where it is no more.
+/// The first peer as each worker shows it; null where it is gone.
 fn shown(counted: &Counted) -> Vec<Value> {
     let (host, port) = counted.backends[0].name.rsplit_once(':').expect("an address and a port");
     let port: u16 = port.parse().expect("a number");
@@ -255,7 +256,7 @@ fn one_that_is_made_again_has_connections_of_its_own_and_a_status_is_loaded_with
     let lua = |more: &str| format!("local dyups = require \"dyups\"; return {more}");
     let shown_of = |name: &str| counted.nginx.eval(&lua(&format!("#dyups.status(\"{name}\").deleted")));
     assert_eq!((shown_of(NAME).as_str(), shown_of("other").as_str()), ("1", "0"));
-    // What status says is a file.
+    // An answer of status is a file.
     let status = counted.nginx.admin("GET", "/status", "").body;
     let read = dyups::config::json::file(status.as_bytes()).expect("a file");
     assert_eq!(

@@ -76,7 +76,7 @@ fn a_post_that_was_sent_is_not_sent_again_unless_the_operator_says_so_and_a_get_
     counted.nginx.assert_calm();
 }
 
-/// Requests that the log says had nobody to go to.
+/// Requests without a peer, by the log.
 fn without_peer(counted: &Counted) -> usize {
     counted.nginx.error_log().matches("no live upstreams").count()
 }

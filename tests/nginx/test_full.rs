@@ -32,7 +32,7 @@ fn servers(upstream: usize, count: usize, port: u16) -> String {
     (0..count).map(|peer| format!("server {}:{port};", address(upstream, peer))).collect()
 }
 
-/// Sets an upstream with a ring: 800 bytes for each unit of the weight of 100 peers. What was said.
+/// Sets an upstream with a ring: 800 bytes for each unit of the weight of 100 peers. Answers the text of the answer.
 fn add_ring(nginx: &Nginx, number: usize, weight: u32, port: u16) -> String {
     nginx.eval(&format!(
         r#"local peers = {{}}
@@ -89,13 +89,13 @@ fn with_64_mb_of_shared_memory_100_000_peers_are_served_when_there_is_no_room_fo
     assert!(rings > 5 && why == message, "{rings} rings, then: {why}");
     load.wait_for_more(200);
 
-    // What grows is refused, and nothing is changed.
+    // A change that grows the table is refused, and changes nothing.
     let before = nginx.admin("GET", "/upstream/large0", "").body;
     let add = format!("return require('dyups').add_peer('large0', {{ host = '127.9.9.9', port = {port} }})");
     assert_eq!(nginx.eval(&add), format!("nil {message}"));
     assert_eq!(nginx.admin("GET", "/upstream/large0", "").body, before);
 
-    // What does not is done, and seen by each worker, also by new ones.
+    // A change that does not is made, and each worker sees it, also a new one.
     let peer = |upstream, peer, more: &str| {
         format!("'large{upstream}', {{ host = '{}', port = {port}, {more} }}", address(upstream, peer))
     };

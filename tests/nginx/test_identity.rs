@@ -1,5 +1,5 @@
-//! Who a probe says that it is, and whom it asks for: a certificate of its own, a host of each peer, and names as TLS has them. And
-//! that a probe and a request agree on whom they trust.
+//! The identity of a probe, and the names that it asks for: a certificate of its own, a host of each peer, and names as TLS has
+//! them. A probe and a request agree on the peers that they trust.
 
 use super::certificates::Authority;
 use super::checked::Checked;
@@ -88,7 +88,7 @@ fn a_probe_shows_the_certificate_of_its_check_which_root_alone_may_read_and_whic
         }
     }
 
-    // What cannot be read is named, and changes nothing.
+    // The message names a file that cannot be read, and nothing changes.
     let other = place.write("other.key", &fs::read_to_string(&key).expect("a key"));
     fs::set_permissions(&other, fs::Permissions::from_mode(0o600)).expect("chmod");
     let with = |key: &str| upstream(peer.clone(), json!({ "ssl_cert": cert, "ssl_key": key }));
@@ -107,7 +107,7 @@ fn a_probe_shows_the_certificate_of_its_check_which_root_alone_may_read_and_whic
     let answer = checked.nginx.eval(lua);
     assert_eq!(answer, "nil setup.healthcheck.ssl_cert: \"/none\": No such file or directory (os error 2)");
 
-    // What is no certificate takes nobody out, and is said.
+    // A file without a certificate takes no peer out, and the log says so.
     let damaged = place.write("damaged.pem", "-----BEGIN CERTIFICATE-----\nnone\n-----END CERTIFICATE-----\n");
     let damaged = json!({ "ssl_cert": damaged.to_str(), "ssl_key": private });
     assert_eq!(set(&checked.nginx, "damaged", &upstream(peer, damaged)), "true");

@@ -31,7 +31,7 @@ const FUNCTIONS: [&str; 10] = [
     "status",
 ];
 
-/// Nothing works, nothing throws, and `message` is everywhere that somebody would look.
+/// Nothing works, nothing throws, and `message` is everywhere that a user would look.
 fn assert_says(nginx: &Nginx, message: &str) {
     for function in FUNCTIONS {
         let answer = nginx.eval(&format!("return require('dyups').{function}('x', {{}})"));

@@ -21,7 +21,7 @@ fn the_peers_that_are_left_share_the_requests_whatever_took_the_others_out() {
         "server {{ listen 0.0.0.0:{port} reuseport backlog=4096; access_log off; location / {{ return 200 $server_addr; }} }}\n"
     );
     let peers = |peer: &dyn Fn(usize) -> Value| -> Vec<Value> { (0..PEERS).map(peer).collect() };
-    // Where nobody listens a probe is refused at once.
+    // Where nothing listens, a probe is refused at once.
     let by_probes = peers(&|index| {
         let check_port = if UP.contains(&index) { port } else { nowhere };
         json!({ "host": host(index), "port": port, "check_port": check_port })

@@ -1,4 +1,5 @@
-//! Who probes, and when: each peer by one worker once an interval, whatever happens to workers, upstreams, timers and handlers.
+//! The workers that probe, and the times: each peer by one worker once an interval, whatever happens to workers, upstreams,
+//! timers and handlers.
 
 use super::generations::Generations;
 use super::load::{Connections, Load};

@@ -1,4 +1,4 @@
-//! What probes send, byte for byte, and what they make of the answers, over real connections.
+//! The bytes that probes send, and their verdicts about answers, over real connections.
 
 use super::backends::Backends;
 use super::checked::{Checked, upstream};
@@ -12,7 +12,7 @@ use dyups::version::NginxVersion;
 use serde_json::{Map, Value, json};
 use std::time::Duration;
 
-/// Milliseconds of those who are to be waited for in vain.
+/// Milliseconds of probes that wait in vain.
 const SHORT: u64 = 500;
 
 /// A byte often enough for a timeout that begins anew with each; all of it takes much longer than [`SHORT`].
@@ -39,7 +39,7 @@ struct Case {
     mode: Mode,
     /// Options of the check, beside those of all.
     check: Value,
-    /// What it is to get from each probe, where that is something else than the default; `@peer@` is its address.
+    /// The request that it is to get from each probe, where that differs from the default; `@peer@` is its address.
     asked: Option<&'static str>,
     /// Why it is unhealthy; nothing if it is up.
     why: &'static str,
@@ -50,7 +50,7 @@ fn case(name: &'static str, mode: Mode, check: Value, asked: Option<&'static str
 }
 
 fn cases() -> Vec<Case> {
-    // What it is that differs, test_answers.rs has: here each worker is to know its nginx.
+    // test_answers.rs has the differences. Here each worker is to know its nginx.
     let version = nginx_version();
     let from = |minor, why, before| if version >= NginxVersion::new(1, minor, 0) { why } else { before };
     let ping = || json!({ "type": "tcp", "url": false, "send": PING, "expect": "+PONG\r\n" });
@@ -119,7 +119,7 @@ fn with(mut value: Value, key: &str, other: Value) -> Value {
     value
 }
 
-/// The options of all, and of one of them. Who is to be up begins as down, so that it is probes that say so.
+/// The options of all, and of one of them. A peer that is to be up begins as down, so that probes have to bring it up.
 fn check(case: &Case) -> Value {
     let mut check = json!({ "url": HEALTH, "interval": 100, "timeout": 5000, "rise": 2, "fall": 2 });
     check["default_down"] = case.why.is_empty().into();
@@ -153,7 +153,7 @@ fn probes_send_what_was_asked_for_and_understand_every_answer_that_http_allows()
             assert_eq!(String::from_utf8_lossy(&probe.raw), expected, "{}", case.name);
         }
         assert!(sick.probed() >= 2 || case.mode == Mode::Stopped, "{}", case.name);
-        // Who holds a probe learns late that nobody waits any more, and meets the next one before that.
+        // A backend that holds a probe learns late that no one waits any more, and meets the next probe before that.
         assert!(case.mode.holds() || sick.most_probes_at_once() <= 1, "{}: two probes at a time", case.name);
     }
     let slow = &sicks[cases.iter().position(|case| case.mode == SLOWLY).expect("one is slow")];
@@ -222,7 +222,7 @@ fn probes_go_to_the_port_of_the_check_or_the_peers_own_and_traffic_to_that_of_it
     let host = format!("Host: {}\r\n", admin.name);
     assert!(admin.probes().iter().all(|probe| String::from_utf8_lossy(&probe.raw).contains(&host)));
 
-    // What a peer has of its own comes before that.
+    // A peer's own options come before that.
     let own = Sick::at(place::free_address(), "/own");
     let peer = json!({ "server": traffic.name, "check_port": own.address.port(), "check_url": "/own?of=peer" });
     checked.set("api", &json!({ "peers": [peer], "healthcheck": check }));

@@ -57,7 +57,7 @@ fn change_one(client: &mut Client, random: &mut Random, peers: &[SocketAddr], nu
     }
 }
 
-/// Probes of an address that nobody had then: begun, or arrived an interval later.
+/// Probes of an address that no peer had then: begun, or arrived an interval later.
 fn stale<'a>(made: &'a [Made], lives: &'a [Life], peer: SocketAddr) -> impl Iterator<Item = (&'a Made, Duration)> {
     let after = |probe: &Made| {
         let life = lives.iter().rev().find(|life| life.from <= probe.begun)?;
@@ -194,7 +194,7 @@ fn with_timers(conf: Conf, most: u32) -> Conf {
     Conf { http: format!("{} lua_max_running_timers {most};", conf.http), ..conf }
 }
 
-/// What dyups itself says of it.
+/// The message of dyups itself.
 fn names_the_limit(nginx: &Nginx) -> bool {
     nginx.log().lines().any(|line| line.contains("dyups: ") && line.contains(TOO_SMALL))
 }

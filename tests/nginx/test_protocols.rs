@@ -13,7 +13,7 @@ const LOCATIONS: &str = r#"
         }
 "#;
 
-/// What a client speaks, and what tells curl so.
+/// The protocol of a client, and curl's option for it.
 const VERSIONS: [(Protocol, &[&str]); 3] = [(Protocol::Http1, &["-0"]), (Protocol::Http1, &[]), (Protocol::Http2, &[])];
 
 #[test]

@@ -1,4 +1,5 @@
-//! What balance() counts as open is open: while a request is under way, and never after, whatever way it took.
+//! A connection that balance() counts as open is open: while a request is under way, and never after, whichever way the request
+//! took.
 
 use super::counted::{Counted, NAME, PROTOCOLS, Protocol, read_until};
 use super::gated::LONG;

@@ -18,7 +18,7 @@ use std::os::unix::net::UnixListener;
 /// One upstream, of dyups and of nginx, and how they are asked.
 struct Case {
     name: &'static str,
-    /// What a block of nginx's has in it.
+    /// The lines in a block of nginx's.
     block: String,
     scheme: &'static str,
     /// More of its location.
@@ -107,7 +107,7 @@ impl Both {
     fn errors_of_clients(&self, case: &str, total: u8) -> [u64; 2] {
         ["ours", "stock"].map(|who| {
             let failed = |client: &u8| {
-                // nginx takes the header's word for who it is.
+                // nginx takes the client's address from the header.
                 let host = format!("{case}.{who}\r\nX-Real-IP: 10.{client}.{client}.1");
                 Client::new(self.address).get_fresh(&host, "/").expect("an answer").status >= 500
             };
@@ -200,7 +200,7 @@ fn connections_that_die_while_they_are_kept_cost_no_request() {
 #[test]
 fn over_tls_a_peer_that_refuses_costs_no_budget_and_a_handshake_that_fails_does() {
     const REQUESTS: u64 = 100;
-    // The floor, and what each of two workers may add who asks at the same time.
+    // The floor, and the retries that each of two workers may add when both ask at the same time.
     const MORE: u64 = 5 + 2 * 2;
     let place = Place::new("tls-retries");
     let [ours, others] = ["ours", "others"].map(|name| Authority::new(&place, name));

@@ -1,4 +1,4 @@
-//! The sick backends themselves: to a client each is what it was told to be, and it knows who came.
+//! The sick backends themselves: each treats a client as it was told, and it notes its clients.
 
 use super::certificates::Authority;
 use super::client::Client;
@@ -278,7 +278,7 @@ fn a_hundred_backends_answer_side_by_side_and_are_gone_when_they_are_dropped() {
     }
 }
 
-/// What is wrong with the handshake of a client that expects the host `name`.
+/// The error in the handshake of a client that expects the host `name`.
 fn handshake(https: &Https, trusted: &str, name: &str) -> String {
     let mut command = Command::new("openssl");
     command.args(["s_client", "-verify_return_error", "-CAfile", trusted, "-servername", name]);

@@ -1,4 +1,4 @@
-//! drain, down, backup and weight 0 as traffic meets them, and what is said when nobody can serve.
+//! drain, down, backup and weight 0 as traffic meets them, and the answer when no peer can serve.
 
 use super::backends::Backends;
 use super::load::{Connections, requests};

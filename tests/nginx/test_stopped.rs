@@ -11,8 +11,8 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// A thousand changes a second for ten seconds: `api` goes from one backend to another, and others come and go in the memory
-/// that it leaves. Answers how many there were.
+/// A thousand changes a second for ten seconds. `api` goes from one backend to another, and others come and go in the memory
+/// that it leaves. Answers the number of changes.
 const CHANGES: &str = r#"
 local dyups, one, other, last = require "dyups", "@one@", "@other@", "@last@"
 local function set(name, server)
@@ -107,7 +107,8 @@ fn three_of_four_workers_stopped_for_ten_seconds_hold_up_nobody_and_wake_to_the_
         over.store(true, Ordering::Relaxed);
         let (count, slowest) = load.join().expect("a client");
         println!("{done} changes of api, {count} requests beside three stopped workers, the slowest took {slowest:?}");
-        // Who is held up waits for all of the ten seconds; a machine that is busy with other things makes one wait too.
+        // A process that is held up waits for all of the ten seconds. A machine that is busy with other things makes one wait
+        // too.
         assert!(done > 5000 && count > 1000 && slowest < Duration::from_secs(5));
     });
     for (pid, after) in private() {

@@ -15,13 +15,13 @@ use std::time::Instant;
 const WORKERS: usize = 4;
 /// Backends; the first one is always a peer of the upstream that is under load.
 const PEERS: usize = 24;
-/// Who changes these peers, each of them its own.
+/// The threads that change these peers, each of them its own.
 const HANDS: usize = 3;
 const NAME: &str = "storm";
-/// Its check: a backend that fails once is out, which none does, as a probe has all the time that a machine in a storm takes.
+/// Its check: a backend that fails once is out. None does, since a probe has all the time that a machine in a storm takes.
 const CHECK: &str = "{ type = 'http', interval = 100, timeout = 10000, fall = 1 }";
 
-/// What is true of the peers that one hand changes.
+/// The true state of the peers that one hand changes.
 struct Hand {
     random: Random,
     peers: Vec<Peer>,
@@ -73,7 +73,7 @@ impl Hand {
         }
         let lua = format!("return require('dyups').{call}");
         let (answer, first) = insist(&mut worker.client, "POST", "/eval", &lua, &[200]);
-        // Not found: an attempt that nobody acknowledged did it.
+        // Not found: an attempt without an answer did it.
         let done = answer.body == "true" || weight.is_none() && !first && answer.body == "nil not found";
         assert!(done, "{call}: {}", answer.body);
         if weight.is_none() {
@@ -107,7 +107,8 @@ fn rage(nginx: &Nginx, kills: u64, changes: impl Fn()) -> (u64, u64) {
     (killed, reloads)
 }
 
-/// No request came to a peer that was acknowledged to be gone when it began, before somebody set out to bring it back.
+/// No request came to a peer that was acknowledged to be gone when the request began, before a hand set out to bring the peer
+/// back.
 fn assert_arrivals<'a>(backends: &Backends, peers: impl Iterator<Item = &'a Peer>) -> usize {
     let absences: BTreeMap<&str, &[Absence]> = peers.map(|peer| (peer.name.as_str(), &peer.absences[..])).collect();
     let log = std::fs::read_to_string(&backends.log).expect("the log");
@@ -134,7 +135,7 @@ fn assert_peers<'a>(status: &serde_json::Value, stable: &str, peers: impl Iterat
     assert_eq!((found, peers.len()), (expected.clone(), expected.len()));
 }
 
-/// Each peer goes on being probed, by whoever is left, and no probe has found it sick.
+/// Each peer goes on being probed, by the workers that are left, and no probe has found it sick.
 fn wait_for_probes(nginx: &Nginx) {
     let probes = || -> Vec<u64> {
         let status = nginx.status();

@@ -1,4 +1,4 @@
-//! What was acknowledged survives reloads and the death of any process.
+//! Acknowledged changes survive reloads and the death of any process.
 
 use super::backends::Backends;
 use super::changers::{Changers, assert_table};

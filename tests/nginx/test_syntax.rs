@@ -91,8 +91,8 @@ impl Desk {
     }
 }
 
-/// The same program with 256 open files. That ends a file which includes itself: where an nginx may open many, its stack ends first,
-/// and it dies by SIGSEGV and gives no reason.
+/// The same program with 256 open files. That ends a file which includes itself. Where an nginx may open many files, its stack
+/// ends first: it dies by SIGSEGV and gives no reason.
 fn with_few_files(command: &Command) -> Command {
     let mut few = Command::new("sh");
     few.args(["-c", "ulimit -n 256 && exec \"$@\"", "sh"]).arg(command.get_program()).args(command.get_args());
@@ -123,7 +123,7 @@ fn block(lines: &str) -> String {
     format!("upstream u {{\n{lines}\n}}\n")
 }
 
-/// What is wrong with two verdicts that should differ as `differs` says.
+/// The fault of two verdicts that should differ as `differs` says.
 fn compare(text: &str, differs: Differs, version: NginxVersion, (ours, theirs): (Verdict, Verdict)) -> Option<String> {
     let expected = match differs {
         Differs::Never => ours.is_ok() == theirs.is_ok(),

@@ -1,5 +1,5 @@
-//! nginx upgraded by USR2, with the same layout of the region and with another one, and back; and what a reload makes of a
-//! library that was replaced.
+//! nginx upgraded by USR2, with the same layout of the region and with another one, and back; and the result of a reload after
+//! the library was replaced.
 
 use super::backends::Backends;
 use super::generations::{Generations, Master};

@@ -1,5 +1,4 @@
-//! What verdicts of probes are worth: after a start, a reload or a crash, beside failures that requests meet, and where nobody is
-//! well.
+//! Verdicts of probes: after a start, a reload or a crash, beside failures that requests meet, and where no peer is well.
 
 use super::checked::{Checked, upstream};
 use super::counted::{Counted, NAME, Protocol};
@@ -47,7 +46,7 @@ fn at_a_first_start_all_are_up_or_with_default_down_get_nothing_until_rise_probe
     let good = checked.wait_for_change("checking", "up");
     assert_eq!((good.after, checked.changes_of("checking").len()), (2, 1), "{good:?}");
     assert_eq!(shares(&checked, "checking", &down), [120, 0]);
-    // A peer that comes later begins as down as well, whatever the others are.
+    // A peer that comes later begins as down as well, with others in any state.
     let later = [Sick::start()];
     later[0].set_probes(Mode::Hung);
     checked.set("checking", &upstream(&[&down[0].name, &later[0].name], &checking));
@@ -74,7 +73,7 @@ fn who_was_out_is_out_at_the_first_pick_after_a_reload_a_restart_and_a_crash() {
         checked.wait_for_states(name, &["up", "unhealthy"]);
         sicks[1].set_probes(Mode::Well);
     }
-    // From now on nobody is probed any more: what is known is what was known.
+    // From now on no peer is probed any more: the verdicts stay as they are.
     let mut never = check(255);
     never["interval"] = json!(86_400_000);
     checked.set("changed", &upstream(&names(&changed), &never));
@@ -194,7 +193,7 @@ fn failures_of_requests_take_out_who_is_up_by_probes_until_fail_timeout_or_until
     is(["up", "up"]);
     assert_eq!((balanced(&counted, &sicks), counted.of_peers("fails")[0].as_u64()), (vec![30, 30], Some(0)));
 
-    // Who is down for probes is not brought back by time.
+    // Time does not bring back a peer that probes have down.
     fail_timeout(1);
     sicks[0].set_probes(Mode::Status(500));
     is(["unhealthy", "up"]);

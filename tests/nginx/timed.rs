@@ -1,5 +1,5 @@
-//! A load that goes to many upstreams in turn, and of which each request says when it began: what began after an event is told from
-//! what was under way, by who asked and by who was asked.
+//! A load that goes to many upstreams in turn. Each request notes when it began. So requests that began after an event differ
+//! from those under way, by the client's notes and by the backend's.
 
 use super::load::{Load, Seen};
 use super::system::wait_for;
@@ -14,7 +14,7 @@ pub struct Answered {
     pub begun: u64,
     /// None: the connection broke.
     pub status: Option<u16>,
-    /// What it said, which is who it was.
+    /// Its answer, which names the backend.
     pub body: String,
     /// The pid of nginx's worker.
     pub worker: String,
@@ -60,7 +60,7 @@ impl Timed {
         Timed { load, answered }
     }
 
-    /// What became of the requests to an upstream that began in this time.
+    /// The answers to requests to an upstream that began in this time.
     pub fn between(&self, upstream: usize, from: u64, until: u64) -> Vec<Answered> {
         let all = self.answered[upstream].lock().expect("no panic");
         all.iter().filter(|answered| (from..until).contains(&answered.begun)).cloned().collect()

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 
 pub struct Wrk(Child);
 
-/// What wrk says when it ends.
+/// The summary of wrk.
 #[derive(Debug)]
 pub struct Served {
     pub requests: u64,

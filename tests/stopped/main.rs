@@ -1,5 +1,5 @@
-//! Stopped, not dead: a process that stands in the middle of a read or of a change holds up nobody for longer than is said,
-//! and when it goes on it finds its way, whatever has become of the memory that it looked at.
+//! Stopped, not dead: a process that stands in the middle of a read or of a change holds up no other for longer than is
+//! promised. When it goes on, it finds its way, whatever has become of the memory that it read.
 
 #![allow(unsafe_code)]
 
@@ -35,7 +35,7 @@ fn helper_process() {
 const SHORT: Duration = Duration::from_millis(20);
 /// How long one stands at a few of them, in milliseconds.
 const LONG: u64 = 10_000;
-/// What a call may take beyond the time that it may wait: machines sleep too. Who is held up takes twice as long.
+/// The time that a call may take beyond its wait: machines sleep too. A call that is held up takes twice as long.
 const SLACK: Duration = Duration::from_secs(2);
 
 /// A region with one upstream, and a process that can be stopped in it.
@@ -46,7 +46,7 @@ struct Scene {
     _scratch: Scratch,
 }
 
-/// What the sleeper has done: how often it touched the region, and the result.
+/// The work of the sleeper: how often it touched the region, and the result.
 type Done = (u64, String);
 
 impl Scene {
@@ -171,7 +171,7 @@ fn a_reader_stopped_anywhere_does_not_leave_its_chain() {
     }
 }
 
-/// What somebody else changes meanwhile.
+/// The peer that another process changes meanwhile.
 const OTHER: &str = "13.0.0.1:80";
 
 #[test]
@@ -247,17 +247,17 @@ impl Others {
         self.0.iter_mut().for_each(|helper| helper.send(&millis.to_string()));
     }
 
-    /// What the updater, the patient one and the reader did meanwhile.
+    /// The work of the updater, the patient one and the reader meanwhile.
     fn end(&mut self) -> [Work; 3] {
         self.0.each_mut().map(|helper| helper.answer().expect("content").parse().expect("work"))
     }
 }
 
-/// Before, while and after somebody stands still.
+/// Before, while and after a process stands still.
 struct LongStop {
     scene: Scene,
     others: Others,
-    /// What the others needed before.
+    /// The times of the others before.
     before: [Work; 3],
     private: u64,
 }
@@ -283,7 +283,7 @@ impl LongStop {
         assert!(found >= current, "{what}: woke at version {current} and found {found}");
         let during = self.others.end();
         for work in &during {
-            // A thousand times a second, whatever that one does. Two who change are in each other's way now and then.
+            // A thousand times a second, whatever that one does. Two writers are in each other's way now and then.
             let rounds = work.done + work.busy;
             assert!(
                 rounds > (LONG + 1000) * 9 / 10 && work.done > LONG / 2 && work.slowest < SLACK,
@@ -294,8 +294,8 @@ impl LongStop {
         println!("{what}: {} changes, {} picks beside it", during[0].done, during[2].done);
     }
 
-    /// Neither the table nor anybody's own memory has grown with the number of changes. Who looks at the table in the middle
-    /// of somebody's change finds two versions.
+    /// Neither the table nor the memory of a process has grown with the number of changes. A process that looks at the table in
+    /// the middle of a change finds two versions.
     fn assert_bounded(&self, during: &[Work; 3]) {
         for (before, during) in self.before.iter().zip(during) {
             assert!(

@@ -99,7 +99,7 @@ fn updater(table: &Table) {
                 false => table.set_upstream(&version(number + 1), Duration::ZERO),
                 true if round % 8 == 3 => table.set_upstream(&upstream(neighbour(), &["11.0.0.1"]), Duration::ZERO),
                 true => match table.delete_upstream(neighbour(), true, Duration::ZERO) {
-                    // Somebody was busy when it was to be made.
+                    // Another process was writing when it was to be made.
                     Err(error) if error.code == Code::NotFound => Ok(()),
                     done => done,
                 },

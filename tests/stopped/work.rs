@@ -1,4 +1,4 @@
-//! What a process has done that went on beside a stopped one, and what it took.
+//! The work of a process beside a stopped one, and its cost.
 
 use super::support::memory;
 use std::fmt;
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 #[derive(Clone, Debug, Default)]
 pub struct Work {
     pub done: u64,
-    /// How often it was told that somebody else is writing.
+    /// How often it was told that another process is writing.
     pub busy: u64,
     /// The longest that one call took.
     pub slowest: Duration,

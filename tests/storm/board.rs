@@ -1,12 +1,12 @@
-//! What is true of the table, in a file beside it that all processes of a storm map: a word for each thing that changes. It
-//! outlives whoever is killed, and a reader can look at it before and after it looks at the table.
+//! The truth about the table, in a file beside it that all processes of a storm map: a word for each thing that changes. It
+//! outlives killed processes. A reader can look at it before and after it looks at the table.
 
 use dyups::shm::mem::PAGE;
 use dyups::shm::{Mem, Memory};
 use std::ops::Range;
 use std::path::Path;
 
-/// What a thing is: 0 for absent, else a number that it shows in the table.
+/// The content of a thing: 0 for absent, else a number that it shows in the table.
 pub type Content = u8;
 
 /// A thing at one instant: its content, what the change under way makes of it, and how many changes were announced.
@@ -32,7 +32,7 @@ impl Cell {
     }
 }
 
-/// What was seen of a thing before and after a look at the table.
+/// The states of a thing before and after a look at the table.
 #[derive(Clone, Copy, Debug)]
 pub struct Span(pub Cell, pub Cell);
 
@@ -43,13 +43,13 @@ impl Span {
         after.announced > before.announced + 1 || [before.now, before.next, after.now, after.next].contains(&content)
     }
 
-    /// Whether it may have been there, as whatever.
+    /// Whether it may have been there, with any content.
     pub fn may_exist(self) -> bool {
         (1..=Content::MAX).any(|content| self.may_be(content))
     }
 }
 
-/// What a process counts.
+/// The counts of a process.
 #[derive(Clone, Copy)]
 pub enum Count {
     Finds,
@@ -84,7 +84,7 @@ impl Board {
         FIRST_SEAT + self.seats * SEAT + cell
     }
 
-    /// What the table says is read before or after this, never meanwhile.
+    /// The table is read before or after this, never meanwhile.
     pub fn cells(&self, cells: Range<usize>) -> Vec<Cell> {
         self.mem.fence();
         let cells = cells.map(|cell| Cell::of(self.mem.load(self.at(cell)).expect("inside"))).collect();
@@ -129,7 +129,7 @@ impl Board {
         self.mem.load(STOP) != Ok(0)
     }
 
-    /// Something that must not be was seen: said here too, as whoever saw it may be killed before it has told anybody.
+    /// A failure that must not be. It is noted here too, since its process may be killed before it has reported it.
     pub fn wrong(&self, what: &str) -> ! {
         self.mem.add(WRONG, 1).expect("inside");
         panic!("{what}");

@@ -1,5 +1,5 @@
-//! Processes that find, add and delete in tight loops, and a killer. The board knows what was acknowledged: whatever anybody
-//! finds meanwhile, and what is there in the end, has to agree with it.
+//! Processes that find, add and delete in tight loops, and a killer. The board knows the acknowledged changes. Each find
+//! meanwhile, and the table at the end, has to agree with it.
 //!
 //! DYUPS_STORM_KILLS says how many are killed (200).
 
@@ -67,7 +67,7 @@ impl Storm<'_> {
         process
     }
 
-    /// Who is to die, after a while: half of them, if possible, in the middle of a change.
+    /// The processes that are to die, after a while: half of them, if possible, in the middle of a change.
     fn victims(&mut self) -> Vec<usize> {
         std::thread::sleep(Duration::from_micros(self.random.below(3000)));
         let anyone = self.random.below(SEATS as u64) as usize;
@@ -79,7 +79,7 @@ impl Storm<'_> {
         }
     }
 
-    /// Whoever is in the middle of a change, if that is seen soon: a change is short.
+    /// A process in the middle of a change, if that is seen soon: a change is short.
     fn writing(&self) -> Option<usize> {
         let begun = Instant::now();
         while begun.elapsed() < Duration::from_millis(20) {
@@ -125,7 +125,7 @@ impl Storm<'_> {
         }
     }
 
-    /// What the table says of a thing.
+    /// The content of a thing in the table.
     fn content(&self, cell: usize) -> board::Content {
         let upstream = WORLD.upstream_of(cell);
         let read = self.read(upstream);
@@ -147,7 +147,7 @@ impl Storm<'_> {
         }
     }
 
-    /// Now that nobody changes it, the table is what was acknowledged, and nothing else.
+    /// Now that no process changes it, the table has the acknowledged changes, and nothing else.
     fn assert_table(&self) {
         for upstream in 0..WORLD.names.len() {
             let spans = Spans::now(&self.board, upstream);
@@ -175,7 +175,7 @@ impl Storm<'_> {
         }
     }
 
-    /// Stops those who live, who have to be content.
+    /// Stops the processes that live, which have to be content.
     fn end(&mut self) {
         self.board.stop();
         self.processes.drain(..).for_each(Helper::finish);

@@ -181,7 +181,7 @@ impl Finder {
     }
 }
 
-/// What the board said of all things of an upstream.
+/// The board's states of all things of an upstream.
 #[derive(Debug)]
 pub struct Spans {
     first: Range<usize>,
@@ -201,7 +201,7 @@ impl Spans {
         self.spans.iter().all(|span| span.may_be(0))
     }
 
-    /// What the board says of an upstream while nobody changes it.
+    /// The board's states of an upstream while no process changes it.
     pub fn now(board: &Board, upstream: usize) -> Spans {
         let first = WORLD.cells(upstream);
         let spans = board.cells(first.clone()).into_iter().map(|cell| Span(cell, cell)).collect();

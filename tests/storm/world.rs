@@ -1,7 +1,7 @@
 //! The things that change in a storm, and how they look in the table.
 //!
-//! Peers of shared upstreams: each belongs to one process, which alone adds, alters and deletes it, while others do that to
-//! its neighbours; its content is its weight. And whole upstreams, each of one process: all their peers show the content, as
+//! Peers of shared upstreams: each belongs to one process, which alone adds, alters and deletes it, while others do that to its
+//! neighbours. Its content is its weight. And whole upstreams, each of one process: all their peers show the content, as
 //! max_fails. Some are so large that a killer meets a writer in the middle of them.
 
 use super::board::Content;
@@ -22,7 +22,7 @@ const WHOLE: usize = 20;
 const FIRST_WHOLE: usize = SHARED * PEERS;
 /// Things.
 pub const CELLS: usize = FIRST_WHOLE + WHOLE;
-/// What a text in the table says about where it belongs.
+/// The place that a text in the table names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
     /// The peer of a shared upstream.
@@ -80,7 +80,7 @@ impl World {
         cell % SEATS
     }
 
-    /// A shared upstream before anybody has added to it.
+    /// A shared upstream before a process has added to it.
     pub fn empty(&self, upstream: usize) -> Upstream {
         let method = [None, Some(Method::Chash), Some(Method::Rr)][upstream % 3];
         Upstream { name: self.names[upstream].clone(), method, ..Upstream::default() }
@@ -110,7 +110,7 @@ impl World {
         Upstream { name, method: Some(Method::Rr), peers, ..Upstream::default() }
     }
 
-    /// What a peer of an upstream shows.
+    /// The content that a peer of an upstream shows.
     pub fn content(&self, upstream: usize, peer: &Peer) -> Content {
         if self.is_shared(upstream) { peer.weight as Content } else { peer.max_fails as Content }
     }

@@ -1,4 +1,4 @@
-//! What a process takes.
+//! The memory of a process.
 
 /// Memory of a process that no other shares, in KiB.
 pub fn private(pid: u32) -> u64 {

@@ -1,4 +1,4 @@
-//! What the tests of regions and tables share: a scratch directory, regions, peers, and other processes.
+//! Helpers for the tests of regions and tables: a scratch directory, regions, peers, and other processes.
 //!
 //! Another process is this test binary again, started anew and not forked: `--exact helper_process` with its orders in the
 //! environment and on stdin. It answers in lines that begin with `@`, so that what libtest prints is told apart.
@@ -114,10 +114,10 @@ pub fn used_cells<R: std::borrow::Borrow<Region>>(table: &Table<R>) -> u64 {
     table.region().cells().expect("it has some").used().expect("inside")
 }
 
-/// Asserts that a repair would find just what the region says is in use: nothing leaked, nothing is used twice, neither of the
-/// heap nor of the cells. And that the spare is free.
+/// Asserts that a repair would find in use just the blocks and cells that the region says: nothing leaked, nothing is used
+/// twice. And that the spare is free.
 pub fn assert_no_leak<R: std::borrow::Borrow<Region>>(table: &Table<R>) {
-    // What the last one who died has left is cleared away first, as by any next writer.
+    // The leavings of the last death are cleared away first, as by any next writer.
     drop(table.writer(SOON).expect("free"));
     let cells: Vec<u32> = names(table).iter().flat_map(|name| cells_of(table, name).into_values()).collect();
     let distinct: BTreeSet<u32> = cells.iter().copied().collect();
@@ -150,7 +150,7 @@ pub fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
-/// Tells whoever runs the tests what was counted, though libtest keeps to itself what a good test prints.
+/// Prints a count for the user of the tests, though libtest hides the output of a good test.
 pub fn tell(line: impl std::fmt::Display) {
     let _ = std::io::stderr().write_all(format!("\n{line}\n").as_bytes());
 }
@@ -281,7 +281,7 @@ impl Helper {
         signal_to(self.pid(), signal);
     }
 
-    /// SIGKILL, and waits until the kernel has cleared up behind it; how it ended. Whatever it had answered can still be read.
+    /// SIGKILL, and waits until the kernel has cleared up behind it; how it ended. Its earlier answers can still be read.
     pub fn kill(&mut self) -> ExitStatus {
         self.child.kill().expect("kill");
         self.child.wait().expect("wait")
@@ -293,7 +293,7 @@ impl Helper {
         wait_for("the helper stops", || self.is_stopped());
     }
 
-    /// Whether it stands, stopped by itself or by somebody else.
+    /// Whether it stands, stopped by itself or by another process.
     pub fn is_stopped(&self) -> bool {
         std::fs::read_to_string(format!("/proc/{}/stat", self.pid()))
             .is_ok_and(|stat| stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T')))
@@ -344,7 +344,7 @@ pub fn orphan() -> i32 {
     pid
 }
 
-/// What this process was started for: its role and arguments. `None` in the tests themselves.
+/// The purpose of this process: its role and arguments. `None` in the tests themselves.
 pub fn role() -> Option<(String, Vec<String>)> {
     let role = std::env::var("DYUPS_TEST_ROLE").ok()?;
     let args = std::env::var("DYUPS_TEST_ARGS").unwrap_or_default();
@@ -358,7 +358,7 @@ pub fn say(line: impl std::fmt::Display) {
     stdout.write_all(line.as_bytes()).and_then(|()| stdout.flush()).expect("the test listens");
 }
 
-/// What a helper answers to an order.
+/// The answer of a helper to an order.
 pub fn report(result: Result<impl std::fmt::Display, Error>) {
     match result {
         Ok(value) => say(format_args!("ok {value}")),

@@ -1,4 +1,4 @@
-//! What the table is to hold, kept beside it in the simplest way.
+//! The content that the table is to have, kept beside it in the simplest way.
 
 use super::{SOON, upstream};
 use dyups::config::check;
@@ -12,11 +12,11 @@ use dyups::upstream::{Address, PeerPatch, Upstream};
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
 
-/// What the table is to hold: all upstreams with what is remembered of them.
+/// The content that the table is to have: all upstreams with their flags.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Model(pub BTreeMap<String, (Upstream, Flags)>);
 
-/// What an operator does.
+/// A change by an operator.
 #[derive(Clone, Debug)]
 pub enum Op {
     Put(String, PeerPatch, Absent),
@@ -29,7 +29,7 @@ pub enum Op {
 }
 
 impl Model {
-    /// What `name` is to its users: no tombstone.
+    /// The upstream `name` as users see it: no tombstone.
     pub fn visible(&self, name: &str) -> Option<&(Upstream, Flags)> {
         self.0.get(name).filter(|(_, flags)| !flags.has(Flags::DELETED))
     }

@@ -1,4 +1,4 @@
-//! What a process does with a library that it loads by its path, as nginx does: through the C ABI alone.
+//! The use of a library that a process loads by its path, as nginx does: through the C ABI alone.
 
 use crate::support::{lock_bytes, orders, orphan, say};
 use std::ffi::{CStr, CString, c_char, c_void};
@@ -160,7 +160,7 @@ fn until_refused(library: &Library, name: &str) {
     for weight in (1..60_000).cycle() {
         match library.set(name, &format!("{{\"peers\":[{{\"server\":\"10.0.0.1:80\",\"weight\":{weight}}}]}}"), 0) {
             Ok(_) => acknowledged = weight,
-            // Another one writes: the one who takes over, perhaps.
+            // Another process writes, perhaps the one that takes over.
             Err(error) if error.starts_with("-5 ") => {}
             Err(error) => return say(format_args!("{acknowledged} {error}")),
         }

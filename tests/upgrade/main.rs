@@ -152,7 +152,7 @@ fn a_changed_old_table_is_taken_over_again_and_an_unchanged_one_is_not() {
     third.finish();
     let (mut fourth, notes) = new(&scratch);
     assert_eq!((notes.as_str(), fourth.ok("list").as_str()), ("", "api only-old"));
-    // The old file may go when nobody wants to go back.
+    // The old file may go when there will be no way back.
     fourth.ok("set late 10.0.0.4:80");
     fourth.kill();
     old.kill();
@@ -170,7 +170,7 @@ fn an_old_region_that_was_made_anew_and_never_used_has_nothing_to_say() {
     let (mut new_one, _) = new(&scratch);
     new_one.ok("set only-new 10.0.0.2:80");
     first.kill();
-    // There is no way back any more, and then somebody starts the old one all the same.
+    // There is no way back any more, and then the old one is started all the same.
     std::fs::remove_file(file(&scratch, next::LAYOUT - 1)).expect("remove");
     let mut again = process(&shipped::library());
     let notes = again.ok(&setup(&scratch));
@@ -418,7 +418,7 @@ fn what_a_library_with_wider_bounds_and_more_options_has_stored_an_older_one_kee
     let before: serde_json::Value = serde_json::from_str(&newer.ok("upstreams")).expect("JSON");
     newer.finish();
 
-    // The older one, which looks all of it over, as nobody else is there.
+    // The older one, which checks all of it, since no other process is there.
     let (table, notes) = open(&scratch.file("region"), 1 << 20).expect("sound");
     assert_eq!(notes, Vec::<String>::new());
     assert_eq!(names(&table), ["api", "a|b"]);

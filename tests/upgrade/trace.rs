@@ -2,7 +2,8 @@
 
 use crate::support::{Helper, say, wait_for};
 
-/// Says who this thread is, and lets the one that started this process watch it. It stands then, until that one lets it go on.
+/// Prints the number of this thread, and lets the process that started this one trace it. The thread stands until the tracer
+/// lets it go on.
 pub fn me() {
     // SAFETY: takes nothing and cannot fail.
     say(format_args!("ok {}", unsafe { libc::gettid() }));

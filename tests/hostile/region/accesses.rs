@@ -5,10 +5,10 @@ use dyups::shm::kill::{self, Kind};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicI32, AtomicU64, AtomicUsize};
 
-/// Raised by the library before the access that [`meanwhile`] was told. Nobody else uses it.
+/// The library raises it before the access that [`meanwhile`] has named. No other code uses it.
 const SIGNAL: i32 = libc::SIGURG;
 
-/// What the signal's handler has to know: for it, there are statics alone.
+/// The data of the signal's handler, which can use statics alone.
 static ORDERS: AtomicI32 = AtomicI32::new(-1);
 static DONE: AtomicI32 = AtomicI32::new(-1);
 static WORD: AtomicUsize = AtomicUsize::new(0);

@@ -30,7 +30,7 @@ use std::time::{Duration, Instant};
 const TOUCHES: u64 = 32;
 /// Bytes that a call may take: so many times its size.
 const BYTES: usize = 32;
-/// Seconds of its own time that a call may take, under whatever sanitizer.
+/// Seconds of its own time that a call may take, under any sanitizer.
 const SECONDS: f64 = 2.0;
 
 pub struct Bench {
@@ -68,12 +68,13 @@ impl Bench {
         run.finish();
     }
 
-    /// The region, for somebody else to spoil.
+    /// The region, for another thread to spoil.
     pub fn mem(&self) -> &Mem {
         self.table.region().mem()
     }
 
-    /// Does this and that for so long, from one beginning after the other, while somebody else spoils the region; how many calls.
+    /// Makes calls for so long, from one beginning after the other, while another thread spoils the region. Answers the number
+    /// of calls.
     pub fn act_for(&self, time: Duration) -> usize {
         let begun = Instant::now();
         let mut random = Random(1);
@@ -92,7 +93,7 @@ impl Bench {
         calls
     }
 
-    /// Makes a table again of whatever is there.
+    /// Makes a table again, from any state.
     pub fn finish(&self) {
         let mut run = Run { bench: self, beginning: &[], truth: Truth::default(), handles: BTreeMap::new() };
         run.truth.nothing_is_sure();
@@ -123,7 +124,7 @@ fn call<T>(what: &dyn Debug, body: impl FnOnce() -> T) -> T {
     value
 }
 
-/// Looks who is due, now and a while later, and finds them all sick.
+/// Finds the peers that are due, now and a while later, and finds them all sick.
 fn probe(table: &Table) {
     let mut prober = Prober::new(0, 1, Rules::NEWEST);
     for now in [1_000_000, 1_004_000, 1_008_000] {
@@ -217,7 +218,7 @@ impl<'a> Run<'a> {
 
     fn amid(&mut self, access: u64, spoil: Spoil, act: &Act) {
         let (word, new) = self.resolve(spoil);
-        // Any bit, as nobody knows what the word holds by then; and again, since the call moves things.
+        // Any bit, since the content of the word is unknown by then; and again, since the call moves things.
         self.in_doubt(word, u64::MAX, u64::MAX);
         accesses::meanwhile(access, &self.bench.spoiler, (word, new), || self.act(act));
         self.in_doubt(word, u64::MAX, u64::MAX);
@@ -243,7 +244,7 @@ impl<'a> Run<'a> {
         let answer = call(&Brief(op), || apply(self.table(), op));
         self.truth.note(op, answer);
         if let (Op::Set(upstream), Ok(()), true) = (op, answer, self.truth.is_quiet()) {
-            // Acknowledged, so it is there: whatever was spoiled before.
+            // Acknowledged, so it is there, with any earlier damage.
             let there = call(&Brief(op), || self.table().upstream(&upstream.name)).map(|stored| stored.upstream);
             assert_eq!(there.as_ref(), Ok(upstream));
         }
@@ -392,7 +393,7 @@ impl<'a> Run<'a> {
         let before = std::mem::replace(&mut self.truth, after);
         self.handles.clear();
         let names: Vec<String> = self.truth.model.0.keys().cloned().collect();
-        // What was forged to perfection may still be nonsense to pick from; but it can be replaced.
+        // A perfect forgery may still be nonsense to pick from, but it can be replaced.
         self.truth.spoiled = forged;
         self.truth.doubt(names.iter().filter(|name| doubtful(name, &before)).cloned());
         assert_no_leak_of_heap(self.table());

@@ -41,7 +41,7 @@ pub enum Forgery {
     Snapshot(u8),
 }
 
-/// What this process does.
+/// A step of this process.
 pub enum Act {
     Change(Box<Op>),
     Find(String, How),
@@ -116,7 +116,7 @@ pub enum Look {
 struct Bytes<'a>(&'a [u8]);
 
 impl Case {
-    /// What `bytes` say; a step that they do not say to its end is none.
+    /// The case in `bytes`; an incomplete step at the end is dropped.
     pub fn read(bytes: &[u8]) -> Case {
         let mut bytes = Bytes(bytes);
         let start = bytes.byte().unwrap_or(0).into();

@@ -1,4 +1,4 @@
-//! Pages that nobody may touch, right before and right behind a mapping: an access outside of it is a signal.
+//! Pages that no code may touch, right before and right behind a mapping: an access outside of it is a signal.
 
 use dyups::shm::mem::PAGE;
 use std::path::Path;
@@ -26,12 +26,12 @@ pub fn between<T>(path: &Path, bytes: usize, map: impl Fn() -> T) -> T {
 /// Where a mapping of `bytes` bytes just fits between two pages.
 fn hole(bytes: usize) -> usize {
     let middle = nothing(bytes + 2 * PAGE) + PAGE;
-    // SAFETY: the middle of what was just mapped, which nobody knows of.
+    // SAFETY: the middle of the new mapping, which no other code knows.
     assert_eq!(unsafe { libc::munmap(middle as *mut _, bytes) }, 0);
     middle
 }
 
-/// `bytes` bytes that nobody may touch.
+/// `bytes` bytes that no code may touch.
 fn nothing(bytes: usize) -> usize {
     let anywhere = std::ptr::null_mut();
     // SAFETY: a new mapping at a place of the kernel's choice.

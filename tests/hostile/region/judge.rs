@@ -9,10 +9,10 @@ use dyups::upstream::{HashId, Method, Peer, Upstream};
 /// The largest weight of all peers together whose keys are looked up without a ring.
 const MAX_WEIGHT_WITHOUT_RING: u64 = 20_000;
 
-/// Up to this weight the owner of a key is looked for, and for the first try only: more takes too long to do it often.
+/// Up to this weight the owner of a key is checked, and for the first try only. More would take too long to do it often.
 const MAX_WEIGHT_TO_CHECK: u64 = 40;
 
-/// What is known of an upstream.
+/// The knowledge about an upstream.
 pub enum Judge<'a> {
     /// It is this, or it is not there.
     Sure(Option<&'a Upstream>),

@@ -1,5 +1,5 @@
-//! Where a spoiling goes, and what it stores there: by what the words mean, so that it hits links, offsets and lengths more
-//! often than chance would.
+//! The place and the value of a damage. Both follow the meaning of the words, so that links, offsets and lengths are hit more
+//! often than by chance.
 
 use dyups::shm::layout::{Geometry, state};
 use dyups::shm::{GRANULE_WORDS, Mem, Memory, Stamp};
@@ -49,11 +49,11 @@ pub enum Value {
     Low(u8),
     /// The high half does.
     High(u8),
-    /// What the case began with.
+    /// The value at the beginning of the case.
     AsInTheBeginning,
 }
 
-/// What places and values are resolved against.
+/// The region in which places and values are resolved.
 pub struct Lay<'a> {
     pub mem: &'a Mem,
     pub geometry: &'a Geometry,
@@ -102,7 +102,7 @@ impl Lay<'_> {
         }
     }
 
-    /// What `spoil` stores, and where.
+    /// The place and the value that `spoil` stores.
     pub fn resolve(&self, spoil: Spoil) -> (usize, u64) {
         let word = self.word(spoil.place);
         let old = self.load(word);

@@ -1,4 +1,4 @@
-//! The checksums of a snapshot as a forger makes them: from whatever its words say, as far as that leads anywhere.
+//! The checksums of a snapshot as a forger makes them: from any words, as far as these make sense.
 
 use dyups::checksum::Checksum;
 use dyups::order::chash::{self, RingShape};

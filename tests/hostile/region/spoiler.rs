@@ -32,13 +32,13 @@ impl Spoiler {
         order(self.orders.as_raw_fd(), self.done.as_raw_fd(), word, value);
     }
 
-    /// What [`order`] needs.
+    /// The descriptors that [`order`] needs.
     pub fn descriptors(&self) -> (i32, i32) {
         (self.orders.as_raw_fd(), self.done.as_raw_fd())
     }
 }
 
-/// As [`Spoiler::store`], for who has the descriptors alone.
+/// As [`Spoiler::store`], for code that has the descriptors alone.
 pub fn order(orders: i32, done: i32, word: usize, value: u64) {
     let mut order = [0; 16];
     order[..8].copy_from_slice(&(word as u64).to_ne_bytes());

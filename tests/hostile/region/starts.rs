@@ -7,7 +7,7 @@ use dyups::error::Code;
 use dyups::table::Table;
 use dyups::table::directory::Directory;
 
-/// What fills an empty region.
+/// Fills an empty region.
 pub const STARTS: [fn(&Table); 8] = [empty, few, rings, deleted, long, full, half_done, crowded];
 
 fn empty(_: &Table) {}
@@ -23,7 +23,7 @@ fn few(table: &Table) {
     }
 }
 
-/// By chash, of both kinds: declared, and because somebody asked.
+/// By chash, of both kinds: declared, and asked for by a pick.
 fn rings(table: &Table) {
     for (name, shape, size) in [(0, 2, 3), (1, 2 + 8 + 128, 5), (2, 0, 2), (6, 2 + 32, 6)] {
         set(table, name, shape, size);
@@ -65,7 +65,7 @@ fn full(table: &Table) {
     }
 }
 
-/// What a writer leaves that died while it made an upstream, and one that died while it deleted one.
+/// The leavings of a writer that died while it made an upstream, and of one that died while it deleted one.
 fn half_done(table: &Table) {
     few(table);
     let writer = table.writer(SOON).expect("free");

@@ -1,8 +1,8 @@
-//! What is still known to be right after a spoiling: all upstreams but those in doubt.
+//! The upstreams that are still known to be right after a damage: all but those in doubt.
 //!
-//! An upstream is in doubt once a word was spoiled that its answers rest upon: its record, the snapshot and the rings, the bits
-//! that say that these are taken, and the way to it through its bucket. So is one that a forgery lays claim to: who makes the
-//! checksums right can say of any memory that it is his.
+//! An upstream is in doubt once a word was spoiled on which its answers rest: its record, the snapshot and the rings, the bits
+//! that say that these are taken, and the way to it through its bucket. So is one to which a forgery lays claim: a forger that
+//! makes the checksums right can claim any memory.
 
 use super::case::Brief;
 use super::names::names;
@@ -42,18 +42,18 @@ impl Truth {
         !self.doubt.contains(name)
     }
 
-    /// Somebody made checksums right: what does not make sense may look as if it did.
+    /// A forger made checksums right: nonsense may look as if it made sense.
     pub fn is_forged(&self) -> bool {
         !self.forged.is_empty()
     }
 
-    /// Somebody spoils the region all the time.
+    /// Another thread spoils the region all the time.
     pub fn nothing_is_sure(&mut self) {
         self.doubt(self.sure());
         (self.spoiled, self.header_spoiled, self.restless) = (true, true, true);
     }
 
-    /// What was stored is there, unless it was stored elsewhere than one believes.
+    /// A stored value is there, unless it was stored in another place than expected.
     pub fn is_quiet(&self) -> bool {
         !self.restless && !self.is_forged()
     }
@@ -81,7 +81,7 @@ impl Truth {
         }
     }
 
-    /// Whoever leads to a block now that was forged may say that others are his.
+    /// A record that leads to a forged block by now may claim the blocks of others.
     pub fn forge(&mut self, table: &Table, record: Option<u32>) {
         self.forged.extend(record);
         let grounds: Vec<(String, Ground)> =
@@ -96,7 +96,7 @@ impl Truth {
         }
     }
 
-    /// What a change answered: what it was of names that are sure has to fit.
+    /// Notes the answer of a change. For names that are sure, it has to fit.
     pub fn note(&mut self, op: &Op, answer: Result<(), Code>) {
         let names = self.names_of(op);
         let sure = names.iter().all(|name| self.is_sure(name));
@@ -143,7 +143,7 @@ fn is_too_heavy(upstream: Option<&(Upstream, Flags)>) -> bool {
     upstream.is_some_and(|(upstream, _)| ring_points(weight(&upstream.peers)).is_err())
 }
 
-/// What the answers about one name rest upon.
+/// The words on which the answers about one name rest.
 struct Ground {
     record: Option<u32>,
     words: Vec<Range<usize>>,

@@ -32,7 +32,7 @@ impl Client {
         Client { address, stream: None, resent: 0 }
     }
 
-    /// GET on the kept connection, if there is one. What a server closed while it was idle is sent again, as browsers do.
+    /// GET on the kept connection, if there is one. A request that meets a closed connection is sent again, as by browsers.
     pub fn get(&mut self, host: &str, path: &str) -> io::Result<Response> {
         let reused = self.stream.is_some();
         match self.send("GET", host, path, "", false) {

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// What came back.
+/// The answers.
 #[derive(Debug, Default)]
 pub struct Seen {
     pub statuses: BTreeMap<u16, u64>,
@@ -20,7 +20,7 @@ pub struct Seen {
     /// Connections that broke before an answer.
     pub broken: u64,
     pub slowest: Duration,
-    /// What should not have been, in words.
+    /// The failures, in words.
     pub wrong: Vec<String>,
 }
 
@@ -114,7 +114,7 @@ impl Worker {
         };
         self.seen.note(&answer, begin.elapsed());
         if answer.is_err() {
-            // Nobody listens at this moment: not a reason to spin.
+            // Nothing listens at this moment: not a reason to spin.
             std::thread::sleep(Duration::from_millis(1));
         }
         answer.ok()

@@ -90,7 +90,7 @@ impl Place {
     fn with(name: &str, turn: Turn) -> Place {
         let library = library();
         let target = library.ancestors().nth(2).expect("a target directory");
-        // Root's workers are another user, who may not enter everything.
+        // Root's workers are another user, which may not enter everything.
         let (base, prefix) = match !is_root() || passable(target) {
             true => (target.join("t-nginx"), format!("{name}-")),
             false => (std::env::temp_dir(), format!("dyups-t-{name}-")),

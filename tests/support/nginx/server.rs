@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-/// What goes into proxy.conf.
+/// The parts of proxy.conf.
 pub struct Conf {
     pub workers: usize,
     /// Lua: fields of setup{...} beside shm_path.

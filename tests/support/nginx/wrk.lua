@@ -1,4 +1,4 @@
--- What wrk sends: each request says when it began.
+-- The requests of wrk: each carries the time of its begin.
 
 local now = require "clock"
 
