@@ -1,0 +1,71 @@
+//! tools/rooms, which sees that each room of src/ imports only from rooms above it.
+
+use std::path::Path;
+use std::process::Command;
+
+/// Whether the rooms below `src` are good, and the lines that say what is not.
+fn rooms(src: Option<&Path>) -> (bool, String) {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tools/rooms");
+    let output = Command::new(script).args(src).output().expect("perl");
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    (output.status.success(), String::from_utf8(output.stdout).expect("text"))
+}
+
+/// The answer for a tree with this file alone.
+fn rooms_of(file: &str, text: &str) -> (bool, String) {
+    let src = tempfile::tempdir().expect("room");
+    let path = src.path().join(file);
+    std::fs::create_dir_all(path.parent().expect("one")).expect("room");
+    std::fs::write(&path, text).expect("room");
+    let (good, lines) = rooms(Some(src.path()));
+    (good, lines.replace(&format!("{}/", src.path().display()), ""))
+}
+
+#[test]
+fn each_room_imports_only_from_rooms_above_it() {
+    assert_eq!(rooms(None), (true, String::new()));
+}
+
+#[test]
+fn a_forbidden_import_is_named_with_its_file_and_line() {
+    for (file, text, line, import) in [
+        ("shm/arena.rs", "\nuse crate::table::Table;\n", 2, "shm imports table"),
+        ("shm/arena.rs", "use crate::error::Error;\nfn f() { crate::ffi::f() }\n", 2, "shm imports ffi"),
+        (
+            "table/snapshot/view.rs",
+            "use crate::{\n    error::{Code, Error},\n    health::heal,\n};\n",
+            1,
+            "table imports health",
+        ),
+        ("table/snapshot/view.rs", "use super::super::super::config;\n", 1, "table imports config"),
+        ("balance/mod.rs", "use super::health;\n", 1, "balance imports health"),
+        ("quote.rs", "use super::upstream;\n", 1, "quote imports upstream"),
+        ("upstream/mod.rs", "#[cfg(test)]\nmod tests {\n}\n\nuse crate::shm;\n", 5, "upstream imports shm"),
+    ] {
+        let said = format!("{file}:{line}: {import}, which is below it in the list of tools/rooms\n");
+        assert_eq!(rooms_of(file, text), (false, said), "{text}");
+    }
+}
+
+#[test]
+fn a_room_that_is_not_in_the_list_is_named() {
+    let unlisted = "is in no line of the list of tools/rooms";
+    assert_eq!(rooms_of("attic/mod.rs", ""), (false, format!("attic/mod.rs:1: attic {unlisted}\n")));
+    assert_eq!(rooms_of("ffi/mod.rs", "use crate::attic;\n"), (false, format!("ffi/mod.rs:1: attic {unlisted}\n")));
+}
+
+#[test]
+fn comments_tests_and_rooms_above_are_good() {
+    for (file, text) in [
+        ("shm/arena.rs", "//! See [`crate::table`].\n// use crate::table;\nfn f() {} // crate::table\n"),
+        ("shm/arena.rs", "#[cfg(test)]\n#[allow(dead_code)]\npub(crate) mod tests {\n    use crate::table;\n}\n"),
+        ("shm/cells/tests.rs", "use crate::health;\n"),
+        (
+            "table/snapshot/view.rs",
+            "use super::super::ops;\nuse super::head;\nuse crate::{error, shm::{Mem, Memory}};\n",
+        ),
+        ("quote.rs", "use crate::error::Error;\n"),
+    ] {
+        assert_eq!(rooms_of(file, text), (true, String::new()), "{text}");
+    }
+}
