@@ -187,6 +187,7 @@ fn in_a_storm_of_kills_and_reloads_no_change_is_lost_and_no_request_goes_to_a_pe
         begun.elapsed()
     ));
     assert!(served.bad == 0 && served.requests > 10 * killed, "{served:?}");
+    assert!(arrived as u64 >= served.requests, "{arrived} arrived for {served:?}");
     assert!(peers().all(|peer| peer.absences.len() > 1), "each peer went and came");
     for status in nginx.status_of_each_worker() {
         assert_table(&status, &table, &[NAME]);

@@ -40,7 +40,10 @@ impl Wrk {
             "-s",
         ]);
         let scripts = place::scripts();
-        command.arg(scripts.join("wrk.lua")).arg(format!("http://{address}/"));
+        // Without its script wrk goes on, with requests that say nothing.
+        let script = scripts.join("wrk.lua");
+        assert!(script.is_file(), "no {}", script.display());
+        command.arg(script).arg(format!("http://{address}/"));
         command.env("LUA_PATH", format!("{}/?.lua;;", scripts.display()));
         Wrk(command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("wrk: make deps installs it"))
     }

@@ -19,7 +19,7 @@ static NEXT_PORT_EVERYWHERE: AtomicU16 = AtomicU16::new(30_000);
 
 /// Where the Lua files of these tests are. The user of the workers may be unable to read them.
 pub fn scripts() -> PathBuf {
-    root().join("tests/nginx")
+    root().join("tests/support/nginx")
 }
 
 /// Copies `names` out of one directory into another, which is made.
