@@ -1,4 +1,4 @@
-# What a developer types. `make help` lists it.
+# The commands of a developer. `make help` lists them.
 
 VERSION := $(shell sed -n 's/^version *= *"\(.*\)"/\1/p' Cargo.toml | head -n 1)
 PREFIX ?= /usr/local
