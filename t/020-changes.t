@@ -219,8 +219,8 @@ true
 --- config
     location = /t {
         content_by_lua_block {
-            -- Two sets without a common peer. While the other worker replaces one by the other, every request's picks of
-            -- all peers have to be of one set each time that the set did not change in between.
+            -- Two sets without a common peer. The other worker replaces one by the other. Each time that the set did not
+            -- change in between, a request's picks of all peers have to be of one set.
             local function peers(net)
                 local all = {}
                 for i = 1, 8 do

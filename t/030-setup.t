@@ -4,7 +4,7 @@ use lib 't/lib';
 use Dyups;
 use Test::Nginx::Socket 'no_plan';
 
-# What a region by the default name leaves behind.
+# The files that a region by the default name leaves behind.
 sub default_regions { my $dir = "/dev/shm/dyups-$>"; glob "$dir/*t-servroot* $dir/.*t-servroot*" }
 my $owner = $$;
 END { unlink default_regions() if $$ == $owner }

@@ -1,4 +1,5 @@
-# Bad input through a real nginx: nothing throws, nothing is half done. What each field refuses is in tests/lua/bad_input.rs.
+# Bad input through a real nginx: nothing throws, nothing is half done. The values that each field refuses are in
+# tests/lua/bad_input.rs.
 
 use lib 't/lib';
 use Dyups;
@@ -40,7 +41,7 @@ our $Attempts = q{
         return rawequal(value, hostile) and "hostile" or tostring(value)
     end
 
-    -- What is right, and changes the table.
+    -- Calls that are right, and change the table.
     local function switches(name, upstream, options)
         local empty = type(options) == "table" and next(options) == nil
         return name == "healthcheck" and upstream == "api" and (options == false or empty)

@@ -9,8 +9,8 @@ workers(2);
 no_long_string();
 Dyups::defaults();
 
-# Upstreams, and rounds: functions that do n finds each. measure(round, n) runs one after a warm-up and says what is
-# wrong: a trace aborted in dyups, no trace at all, more than 16 KB of garbage.
+# Upstreams, and rounds: functions that do n finds each. measure(round, n) runs one after a warm-up. It names
+# the faults: a trace aborted in dyups, no trace at all, more than 16 KB of garbage.
 our $Measure = q{
     local MOST_KB = 16
     local jit_util = require "jit.util"
@@ -177,7 +177,7 @@ mixed: good
                 end
                 return keep
             end, 10000):match("grew"))
-            -- What is not compiled.
+            -- Code that is not compiled.
             jit.off(find)
             ngx.say(measure(function(n)
                 for _ = 1, n do
@@ -271,7 +271,7 @@ my $port = Dyups::port(7);
 Dyups::proxy(init => q{
     grown, calls, traces, aborts = 0, 0, 0, {}
 
-    -- What it grew by, of each call; nothing is collected meanwhile.
+    -- The growth of memory by each call; nothing is collected meanwhile.
     function balanced()
         local before = collectgarbage("count")
         dyups.balance("api", nil, nil, options)

@@ -23,7 +23,7 @@ our $Balance = q{
 our $Init = q{
     options = { none = nil, two = { tries = 2 }, one = { tries = 1 }, free = { retry_percent = 0, retry_floor = 0 } }
 
-    -- What T.get gets, over and over, of this server.
+    -- The answer of this server to T.get, over and over.
     function gets(n, port, host, args)
         local answers = {}
         for i = 1, n do
@@ -216,7 +216,7 @@ main::balance(init => q{
     end
     options.unknown, options.number, options.text = { trys = 1 }, 5, "tries"
 
-    -- What a worker logs as an error is in a dictionary as well.
+    -- Errors in a worker's log are in a dictionary as well.
     local log = ngx.log
     ngx.log = function(level, ...)
         if level == ngx.ERR then
