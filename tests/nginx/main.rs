@@ -40,6 +40,7 @@ mod test_cache;
 mod test_changes;
 mod test_chash;
 mod test_checks;
+mod test_clock;
 mod test_counted_upgrade;
 mod test_demo;
 mod test_docs;
@@ -70,4 +71,4 @@ mod test_upgrade;
 mod test_verdicts;
 
 use support::{next, system};
-use web::{client, load, place, server};
+use web::{client, load, place, server, wall_clock};

@@ -6,3 +6,4 @@ pub mod client;
 pub mod load;
 pub mod place;
 pub mod server;
+pub mod wall_clock;

@@ -2,6 +2,7 @@
 
 use super::client::{Client, Response};
 use super::place::{self, LOGS_NOWHERE, Place};
+use super::wall_clock::WallClock;
 use crate::support::system::{children, group_lives, is_root, signal, wait_for, wait_until, worker_user};
 use std::collections::BTreeMap;
 use std::fs;
@@ -34,6 +35,8 @@ pub struct Conf {
     pub user: &'static str,
     /// The size of a /dev/shm that this nginx alone sees. It was built to log where it cannot, too.
     pub dev_shm: Option<&'static str>,
+    /// The wall clock of this nginx.
+    pub clock: Option<WallClock>,
 }
 
 impl Conf {
@@ -53,6 +56,7 @@ impl Conf {
             main: String::new(),
             user: if is_root() { worker_user().0 } else { "" },
             dev_shm: None,
+            clock: None,
         }
     }
 
@@ -85,6 +89,7 @@ impl Conf {
             main += &format!("user {};\n", self.user);
         }
         main += &self.main;
+        main += &self.clock.as_ref().map(WallClock::directives).unwrap_or_default();
         let init = self.init.clone().unwrap_or_else(|| self.usual_init());
         include_str!("proxy.conf")
             .replace("@main@", &main)
@@ -105,6 +110,7 @@ impl Conf {
 pub struct Nginx {
     prefix: PathBuf,
     dev_shm: Option<&'static str>,
+    clock: Option<WallClock>,
     child: Child,
     workers: usize,
     pub traffic: SocketAddr,
@@ -132,12 +138,13 @@ impl Nginx {
     /// dyups's proxy in `place`.
     pub fn start(place: &Place, conf: &Conf) -> Nginx {
         let (prefix, addresses) = (place.path("proxy"), [place::free_address(), place::free_address()]);
-        Nginx::launch(&prefix, &conf.text(addresses[0], addresses[1]), conf.workers, addresses, conf.dev_shm)
+        let outside = (conf.dev_shm, conf.clock.clone());
+        Nginx::launch(&prefix, &conf.text(addresses[0], addresses[1]), conf.workers, addresses, outside)
     }
 
     /// Any nginx that answers at `admin`.
     pub fn with_text(prefix: &Path, text: &str, workers: usize, traffic: SocketAddr, admin: SocketAddr) -> Nginx {
-        Nginx::launch(prefix, text, workers, [traffic, admin], None)
+        Nginx::launch(prefix, text, workers, [traffic, admin], (None, None))
     }
 
     /// A plain one, with one worker and this in `http {}`, that answers at `address`.
@@ -150,15 +157,15 @@ impl Nginx {
         text: &str,
         workers: usize,
         [traffic, admin]: [SocketAddr; 2],
-        dev_shm: Option<&'static str>,
+        (dev_shm, clock): (Option<&'static str>, Option<WallClock>),
     ) -> Nginx {
         // They may lie where the user of the workers may not go: see Place::readable and Place::clock.
         let scripts = place::scripts().display().to_string();
         assert!(!text.contains(&scripts), "this nginx would read {scripts}");
         fs::create_dir_all(prefix).expect("mkdir");
         fs::write(prefix.join("nginx.conf"), text).expect("write");
-        let child = spawn(prefix, dev_shm);
-        let mut nginx = Nginx { prefix: prefix.to_owned(), dev_shm, child, workers, traffic, admin };
+        let child = spawn(prefix, dev_shm, clock.as_ref());
+        let mut nginx = Nginx { prefix: prefix.to_owned(), dev_shm, clock, child, workers, traffic, admin };
         nginx.wait_until_up();
         nginx
     }
@@ -231,7 +238,7 @@ impl Nginx {
 
     /// Starts it again after it was killed.
     pub fn start_again(&mut self) {
-        self.child = spawn(&self.prefix, self.dev_shm);
+        self.child = spawn(&self.prefix, self.dev_shm, self.clock.as_ref());
         self.wait_until_up();
     }
 
@@ -325,11 +332,12 @@ fn command(prefix: &Path, dev_shm: Option<&'static str>) -> Command {
     command
 }
 
-fn spawn(prefix: &Path, dev_shm: Option<&'static str>) -> Child {
+fn spawn(prefix: &Path, dev_shm: Option<&'static str>, clock: Option<&WallClock>) -> Child {
     let log = fs::File::options().create(true).append(true).open(prefix.join("stderr.log")).expect("a log");
     let mut command = command(prefix, dev_shm);
     command.arg("-c").arg(prefix.join("nginx.conf"));
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).process_group(0);
+    command.envs(clock.map(WallClock::environment).into_iter().flatten());
     // SAFETY: between fork and exec, prctl alone, which is async-signal-safe.
     unsafe {
         command.pre_exec(|| {
