@@ -153,7 +153,7 @@ pub fn start() -> Result<u32> {
     // A worker that cannot count serves nevertheless. The tick tries it again, and says why it was in vain.
     let _ = count().and_then(|()| clear_up(table));
     // It may be the slot of one that has just died.
-    let _ = health::find_ailing(table);
+    let _ = health::mark_failures(table);
     Ok(number)
 }
 
@@ -200,7 +200,7 @@ pub fn tick() -> Result<()> {
 
 /// Takes back what dead workers have counted, and says what they could not say any more.
 pub fn clear_up(table: &Table) -> Result<()> {
-    if table.region().reap(own_slot())? { health::find_ailing(table) } else { Ok(()) }
+    if table.region().reap(own_slot())? { health::mark_failures(table) } else { Ok(()) }
 }
 
 /// The slot of this very process, not that of the one it was forked from.

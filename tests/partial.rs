@@ -84,7 +84,7 @@ fn turn(table: &Table, is_out: impl Fn(usize) -> bool, cause: Cause) {
             }
         }
     }
-    directory.tell_ailing(record).expect("inside");
+    directory.mark_failure(record).expect("inside");
 }
 
 fn pick(table: &Table, handle: &mut Handle, method: Method, key: Option<&[u8]>) -> usize {

@@ -15,7 +15,8 @@ use dyups::shm::{Mem, Memory};
 use dyups::state::budget::Allowance;
 use dyups::state::failures::{Health, begin, tenths};
 use dyups::status::peers::{PeerState, states as states_of};
-use dyups::table::directory::{Directory, ailing_at, ails};
+use dyups::table::Record;
+use dyups::table::directory::Directory;
 use dyups::table::ops::Absent;
 use dyups::table::store::Table;
 use dyups::upstream::{Method, Peer, PeerPatch, Status, Upstream};
@@ -343,14 +344,14 @@ fn failures_go_with_the_peer_through_changes() {
     assert!(!worker.goes(30).contains(&2), "it is the last one now");
 }
 
-/// The word that says whether peers of it have failed.
-fn ailing_word(table: &Table) -> usize {
+/// Its place.
+fn record(table: &Table) -> Record {
     let (record, _) = Directory::new(table.region()).find(b"api").expect("sound").expect("there");
-    ailing_at(table.region().geometry(), record)
+    Record::numbered(table.region().geometry(), record)
 }
 
 fn ailing(table: &Table) -> bool {
-    ails(table.region().mem().load(ailing_word(table)).expect("inside"))
+    record(table).failures(table.region().mem()).expect("inside").any()
 }
 
 fn change(table: &Table, index: u8, change: impl Fn(&mut PeerPatch)) {
@@ -416,14 +417,14 @@ fn who_dies_between_a_failure_and_what_is_to_be_said_of_it_leaves_its_peer_out()
     let (table, _scratch) = table_with(&limited(2, 1, 60));
     let cell = cells_of(&table, "api")["10.0.0.1:80"];
     let (cells, mut worker) = (table.region().cells().expect("some"), Worker::new(&table, 0));
-    let at = ailing_word(&table);
+    let place = record(&table);
     let overlooked = while_healing(&table, 100_000, |round| {
         // As `balance` does it, but for the last step.
-        table.region().mem().add(at, 1).expect("inside");
+        place.mark_failure(table.region().mem()).expect("inside");
         (0..round % 50).for_each(|_| std::hint::spin_loop());
         let word = cells.health(cell).expect("a cell");
         assert_eq!(cells.set_health(cell, word, Health(word).failed(tenths(now_ms())).0), Ok(true));
-        health::find_ailing(&table).expect("sound");
+        health::mark_failures(&table).expect("sound");
         // A worker that has found it well at the same time is about to see that it is not.
         let overlooked = (0..10_000).all(|_| worker.goes(2).contains(&0));
         let word = cells.health(cell).expect("a cell");
@@ -445,10 +446,10 @@ fn an_upstream_that_comes_where_another_was_has_its_own_budget() {
         retried
     };
     assert_eq!((0..5).filter(|_| retried(&mut worker)).count(), 2);
-    let before = ailing_word(&table);
+    let before = record(&table);
     table.delete_upstream("api", true, SOON).expect("there");
     table.set_upstream(&limited(2, 0, 60), SOON).expect("room");
-    assert_eq!(ailing_word(&table), before, "the same place");
+    assert_eq!(record(&table), before, "the same place");
     assert_eq!((0..5).filter(|_| retried(&mut worker)).count(), 2);
 }
 
@@ -459,9 +460,9 @@ fn one_spoiled_upstream_keeps_no_other_from_getting_well_or_from_being_drained()
     ["first", "spoiled", "api"].iter().for_each(|name| table.set_upstream(&named(name), SOON).expect("room"));
     table.drain_peer("api", &address("10.0.0.2:80"), SOON).expect("there");
     let (mem, geometry) = (table.region().mem(), table.region().geometry());
-    let (record, view) = Directory::new(table.region()).find(b"spoiled").expect("sound").expect("there");
-    for at in [ailing_word(&table), ailing_at(geometry, record)] {
-        mem.add(at, 1).expect("inside");
+    let (spoiled, view) = Directory::new(table.region()).find(b"spoiled").expect("sound").expect("there");
+    for place in [record(&table), Record::numbered(geometry, spoiled)] {
+        place.mark_failure(mem).expect("inside");
     }
     // Its head makes no sense any more.
     mem.add(view.stamp.word() + 1, 1).expect("inside");

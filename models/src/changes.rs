@@ -6,7 +6,7 @@ use crate::table::{change, list, pick, pick_by, put, put_with_ring, version};
 use dyups::balance::pick::Handle;
 use dyups::shm::layout::Geometry;
 use dyups::shm::{GRANULE_WORDS, Memory, Stamp, versioned};
-use dyups::table::directory::stamp_at;
+use dyups::table::record::stamp_at;
 use loom::thread;
 
 /// Room for two versions of an upstream: the third one takes the block of the first. A ring of 160 points takes 14 granules.

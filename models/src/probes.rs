@@ -4,15 +4,15 @@
 use crate::explore::explore;
 use crate::memory::{Shared, Sheet, Words, geometry};
 use crate::table;
-use dyups::state::verdict::{State, Verdict};
 use dyups::health::heal_one;
-use dyups::state::lease::{Due, Lease, Millis};
 use dyups::health::judge::{Judged, judge};
-use dyups::shm::Memory;
 use dyups::shm::cells::{Cells, Plan};
 use dyups::shm::layout::Geometry;
+use dyups::state::lease::{Due, Lease, Millis};
+use dyups::state::verdict::{State, Verdict};
 use dyups::table::commit::{self, Build, CellPlan, RingPlan};
-use dyups::table::directory::{Directory, ailing_at, ails};
+use dyups::table::directory::Directory;
+use dyups::table::record::{Record, stamp_at};
 use dyups::table::snapshot::{Flags, encode};
 use dyups::upstream::{Check, Upstream};
 use loom::thread;
@@ -60,7 +60,7 @@ impl Scene {
             let word = cells.verdict(CELL).expect("inside");
             assert_eq!(cells.set_verdict(CELL, word, Verdict(word).after(false, 1, 1).0.0), Ok(true));
         }
-        Directory::over(&table, &geometry).tell_ailing(RECORD).expect("inside");
+        Directory::over(&table, &geometry).mark_failure(RECORD).expect("inside");
 
         // The words that a process changes in the rest of the model, and no others: each costs loom dearly.
         let before = sheet.image();
@@ -68,7 +68,7 @@ impl Scene {
         assert_eq!(cells.set_verdict(CELL, words[0], !words[0]), Ok(true));
         assert_eq!(cells.set_lease(CELL, words[1], !words[1]), Ok(true));
         let after = sheet.image();
-        let ailing = ailing_at(&geometry, RECORD);
+        let ailing = stamp_at(&geometry, RECORD) + 3;
         Scene {
             table: Shared::watching(&table.image(), |index| index == ailing),
             cells: Shared::watching(&before, |index| after[index] != before[index]),
@@ -131,7 +131,7 @@ impl Process {
 
     /// Whether picks look at each peer.
     fn ails(&self) -> bool {
-        ails(self.table.load(ailing_at(&self.scene.geometry, RECORD)).expect("inside"))
+        Record::numbered(&self.scene.geometry, RECORD).failures(&self.table).expect("inside").any()
     }
 }
 

@@ -6,7 +6,7 @@
 use super::candidates::{Candidates, mixed};
 use super::debt::Debt;
 use super::place::{Claimed, Probe, claim};
-use super::usable::{Bit, Bits, Passed, Set, change, tell};
+use super::usable::{Bits, Passed, Set};
 use super::{ip_hash, least_conn, random};
 use crate::order::chash::{self, Base, Pick};
 use crate::random::Random;
@@ -16,8 +16,10 @@ use crate::shm::layout::Geometry;
 use crate::shm::versioned::{TRIES, Unread};
 use crate::shm::{Cells, Damaged, Memory, Stamp};
 use crate::state::failures::{Fitness, Health, Limits, Tenths, tenths};
+use crate::state::usable::Bit;
 use crate::state::verdict::Verdict;
-use crate::table::directory::{Directory, ailing_at, ails, budget_at, changes_at, counter_at, looked_at, stamp_at};
+use crate::table::Record;
+use crate::table::directory::Directory;
 use crate::table::snapshot::{Flags, Group, MAX_TEXT, RingWords, View};
 use crate::table::store::Table;
 use crate::upstream::Method;
@@ -131,10 +133,8 @@ pub struct Account {
     pub usable: Bit,
     /// How many peers of its upstream take traffic.
     pub serving: u32,
-    /// The word that says that peers of its upstream have failed.
-    pub ailing_at: usize,
-    /// The first word of its upstream's [budget](crate::state::budget).
-    pub budget_at: usize,
+    /// The place of its upstream.
+    pub record: Record,
 }
 
 /// The answer of a pick beside the index.
@@ -165,9 +165,7 @@ impl Default for Picked {
 #[derive(Debug)]
 pub struct Handle {
     name: Box<[u8]>,
-    stamp_at: usize,
-    counter_at: usize,
-    ailing_at: usize,
+    record: Record,
     view: View,
     /// By group, those that are usable, and then all.
     sets: RefCell<[Set; 4]>,
@@ -182,12 +180,9 @@ pub struct Handle {
 impl Handle {
     /// A handle for `name`, whether or not there is such an upstream yet.
     pub fn new(name: &[u8]) -> Self {
-        let nowhere = usize::MAX;
         Handle {
             name: name.into(),
-            stamp_at: nowhere,
-            counter_at: nowhere,
-            ailing_at: nowhere,
+            record: Record::default(),
             sets: RefCell::default(),
             view: View::default(),
             account: Account::default(),
@@ -246,7 +241,7 @@ impl Handle {
     pub fn look(&mut self, table: &Table) -> Result<bool, Miss> {
         let region = table.region();
         let stamp = self.view.stamp;
-        if stamp != Stamp::default() && region.mem().load_acquire(self.stamp_at) == Ok(stamp.0) {
+        if stamp != Stamp::default() && self.record.stamp(region.mem()) == Ok(stamp) {
             return Ok(false);
         }
         self.find(region.mem(), region.geometry())?;
@@ -256,7 +251,7 @@ impl Handle {
     /// Whether the method hashes the address of the client: then a pick wants that as its key.
     pub fn wants_client(&mut self, table: &Table, method: Option<Method>) -> bool {
         let region = table.region();
-        if method.is_none() && region.mem().load_acquire(self.stamp_at) != Ok(self.view.stamp.0) {
+        if method.is_none() && self.record.stamp(region.mem()) != Ok(self.view.stamp) {
             // The pick reports an error.
             let _ = self.find(region.mem(), region.geometry());
         }
@@ -299,13 +294,13 @@ impl Handle {
             return Err(Miss::AllTried);
         }
         for _ in 0..TRIES {
-            let stamp = Stamp(mem.load_acquire(self.stamp_at).unwrap_or_default());
+            let stamp = self.record.stamp(mem).unwrap_or_default();
             if stamp != self.view.stamp || stamp == Stamp::default() {
                 self.find(mem, geometry)?;
                 continue;
             }
             let picked = self.pick_once(mem, cells, &ask, cached, builds, out);
-            let holds = crate::shm::versioned::holds(mem, self.stamp_at, stamp)?;
+            let holds = self.record.holds(mem, stamp)?;
             if self.promises.some {
                 self.settle(cells, holds && picked.is_ok())?;
             }
@@ -342,9 +337,7 @@ impl Handle {
         if view.flags.has(Flags::DELETED) {
             return Err(Miss::NotFound);
         }
-        self.stamp_at = stamp_at(geometry, record);
-        self.counter_at = counter_at(geometry, record);
-        self.ailing_at = ailing_at(geometry, record);
+        self.record = Record::numbered(geometry, record);
         self.view = view;
         self.given.clear();
         self.given.resize((view.peers as usize).div_ceil(64), 0);
@@ -362,8 +355,8 @@ impl Handle {
         out: &mut Picked,
     ) -> Result<u32, Miss> {
         // Taken apart: the view is looked at where it lies while the others change.
-        let Handle { view, sets, random, account, given, counter_at, ailing_at, promises, debt, .. } = self;
-        let (view, counter_at, ailing_at) = (&*view, *counter_at, *ailing_at);
+        let Handle { view, sets, random, account, given, record, promises, debt, .. } = self;
+        let (view, record) = (&*view, *record);
         // As nginx: without a key, or with an empty one, there is nothing to hash.
         let key = ask.key.unwrap_or_default();
         let method = match ask.method.or(view.method) {
@@ -372,22 +365,23 @@ impl Handle {
             None => Method::Chash,
         };
         let tried = ask.tried.as_deref();
-        let ailing = ails(mem.load(ailing_at)?);
-        let careful = view.limited || tried.is_some() || ailing;
-        let one = One { mem, view, cells, sets, tried, careful, ailing, counts: ask.counts, ailing_at, debt, builds };
+        let has_failures = record.failures(mem)?.any();
+        let careful = view.limited || tried.is_some() || has_failures;
+        let one =
+            One { mem, view, cells, sets, tried, careful, has_failures, counts: ask.counts, record, debt, builds };
         let quick = match method {
-            Method::Rr => one.rr(counter_at)?,
+            Method::Rr => one.rr()?,
             Method::Chash => one.chash(key)?,
-            other => Quick::Walk(Walk::Other(other, mem.add(counter_at, 1)?)),
+            other => Quick::Walk(Walk::Other(other, record.take_turn(mem)?)),
         };
         let (index, wants_ring) = match quick {
             Quick::Index(index) => (index, false),
             Quick::Walk(walk) => one.slowly(walk, key, random, promises)?,
         };
         if ask.counts {
-            let (probe, budget_at) = (promises.probe, budget_at(counter_at));
-            let usable = if probe.is_some() { Bit::of(mem, view, index)? } else { Bit::default() };
-            *account = Account { ailing_at, probe, usable, budget_at, ..one.account(index)? };
+            let probe = promises.probe;
+            let usable = if probe.is_some() { view.usable_bit(mem, index)? } else { Bit::default() };
+            *account = Account { record, probe, usable, ..one.account(index)? };
         }
         // A caller that keeps a set of tried peers needs the identity of this one.
         if cached && !wants_ring && tried.is_none() && was_given(given, index) {
@@ -422,11 +416,11 @@ struct One<'a, M, C> {
     /// Some peer may have to be passed over.
     careful: bool,
     /// Some peer may be out.
-    ailing: bool,
+    has_failures: bool,
     /// How the request ends will be known: it may be a probe.
     counts: bool,
-    /// The word that says that peers fail.
-    ailing_at: usize,
+    /// The place of the upstream.
+    record: Record,
     /// Where lookups without a ring are written down, and whether one is refused when they have cost enough.
     debt: &'a Debt,
     builds: bool,
@@ -450,9 +444,9 @@ enum Walk {
 
 impl<M: Memory, C: Memory> One<'_, M, C> {
     #[inline(always)]
-    fn rr(&self, counter_at: usize) -> Result<Quick, Miss> {
+    fn rr(&self) -> Result<Quick, Miss> {
         let schedule = &self.view.schedules[Group::Primary as usize];
-        let count = self.mem.add(counter_at, 1)?.wrapping_add(schedule.start.into());
+        let count = self.record.take_turn(self.mem)?.wrapping_add(schedule.start.into());
         if schedule.len == 0 || self.careful {
             return Ok(Quick::Walk(Walk::Rr(count)));
         }
@@ -561,7 +555,7 @@ impl<M: Memory, C: Memory> One<'_, M, C> {
     /// the backups are asked, and then all.
     fn panics(&self, notes: &Notes, now_ms: u64) -> Result<bool, Miss> {
         let threshold = u64::from(self.view.panic_threshold);
-        if threshold == 0 || !self.view.checked || !self.ailing {
+        if threshold == 0 || !self.view.checked || !self.has_failures {
             return Ok(false);
         }
         let primaries = InGroup { one: self, group: Group::Primary, now_ms, lenient: false, notes };
@@ -778,7 +772,7 @@ fn is_walked_far(usable: u64, points: u32) -> bool {
 impl<'a, M: Memory, C: Memory> InGroup<'a, M, C> {
     /// All are, as far as this pick is concerned.
     fn takes_all(&self) -> bool {
-        self.lenient || !self.one.ailing
+        self.lenient || !self.one.has_failures
     }
 
     fn set(&self) -> std::cell::RefMut<'a, Set> {
@@ -803,7 +797,7 @@ impl<'a, M: Memory, C: Memory> InGroup<'a, M, C> {
     }
 
     fn changes(&self) -> Result<u64, Damaged> {
-        if self.takes_all() { Ok(0) } else { self.one.mem.load_acquire(changes_at(self.one.ailing_at)) }
+        if self.takes_all() { Ok(0) } else { self.one.record.changes(self.one.mem) }
     }
 
     fn read(&self, set: &mut Set) -> Result<(), Miss> {
@@ -815,18 +809,14 @@ impl<'a, M: Memory, C: Memory> InGroup<'a, M, C> {
 
     /// Whether all peers were last looked at so long ago; then this worker is the one to do so now.
     fn looked_before(&self, ms: u64) -> Result<bool, Damaged> {
-        let at = looked_at(self.one.ailing_at);
-        let looked = self.one.mem.load(at)?;
-        // A time that is yet to come was not said by this clock.
-        let is_due = self.now_ms.checked_sub(looked).is_none_or(|since| since >= ms);
-        Ok(is_due && self.one.mem.replace(at, looked, self.now_ms)?)
+        self.one.record.takes_look(self.one.mem, self.now_ms, ms)
     }
 
     /// Looks at the cells of all members.
     fn put_right(&self, set: &mut Set) -> Result<(), Miss> {
         let now = tenths(self.now_ms);
         if self.bits().put_right(|index| self.one.is_out(self.one.in_view(index).map_err(|_| Damaged)?, now))? {
-            tell(self.one.mem, self.one.ailing_at)?;
+            self.one.record.mark_change(self.one.mem)?;
             self.read(set)?;
         }
         Ok(())
@@ -930,13 +920,13 @@ impl<'a, M: Memory, C: Memory> InGroup<'a, M, C> {
     #[cold]
     fn clear(&self, index: u32) -> Result<(), Miss> {
         let (Some(cells), false) = (self.one.cells, self.takes_all()) else { return Ok(()) };
-        let (mem, ailing_at) = (self.one.mem, self.one.ailing_at);
-        let bit = Bit::of(mem, self.one.view, index)?;
-        if change(mem, &cells, ailing_at, bit, false)? {
+        let (mem, record) = (self.one.mem, self.one.record);
+        let bit = self.one.view.usable_bit(mem, index)?;
+        if record.change_usable(mem, &cells, bit, false)? {
             mem.fence();
             // It may have come back between the look and the store.
             if !self.one.is_out(index, tenths(self.now_ms))? {
-                change(mem, &cells, ailing_at, bit, true)?;
+                record.change_usable(mem, &cells, bit, true)?;
             }
         }
         Ok(())

@@ -5,7 +5,6 @@
 
 use super::outcome::Outcome;
 use super::pick::Account;
-use super::usable::change;
 use crate::shm::clock::now_ms;
 use crate::shm::versioned::TRIES;
 use crate::shm::{Cells, Damaged, Mem, Memory};
@@ -109,16 +108,16 @@ impl<M: Memory> Place<'_, M> {
 
     /// Lets picks look at a peer again that its one probe has brought back.
     fn set_usable(&self, cells: &Cells<'_, M>, trying: &Trying) -> Result<(), Damaged> {
-        let Account { usable, ailing_at, .. } = trying.account;
-        change(self.mem, cells, ailing_at, usable, true).map(|_| ())
+        let Account { usable, record, .. } = trying.account;
+        record.change_usable(self.mem, cells, usable, true).map(|_| ())
     }
 
     fn failed(&self, cells: &Cells<'_, M>, trying: &Trying) -> Result<(), Damaged> {
-        let Account { cell, limits, ailing_at, .. } = trying.account;
+        let Account { cell, limits, record, .. } = trying.account;
         if limits.max_fails == 0 {
             return Ok(());
         }
-        let tell = || self.mem.add(ailing_at, 1);
+        let tell = || record.mark_failure(self.mem);
         // Before, since this worker may die between the two. And after, since a worker that has just found the upstream well
         // keeps the upstream so: it read this number first.
         tell()?;
@@ -133,7 +132,7 @@ impl<M: Memory> Place<'_, M> {
             }
         }
         self.mem.fence();
-        tell().map(|_| ())
+        tell()
     }
 }
 

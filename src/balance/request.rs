@@ -15,7 +15,7 @@ use super::place::{Place, Trying};
 use crate::shm::versioned::TRIES;
 use crate::shm::{Damaged, Mem};
 use crate::state::budget::{Allowance, Budget, Left};
-use crate::table::store::Table;
+use crate::table::{Record, Table};
 use crate::upstream::Method;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -108,8 +108,8 @@ struct Held<W> {
     /// The peer of the try that is under way.
     trying: Option<Trying>,
     tries: u32,
-    /// That of the upstream, once there was a try.
-    budget_at: usize,
+    /// The place of the upstream, once there was a try.
+    record: Record,
     /// Its last try was over a connection that was dead; so until it has another one.
     was_dead: bool,
     /// It may try once more, and nginx knows.
@@ -195,7 +195,7 @@ impl<W: Copy + Default> Requests<W> {
         let (index, trying) = held.pick(table, &place, slot, handle, wanted, out)?;
         handle.gave(index);
         (held.trying, held.was_dead) = (Some(trying), false);
-        held.budget_at = trying.account.budget_at;
+        held.record = trying.account.record;
         let budget = held.budget(&place);
         if held.tries == 0 {
             budget.request()?;
@@ -329,7 +329,7 @@ impl<W: Copy> Held<W> {
 
     /// The budget of the upstream that was picked from last.
     fn budget<'a>(&self, place: &Place<'a, Mem>) -> Budget<'a, Mem> {
-        Budget::new(place.mem, self.budget_at, place.now_ms)
+        self.record.budget(place.mem, place.now_ms)
     }
 
     /// Picks a peer and counts the connection. With a `max_conns`, others may have done so at the same time. Each of them looks

@@ -1,112 +1,12 @@
-//! Which peers of an upstream are usable: one bit a peer, which all workers share, so that no pick walks over peers that are out.
-//!
-//! The bits of 128 ranks ([`crate::table::ranks`]) lie in four words of the cell of the first of them. Each word has 32 of
-//! them, below the number of their version. In a word of another version, all bits count as set. So a writer that publishes
-//! does not touch them. A worker that slept changes no bits of another version: numbers of versions come again only after 2^32
-//! changes.
-//!
-//! A set bit means "look at the cell". The pick that finds such a peer out clears its bit. The worker that brings the peer back
-//! sets it again. So does a look at all cells, which a pick makes ten times a second while bits are cleared
-//! ([`Bits::put_right`]). A worker that clears stores first and then looks at the cell once more. A worker that brings back
-//! changes the cell first and then stores. So one of two that do so at once sees the other.
+//! Which peers of an upstream are usable ([`crate::state::usable`]), and what they weigh.
 //!
 //! A [`Set`] is a worker's copy of the weight of each run of ranks. It is valid while the upstream's count of changed bits
 //! stays the same. So a pick costs the same with any number of peers, and with any number of them out.
 
-use crate::shm::versioned::TRIES;
 use crate::shm::{Cells, Damaged, Memory, Stamp};
-use crate::table::directory::changes_at;
-use crate::table::ranks::{BLOCK, Ranks};
+use crate::state::usable::{BLOCK, Bit, WORD, bits_of, bits_to_change, joined};
+use crate::table::ranks::Ranks;
 use crate::table::snapshot::{Group, View};
-
-/// Ranks whose bits lie in one word.
-const WORD: u32 = u32::BITS;
-
-/// Where the bit of a peer lies.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Bit {
-    /// The cell; 0: the peer has no bit, and counts as usable.
-    host: u32,
-    word: u32,
-    mask: u32,
-    version: u32,
-}
-
-impl Bit {
-    /// That of the peer with this index.
-    pub fn of(mem: &impl Memory, view: &View, index: u32) -> Result<Bit, Damaged> {
-        let bits = view.bits(mem, index)?;
-        let ranks = &view.ranks[bits.group() as usize];
-        match ranks.rank_of(mem, view, index, bits.weight())? {
-            Some(rank) if bits.takes_traffic() => Bit::of_rank(mem, view, ranks, rank),
-            _ => Ok(Bit::default()),
-        }
-    }
-
-    fn of_rank(mem: &impl Memory, view: &View, ranks: &Ranks, rank: u32) -> Result<Bit, Damaged> {
-        let host = ranks.host(mem, rank / BLOCK)?;
-        Ok(Bit { host, word: rank % BLOCK / WORD, mask: 1 << (rank % WORD), version: view.version as u32 })
-    }
-
-    /// Sets or clears it; whether that changed it. Bits of a later version stay as they are.
-    pub fn set(self, cells: &Cells<'_, impl Memory>, usable: bool) -> Result<bool, Damaged> {
-        if self.host == 0 {
-            return Ok(false);
-        }
-        // With each time that it is in vain, another worker has changed the bit of a neighbour.
-        for _ in 0..TRIES {
-            let old = cells.usable(self.host, self.word)?;
-            let Some(bits) = bits_to_change(old, self.version) else { return Ok(false) };
-            let new = if usable { bits | self.mask } else { bits & !self.mask };
-            if new == bits {
-                return Ok(false);
-            }
-            if cells.set_usable(self.host, self.word, old, joined(self.version, new))? {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-}
-
-/// Sets or clears the bit of a peer of the upstream whose peers fail by this word, and says so; whether that changed it.
-pub fn change(
-    mem: &impl Memory,
-    cells: &Cells<'_, impl Memory>,
-    ailing_at: usize,
-    bit: Bit,
-    usable: bool,
-) -> Result<bool, Damaged> {
-    let changed = bit.set(cells, usable)?;
-    if changed {
-        tell(mem, ailing_at)?;
-    }
-    Ok(changed)
-}
-
-/// Has workers read the bits of an upstream anew.
-pub fn tell(mem: &impl Memory, ailing_at: usize) -> Result<(), Damaged> {
-    mem.add(changes_at(ailing_at), 1).map(|_| ())
-}
-
-fn joined(version: u32, bits: u32) -> u64 {
-    u64::from(version) << 32 | u64::from(bits)
-}
-
-/// The bits of a version in a word, before a change of them. `None`: they are of a later one.
-fn bits_to_change(word: u64, version: u32) -> Option<u32> {
-    let its = (word >> 32) as u32;
-    match its == version {
-        true => Some(word as u32),
-        false => (its.wrapping_sub(version) as i32 <= 0 || word == 0).then_some(u32::MAX),
-    }
-}
-
-/// The bits of a version in a word.
-#[inline(always)]
-fn bits_of(word: u64, version: u32) -> u32 {
-    if (word >> 32) as u32 == version { word as u32 } else { u32::MAX }
-}
 
 /// The ranks of one group in one version, and their bits.
 #[derive(Clone, Copy, Debug)]
@@ -241,7 +141,7 @@ impl<M: Memory, C: Memory> Bits<'_, M, C> {
             while cleared != 0 {
                 let rank = base + cleared.trailing_zeros();
                 if !is_out(self.peer(rank)?)? {
-                    Bit::of_rank(self.mem, self.view, self.ranks(), rank)?.set(&cells, true)?;
+                    Bit::of_rank(host, rank, version).set(&cells, true)?;
                 }
                 cleared &= cleared - 1;
             }
@@ -436,7 +336,6 @@ impl Default for Passed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::shm::cells::USABLE_WORDS;
     use proptest::prelude::*;
 
     proptest! {
@@ -473,15 +372,5 @@ mod tests {
         let step = step(total);
         let wanted = u128::from(u64::MAX % total) * u128::from(step) % u128::from(total);
         assert_eq!(u128::from(turn(u64::MAX, total, step)), wanted);
-    }
-
-    #[test]
-    fn a_word_of_a_later_version_is_left_alone_and_one_of_an_earlier_is_not() {
-        assert_eq!(bits_to_change(joined(7, 5), 7), Some(5));
-        assert_eq!(bits_to_change(joined(6, 5), 7), Some(u32::MAX));
-        assert_eq!(bits_to_change(joined(8, 5), 7), None);
-        assert_eq!(bits_to_change(0, u32::MAX), Some(u32::MAX));
-        assert_eq!((bits_of(joined(7, 5), 7), bits_of(joined(8, 5), 7)), (5, u32::MAX));
-        assert_eq!(USABLE_WORDS * WORD, BLOCK);
     }
 }

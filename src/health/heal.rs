@@ -6,7 +6,7 @@ use crate::shm::{Cells, Damaged, Memory};
 use crate::state::failures::Health;
 use crate::state::verdict::Verdict;
 use crate::table::Table;
-use crate::table::directory::{Directory, ailing_at, ails, healed};
+use crate::table::directory::Directory;
 use crate::table::snapshot::View;
 
 /// Lets picks no longer look at peers whose upstream is well again.
@@ -22,19 +22,19 @@ pub fn heal_one<M: Memory>(
     cells: &Cells<'_, impl Memory>,
     record: u32,
 ) -> Result<(), Unread> {
-    let (mem, at) = (directory.mem(), ailing_at(directory.geometry(), record));
-    let ailing = mem.load(at)?;
+    let (mem, place) = (directory.mem(), directory.record(record));
+    let failures = place.failures(mem)?;
     mem.fence();
-    if !ails(ailing) || is_ill(directory, cells, record)? {
+    if !failures.any() || is_ill(directory, cells, record)? {
         return Ok(());
     }
     // If another peer has failed meanwhile, this is another number. But the worker that saw the failure may have died before it
     // changed the number.
-    if mem.replace(at, ailing, healed(ailing))? {
+    if place.mark_well(mem, failures)? {
         mem.fence();
         let ill = is_ill(directory, cells, record);
         if !matches!(ill, Ok(false)) {
-            directory.tell_ailing(record)?;
+            directory.mark_failure(record)?;
         }
         ill?;
     }
@@ -44,13 +44,12 @@ pub fn heal_one<M: Memory>(
 /// Marks upstreams whose peer failed while the worker that saw it died before setting the mark. Call after a worker's death. A
 /// worker that finds the upstream well after this failure sees it ([`heal`]). One that did so before has left a number that
 /// shows it here.
-pub fn find_ailing(table: &Table) -> Result<()> {
+pub fn mark_failures(table: &Table) -> Result<()> {
     let Some(cells) = table.region().cells() else { return Ok(()) };
-    let (mem, geometry) = (table.region().mem(), table.region().geometry());
     let directory = Directory::new(table.region());
     directory.visit(directory.taken()?, |record| {
-        if !ails(mem.load(ailing_at(geometry, record))?) && is_ill(&directory, &cells, record)? {
-            directory.tell_ailing(record)?;
+        if !directory.record(record).failures(directory.mem())?.any() && is_ill(&directory, &cells, record)? {
+            directory.mark_failure(record)?;
         }
         Ok(())
     })

@@ -5,12 +5,12 @@
 //! it out, and none brings back a peer that another took out. There is one exception: a peer that probes bring back up begins
 //! without the failures that requests met before.
 
-use crate::balance::usable::{self, Bit};
 use crate::shm::versioned::TRIES;
 use crate::shm::{Cells, Damaged, Memory};
 use crate::state::failures::Health;
+use crate::state::usable::Bit;
 use crate::state::verdict::{State, Transition, Verdict};
-use crate::table::directory::{Directory, ailing_at};
+use crate::table::directory::Directory;
 
 /// A peer whose probe has ended.
 #[derive(Clone, Copy, Debug)]
@@ -39,7 +39,7 @@ pub fn judge<M: Memory>(
     match change {
         // Before, since this worker may die between the two. And after, since a worker that has just found the upstream well
         // keeps the upstream so: it read this number first.
-        Some(Transition { to: State::Down, .. }) => directory.tell_ailing(record)?,
+        Some(Transition { to: State::Down, .. }) => directory.mark_failure(record)?,
         // Before, so that no pick overlooks a peer that it can know to be up; and after, if one has found it down in between.
         Some(Transition { to: State::Up, .. }) => set_usable(directory, cells, record, bit, true)?,
         None => {}
@@ -49,7 +49,7 @@ pub fn judge<M: Memory>(
     }
     directory.mem().fence();
     match change {
-        Some(Transition { to: State::Down, .. }) => directory.tell_ailing(record)?,
+        Some(Transition { to: State::Down, .. }) => directory.mark_failure(record)?,
         Some(Transition { to: State::Up, .. }) => cure(cells, cell, after.generation())?,
         None => return Ok(None),
     }
@@ -66,7 +66,7 @@ fn bit_of<M: Memory>(directory: &Directory<'_, M>, record: u32, cell: u32, index
     let mem = directory.mem();
     // Not a look through all peers for each: many may go down at once.
     let bit = directory.look(record, |view| match view.index_of(mem, cell, index)? {
-        Some(index) => Bit::of(mem, view, index),
+        Some(index) => view.usable_bit(mem, index),
         None => Ok(Bit::default()),
     });
     bit.ok().flatten().unwrap_or_default()
@@ -79,7 +79,7 @@ fn set_usable<M: Memory>(
     bit: Bit,
     is_up: bool,
 ) -> Result<(), Damaged> {
-    usable::change(directory.mem(), cells, ailing_at(directory.geometry(), record), bit, is_up).map(|_| ())
+    directory.record(record).change_usable(directory.mem(), cells, bit, is_up).map(|_| ())
 }
 
 fn cure(cells: &Cells<'_, impl Memory>, cell: u32, generation: u16) -> Result<(), Damaged> {

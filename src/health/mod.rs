@@ -10,4 +10,4 @@ pub mod heal;
 pub mod judge;
 pub mod prober;
 
-pub use heal::{find_ailing, heal, heal_one};
+pub use heal::{heal, heal_one, mark_failures};

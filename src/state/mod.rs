@@ -4,9 +4,11 @@
 //! - [`failures`]: failures that requests meet
 //! - [`verdict`]: what probes found
 //! - [`lease`]: which worker probes next, and when
+//! - [`usable`]: which peers a pick may take, a bit each
 //! - [`budget`]: how many retries an upstream may have
 
 pub mod budget;
 pub mod failures;
 pub mod lease;
+pub mod usable;
 pub mod verdict;

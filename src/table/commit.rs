@@ -1,7 +1,8 @@
 //! How a new version of an upstream is written and published, and how a change that died half way is cleared away. The order
 //! of the steps here is what the protocol in [`crate::shm`] promises; the caller holds the writer lock.
 
-use super::directory::{self, Directory, stamp_at};
+use super::directory::{self, Directory};
+use super::record::stamp_at;
 use super::snapshot::{ImagePeers, Kind, RingPlace, View, place, set_version};
 use super::{departed, spare};
 use crate::error::{Code, Error, Result};
@@ -74,9 +75,9 @@ pub fn put<M: Memory>(change: &Change<'_, M>, name: &str, mut build: Build, old:
         }
     };
     forget_old_verdicts(change, &mut build, old.as_ref().map(|(_, view)| view))?;
-    let ailing = brings_back_the_ill(change, &mut build, old.as_ref().map(|(_, view)| view))?;
+    let has_failures = brings_back_the_ill(change, &mut build, old.as_ref().map(|(_, view)| view))?;
     set_version(&mut build.image, change.next_version()?);
-    let tell = || if ailing { directory.tell_ailing(record) } else { Ok(()) };
+    let tell = || if has_failures { directory.mark_failure(record) } else { Ok(()) };
     // Before, so that no pick overlooks it. And after, since a worker may have found the old version well in between.
     tell()?;
     loop {

@@ -8,86 +8,16 @@
 //! stands how often the record was linked, an odd number while that is done. A reader of a link looks at this word before and
 //! after. So it knows in which chain the link was, however long it slept in between, or it starts over.
 
+use super::record::{Record, stamp_at, word};
 use super::snapshot::{Kind, View};
 use crate::error::Code;
 use crate::shm::layout::{Geometry, state};
 use crate::shm::versioned::{self, TRIES, Unread};
 use crate::shm::{Damaged, Mem, Memory, Region, Stamp};
-use crate::state::budget;
-
-/// Words of a record.
-mod word {
-    /// Block and generation of its snapshot; block 0: no upstream.
-    pub const STAMP: usize = 0;
-    /// The record after this one in its bucket, plus 1; 0: the last.
-    pub const NEXT: usize = 1;
-    /// Hash of its name : 32 | how often it was linked, twice : 32 (low half first).
-    pub const HASH: usize = 2;
-    /// How often one of its peers failed : 32 | up to which of these times all are well by now that can be out : 32 (low half
-    /// first).
-    pub const AILING: usize = 3;
-    /// How often a bit of a usable peer has changed: see [`crate::balance::usable`].
-    pub const CHANGES: usize = 4;
-    /// When all of these bits were last put right, in milliseconds since the boot.
-    pub const LOOKED: usize = 5;
-    /// Round robin's counter, on a cache line of its own: every pick of every worker adds to it.
-    pub const COUNTER: usize = 8;
-    /// [`super::budget::WORDS`] words, behind the counter.
-    pub const BUDGET: usize = 10;
-}
 
 /// The hash that chooses a name's bucket.
 pub fn hash(name: &[u8]) -> u32 {
     crc32fast::hash(name)
-}
-
-/// The word that holds a record's stamp.
-#[inline(always)]
-pub fn stamp_at(geometry: &Geometry, record: u32) -> usize {
-    geometry.record(record) + word::STAMP
-}
-
-/// The word that says that peers of a record's upstream have failed.
-#[inline(always)]
-pub fn ailing_at(geometry: &Geometry, record: u32) -> usize {
-    geometry.record(record) + word::AILING
-}
-
-/// Whether, by such a word, a peer may have failed since all were well. Its numbers only grow: a worker that finds all well and
-/// has slept meanwhile finds another word.
-#[inline(always)]
-pub fn ails(word: u64) -> bool {
-    word != word.rotate_left(32)
-}
-
-/// Such a word once all are well.
-pub fn healed(word: u64) -> u64 {
-    let times = u64::from(word as u32);
-    times << 32 | times
-}
-
-/// The word that counts how often a bit of a usable peer has changed, of the record whose peers fail by this word.
-#[inline(always)]
-pub fn changes_at(ailing_at: usize) -> usize {
-    ailing_at.wrapping_add(word::CHANGES - word::AILING)
-}
-
-/// The word that says when all of these bits were last put right.
-#[inline(always)]
-pub fn looked_at(ailing_at: usize) -> usize {
-    ailing_at.wrapping_add(word::LOOKED - word::AILING)
-}
-
-/// The word that holds a record's round robin counter.
-#[inline(always)]
-pub fn counter_at(geometry: &Geometry, record: u32) -> usize {
-    geometry.record(record) + word::COUNTER
-}
-
-/// The first word of the budget of the record whose counter this is.
-#[inline(always)]
-pub fn budget_at(counter_at: usize) -> usize {
-    counter_at.wrapping_add(word::BUDGET - word::COUNTER)
 }
 
 /// The directory of a region.
@@ -136,6 +66,12 @@ impl<'a, M: Memory> Directory<'a, M> {
     /// Where in that.
     pub fn geometry(&self) -> &'a Geometry {
         self.geometry
+    }
+
+    /// The place of the upstream with this number.
+    #[inline(always)]
+    pub fn record(&self, number: u32) -> Record {
+        Record::numbered(self.geometry, number)
     }
 
     /// The record and the snapshot of `name`, tombstones included.
@@ -347,12 +283,7 @@ impl<M: Memory> Directory<'_, M> {
         self.mem.store(state::LOWEST_RECORD, u64::from(record) + 1)?;
         self.mem.store(state::RECORDS, self.mem.load(state::RECORDS)?.saturating_add(1))?;
         let hash = hash(name);
-        self.mem.store(at + word::COUNTER, 0)?;
-        self.mem.amend(at + word::AILING, healed(self.mem.load(at + word::AILING)?))?;
-        self.mem.amend(at + word::LOOKED, 0)?;
-        for index in 0..budget::WORDS {
-            self.mem.amend(at + word::BUDGET + index, 0)?;
-        }
+        self.record(record).clear(self.mem)?;
         // Odd, after any earlier number.
         let linking = (self.mem.load(at + word::HASH)? >> 32).wrapping_add(1) | 1;
         self.mem.publish(at + word::HASH, u64::from(hash) | linking << 32)?;
@@ -381,12 +312,12 @@ impl<M: Memory> Directory<'_, M> {
 
     /// The current stamp of `record`.
     pub fn stamp(&self, record: u32) -> Result<Stamp, Damaged> {
-        self.mem.load_acquire(stamp_at(self.geometry, record)).map(Stamp)
+        self.record(record).stamp(self.mem)
     }
 
     /// Whether `stamp` is still that of `record`, after reading what it leads to.
     pub fn stamp_holds(&self, record: u32, stamp: Stamp) -> Result<bool, Damaged> {
-        versioned::holds(self.mem, stamp_at(self.geometry, record), stamp)
+        self.record(record).holds(self.mem, stamp)
     }
 
     /// The one store by which a change happens. The block of the old stamp may be freed afterwards.
@@ -395,8 +326,8 @@ impl<M: Memory> Directory<'_, M> {
     }
 
     /// Marks that a peer of the upstream in `record` may have failed, so that picks look at each. Any process may call it.
-    pub fn tell_ailing(&self, record: u32) -> Result<(), Damaged> {
-        self.mem.add(ailing_at(self.geometry, record), 1).map(|_| ())
+    pub fn mark_failure(&self, record: u32) -> Result<(), Damaged> {
+        self.record(record).mark_failure(self.mem)
     }
 
     fn set_taken(&self, record: u32, taken: bool) -> Result<(), Damaged> {

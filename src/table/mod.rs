@@ -4,6 +4,7 @@
 //! - [`checks`]: what is in it of checks; [`lenient`]: how that is read; [`entries`]: and split
 //! - [`ranks`]: and of its peers by weight
 //! - [`directory`]: from a name to its record
+//! - [`record`]: the words in it that all workers share
 //! - [`store`]: reading all of it, and one change
 //! - [`carry`]: what a version has of the one before it
 //! - [`change_log`]: what a change has done, in numbers
@@ -28,8 +29,10 @@ pub mod lenient;
 pub mod open;
 pub mod ops;
 pub mod ranks;
+pub mod record;
 pub mod snapshot;
 pub mod spare;
 pub mod store;
 
+pub use record::Record;
 pub use store::Table;

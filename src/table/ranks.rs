@@ -10,11 +10,8 @@
 //! Zeros, and not nothing: a writer that takes a peer down must not need more room, and then a rank is no index any more.
 
 use super::snapshot::{View, entries_a_word};
-use crate::shm::cells::BITS_OF_A_CELL;
 use crate::shm::{Damaged, Memory};
-
-/// Ranks whose bits lie in one cell.
-pub const BLOCK: u32 = BITS_OF_A_CELL;
+use crate::state::usable::{BLOCK, Bit};
 
 /// Distinct weights up to which each is a class of its own.
 const EXACT: usize = 64;
@@ -120,6 +117,20 @@ pub fn order_at(members: usize, classes: usize) -> usize {
 /// Words of the hosts of so many members.
 fn hosts(members: usize) -> usize {
     members.div_ceil(BLOCK as usize).div_ceil(2)
+}
+
+impl View {
+    /// The bit that says whether the peer with this index is usable.
+    pub fn usable_bit(&self, mem: &impl Memory, index: u32) -> Result<Bit, Damaged> {
+        let bits = self.bits(mem, index)?;
+        let ranks = &self.ranks[bits.group() as usize];
+        match ranks.rank_of(mem, self, index, bits.weight())? {
+            Some(rank) if bits.takes_traffic() => {
+                Ok(Bit::of_rank(ranks.host(mem, rank / BLOCK)?, rank, self.version as u32))
+            }
+            _ => Ok(Bit::default()),
+        }
+    }
 }
 
 /// Where the ranks of a group are in a version, and how many.

@@ -8,7 +8,8 @@
 
 use super::commit::{Build, CellPlan, RingPlan, publish, write};
 use super::departed;
-use super::directory::{Directory, stamp_at};
+use super::directory::Directory;
+use super::record::stamp_at;
 use super::snapshot::{ImagePeers, RingPlace, View, place};
 use crate::order::chash::Ring;
 use crate::shm::arena::{Room, granules_of};

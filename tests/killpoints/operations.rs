@@ -15,8 +15,9 @@ use dyups::shm::{GRANULE, Memory};
 use dyups::state::budget::{Allowance, WORDS};
 use dyups::state::failures::Health;
 use dyups::table::Table;
-use dyups::table::directory::{self, Directory, ailing_at, budget_at, counter_at, looked_at, stamp_at};
+use dyups::table::directory::{self, Directory};
 use dyups::table::ops::Absent;
+use dyups::table::record::stamp_at;
 use dyups::table::snapshot::{Flags, encode};
 use dyups::upstream::{Address, Check, Method, PeerPatch, Status, Upstream};
 
@@ -137,7 +138,7 @@ fn connected(table: &Table, subject: &Upstream) {
 /// Says that a peer of the upstream has failed.
 fn ails(table: &Table, subject: &Upstream) {
     let (record, _) = Directory::new(table.region()).find(subject.name.as_bytes()).expect("sound").expect("there");
-    table.region().mem().store(ailing_at(table.region().geometry(), record), 1).expect("inside");
+    table.region().mem().store(stamp_at(table.region().geometry(), record) + 3, 1).expect("inside");
 }
 
 /// The cell that the next peer gets was taken as often as its bits can tell.
@@ -156,9 +157,10 @@ fn is_used(table: &Table, subject: &Upstream) {
     ails(table, subject);
     let (record, _) = Directory::new(table.region()).find(subject.name.as_bytes()).expect("sound").expect("there");
     let (mem, geometry) = (table.region().mem(), table.region().geometry());
-    let first = budget_at(counter_at(geometry, record));
-    (0..WORDS).for_each(|index| mem.store(first + index, 7).expect("inside"));
-    mem.store(looked_at(ailing_at(geometry, record)), 1).expect("inside");
+    // Its budget, and the time of the last look at all peers.
+    let at = stamp_at(geometry, record);
+    (0..WORDS).for_each(|index| mem.store(at + 10 + index, 7).expect("inside"));
+    mem.store(at + 5, 1).expect("inside");
 }
 
 /// A peer with these `max_fails`.
