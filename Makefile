@@ -8,13 +8,13 @@ CARGO ?= cargo
 target := $(or $(CARGO_TARGET_DIR),target)
 lib := $(target)/release/libdyups-$(VERSION).so
 
-# Tests of the code itself need no link-time optimisation; those of what ships load what `make build` made.
-quick := --profile quick --locked
+# Tests of the code itself need no link-time optimisation; those of what ships load what `make build` made. All are built with the
+# hooks that the kill points need, so that the code is compiled once.
+quick := --profile quick --locked --features killpoints
 
-# The test programs, by what they need: the feature killpoints, nginx, or neither.
 programs := $(basename $(notdir $(wildcard tests/*.rs))) $(notdir $(patsubst %/main.rs,%,$(wildcard tests/*/main.rs)))
-hooked := killpoints stopped hostile
-code := $(filter-out $(hooked) nginx,$(programs))
+kills := killpoints stopped hostile
+code := $(filter-out $(kills) nginx,$(programs))
 
 .PHONY: help deps build library run test test-build test-code test-kills test-nginx test-lua proof kill-points kill-release storm \
 	model mutants memcheck fuzz matrix newcomer bench lint install header clean
@@ -53,14 +53,13 @@ test-build: ## a part of test: the library and the test programs
 .PHONY: programs
 programs:
 	$(CARGO) test $(quick) --no-run
-	$(CARGO) test $(quick) --no-run --features killpoints $(addprefix --test ,$(hooked))
 
 test-code: ## a part of test: the code, its documentation, the library by its C ABI and in a Lua VM
 	$(CARGO) test $(quick) --lib $(addprefix --test ,$(code))
 	$(CARGO) test $(quick) --doc
 
 test-kills: ## a part of test: a sample of the kill points (DYUPS_SEED repeats one), stopped processes, hostile regions
-	$(CARGO) test $(quick) --features killpoints $(addprefix --test ,$(hooked))
+	$(CARGO) test $(quick) $(addprefix --test ,$(kills))
 
 # These tests mostly wait: more run side by side than there are cores.
 test-nginx: ## a part of test: the library in nginx
@@ -74,7 +73,7 @@ proof: ## what takes longer: all kill points, kill-release, storm, model, mutant
 
 kill-points: ## kill a process at each store of each operation and of each repair
 	@tools/deps build
-	$(CARGO) test $(quick) --features killpoints --test killpoints -- --all
+	$(CARGO) test $(quick) --test killpoints -- --all
 
 storm: ## kill 2,000 processes while they find and change, and as many workers of nginx under load
 	@tools/deps build test
@@ -117,7 +116,7 @@ newcomer: ## run `make run` and `make test` of the last commit in a bare Debian 
 bench: ## measure: needs a quiet machine; ONLY="find contended" for some of it
 	@tools/deps build bench
 	@$(MAKE) --no-print-directory library
-	$(CARGO) bench $(quick) --bench bench -- $(ONLY)
+	CARGO_PROFILE_QUICK_OPT_LEVEL=3 $(CARGO) bench --profile quick --locked --bench bench -- $(ONLY)
 
 lint: ## check format, lints, docs, and the rules about unsafe
 	@tools/deps build lint
