@@ -226,8 +226,8 @@ impl<'a, M: Memory> Directory<'a, M> {
         self.look_within(record, &mut usize::MAX.clone(), read)
     }
 
-    /// Calls `each` with each of these records, also with those after one that makes no sense. An upstream that changes too often to be
-    /// read is left for another time.
+    /// Calls `each` with each of these records, also with those after one that makes no sense. An upstream that changes too
+    /// often to be read is left for another time.
     ///
     /// # Errors
     ///
@@ -237,7 +237,11 @@ impl<'a, M: Memory> Directory<'a, M> {
         records: impl IntoIterator<Item = u32>,
         mut each: impl FnMut(u32) -> crate::error::Result<()>,
     ) -> crate::error::Result<()> {
-        records.into_iter().fold(Ok(()), |done, record| done.and(unless_changing(each(record))))
+        let mut done = Ok(());
+        for record in records {
+            done = done.and(unless_changing(each(record)));
+        }
+        done
     }
 
     /// A number that is another one after any change: it is made of all stamps, which count the changes of their records.

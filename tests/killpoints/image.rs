@@ -28,9 +28,9 @@ impl Bytes {
         let plan = region.cells().expect("they are there").plan();
         let bytes = |words: usize| words * WORD;
         let row = |slot| bytes(plan.words_of_rows(slot as usize));
-        let mut parts = vec![0..bytes(plan.words_until(peers))];
         // A word of a row has two numbers.
-        parts.extend(SLOTS.map(|slot| row(slot)..row(slot) + bytes(peers.div_ceil(2))));
+        let rows = SLOTS.map(|slot| row(slot)..row(slot) + bytes(peers.div_ceil(2)));
+        let parts: Vec<_> = std::iter::once(0..bytes(plan.words_until(peers))).chain(rows).collect();
         let end = parts.last().map(|part| part.end);
         Bytes { region: map(region.path(), None), cells: map(&cells, end), parts, bits: bytes(plan.words_until(0)) }
     }

@@ -15,7 +15,8 @@ impl Scratch {
 
     /// Where programs can run and libraries can be loaded, which tmpfs may forbid.
     pub fn executable() -> Scratch {
-        Scratch::below(Path::new(option_env!("CARGO_TARGET_TMPDIR").expect("cargo test")))
+        let Some(base) = option_env!("CARGO_TARGET_TMPDIR") else { panic!("cargo sets it for tests and benches") };
+        Scratch::below(Path::new(base))
     }
 
     fn below(base: &Path) -> Scratch {
