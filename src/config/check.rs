@@ -55,7 +55,7 @@ pub fn merge_or_none(old: Option<&Check>, patch: &Value, at: &str) -> Result<Opt
     }
 }
 
-/// What `options` make of the check that is set, as [`merge_or_none`]. Messages call them `healthcheck`.
+/// The change of a check that `options` make, as [`merge_or_none`]. Messages call them `healthcheck`.
 pub fn change(options: &Value) -> impl Fn(Option<&Check>) -> Result<Option<Check>> {
     move |old| merge_or_none(old, options, HEALTHCHECK.name)
 }

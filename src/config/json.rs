@@ -29,7 +29,7 @@ pub fn file(bytes: &[u8]) -> Result<Vec<Upstream>> {
     entries.map(|(name, value)| upstream(name, value, &path(fields::UPSTREAMS.name, name))).collect()
 }
 
-/// What a writer adds to the fields of an upstream and of its peers.
+/// Fields that a writer adds to those of an upstream and of its peers.
 pub trait More {
     /// Adds to the object of the upstream.
     ///

@@ -1,4 +1,4 @@
-//! What takes a peer out of the picking, and what brings it back.
+//! Health: it takes peers out of the picking, and brings them back.
 //!
 //! - [`judge`]: what the result of a probe does
 //! - [`heal`]: what ends when all peers of an upstream are well again

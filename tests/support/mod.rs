@@ -1,4 +1,4 @@
-//! What the tests share: scratch directories, tables, other processes, and where the library that ships is.
+//! Helpers of the tests: scratch directories, tables, other processes, and the path of the library that ships.
 
 #![allow(dead_code, unused_imports, unsafe_code)]
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 /// The wall clock of one nginx, by libfaketime.
 #[derive(Clone)]
 pub struct WallClock {
-    /// What is added to the time, in libfaketime's words.
+    /// The shift of the time, in libfaketime's words.
     file: PathBuf,
 }
 
