@@ -17,7 +17,7 @@ use dyups::table::directory::{self, Directory};
 use dyups::table::ops::Absent;
 use dyups::table::snapshot::{Flags, Group, build_ring, encode};
 use dyups::table::store::{Stored, Table};
-use dyups::upstream::{Method, PeerPatch, Status, Upstream};
+use dyups::upstream::{Check, Method, PeerPatch, Status, Upstream};
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -111,7 +111,19 @@ fn fill(table: &Table) -> Error {
         table.set_upstream(&of_size(&name, size), SOON).err()
     };
     let errors = [400, 50, 5, 1, 0].map(|size| std::iter::repeat_with(|| add(size)).flatten().next());
+    fill_by_checks(table);
     errors.into_iter().flatten().last().expect("it ends")
+}
+
+/// Where there is no memory for the record of another name, there may be some in the heap: checks of upstreams that are there take it.
+fn fill_by_checks(table: &Table) {
+    let fillers: Vec<String> = names(table).into_iter().filter(|name| name.ends_with('-')).collect();
+    let mut left = fillers.iter();
+    for bytes in [50_000, 5_000, 500] {
+        let check = Check { http_req: Some("x".repeat(bytes)), ..Check::default() };
+        let with_check = |name: &String| Upstream { check: Some(check.clone()), own_check: true, ..of_size(name, 0) };
+        while left.next().is_some_and(|name| table.set_upstream(&with_check(name), SOON).is_ok()) {}
+    }
 }
 
 fn filler(table: &Table) -> String {
@@ -541,31 +553,33 @@ fn a_container_s_64_mb_hold_100_000_peers_and_serve_when_there_is_no_room_for_mo
 #[test]
 fn as_many_upstreams_as_records_fit_even_in_one_bucket() {
     let (table, _scratch) = table(SMALL);
-    let all = in_bucket(9, 65);
+    const MOST: usize = 256;
+    assert_eq!(table.region().geometry().records, MOST);
+    let all = in_bucket(9, MOST + 1);
     let set = |name: &str| table.set_upstream(&upstream(name, &["10.0.0.1:80"]), SOON);
     for round in 0..3 {
-        all[..64].iter().for_each(|name| set(name).expect("room"));
+        all[..MOST].iter().for_each(|name| set(name).expect("room"));
         let before = whole(&table);
         let todo = "delete some, or set a larger shm_size and restart nginx";
-        let expected = format!("the region is full: it has room for 64 upstreams: {todo}");
-        let one_more = || set(&all[64]);
-        let a_peer_of_one_more = || put(&table, &all[64], patch("10.0.0.1:80", 1), Absent::Make);
-        for error in [one_more().expect_err("the 65th"), a_peer_of_one_more().expect_err("the 65th")] {
+        let expected = format!("the region is full: it has room for {MOST} upstreams: {todo}");
+        let one_more = || set(&all[MOST]);
+        let a_peer_of_one_more = || put(&table, &all[MOST], patch("10.0.0.1:80", 1), Absent::Make);
+        for error in [one_more().expect_err("one more"), a_peer_of_one_more().expect_err("one more")] {
             assert_eq!((error.code, &*error.message), (Code::Full, &*expected));
         }
         assert_eq!(whole(&table), before);
         put(&table, &all[7], patch("10.0.0.2:80", 3), Absent::Make).expect("those that are there may grow");
         // Front, middle and end of the chain go, and come again.
-        for name in [&all[63], &all[31], &all[0]] {
+        for name in [&all[MOST - 1], &all[MOST / 2], &all[0]] {
             table.delete_upstream(name, true, SOON).expect("there");
-            assert!(all[..64].iter().all(|other| (other == name) != table.upstream(other).is_ok()));
+            assert!(all[..MOST].iter().all(|other| (other == name) != table.upstream(other).is_ok()));
             one_more().expect("room");
-            table.delete_upstream(&all[64], true, SOON).expect("there");
+            table.delete_upstream(&all[MOST], true, SOON).expect("there");
             set(name).expect("room");
         }
         assert_no_leak(&table);
         if round == 1 {
-            all[..64].iter().rev().for_each(|name| table.delete_upstream(name, true, SOON).expect("there"));
+            all[..MOST].iter().rev().for_each(|name| table.delete_upstream(name, true, SOON).expect("there"));
             assert_eq!((used(&table), names(&table).len()), (0, 0));
         }
     }

@@ -806,7 +806,7 @@ fn a_record_that_leads_to_the_snapshot_of_another_is_damaged() {
         let value = mem.load(geometry.record(1) + word).expect("inside");
         mem.store(geometry.record(0) + word, value).expect("inside");
     }
-    let bucket = geometry.buckets_at + (directory::hash(b"sound") as usize & (geometry.records - 1));
+    let bucket = geometry.buckets_at + (directory::hash(b"sound") as usize & (geometry.buckets - 1));
     mem.store(bucket, 1).expect("inside");
     let error = table.set_upstream(&upstream("sound", &[]), SOON).expect_err("it is not this record's");
     assert_eq!((error.code, mem.load(stamp_at(geometry, 1))), (Code::Damaged, Ok(stamps[1])));

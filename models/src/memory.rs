@@ -1,6 +1,7 @@
 //! The two kinds of memory that models run on: [`Words`], which loom watches, and a [`Sheet`], which holds the table at the
 //! beginning of a model.
 
+use dyups::shm::deletions;
 use dyups::shm::layout::{Geometry, OURS, state};
 use dyups::shm::memory::Word;
 use dyups::shm::{Damaged, GRANULE_WORDS, Memory};
@@ -10,10 +11,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+/// Entries of the ring of deletions: none, since no reader of these models looks at it.
+const DELETIONS: usize = 0;
+
 /// A region in small: `records` (a power of two) upstreams, and a heap of so many granules.
 pub fn geometry(slots: u32, records: usize, heap: usize) -> Geometry {
-    let slots_at = state::SEQUENCE + 1;
-    let buckets_at = slots_at + slots as usize * OURS.slot;
+    let slots_at = state::END;
+    let deletions_at = slots_at + slots as usize * OURS.slot;
+    let buckets_at = deletions_at + DELETIONS * deletions::ENTRY;
     let record_bits_at = buckets_at + records;
     let records_at = (record_bits_at + 1).next_multiple_of(GRANULE_WORDS);
     let granule_bits_at = records_at + records * OURS.record;
@@ -27,8 +32,13 @@ pub fn geometry(slots: u32, records: usize, heap: usize) -> Geometry {
         shape: OURS,
         size,
         records,
+        buckets: records,
         slots,
         slots_at,
+        sources_at: deletions_at,
+        sources: 0,
+        deletions_at,
+        deletions: DELETIONS,
         buckets_at,
         record_bits_at,
         records_at,

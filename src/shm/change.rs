@@ -95,6 +95,12 @@ impl<'a, M: Memory> Change<'a, M> {
         Ok(version)
     }
 
+    /// Sees to it that a record can be written to.
+    pub fn reserve_record(&self, record: u32) -> Result<()> {
+        let (at, words) = (self.geometry.record(record), self.geometry.shape.record);
+        self.mem.reserve(at, words).map_err(|error| file::full(self.path, &error, file::FEWER))
+    }
+
     /// Copies `image` into a new block. No reader sees it yet.
     pub fn allocate(&self, image: &[u64]) -> Result<u32> {
         self.allocate_in(Room::Home, image)

@@ -6,6 +6,7 @@ use super::memory::{Damaged, Memory};
 use crate::checksum::Checksum;
 use std::fmt;
 use std::fs::File;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::os::unix::fs::{FileExt, MetadataExt};
 
 /// Words that [`examine`] reads: the checksum and those that it is over.
@@ -98,7 +99,13 @@ pub fn write(mem: &impl Memory, geometry: &Geometry, lock: u64, origin: Origin) 
     header[fixed::CHECKSUM] = checksum(&header);
     header[fixed::ORIGIN] = u64::from(origin.layout);
     header[fixed::ORIGIN + 1] = origin.digest;
+    header[fixed::IDENTITY..][..2].copy_from_slice(&random());
     mem.store_all(0, &header)
+}
+
+/// Two words that no other region has: the keys of the standard library's hash tables come from the kernel's random numbers.
+fn random() -> [u64; 2] {
+    std::array::from_fn(|_| RandomState::new().build_hasher().finish())
 }
 
 /// The origin of the table in `mem`. An impossible layout counts as none: a spoiled header keeps no process from starting.

@@ -3,6 +3,8 @@
 
 use super::mem::{PAGE, WORD};
 use super::versioned::GRANULE;
+use super::{deletions, sources};
+use std::ops::Range;
 
 /// The differences between layouts, in words. A writer uses [`OURS`], and a reader the shape of the region: a table is carried
 /// over from any older layout.
@@ -23,19 +25,48 @@ pub struct Shape {
     pub head: usize,
     /// Words of a peer in a snapshot: at least a cache line.
     pub peer: usize,
+    /// There is a record for so many bytes of the region.
+    pub bytes_of_a_record: u64,
+    /// Entries of the table of sources.
+    pub sources: usize,
+    /// Entries of the ring of deletions at most, with one for [`RECORDS_OF_A_DELETION`] records.
+    pub deletions: usize,
 }
 
 impl Shape {
     /// The first one.
-    pub const V1: Shape = Shape { layout: 1, header: PAGE / WORD, state: 16, slot: 8, record: 16, head: 9, peer: 8 };
+    pub const V1: Shape = Shape {
+        layout: 1,
+        header: PAGE / WORD,
+        state: 16,
+        slot: 8,
+        record: 16,
+        head: 9,
+        peer: 8,
+        bytes_of_a_record: BYTES_OF_A_BUCKET,
+        sources: 0,
+        deletions: 0,
+    };
 
-    /// Versions have a kind, a source and numbers of changes, peers have ids, tiers and extras, and stand by weight too.
-    pub const V2: Shape = Shape { layout: 2, head: 20, ..Shape::V1 };
+    /// Versions have a kind, a source and numbers of changes, peers have ids, tiers and extras, and stand by weight too. There are four
+    /// times as many records, whose memory is reserved as they are used; a table of sources; and a ring of deletions.
+    pub const V2: Shape =
+        Shape { layout: 2, head: 20, bytes_of_a_record: 1024, sources: 64, deletions: 1024, ..Shape::V1 };
 
     /// One in which all differs, for tests alone: it makes a second library out of this source (feature `next-layout`).
     #[cfg(feature = "next-layout")]
-    pub const NEXT: Shape =
-        Shape { layout: 3, header: 2 * PAGE / WORD, state: 40, slot: 16, record: 24, head: 24, peer: 12 };
+    pub const NEXT: Shape = Shape {
+        layout: 3,
+        header: 2 * PAGE / WORD,
+        state: 40,
+        slot: 16,
+        record: 24,
+        head: 24,
+        peer: 12,
+        bytes_of_a_record: 2048,
+        sources: 80,
+        deletions: 512,
+    };
 
     /// All that this library can read, in the order of their numbers: none is missing between the first and its own.
     pub const KNOWN: &[Shape] = &[
@@ -50,6 +81,13 @@ impl Shape {
 pub const OURS: Shape = Shape::KNOWN[Shape::KNOWN.len() - 1];
 /// Its number.
 pub const LAYOUT: u32 = OURS.layout;
+
+/// There is a bucket for so many bytes of a region, whatever its layout.
+const BYTES_OF_A_BUCKET: u64 = 4096;
+/// There is an entry of the ring of deletions for so many records,
+pub const RECORDS_OF_A_DELETION: usize = 128;
+/// and in a small region for so many entries.
+const LEAST_DELETIONS: usize = 8;
 
 /// First word of every region.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"dyups\0sm");
@@ -78,8 +116,10 @@ pub mod fixed {
     pub const CHECKSUM: usize = 7;
     /// Two words: the layout that the table was taken over from, and what its digest was.
     pub const ORIGIN: usize = 8;
-    /// How many they are.
-    pub const WORDS: usize = 10;
+    /// Two words: a random number, by which a region is known from any other; zeros in layout 1.
+    pub const IDENTITY: usize = 10;
+    /// Number of these words.
+    pub const WORDS: usize = 12;
 }
 
 /// Words of the header that writers change, under the writer lock. Only a region of our own layout is written to.
@@ -98,12 +138,28 @@ pub mod state {
     pub const LOWEST_RECORD: usize = OURS.state + 4;
     /// How often a half built change was cleared away.
     pub const REPAIRS: usize = OURS.state + 5;
-    /// Number of the last change: each change of an upstream takes the next one, and some are never used.
+    /// Number of the last change: each change of an upstream takes the next one before it is published, and some are never used. A
+    /// futex may wait on its low half.
     pub const SEQUENCE: usize = sequence_in(OURS);
+    /// No record from this one on was ever linked, so that there may be no memory for it.
+    pub const RECORDS_END: usize = OURS.state + 7;
+    /// How many entries there ever were in the ring of deletions.
+    pub const DELETIONS: usize = OURS.state + 8;
+    /// Kept for a journal: number of the last change that is on disk. Nothing stores it yet.
+    pub const SYNCED: usize = OURS.state + 9;
+    /// Kept for a journal: how often it began anew. Nothing stores it yet.
+    pub const EPOCH: usize = OURS.state + 10;
+    /// The word behind the last of these.
+    pub const END: usize = OURS.state + 11;
 
-    /// The same in a region of any layout. The first one has 0 there.
+    /// [`SEQUENCE`] in a region of any layout. The first one has 0 there.
     pub const fn sequence_in(shape: Shape) -> usize {
         shape.state + 6
+    }
+
+    /// [`RECORDS_END`] in a region of any layout. The first one has none: all its records have memory.
+    pub fn records_end_in(shape: Shape) -> Option<usize> {
+        (shape.layout > 1).then_some(shape.state + 7)
     }
 }
 
@@ -122,12 +178,22 @@ pub struct Geometry {
     pub shape: Shape,
     /// Size of the whole region in bytes, a multiple of the page.
     pub size: u64,
-    /// Number of records, and of buckets: a power of two.
+    /// Number of records.
     pub records: usize,
+    /// Number of buckets: a power of two.
+    pub buckets: usize,
     /// Number of worker slots.
     pub slots: u32,
     /// First slot.
     pub slots_at: usize,
+    /// First entry of the table of sources, and how many there are.
+    pub sources_at: usize,
+    /// Number of these entries.
+    pub sources: usize,
+    /// First entry of the ring of deletions.
+    pub deletions_at: usize,
+    /// Number of these entries.
+    pub deletions: usize,
     /// First bucket, a word each.
     pub buckets_at: usize,
     /// First word of the bitmap of records in use.
@@ -153,10 +219,14 @@ impl Geometry {
         if !(MIN_SIZE..=MAX_SIZE).contains(&size) || !size.is_multiple_of(PAGE as u64) {
             return Err("from 256 KiB to 4 GiB, in whole pages of 4 KiB");
         }
-        let records = ((size / 4096) as usize + 1).next_power_of_two() / 2;
+        let for_each = |bytes: u64| ((size / bytes) as usize + 1).next_power_of_two() / 2;
+        let (records, buckets) = (for_each(shape.bytes_of_a_record), for_each(BYTES_OF_A_BUCKET));
         let slots_at = shape.header;
-        let buckets_at = slots_at + SLOTS * shape.slot;
-        let record_bits_at = buckets_at + records;
+        let sources_at = slots_at + SLOTS * shape.slot;
+        let deletions_at = sources_at + shape.sources * sources::ENTRY;
+        let deletions = (records / RECORDS_OF_A_DELETION).max(LEAST_DELETIONS).min(shape.deletions);
+        let buckets_at = deletions_at + deletions * deletions::ENTRY;
+        let record_bits_at = buckets_at + buckets;
         let records_at = (record_bits_at + records.div_ceil(64)).next_multiple_of(GRANULE_WORDS);
         let granule_bits_at = records_at + records * shape.record;
         let granules = size as usize / GRANULE;
@@ -165,8 +235,13 @@ impl Geometry {
             shape,
             size,
             records,
+            buckets,
             slots: SLOTS as u32,
             slots_at,
+            sources_at,
+            sources: shape.sources,
+            deletions_at,
+            deletions,
             buckets_at,
             record_bits_at,
             records_at,
@@ -186,9 +261,14 @@ impl Geometry {
         self.heap_at * GRANULE_WORDS
     }
 
-    /// Words that must be there in any case: reserved when the region is made.
-    pub fn words_in_advance(&self) -> usize {
-        self.spare_end() * GRANULE_WORDS
+    /// Words that must be there in any case, reserved when the region is made: all up to the spare, but for records in layouts that
+    /// tell which of them were ever used.
+    pub fn in_advance(&self) -> [Range<usize>; 2] {
+        let end = self.spare_end() * GRANULE_WORDS;
+        match state::records_end_in(self.shape) {
+            Some(_) => [0..self.records_at, self.granule_bits_at..end],
+            None => [0..self.records_at, self.records_at..end],
+        }
     }
 
     /// First word of record `index`.
@@ -211,8 +291,8 @@ mod tests {
     #[test]
     fn a_default_region_has_room_for_what_is_promised() {
         let geometry = Geometry::of(128 << 20).expect("allowed");
-        assert!(geometry.records >= 10_000);
-        assert!(geometry.heap_bytes() > 120 << 20, "{geometry:?}");
+        assert_eq!(geometry.records, 131_072);
+        assert!(geometry.heap_bytes() > 108 << 20, "{geometry:?}");
     }
 
     #[test]
@@ -228,7 +308,7 @@ mod tests {
         assert_eq!(numbers, (1..=LAYOUT).collect::<Vec<_>>());
         for shape in Shape::KNOWN {
             assert!(shape.slot >= 8 && shape.record >= 16 && shape.head >= 9 && shape.peer >= 8, "{shape:?}");
-            assert!(shape.state >= fixed::WORDS && shape.state < shape.header, "{shape:?}");
+            assert!(shape.state >= fixed::WORDS && shape.state + 11 <= shape.header, "{shape:?}");
         }
     }
 
@@ -236,10 +316,11 @@ mod tests {
         #[test]
         fn areas_follow_one_another_and_end_inside(pages in MIN_SIZE / 4096..=MAX_SIZE / 4096, known in 0..Shape::KNOWN.len()) {
             let g = Geometry::shaped(Shape::KNOWN[known], pages * 4096).expect("allowed");
-            prop_assert!(g.slots_at < g.buckets_at && g.buckets_at < g.record_bits_at);
+            prop_assert!(g.slots_at < g.sources_at && g.sources_at <= g.deletions_at && g.deletions_at <= g.buckets_at);
+            prop_assert!(g.buckets_at < g.record_bits_at && g.buckets.is_power_of_two());
             prop_assert!(g.record_bits_at < g.records_at && g.records_at.is_multiple_of(8));
             prop_assert!(g.records_at < g.granule_bits_at && g.granule_bits_at < g.metadata_words());
-            prop_assert!(g.heap_at < g.spare_end() && g.spare_end() < g.granules && g.records.is_power_of_two());
+            prop_assert!(g.heap_at < g.spare_end() && g.spare_end() < g.granules && g.records >= g.buckets);
         }
     }
 }

@@ -108,6 +108,7 @@ pub mod arena;
 pub mod cells;
 pub mod change;
 pub mod clock;
+pub mod deletions;
 pub mod elders;
 pub mod file;
 pub mod glob;
@@ -123,6 +124,7 @@ pub mod open;
 pub mod region;
 pub mod reserve;
 pub mod slots;
+pub mod sources;
 pub mod torn;
 pub mod versioned;
 

@@ -31,6 +31,7 @@ use super::region::{Beside, Content, Region, cells_of, file_of, lock_of, now};
 use crate::error::{Code, Error, Result};
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -88,7 +89,8 @@ fn map(file: &File, base: &Path, path: PathBuf, geometry: Geometry, lock: &Arc<L
     let explain = |error| file::explain(&path, &error);
     let meta = file.metadata().map_err(explain)?;
     let mem = Mem::map(file, geometry.size as usize).map_err(explain)?;
-    match mem.reserve(0, geometry.words_in_advance()) {
+    let reserve = |words: Range<usize>| mem.reserve(words.start, words.len());
+    match geometry.in_advance().into_iter().try_for_each(reserve) {
         Err(error) if error.kind() == io::ErrorKind::Unsupported => {
             file::allocate(file, geometry.size).map_err(|error| file::full(&path, &error, file::ELSEWHERE))?;
             mem.all_reserved();

@@ -9,6 +9,7 @@ use crate::error::{Code, Error, Result};
 use crate::order::chash::Ring;
 use crate::shm::arena::{Marks, Room};
 use crate::shm::cells::CellMarks;
+use crate::shm::deletions::{Deletion, Deletions};
 use crate::shm::{Change, Damaged, GRANULE_WORDS, Memory, Stamp};
 use crate::state::failures::Health;
 use crate::state::verdict::Verdict;
@@ -64,7 +65,11 @@ pub fn put<M: Memory>(change: &Change<'_, M>, name: &str, mut build: Build, old:
     let directory = Directory::over(change.mem(), change.geometry());
     let record = match old {
         Some((record, _)) => record,
-        None => directory.free_record()?.ok_or_else(|| too_many(change))?,
+        None => {
+            let record = directory.free_record()?.ok_or_else(|| too_many(change))?;
+            change.reserve_record(record)?;
+            record
+        }
     };
     change.begin()?;
     let taken = match take_cells(change, &mut build) {
@@ -213,13 +218,20 @@ pub fn remove<M: Memory>(change: &Change<'_, M>, record: u32, old: &View) -> Res
     cells.retain(|&cell| cell != 0 && (cell as usize) < most);
     cells.sort_unstable();
     change.begin()?;
-    change.next_version()?;
+    say_deleted(change, old, change.next_version()?)?;
     directory.publish(record, next)?;
     directory.unlink(record)?;
     departed::remember(change, old, &cells)?;
     change.free_cells(&cells)?;
     free_blocks(change, old, |_| true)?;
     Ok(change.end()?)
+}
+
+/// Enters a deletion into the ring before it is published. A name that cannot be read is not entered: a deletion does not fail for it.
+fn say_deleted<M: Memory>(change: &Change<'_, M>, old: &View, sequence: u64) -> Result<(), Damaged> {
+    let Ok(name) = old.name(change.mem()) else { return Ok(()) };
+    let deletion = Deletion { sequence, kind: old.kind.0, name: name.into_bytes() };
+    Deletions::over(change.mem(), change.geometry()).add(&deletion)
 }
 
 /// Marks the blocks that can be reached and frees the rest. Drops upstreams that do not make sense, and answers their number.

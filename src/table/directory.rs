@@ -132,7 +132,22 @@ impl<'a, M: Memory> Directory<'a, M> {
     }
 
     fn bucket(&self, hash: u32) -> usize {
-        self.geometry.buckets_at + (hash as usize & (self.geometry.records - 1))
+        self.geometry.buckets_at + (hash as usize & (self.geometry.buckets - 1))
+    }
+
+    /// Number of the records that were ever linked, as the region says. There may be no memory for others.
+    fn used_records(&self) -> Result<u32, Damaged> {
+        let used = match state::records_end_in(self.geometry.shape) {
+            Some(at) => self.mem.load(at)?.min(self.geometry.records as u64),
+            None => self.geometry.records as u64,
+        };
+        Ok(used as u32)
+    }
+
+    /// Whether there is memory for a record. Asked before the record is touched where only a word of the region says that it was used:
+    /// a hostile worker may have written that.
+    fn has_memory(&self, record: u32) -> bool {
+        self.mem.reserve(self.geometry.record(record), self.geometry.shape.record).is_ok()
     }
 
     fn linked(&self, link: u64) -> Result<Option<u32>, Damaged> {
@@ -149,7 +164,7 @@ impl<'a, M: Memory> Directory<'a, M> {
     /// blocks that are not theirs. That is damage, and without a bound a spoiled region would have us copy for ever.
     pub fn each<T>(&self, read: impl Fn(&View) -> Result<T, Damaged>, mut each: impl FnMut(T)) -> Result<(), Unread> {
         let mut left = 2 * self.mem.words();
-        for record in 0..self.geometry.records as u32 {
+        for record in 0..self.used_records()? {
             if let Some(value) = self.look_within(record, &mut left, &read)? {
                 each(value);
             }
@@ -161,7 +176,7 @@ impl<'a, M: Memory> Directory<'a, M> {
     /// answers their number.
     pub fn each_sound<T>(&self, read: impl Fn(&View) -> Result<T, Damaged>, mut each: impl FnMut(T)) -> u64 {
         let (mut left, mut lost) = (2 * self.mem.words(), 0);
-        for record in 0..self.geometry.records as u32 {
+        for record in 0..self.used_records().unwrap_or(0) {
             match self.look_at_any(record, &mut left, &read) {
                 Ok(value) => value.into_iter().for_each(&mut each),
                 Err(_) => lost += 1,
@@ -189,6 +204,9 @@ impl<'a, M: Memory> Directory<'a, M> {
         left: &mut usize,
         read: impl Fn(&View) -> Result<T, Damaged>,
     ) -> Result<Option<T>, Unread> {
+        if !self.has_memory(record) {
+            return Ok(None);
+        }
         let place = stamp_at(self.geometry, record);
         let copy = |stamp: Stamp| {
             if stamp.block() == 0 {
@@ -248,10 +266,13 @@ impl<'a, M: Memory> Directory<'a, M> {
     /// `None` where there was none yet.
     pub fn digest(&self) -> Result<Option<u64>, Damaged> {
         let (mut digest, mut all) = (0u64, 0);
-        for record in 0..self.geometry.records as u32 {
-            let stamp = self.stamp(record)?;
-            all |= stamp.0;
-            digest = (digest ^ stamp.0).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
+        for record in (0..self.used_records()?).filter(|&record| self.has_memory(record)) {
+            let stamp = self.stamp(record)?.0;
+            all |= stamp;
+            // Records that nothing has happened to make no difference, however many there are.
+            if stamp != 0 {
+                digest = (digest ^ stamp).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29) ^ u64::from(record);
+            }
         }
         Ok((all != 0).then_some(digest))
     }
@@ -280,9 +301,11 @@ impl<M: Memory> Directory<'_, M> {
         Ok(None)
     }
 
-    /// Takes `record`, empties it, and links it into the bucket of `name`. Readers see no upstream in it yet.
+    /// Takes `record`, empties it, and links it into the bucket of `name`. Readers see no upstream in it yet. The caller has
+    /// reserved its memory.
     pub fn link(&self, record: u32, name: &[u8]) -> Result<(), Damaged> {
         let at = self.geometry.record(record);
+        self.use_record(record)?;
         self.set_taken(record, true)?;
         self.mem.store(state::LOWEST_RECORD, u64::from(record) + 1)?;
         self.mem.store(state::RECORDS, self.mem.load(state::RECORDS)?.saturating_add(1))?;
@@ -294,6 +317,20 @@ impl<M: Memory> Directory<'_, M> {
         self.mem.publish(at + word::NEXT, self.mem.load(self.bucket(hash))?)?;
         self.mem.publish(at + word::HASH, u64::from(hash) | linking.wrapping_add(1) << 32)?;
         self.mem.publish(self.bucket(hash), u64::from(record) + 1)
+    }
+
+    /// Says that a record is used from now on, before it is linked. Where the region has said before that it never was, and a version
+    /// is in it all the same, that was spoiled, and the version is nobody's.
+    fn use_record(&self, record: u32) -> Result<(), Damaged> {
+        let end = self.mem.load(state::RECORDS_END)?;
+        if u64::from(record) < end {
+            return Ok(());
+        }
+        let stamp = self.stamp(record)?;
+        if stamp.block() != 0 {
+            self.publish(record, stamp.next(0).unwrap_or_default())?;
+        }
+        self.mem.store(state::RECORDS_END, u64::from(record) + 1)
     }
 
     /// Takes `record`, whose stamp is empty, out of its bucket and gives it back.
@@ -346,17 +383,18 @@ impl<M: Memory> Directory<'_, M> {
     pub fn rebuild(&self, mut keep: impl FnMut(u32, u32, Stamp) -> bool) -> Result<u64, Damaged> {
         let mut seen = vec![0u64; self.geometry.records.div_ceil(64)];
         let mut passed = vec![0u8; self.geometry.records];
-        let mut count = 0;
-        for bucket in 0..self.geometry.records {
+        let (mut count, mut end) = (0, 0);
+        for bucket in 0..self.geometry.buckets {
             let mut place = self.geometry.buckets_at + bucket;
             loop {
                 let link = self.mem.load(place)?;
                 let Some(record) = link.checked_sub(1) else { break };
-                // A link out of bounds: the chain ends here.
-                let Some(passed) = passed.get_mut(record as usize) else {
+                // A link out of bounds, or to a record that was never used: the chain ends here.
+                let Some(passed) = passed.get_mut(record as usize).filter(|_| self.has_memory(record as u32)) else {
                     self.mem.publish(place, 0)?;
                     break;
                 };
+                end = end.max(record + 1);
                 let at = self.geometry.record(record as u32);
                 let linked = self.mem.load(at + word::HASH)?;
                 let hash = linked as u32;
@@ -387,6 +425,7 @@ impl<M: Memory> Directory<'_, M> {
         for (index, &bits) in seen.iter().enumerate() {
             self.mem.amend(self.geometry.record_bits_at + index, bits)?;
         }
+        self.mem.amend(state::RECORDS_END, self.mem.load(state::RECORDS_END)?.max(end))?;
         let lost = self.empty_all_but(&seen)?;
         let full = seen.iter().take_while(|&&bits| bits == u64::MAX).count();
         let lowest = full * 64 + seen.get(full).map_or(0, |bits| bits.trailing_ones() as usize);
@@ -399,7 +438,7 @@ impl<M: Memory> Directory<'_, M> {
     /// many did.
     fn empty_all_but(&self, linked: &[u64]) -> Result<u64, Damaged> {
         let mut emptied = 0;
-        for record in 0..self.geometry.records as u32 {
+        for record in (0..self.used_records()?).filter(|&record| self.has_memory(record)) {
             let stamp = self.stamp(record)?;
             if stamp.block() != 0 && linked[record as usize / 64] >> (record % 64) & 1 == 0 {
                 self.publish(record, stamp.next(0).unwrap_or_default())?;

@@ -6,7 +6,9 @@ use super::snapshot::{Kind, Origin, View};
 use super::spare;
 use super::store::{self, Stored, Table, stored};
 use crate::error::{Code, Result};
+use crate::shm::deletions::Deletions;
 use crate::shm::layout::state;
+use crate::shm::sources::Sources;
 use crate::shm::{Content, Damaged, Mem, Memory, Region};
 use std::path::Path;
 use std::time::Duration;
@@ -40,7 +42,7 @@ impl Content for Upstreams {
         // Of layout 1, which does not tell when an upstream was made, by their names.
         all.sort_by(|one, other| (one.created, &one.name).cmp(&(other.created, &other.name)));
         let count = all.len() as u64 + lost;
-        new.mem().store(state::SEQUENCE, old.mem().load(state::sequence_in(old.geometry().shape))?)?;
+        copy_history(old, new)?;
         let table = Table::new(new);
         for moving in all {
             match moving.put(&table) {
@@ -56,6 +58,20 @@ impl Content for Upstreams {
     fn digest(&self, region: &Region) -> Result<Option<u64>> {
         Ok(Directory::new(region).digest()?)
     }
+}
+
+/// Copies the number of the last change, the ring of deletions, and the sources with their numbers.
+fn copy_history(old: &Region, new: &Region) -> Result<(), Damaged> {
+    new.mem().store(state::SEQUENCE, old.mem().load(state::sequence_in(old.geometry().shape))?)?;
+    let ring = Deletions::over(new.mem(), new.geometry());
+    for deletion in Deletions::over(old.mem(), old.geometry()).all()? {
+        ring.add(&deletion)?;
+    }
+    let sources = Sources::over(new.mem(), new.geometry());
+    for (number, text) in Sources::over(old.mem(), old.geometry()).all()? {
+        sources.put(number, &text)?;
+    }
+    Ok(())
 }
 
 /// One name of a table on its way to another region.

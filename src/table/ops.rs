@@ -4,7 +4,9 @@ use super::directory::Directory;
 use super::snapshot::Flags;
 use super::store::{Edit, Stored, Table};
 use crate::error::{Code, Error, Result};
+use crate::quote::quote;
 use crate::shm::Region;
+use crate::shm::sources::{self, Sources};
 use crate::upstream::{Address, MAX_PEERS, Peer, PeerPatch, Status, Upstream, name};
 use std::borrow::Borrow;
 use std::collections::HashSet;
@@ -171,6 +173,23 @@ impl<R: Borrow<Region>> Table<R> {
                 true => Edit::Keep,
                 false => Edit::Ring(old.upstream, old.flags.with(Flags::RING)),
             })
+        })
+    }
+
+    /// The number of a source, which it gets now if it has none. No other source ever gets it.
+    pub fn source(&self, text: &str, wait: Duration) -> Result<u32> {
+        let writer = self.writer(wait)?;
+        writer.is_seen_by_all()?;
+        let number = Sources::over(writer.mem(), writer.geometry()).add(text)?;
+        number.ok_or_else(|| {
+            let most = sources::MAX_TEXT;
+            Error::new(
+                Code::Full,
+                format!(
+                    "source {}: there is no number for it: allowed: 1 to {most} bytes, as long as there is one",
+                    quote(text.as_bytes())
+                ),
+            )
         })
     }
 

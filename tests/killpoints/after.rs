@@ -7,6 +7,7 @@ use dyups::health::prober::Prober;
 use dyups::http::response::Rules;
 use dyups::shm::Memory;
 use dyups::shm::cells::deleted::Ledger;
+use dyups::shm::deletions::Deletions;
 use dyups::shm::layout::state;
 use dyups::status::peers::PeerState;
 use dyups::table::Table;
@@ -79,12 +80,25 @@ impl Allowed {
             panic!("{what}: neither the old nor the new table: {found:?}")
         };
         assert_eq!(table.region().in_use(), Ok(None), "{what}: a dead process has a slot");
+        self.every_deleted_name_is_in_the_ring(table, &found, what);
         every_deleted_peer_was_one(table, what);
         drop(table.writer(WAIT).unwrap_or_else(|error| panic!("{what}: {error}")));
         assert!(state(table) == *expected, "{what}: after the repair: {:?}, {:?}", used(table), visible(table));
         every_pick_is_a_peer(table, &found, what);
         (self.make_room)(table);
         the_next_changes_work(table).unwrap_or_else(|error| panic!("{what}: {error}"));
+    }
+}
+
+impl Allowed {
+    /// A reader that follows the numbers of changes misses no deletion, however its writer ended.
+    fn every_deleted_name_is_in_the_ring(&self, table: &Table, found: &[(Upstream, Flags)], what: &str) {
+        let entries = Deletions::over(table.region().mem(), table.region().geometry()).all().expect("sound");
+        for (old, _) in &self.old.table {
+            let is_there = found.iter().any(|(upstream, _)| upstream.name == old.name);
+            let is_in_ring = entries.iter().any(|deletion| deletion.name == old.name.as_bytes());
+            assert!(is_there || is_in_ring, "{what}: {} is gone and not in the ring: {entries:?}", old.name);
+        }
     }
 }
 

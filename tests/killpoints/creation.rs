@@ -5,6 +5,8 @@ use crate::death::{Stores, dies_at};
 use crate::image::cells_of;
 use crate::operations::{bystanders, patch, subject};
 use crate::{SMALL, Tally, WAIT, after, open};
+use dyups::shm::deletions::Deletions;
+use dyups::shm::sources::Sources;
 use dyups::table::ops::Absent;
 use dyups::upstream::Method;
 use std::path::Path;
@@ -26,6 +28,9 @@ impl Way {
             let table = open(path, SMALL);
             bystanders(&table);
             table.set_upstream(&subject(3, Method::Chash), WAIT).expect("set");
+            table.source("etcd:/services", WAIT).expect("the first");
+            table.put_peer("gone", &patch(0), Absent::Make, WAIT).expect("add");
+            table.delete_upstream("gone", true, WAIT).expect("delete");
             if self == Way::AfterUnnumbered {
                 table.region().cells().expect("they are there").goes_unnumbered().expect("inside");
             }
@@ -58,6 +63,12 @@ pub fn kill(dir: &Path, choice: &mut Choice, tally: &mut Tally) {
             tally.died.insert(stores.place(nth));
             let table = open(&path, size);
             assert_eq!(table.region().geometry().size, size, "{what}");
+            if way != Way::Made {
+                let (mem, geometry) = (table.region().mem(), table.region().geometry());
+                assert_eq!(Sources::over(mem, geometry).all(), Ok(vec![(1, "etcd:/services".into())]), "{what}");
+                let deleted = Deletions::over(mem, geometry).all().expect("sound");
+                assert!(deleted.iter().any(|deletion| deletion.name == b"gone"), "{what}: {deleted:?}");
+            }
             drop(table.writer(WAIT).expect("the lock"));
             assert!(after::state(&table) == whole, "{what}: {:?}", table.all());
             table.put_peer("next", &patch(0), Absent::Make, WAIT).unwrap_or_else(|error| panic!("{what}: {error}"));

@@ -291,22 +291,28 @@ fn used(table: &Table) -> u64 {
     table.region().mem().load(state::USED).expect("inside")
 }
 
-/// A directory that no death leaves and only a hostile worker makes: a link to nowhere, one to a record of another bucket, and
+/// A directory that no death leaves and only a hostile worker makes: a link to nowhere, one to a record of another bucket, one to a record that was never used, and
 /// a record that is for ever about to be linked. No upstream is lost by it.
 fn spoiled(table: &Table, subject: &Upstream) {
     made(table, subject);
     let (mem, geometry) = (table.region().mem(), table.region().geometry());
     let plain = Directory::new(table.region()).find(b"plain").expect("readable").expect("there").0;
     let hash_at = stamp_at(geometry, plain) + 2;
-    let bucket_of_plain = directory::hash(b"plain") as usize & (geometry.records - 1);
-    let mut empty = (bucket_of_plain + 1..geometry.records)
+    let bucket_of_plain = directory::hash(b"plain") as usize & (geometry.buckets - 1);
+    let mut empty = (bucket_of_plain + 1..geometry.buckets)
         .map(|bucket| geometry.buckets_at + bucket)
         .filter(|&bucket| mem.load(bucket) == Ok(0));
-    let (to_nowhere, to_plain) = (empty.next().expect("one"), empty.next().expect("two"));
+    let mut next = || empty.next().expect("there are many");
+    let (to_nowhere, to_plain, to_unused) = (next(), next(), next());
+    let unused = mem.load(state::RECORDS_END).expect("inside") + 3;
     let counter = mem.load(hash_at).expect("inside") + (1 << 32);
-    for (index, value) in
-        [(to_nowhere, u64::MAX), (to_plain, u64::from(plain) + 1), (hash_at, counter), (state::WRITING, 1)]
-    {
+    for (index, value) in [
+        (to_nowhere, u64::MAX),
+        (to_plain, u64::from(plain) + 1),
+        (to_unused, unused + 1),
+        (hash_at, counter),
+        (state::WRITING, 1),
+    ] {
         mem.store(index, value).expect("inside");
     }
 }
@@ -614,6 +620,13 @@ pub const OPERATIONS: &[Operation] = &[
         ..PLAIN
     },
     Operation { name: "pick", calls: "pick", run: pick, also_large: false, ..PLAIN },
+    Operation {
+        name: "give a source its number",
+        calls: "source",
+        run: |table, _| assert_eq!(table.source("etcd:/services", WAIT), Ok(1)),
+        also_large: false,
+        ..PLAIN
+    },
     // The last, since this process, which does all once to count, keeps it.
     Operation {
         name: "claim a slot",

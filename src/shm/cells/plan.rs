@@ -9,7 +9,7 @@ use crate::shm::mem::{PAGE, WORD};
 const MAGIC: u64 = u64::from_le_bytes(*b"dyups\0ce");
 
 /// Layout number of this file alone. A file with another number is made anew; the table is not carried over for that.
-const LAYOUT: u64 = 2;
+const LAYOUT: u64 = 3;
 
 /// Words that are reserved at a time: four pages.
 pub const CHUNK: usize = 4 * PAGE / WORD;

@@ -1,6 +1,6 @@
 //! How a writer takes cells for new peers, and gives back those of peers that are gone. It holds the writer lock.
 
-use super::words::{CELL, GENERATION_SHIFT, begin, cell, header, is_used_up};
+use super::words::{CELL, GENERATION_SHIFT, Rest, begin, cell, header, is_used_up};
 use super::{Cells, Plan};
 use crate::shm::memory::{Damaged, Memory};
 use crate::shm::versioned::{TRIES, Unread};
@@ -86,9 +86,12 @@ impl<M: Memory> Cells<'_, M> {
 
     /// Ends the retirement of a cell. A writer that dies before the cell begins anew leaves it to be retired once more.
     pub(super) fn bring_back(&self, cell: u32) -> Result<(), Damaged> {
-        let (retired_at, returns_at) = (self.word_at(cell, cell::RETIRED)?, self.word_at(cell, cell::RETURNS)?);
-        self.mem.store(retired_at, 0)?;
-        self.mem.store(returns_at, self.mem.load(returns_at)?.wrapping_add(1))?;
+        // Its generations begin again, and no word may look as if it were of one of them.
+        for word in cell::KEPT {
+            self.mem.store(self.word_at(cell, word)?, 0)?;
+        }
+        let at = self.word_at(cell, cell::REST)?;
+        self.mem.store(at, Rest(self.mem.load(at)?).back().0)?;
         // No word of the cell begins anew before that.
         self.mem.fence();
         Ok(())
@@ -110,15 +113,15 @@ impl<M: Memory> Cells<'_, M> {
         if u64::from(cell) >= self.mem.load(header::UNTOUCHED)? || !self.is_used_up(cell)? {
             return Ok(None);
         }
-        let retired_at = self.word_at(cell, cell::RETIRED)?;
-        let mut until = self.mem.load(retired_at)?;
-        if until == 0 {
+        let at = self.word_at(cell, cell::REST)?;
+        let mut rest = Rest(self.mem.load(at)?);
+        if rest.until() == 0 {
             // Each process that may hold on to its peer has a number by now, or has said that it has none.
             self.mem.fence();
-            until = self.mem.load(header::WORKERS)?.saturating_add(1);
-            self.mem.store(retired_at, until)?;
+            rest = rest.retired(self.mem.load(header::WORKERS)?.saturating_add(1));
+            self.mem.store(at, rest.0)?;
         }
-        Ok(Some(until))
+        Ok(Some(rest.until()))
     }
 
     fn is_used_up(&self, cell: u32) -> Result<bool, Damaged> {

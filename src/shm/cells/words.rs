@@ -29,9 +29,12 @@ pub(super) mod header {
     pub const WORDS: usize = NUMBER + SLOTS;
 }
 
-/// Words of a cell.
+/// Words of a cell: two cache lines. All that a pick looks at of one peer lies in the first.
+///
+/// The top bits of a word are the generation of the cell, but for [`REST`](cell::REST) and [`USABLE`](cell::USABLE). A word with
+/// another generation than [`HEALTH`](cell::HEALTH) says nothing. So a library that does not know a word need not begin it anew.
 pub(super) mod cell {
-    /// How its peer fares: see [`crate::health`].
+    /// How its peer fares: see [`crate::state::failures`].
     pub const HEALTH: usize = 0;
     /// Whose turn it is among equals: see [`crate::balance::least_conn`].
     pub const TURN: usize = 1;
@@ -39,12 +42,53 @@ pub(super) mod cell {
     pub const VERDICT: usize = 2;
     /// Which worker probes, and when: see [`crate::state::lease`].
     pub const LEASE: usize = 3;
-    /// Retired until no worker has a number below this one; 0: not retired, or no writer has seen it yet.
-    pub const RETIRED: usize = 4;
-    /// How often it came back.
-    pub const RETURNS: usize = 5;
-    /// First of the words with bits of usable peers: see [`crate::balance::usable`].
+    /// How often it came back : 24 | retired until no worker has a number below this one : 40 (low part first). 0 in the latter: not
+    /// retired, or no writer has seen it yet.
+    pub const REST: usize = 4;
+    /// Kept for slow start and ejection: when it began, in tenths of a second since the boot : 32 | two streaks : 8, 8.
+    pub const SLOW_START: usize = 5;
+    /// Kept for ejection: until when, in tenths of a second : 32 | how often : 16.
+    pub const EJECTION: usize = 6;
+    /// Kept for the method `ewma`: 48 bits.
+    pub const EWMA: usize = 7;
+    /// First of four words with bits of usable peers: see [`crate::balance::usable`].
     pub const USABLE: usize = 8;
+    /// Kept for statistics: the section that counts for this peer : 48.
+    pub const STATISTICS: usize = 12;
+    /// Kept for the method `least_time`: three words, each with three numbers of 16 bits. It needs seven.
+    pub const LEAST_TIME: usize = 13;
+
+    /// Words that nothing stores yet, but for zeros where a cell comes back.
+    pub const KEPT: [usize; 7] = [SLOW_START, EJECTION, EWMA, STATISTICS, LEAST_TIME, LEAST_TIME + 1, LEAST_TIME + 2];
+}
+
+/// Bits of the times that a cell came back.
+const RETURNS: u32 = 24;
+
+/// What is in [`cell::REST`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Rest(pub u64);
+
+impl Rest {
+    /// How often the cell came back.
+    pub fn returns(self) -> u64 {
+        self.0 & ((1 << RETURNS) - 1)
+    }
+
+    /// Until no worker has a number below this one.
+    pub fn until(self) -> u64 {
+        self.0 >> RETURNS
+    }
+
+    /// The same, retired until no worker has a number below this one. A number beyond 40 bits is the greatest.
+    pub fn retired(self, until: u64) -> Rest {
+        Rest(self.returns() | until.min(u64::MAX >> RETURNS) << RETURNS)
+    }
+
+    /// Once the cell has come back.
+    pub fn back(self) -> Rest {
+        Rest(Rest(self.0.wrapping_add(1)).returns())
+    }
 }
 
 /// Words of a cell with bits of usable peers, each with this many bits below a version.
@@ -66,7 +110,7 @@ pub(super) fn is_used_up(word: u64) -> bool {
     word >> GENERATION_SHIFT == u64::MAX >> GENERATION_SHIFT
 }
 
-/// Words of a cell: two cache lines. All that a pick looks at of one peer lies in the first.
+/// Words of a cell.
 pub(super) const CELL: usize = 16;
 
 /// The turn of a peer: how often its cell was taken : 16 | a clock : 48 (high part first).
@@ -160,7 +204,7 @@ impl<M: Memory> Cells<'_, M> {
 
     /// How often this cell came back after it was retired. With [`Cells::generation`] it says for ever which of its peers is meant.
     pub(super) fn returns(&self, cell: u32) -> Result<u64, Damaged> {
-        self.mem.load(self.word_at(cell, cell::RETURNS)?)
+        Ok(Rest(self.mem.load(self.word_at(cell, cell::REST)?)?).returns())
     }
 
     /// When the peer with this cell was last taken among equals, by a clock of its upstream's.

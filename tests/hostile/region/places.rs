@@ -79,9 +79,9 @@ impl Lay<'_> {
         let g = self.geometry;
         match place {
             Place::Fixed(i) => usize::from(i) % state::WRITING,
-            Place::State(i) => state::WRITING + usize::from(i) % 8,
+            Place::State(i) => state::WRITING + usize::from(i) % (state::END - state::WRITING),
             Place::Slot(i) => g.slots_at + usize::from(i) % (g.buckets_at - g.slots_at),
-            Place::Bucket(i) => g.buckets_at + usize::from(i) % g.records,
+            Place::Bucket(i) => g.buckets_at + usize::from(i) % g.buckets,
             Place::RecordBits(i) => g.record_bits_at + usize::from(i) % g.records.div_ceil(64),
             Place::Record(record, i) => g.record(u32::from(record) % g.records as u32) + usize::from(i) % 16,
             Place::GranuleBits(i) => {

@@ -157,7 +157,7 @@ impl Ground {
     fn of(table: &Table, name: &str) -> Ground {
         let (mem, geometry) = (table.region().mem(), table.region().geometry());
         let found = Directory::new(table.region()).find(name.as_bytes()).ok().flatten();
-        let bucket = geometry.buckets_at + (hash(name.as_bytes()) as usize & (geometry.records - 1));
+        let bucket = geometry.buckets_at + (hash(name.as_bytes()) as usize & (geometry.buckets - 1));
         let record = found.map(|(record, _)| record);
         let mut ground = Ground { record, words: Vec::new(), bits: Vec::new(), granules: Vec::new() };
         ground.words.push(bucket..bucket + 1);
