@@ -2,8 +2,8 @@
 
 use crate::explore::explore;
 use crate::memory::{Shared, Sheet, Words};
+use dyups::balance::attempt::{Attempt, Claimed, Counters, claim};
 use dyups::balance::pick::Account;
-use dyups::balance::place::{Claimed, Place, Trying, claim};
 use dyups::shm::Damaged;
 use dyups::shm::cells::{Cells, Plan};
 use dyups::state::failures::{Health, Limits};
@@ -68,12 +68,12 @@ impl Scene {
     }
 
     /// A worker counts: whether it goes on to the peer.
-    fn begins(&self, mem: &Words, slot: u32) -> Option<Trying> {
+    fn begins(&self, mem: &Words, slot: u32) -> Option<Attempt> {
         self.place(mem).begin(self.account, Some(slot)).expect("inside")
     }
 
-    fn place<'a>(&'a self, mem: &'a Words) -> Place<'a, Words> {
-        Place { mem, cells: Some(Cells::new(mem, &self.plan)), now_ms: 0 }
+    fn place<'a>(&'a self, mem: &'a Words) -> Counters<'a, Words> {
+        Counters { mem, cells: Some(Cells::new(mem, &self.plan)), now_ms: 0 }
     }
 }
 

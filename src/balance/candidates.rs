@@ -33,7 +33,7 @@ pub trait Candidates {
     /// `least_conn` takes a peer at turn `count`.
     fn took(&self, index: u32, count: u64) -> Result<(), Miss>;
 
-    /// Takes a peer that fits. False: another worker has just become its one probe.
+    /// Takes a peer that fits. False: another worker has just become its one trial.
     fn claim(&self, index: u32) -> Result<bool, Miss>;
 
     /// How many connections all workers have open to a peer.
@@ -59,7 +59,7 @@ pub trait Candidates {
     /// A peer that fits, by weight: that of the number which `draw` answers, below the one that it gets. `None`: none fits.
     fn drawn(&self, draw: &mut dyn FnMut(u64) -> u64) -> Result<Option<u32>, Miss>;
 
-    /// Takes the peer whose turn it is; where another worker has just become its probe, any other.
+    /// Takes the peer whose turn it is; where another worker has just become its trial, any other.
     fn take_in_turn(&self, count: u64) -> Result<Option<u32>, Miss> {
         let mut index = self.in_turn(count)?;
         for lost in 0..MOST_LOST {
@@ -73,7 +73,7 @@ pub trait Candidates {
     }
 }
 
-/// Probes that other workers may become first, one after the other, before a pick gives up.
+/// Trials that other workers may become first, one after the other, before a pick gives up.
 const MOST_LOST: u64 = 64;
 
 /// A number below `total` that has no pattern, from two: splitmix64, Guy Steele and others, "Fast splittable pseudorandom number
@@ -102,7 +102,7 @@ pub(super) mod tests {
         pub fits: Cell<bool>,
         /// The turn at which it was taken.
         pub taken: Cell<u64>,
-        /// Another worker becomes its probe when it is claimed: then it fits no more.
+        /// Another worker becomes its trial when it is claimed: then it fits no more.
         pub is_lost: bool,
     }
 

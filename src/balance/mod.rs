@@ -1,5 +1,6 @@
 //! How a peer is picked: one file a method.
 
+pub mod attempt;
 pub mod candidates;
 mod debt;
 pub mod failure;
@@ -7,7 +8,6 @@ pub mod ip_hash;
 pub mod least_conn;
 pub mod outcome;
 pub mod pick;
-pub mod place;
 pub mod random;
 pub mod request;
 pub mod usable;

@@ -3,9 +3,9 @@
 //! A [`Handle`] remembers where its upstream was found and what its header said, as of one stamp. As long as the stamp is the
 //! record's, a pick is: the stamp, the method's own few words, the stamp again.
 
+use super::attempt::{Claimed, Trial, claim};
 use super::candidates::{Candidates, mixed};
 use super::debt::Debt;
-use super::place::{Claimed, Probe, claim};
 use super::usable::{Bits, Passed, Set};
 use super::{ip_hash, least_conn, random};
 use crate::order::chash::{self, Base, Pick};
@@ -127,9 +127,9 @@ pub struct Account {
     pub max_conns: u32,
     /// The limits that take it out.
     pub limits: Limits,
-    /// This is the one probe of a peer that is out.
-    pub probe: Option<Probe>,
-    /// The bit by which that peer is usable again once the probe has ended well.
+    /// This is the one trial of a peer that is out.
+    pub trial: Option<Trial>,
+    /// The bit by which that peer is usable again once the trial has ended well.
     pub usable: Bit,
     /// How many peers of its upstream take traffic.
     pub serving: u32,
@@ -322,10 +322,10 @@ impl Handle {
     /// looked at a cell that another peer has by now.
     #[cold]
     fn settle(&mut self, cells: Option<Cells<'_, impl Memory>>, holds: bool) -> Result<(), Damaged> {
-        let Promises { probe, took, .. } = std::mem::take(&mut self.promises);
-        match (cells, probe, took) {
+        let Promises { trial, took, .. } = std::mem::take(&mut self.promises);
+        match (cells, trial, took) {
             (Some(cells), _, Some((turn, count))) if holds => cells.take_turn(turn, count),
-            (Some(cells), Some(probe), _) if !holds => probe.give_back(&cells),
+            (Some(cells), Some(trial), _) if !holds => trial.give_back(&cells),
             _ => Ok(()),
         }
     }
@@ -379,9 +379,9 @@ impl Handle {
             Quick::Walk(walk) => one.slowly(walk, key, random, promises)?,
         };
         if ask.counts {
-            let probe = promises.probe;
-            let usable = if probe.is_some() { view.usable_bit(mem, index)? } else { Bit::default() };
-            *account = Account { record, probe, usable, ..one.account(index)? };
+            let trial = promises.trial;
+            let usable = if trial.is_some() { view.usable_bit(mem, index)? } else { Bit::default() };
+            *account = Account { record, trial, usable, ..one.account(index)? };
         }
         // A caller that keeps a set of tried peers needs the identity of this one.
         if cached && !wants_ring && tried.is_none() && was_given(given, index) {
@@ -417,7 +417,7 @@ struct One<'a, M, C> {
     careful: bool,
     /// Some peer may be out.
     has_failures: bool,
-    /// How the request ends will be known: it may be a probe.
+    /// How the request ends will be known: it may be a trial.
     counts: bool,
     /// The place of the upstream.
     record: Record,
@@ -491,8 +491,8 @@ impl<M: Memory, C: Memory> One<'_, M, C> {
         };
         let notes = Notes::default();
         let index = self.groups(&notes, &mut pick)?;
-        let (probe, took) = (notes.probe.get(), notes.took.get());
-        *promises = Promises { some: probe.is_some() || took.is_some(), probe, took };
+        let (trial, took) = (notes.trial.get(), notes.took.get());
+        *promises = Promises { some: trial.is_some() || took.is_some(), trial, took };
         Ok((index, wants_ring))
     }
 
@@ -611,8 +611,8 @@ struct Notes {
     full: Cell<bool>,
     /// It has passed over a peer that is not out.
     well: Cell<bool>,
-    /// The peer that was claimed last is out, and this is its probe.
-    probe: Cell<Option<Probe>>,
+    /// The peer that was claimed last is out, and this is its trial.
+    trial: Cell<Option<Trial>>,
     /// The peer that was taken among equals, and its turn.
     took: Cell<Option<(Turn, u64)>>,
 }
@@ -622,7 +622,7 @@ struct Notes {
 struct Promises {
     some: bool,
     /// As in [`Notes`].
-    probe: Option<Probe>,
+    trial: Option<Trial>,
     /// As in [`Notes`].
     took: Option<(Turn, u64)>,
 }
@@ -675,8 +675,8 @@ impl<M: Memory, C: Memory> Candidates for InGroup<'_, M, C> {
         let Some((cells, cell)) = self.cell(index)? else { return Ok(true) };
         let (_, limits): (u32, Limits) = self.one.view.limits(self.one.mem, index)?;
         let claimed = claim(&cells, cell, limits, tenths(self.now_ms))?;
-        self.notes.probe.set(match claimed {
-            Claimed::Probe(word) => Some(Probe { cell, word, limits }),
+        self.notes.trial.set(match claimed {
+            Claimed::Trial(word) => Some(Trial { cell, word, limits }),
             _ => None,
         });
         Ok(claimed != Claimed::No)
@@ -952,8 +952,8 @@ impl<'a, M: Memory, C: Memory> InGroup<'a, M, C> {
         let (out, waits) = match Health(cells.health(cell)?).fitness(limits, tenths(self.now_ms)) {
             _ if is_down => (true, false),
             Fitness::Out => (true, false),
-            // A try whose end is not reported is no probe.
-            Fitness::Probe { out, .. } => (false, out && !self.one.counts),
+            // A try whose end is not reported is no trial.
+            Fitness::Trial { out, .. } => (false, out && !self.one.counts),
             Fitness::Well => (false, false),
         };
         if untried && !full && (self.lenient || !out && !waits) {
@@ -1026,7 +1026,7 @@ impl<'a, M: Memory, C: Memory> InGroup<'a, M, C> {
             return Err(Miss::NoRing);
         }
         self.one.debt.walk(weight);
-        // A peer that another pick has just claimed as its probe is passed over the next time.
+        // A peer that another pick has just claimed as its trial is passed over the next time.
         for _ in 0..TRIES {
             let mut damage = None;
             let member = |index: Result<u32, Damaged>| self.ring_member(index?);

@@ -17,7 +17,7 @@ pub fn one(among: &impl Candidates, random: &mut Random) -> Result<Option<u32>, 
     for _ in 0..TRIES {
         match draw(among, random)? {
             Some(index) if among.claim(index)? => return Ok(Some(index)),
-            // Another worker has just become its probe.
+            // Another worker has just become its trial.
             Some(_) => {}
             None => return Ok(None),
         }

@@ -8,10 +8,10 @@
 //! one. It calls no code then, but `Watch` shows it. This is looked at ten times a second, and before a request is refused
 //! since all peers are full.
 
+use super::attempt::{Attempt, Counters};
 use super::candidates::mixed;
 use super::outcome::Outcome;
 use super::pick::{Ask, Handle, Miss, Picked, Tried};
-use super::place::{Place, Trying};
 use crate::shm::versioned::TRIES;
 use crate::shm::{Damaged, Mem};
 use crate::state::budget::{Allowance, Budget, Left};
@@ -106,7 +106,7 @@ struct Held<W> {
     /// How to know that nginx is over with the upstream of `trying`.
     watch: W,
     /// The peer of the try that is under way.
-    trying: Option<Trying>,
+    trying: Option<Attempt>,
     tries: u32,
     /// The place of the upstream, once there was a try.
     record: Record,
@@ -165,18 +165,18 @@ impl<W: Copy + Default> Requests<W> {
         out: &mut Picked,
     ) -> Result<Given, Refused> {
         let held = self.held.entry(wanted.request).or_insert_with(|| Held { watch: wanted.watch, ..Held::default() });
-        let place = Place::of(table);
+        let counters = Counters::of(table);
         let unasked = wanted.why != Why::First && held.trying.is_some() && !held.again;
         let was_dead = wanted.why != Why::First && held.was_dead(unasked, wanted);
         held.was_dead = was_dead;
         let allowance = wanted.tries.allowance;
         let mut spent = false;
         if let Some(trying) = held.trying.take() {
-            held.settle(&place, &trying, wanted.why, was_dead, last)?;
+            held.settle(&counters, &trying, wanted.why, was_dead, last)?;
             let is_answer = matches!(wanted.why, Why::Answered | Why::Declined);
-            if is_answer && held.budget(&place).left(allowance)? != Left::Some {
+            if is_answer && held.budget(&counters).left(allowance)? != Left::Some {
                 // It goes on nevertheless: nginx has thrown the answer away. The next ones get theirs.
-                held.budget(&place).overdraw()?;
+                held.budget(&counters).overdraw()?;
                 spent = true;
             }
         }
@@ -187,16 +187,16 @@ impl<W: Copy + Default> Requests<W> {
             return Err(Refused::Tries);
         }
         let is_retry = held.tries != 0 && !was_dead;
-        // Asked before the pick: it may make this request the one probe of a peer. Not where the client would have had an answer,
+        // Asked before the pick: it may make this request the one trial of a peer. Not where the client would have had an answer,
         // had this request not been told that it may try again.
-        if is_retry && wanted.why == Why::Failed && held.budget(&place).left(allowance)? != Left::Some {
+        if is_retry && wanted.why == Why::Failed && held.budget(&counters).left(allowance)? != Left::Some {
             return Err(Refused::Budget);
         }
-        let (index, trying) = held.pick(table, &place, slot, handle, wanted, out)?;
+        let (index, trying) = held.pick(table, &counters, slot, handle, wanted, out)?;
         handle.gave(index);
         (held.trying, held.was_dead) = (Some(trying), false);
         held.record = trying.account.record;
-        let budget = held.budget(&place);
+        let budget = held.budget(&counters);
         if held.tries == 0 {
             budget.request()?;
         } else if is_retry && wanted.why != Why::Unreached {
@@ -218,7 +218,7 @@ impl<W: Copy + Default> Requests<W> {
         is_over: impl Fn(W) -> bool,
         outcome: impl Fn(usize, u64) -> Outcome,
     ) -> bool {
-        let place = Place::of(table);
+        let counters = Counters::of(table);
         let begun = (self.held.len() > FEW).then(Instant::now);
         if urgently && begun.is_some_and(|begun| self.rest.is_some_and(|rest| begun < rest)) {
             return false;
@@ -228,7 +228,7 @@ impl<W: Copy + Default> Requests<W> {
             if let Some(trying) = held.trying.take_if(|_| is_over(held.watch)) {
                 ended = true;
                 // The next pick finds the damage.
-                let _ = place.end(&trying, outcome(request, trying.account.ident));
+                let _ = counters.end(&trying, outcome(request, trying.account.ident));
             }
         }
         self.rest = begun.map(|begun| Instant::now() + begun.elapsed() * REST);
@@ -238,9 +238,9 @@ impl<W: Copy + Default> Requests<W> {
     /// Ends the request: `outcome` is that of its last try, of the peer with this identity.
     pub fn end(&mut self, table: &Table, request: usize, outcome: impl FnOnce(u64) -> Outcome) {
         if let Some(Held { trying: Some(trying), .. }) = self.held.remove(&request) {
-            let place = Place::of(table);
+            let counters = Counters::of(table);
             // The next pick finds the damage.
-            let _ = place.end(&trying, outcome(trying.account.ident));
+            let _ = counters.end(&trying, outcome(trying.account.ident));
         }
     }
 
@@ -288,8 +288,8 @@ impl<W: Copy> Held<W> {
     /// Ends its last try.
     fn settle(
         &mut self,
-        place: &Place<'_, Mem>,
-        trying: &Trying,
+        counters: &Counters<'_, Mem>,
+        trying: &Attempt,
         why: Why,
         was_dead: bool,
         last: impl FnOnce(u64) -> Outcome,
@@ -300,9 +300,9 @@ impl<W: Copy> Held<W> {
             Why::Failed | Why::Unreached | Why::Dead | Why::Answered => Outcome::Failure,
             Why::Declined => Outcome::Success,
         };
-        place.end(trying, last)?;
+        counters.end(trying, last)?;
         if was_dead {
-            place.give_back_probe(trying)?;
+            counters.give_back_trial(trying)?;
         } else if why != Why::First {
             self.tried.get_or_insert_default().push(trying.account.ident);
         }
@@ -328,8 +328,8 @@ impl<W: Copy> Held<W> {
     }
 
     /// The budget of the upstream that was picked from last.
-    fn budget<'a>(&self, place: &Place<'a, Mem>) -> Budget<'a, Mem> {
-        self.record.budget(place.mem, place.now_ms)
+    fn budget<'a>(&self, counters: &Counters<'a, Mem>) -> Budget<'a, Mem> {
+        self.record.budget(counters.mem, counters.now_ms)
     }
 
     /// Picks a peer and counts the connection. With a `max_conns`, others may have done so at the same time. Each of them looks
@@ -338,12 +338,12 @@ impl<W: Copy> Held<W> {
     fn pick(
         &mut self,
         table: &Table,
-        place: &Place<'_, Mem>,
+        counters: &Counters<'_, Mem>,
         slot: Option<u32>,
         handle: &mut Handle,
         wanted: &Wanted<'_, W>,
         out: &mut Picked,
-    ) -> Result<(u32, Trying), Refused> {
+    ) -> Result<(u32, Attempt), Refused> {
         let mut crowded: Option<Tried> = None;
         let (mut late, mut met) = (0, 0);
         loop {
@@ -360,18 +360,18 @@ impl<W: Copy> Held<W> {
                 Err(Miss::AllTried) if crowded.is_some() => return Err(Refused::Miss(Miss::AllFull)),
                 Err(miss) => return Err(Refused::Miss(miss)),
             };
-            let Some(trying) = place.begin(handle.account(), slot)? else {
+            let Some(trying) = counters.begin(handle.account(), slot)? else {
                 late += 1;
                 if late == TRIES {
                     return Err(Refused::Miss(Miss::Changing));
                 }
                 continue;
             };
-            if !place.is_crowded(&trying)? {
+            if !counters.is_crowded(&trying)? {
                 return Ok((index, trying));
             }
-            place.end(&trying, Outcome::Unknown)?;
-            place.give_back_probe(&trying)?;
+            counters.end(&trying, Outcome::Unknown)?;
+            counters.give_back_trial(&trying)?;
             crowded = tried.or_else(|| {
                 let mut first = Tried::default();
                 first.push(trying.account.ident);

@@ -162,7 +162,7 @@ struct Run {
 
 /// A peer that a number leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct Lot {
     /// Its rank.
     pub rank: u32,
     /// The first number that leads to it.
@@ -232,22 +232,22 @@ impl Set {
     }
 
     /// Where number `number`, below the total, leads. `None`: bits have changed meanwhile.
-    pub fn place<M: Memory, C: Memory>(&self, bits: &Bits<'_, M, C>, number: u64) -> Result<Option<Place>, Damaged> {
+    pub fn place<M: Memory, C: Memory>(&self, bits: &Bits<'_, M, C>, number: u64) -> Result<Option<Lot>, Damaged> {
         let at = self.runs.partition_point(|run| run.end <= number);
         let Some(run) = self.runs.get(at) else { return Ok(None) };
         let (start, weight) = (at.checked_sub(1).map_or(0, |before| self.runs[before].end), u64::from(run.weight));
         let nth = (number - start) / weight;
         let rank = bits.select(run.first, run.until, nth as u32)?;
-        Ok(rank.map(|rank| Place { rank, from: start + nth * weight, weight }))
+        Ok(rank.map(|rank| Lot { rank, from: start + nth * weight, weight }))
     }
 
     /// The numbers that lead to the peer with this rank. `None`: it is not usable.
-    pub fn place_of<M: Memory, C: Memory>(&self, bits: &Bits<'_, M, C>, rank: u32) -> Result<Option<Place>, Damaged> {
+    pub fn place_of<M: Memory, C: Memory>(&self, bits: &Bits<'_, M, C>, rank: u32) -> Result<Option<Lot>, Damaged> {
         let at = self.runs.partition_point(|run| run.until <= rank);
         let Some(run) = self.runs.get(at).filter(|run| run.first <= rank) else { return Ok(None) };
         let (start, weight) = (at.checked_sub(1).map_or(0, |before| self.runs[before].end), u64::from(run.weight));
         let nth = u64::from(bits.count(run.first, rank)?);
-        Ok(Some(Place { rank, from: start + nth * weight, weight }))
+        Ok(Some(Lot { rank, from: start + nth * weight, weight }))
     }
 
     /// The number of turn `count`. Of as many turns in a row as the total is, each number has one.
@@ -303,7 +303,7 @@ impl Passed {
     }
 
     /// Adds one, if it is not there.
-    pub fn add(&mut self, place: Place) {
+    pub fn add(&mut self, place: Lot) {
         let at = self.places[..self.len].partition_point(|&(from, _)| from < place.from);
         let is_there = self.places[..self.len].get(at).is_some_and(|&(from, _)| from == place.from);
         if is_there || self.is_full() {
@@ -356,7 +356,7 @@ mod tests {
             for index in passed {
                 let at = index.index(weights.len());
                 out[at] = true;
-                skips.add(Place { rank: 0, from: starts[at], weight: weights[at] });
+                skips.add(Lot { rank: 0, from: starts[at], weight: weights[at] });
             }
             let numbers = |at: usize| starts[at]..starts[at] + weights[at];
             let left: Vec<u64> = (0..weights.len()).filter(|&at| !out[at]).flat_map(numbers).collect();

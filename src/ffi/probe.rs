@@ -3,7 +3,7 @@
 use super::edge::{bytes, guard, guard_code, out, refused};
 use super::show::Text;
 use crate::error::Result;
-use crate::health::prober::{News, Orders, Prober, Stage};
+use crate::health::prober::{Event, Orders, Prober, Stage};
 use crate::http::response::Rules;
 use crate::process;
 use crate::quote::plain;
@@ -300,11 +300,11 @@ pub unsafe extern "C" fn dyups_probe_news(news: *mut ProbeNews) -> i32 {
     guard(|| {
         // SAFETY: the caller's contract.
         let given = unsafe { out(news, "news")? };
-        let Some(news) = with(|_, prober| prober.news())?.flatten() else { return Ok(0) };
+        let Some(news) = with(|_, prober| prober.event())?.flatten() else { return Ok(0) };
         let line = plain(news.to_string().as_bytes()).into_owned();
         let (is_change, after, texts) = match news {
-            News::Warning(_) => (0, 0, [const { String::new() }; 5]),
-            News::Peer(peer) => {
+            Event::Warning(_) => (0, 0, [const { String::new() }; 5]),
+            Event::Peer(peer) => {
                 let [from, to] = [peer.change.from, peer.change.to].map(|state| state.name().to_string());
                 (1, peer.change.after.into(), [peer.upstream, peer.server, from, to, peer.why])
             }

@@ -1,7 +1,7 @@
 //! Health: it takes peers out of the picking, and brings them back.
 //!
 //! - [`judge`]: what the result of a probe does
-//! - [`heal`]: what ends when all peers of an upstream are well again
+//! - [`mod@heal`]: what ends when all peers of an upstream are well again
 //! - [`prober`]: which probes are due, and what their answers mean
 //! - [`certificate`]: what probes show of themselves
 

@@ -3,17 +3,17 @@
 //! The caller makes the connections. Workers share only words of the cells ([`crate::state::lease`], [`super::judge`]). The
 //! rest belongs to this worker, which makes it anew when the table changes.
 
+mod events;
 mod groups;
-mod look;
-mod news;
-mod pace;
-mod place;
 mod probe;
 mod reading;
 mod scan;
+mod shared;
+mod tick;
+mod upstreams;
 mod watch;
 
-pub use news::{News, PeerNews};
+pub use events::{Event, PeerEvent};
 pub use probe::{Orders, Probe, Stage};
 
 use super::judge::{Judged, judge};
@@ -23,15 +23,15 @@ use crate::random::Random;
 use crate::state::lease::{Due, Lease, Millis};
 use crate::state::verdict::{State, Transition, Verdict};
 use crate::table::store::Table;
+use events::Events;
 use groups::Member;
-use look::Upstreams;
-use news::Unread;
-use pace::Pace;
-use place::Place;
 use probe::shown;
 use scan::Scan;
+use shared::Shared;
 use std::collections::{HashMap, VecDeque};
 use std::ops::Bound;
+use tick::Tick;
+use upstreams::Upstreams;
 use watch::{Target, Watched};
 
 /// Milliseconds between two looks at the versions of all upstreams.
@@ -59,11 +59,11 @@ pub struct Prober {
     next_id: u32,
     /// Whose workers are ready.
     workers: Vec<u32>,
-    pace: Pace,
+    pace: Tick,
     looked_at: u64,
     /// The record that the last scan ended with.
     scanned: u32,
-    unread: Unread,
+    unread: Events,
 }
 
 impl Prober {
@@ -78,10 +78,10 @@ impl Prober {
             running: HashMap::new(),
             next_id: 0,
             workers: Vec::new(),
-            pace: Pace::default(),
+            pace: Tick::default(),
             looked_at: 0,
             scanned: 0,
-            unread: Unread::default(),
+            unread: Events::default(),
         }
     }
 
@@ -93,7 +93,7 @@ impl Prober {
     /// Looks what has changed, and which probes are due by now. `spent` says what this worker has spent on a CPU, in milliseconds.
     /// Answers in how many milliseconds to come again.
     pub fn tick(&mut self, table: &Table, now: u64, spent: impl FnOnce() -> u64) -> Result<u64> {
-        let Some(place) = Place::of(table, now) else { return Ok(MOST) };
+        let Some(place) = Shared::of(table, now) else { return Ok(MOST) };
         place.cells.set_ready(self.slot, now.max(1))?;
         self.pace.measure(now, spent);
         let mut done = Ok(());
@@ -120,7 +120,7 @@ impl Prober {
 
     /// Finds the peers that are due. Answers the milliseconds until the next one is. Of very many peers, each call looks at
     /// some, in turn.
-    fn scan(&mut self, place: &Place<'_>) -> Result<u64> {
+    fn scan(&mut self, place: &Shared<'_>) -> Result<u64> {
         let Prober { upstreams, workers, random, turns, unread, running, .. } = self;
         let (mut left, mut next, mut done) = (SCAN, MOST, Ok(()));
         let (slot, last) = (self.slot, self.scanned);
@@ -136,7 +136,7 @@ impl Prober {
                 if watched.scan_at <= place.now && watched.is_read {
                     let one = Scan { place, groups: &upstreams.groups, workers, slot, running };
                     done = done.and(one.of(watched, random, &mut left));
-                    one.is_late(watched).into_iter().for_each(|warning| unread.add(News::Warning(warning)));
+                    one.is_late(watched).into_iter().for_each(|warning| unread.add(Event::Warning(warning)));
                 }
                 if !watched.is_queued && !watched.ready.is_empty() {
                     watched.is_queued = true;
@@ -163,7 +163,7 @@ impl Prober {
 
     /// Takes a peer whose probe is due, unless as many are under way as may be. The number names the probe in other calls.
     pub fn next(&mut self, table: &Table, now: u64) -> Result<Option<(u32, Orders)>> {
-        let Some(place) = Place::of(table, now) else { return Ok(None) };
+        let Some(place) = Shared::of(table, now) else { return Ok(None) };
         while let Some((record, target)) = self.pop_ready() {
             if let Some(taken) = self.take(&place, record, target)? {
                 return Ok(Some(taken));
@@ -190,7 +190,7 @@ impl Prober {
         None
     }
 
-    fn take(&mut self, place: &Place<'_>, record: u32, target: u32) -> Result<Option<(u32, Orders)>> {
+    fn take(&mut self, place: &Shared<'_>, record: u32, target: u32) -> Result<Option<(u32, Orders)>> {
         let is_current = self.upstreams.is_current(place, record)?;
         let Some(watched) = self.upstreams.watched.get_mut(&record) else { return Ok(None) };
         let Some(target) = watched.targets.get(target as usize).filter(|target| target.cell != 0) else {
@@ -244,7 +244,7 @@ impl Prober {
     pub fn end(&mut self, table: &Table, id: u32, stage: Stage, error: &[u8], now: u64) -> Result<()> {
         let Some(probe) = self.running.remove(&id) else { return Ok(()) };
         self.ended(&probe);
-        let Some(place) = Place::of(table, now) else { return Ok(()) };
+        let Some(place) = Shared::of(table, now) else { return Ok(()) };
         let (key, cell, lease, check, began) = (probe.key, probe.cell, probe.lease, probe.check.clone(), probe.began);
         if matches!(lease.due(place.millis(), Millis::MAX), Due::Since(_)) {
             // A worker that slept knows nothing about the peer.
@@ -286,7 +286,7 @@ impl Prober {
         if watched.unprobed.as_deref() != Some(why) {
             watched.unprobed = Some(why.into());
             let name = &watched.name;
-            self.unread.add(News::Warning(format!("upstream {name}: its peers are not probed: {why}")));
+            self.unread.add(Event::Warning(format!("upstream {name}: its peers are not probed: {why}")));
         }
     }
 
@@ -310,7 +310,7 @@ impl Prober {
 
     /// All peers that a probe of the peer with this cell is for, with their verdicts; the leader is the first. Empty: that peer
     /// was deleted, or is probed in another way by now.
-    fn judged(&self, place: &Place<'_>, key: u64, cell: u32) -> Result<Vec<(Member, Judged)>> {
+    fn judged(&self, place: &Shared<'_>, key: u64, cell: u32) -> Result<Vec<(Member, Judged)>> {
         let mut all = Vec::new();
         for member in self.upstreams.groups.members(key) {
             let Some(target) = self.target(member) else { continue };
@@ -346,23 +346,23 @@ impl Prober {
             return;
         };
         let why = if change.to == State::Up { "answers as it should" } else { why };
-        let news = PeerNews {
+        let event = PeerEvent {
             upstream: watched.name.to_string(),
             server: target.address.text().to_string(),
             change,
             why: why.to_string(),
         };
-        self.unread.add(News::Peer(news));
+        self.unread.add(Event::Peer(event));
     }
 
     /// The next thing that an operator should know.
-    pub fn news(&mut self) -> Option<News> {
+    pub fn event(&mut self) -> Option<Event> {
         self.unread.next()
     }
 
     /// This worker probes no more: what is under way is given back, and its share is the others'.
     pub fn stop(&mut self, table: &Table, now: u64) -> Result<()> {
-        let Some(place) = Place::of(table, now) else { return Ok(()) };
+        let Some(place) = Shared::of(table, now) else { return Ok(()) };
         place.cells.set_ready(self.slot, 0)?;
         for (_, probe) in std::mem::take(&mut self.running) {
             place.give_back(probe.cell, probe.lease)?;

@@ -4,7 +4,7 @@
 //! death [`Arena::rebuild`] sets the bits anew from the blocks that the table can reach. First fit keeps the heap low and
 //! dense, so reserved pages are used again before new ones are.
 //!
-//! The heap begins with a spare. A change uses it for a moment when it finds no other room ([`crate::table::spare`]).
+//! The heap begins with a spare. A change uses it for a moment when it finds no other room ([`crate::table::in_place`]).
 
 use super::layout::{Geometry, state};
 use super::mem::WORD;

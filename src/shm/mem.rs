@@ -5,7 +5,7 @@
 
 use super::memory::{Damaged, Memory, Word};
 use super::reserve::{self, Reserved};
-use super::torn::Watch;
+use super::sigbus::Watch;
 use std::io;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};

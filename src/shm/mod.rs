@@ -39,7 +39,7 @@
 //! 4. frees the blocks that the old stamp led to; they may be reused at once,
 //! 5. says that it has ended.
 //!
-//! Where the heap has no room, a version that is no larger than the old one ([`crate::table::spare`]) takes steps 2 and 3
+//! Where the heap has no room, a version that is no larger than the old one ([`crate::table::in_place`]) takes steps 2 and 3
 //! twice. The writer writes it into the spare with which the heap begins, and publishes it. Then nothing leads to the old
 //! version any more. So the writer writes the new one over it and publishes again, and the spare is free. Both are the same
 //! version: readers see the change happen once.
@@ -85,7 +85,7 @@
 //! A process that opens a region of its own layout for the first time marks that layout as in use. It takes the writer locks of
 //! the older ones, and copies the table ([`open`]). So nothing is acknowledged that the copy lacks. When the last of its users
 //! is gone, the older layout writes again. Hence a region remembers whose table it began with, and a digest of that table. A
-//! later process that is alone and finds another digest begins anew with the older table, which was in use last ([`elders`]).
+//! later process that is alone and finds another digest begins anew with the older table, which was in use last ([`older_layouts`]).
 //!
 //! # Damage
 //!
@@ -100,7 +100,7 @@
 //! # Pages
 //!
 //! Pages are reserved before they are first written ([`reserve`]). So a full file system is an error message and never a
-//! SIGBUS. A page may be taken away later. Then it reads as zeros to the process that touches it ([`torn`]), and no other
+//! SIGBUS. A page may be taken away later. Then it reads as zeros to the process that touches it ([`sigbus`]), and no other
 //! process sees the stores of that one. So it publishes nothing more, and leaves a change under way for the next writer to
 //! repair.
 
@@ -109,23 +109,23 @@ pub mod cells;
 pub mod change;
 pub mod clock;
 pub mod deletions;
-pub mod elders;
 pub mod file;
 pub mod glob;
 pub mod header;
+pub mod huge_pages;
 #[cfg(feature = "killpoints")]
 pub mod kill;
-pub mod large;
 pub mod layout;
 pub mod lock;
 pub mod mem;
 pub mod memory;
+pub mod older_layouts;
 pub mod open;
 pub mod region;
 pub mod reserve;
+pub mod sigbus;
 pub mod slots;
 pub mod sources;
-pub mod torn;
 pub mod versioned;
 
 pub use cells::Cells;

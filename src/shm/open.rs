@@ -6,7 +6,7 @@
 //! A process that finds no region of its own layout takes over the table of an older one, in this order:
 //!
 //! 1. It says that its own layout is in use ([`LockFile::live`]). From here on an older writer that gets its lock is refused.
-//! 2. It takes the writer locks of the older layouts ([`super::elders`]), so writers under way end first. Their acknowledged
+//! 2. It takes the writer locks of the older layouts ([`super::older_layouts`]), so writers under way end first. Their acknowledged
 //!    changes are in their tables.
 //! 3. It makes its region under a name of its own, fills it, and renames it.
 //! 4. It gives the writer locks back.
@@ -20,13 +20,13 @@
 //! one creation lock. So no older writer came between.
 
 use super::cells::{self, Cells, Plan};
-use super::elders::{self, Elders};
 use super::file::{self, with_suffix};
 use super::header::{self, Header, Origin};
 use super::layout::{Geometry, LAYOUT, OURS, Shape, fixed, state};
 use super::lock::{CREATION, LockFile, WRITER};
 use super::mem::Mem;
 use super::memory::Memory;
+use super::older_layouts::{self, OlderLayouts};
 use super::region::{Beside, Content, Region, cells_of, file_of, lock_of, now};
 use crate::error::{Code, Error, Result};
 use std::fs::File;
@@ -121,18 +121,18 @@ enum Own {
 
 impl<C: Content> Opening<'_, C> {
     fn region(&mut self) -> Result<Region> {
-        elders::refuse_company(self.base)?;
+        older_layouts::refuse_company(self.base)?;
         let own = self.own()?;
         let alive = self.lock.live()?;
-        let elders = match &own {
-            Own::SetAside => Elders::default(),
-            Own::There(_) if self.lock.user_of(LAYOUT)?.is_some() => Elders::default(),
-            _ => Elders::hold(self.base, self.lock, &mut self.notes)?,
+        let older = match &own {
+            Own::SetAside => OlderLayouts::default(),
+            Own::There(_) if self.lock.user_of(LAYOUT)?.is_some() => OlderLayouts::default(),
+            _ => OlderLayouts::hold(self.base, self.lock, &mut self.notes)?,
         };
         let own = if let Own::There(own) = own { Some(own) } else { None };
-        let elder = elders.heir_of(own.as_ref(), self.content)?;
-        let mut region = match (elder, own) {
-            (Some(elder), own) => self.inherit(elder, own.is_some())?,
+        let heir = older.heir_of(own.as_ref(), self.content)?;
+        let mut region = match (heir, own) {
+            (Some(heir), own) => self.inherit(heir, own.is_some())?,
             (None, Some(own)) => self.fit(own)?,
             (None, None) => self.make(Origin::default(), |_| Ok(()))?,
         };
@@ -169,13 +169,14 @@ impl<C: Content> Opening<'_, C> {
     }
 
     /// A new region with the table of one of an older layout; `again`: instead of a region that has it already.
-    fn inherit(&mut self, elder: &Region, again: bool) -> Result<Region> {
+    fn inherit(&mut self, heir: &Region, again: bool) -> Result<Region> {
         let (content, mut note) = (self.content, None);
-        let origin = Origin { layout: elder.layout(), digest: elders::digest(elder, content)?.unwrap_or_default() };
-        let old = elder.path().display();
+        let origin =
+            Origin { layout: heir.layout(), digest: older_layouts::digest(heir, content)?.unwrap_or_default() };
+        let old = heir.path().display();
         let region = self
             .make(origin, |new| {
-                note = content.copy(elder, new)?;
+                note = content.copy(heir, new)?;
                 Ok(())
             })
             .map_err(|error| error.within(format!("the table of {old} cannot be taken over")))?;

@@ -2,7 +2,7 @@
 //! (src/http/ngx_http_upstream_round_robin.c), in one word that all workers share.
 //!
 //! A failure counts, and sets the time. After `max_fails` failures the peer is out for `fail_timeout`. Then the first worker
-//! that sets the time anew may try the peer, and no other for another `fail_timeout`: one probe. If that try succeeds, the peer
+//! that sets the time anew may try the peer, and no other for another `fail_timeout`: one trial. If that try succeeds, the peer
 //! is well. A try that began earlier says nothing.
 
 pub use crate::shm::cells::begin;
@@ -19,9 +19,9 @@ pub fn tenths(now_ms: u64) -> Tenths {
 
 const FAILS_SHIFT: u32 = 32;
 const MOST_FAILS: u32 = (1 << 15) - 1;
-const PROBED: u64 = 1 << 47;
+const TRIED: u64 = 1 << 47;
 
-/// A health word: time of the last failure or probe : 32 | failures : 15 | probed since the last failure : 1 | how often the
+/// A health word: time of the last failure or trial : 32 | failures : 15 | tried since the last failure : 1 | how often the
 /// cell was taken : 16 (low part first).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Health(pub u64);
@@ -44,7 +44,7 @@ pub enum Fitness {
     Out,
     /// A worker may try the peer once it has stored this word in the place of the old one. A worker that has not stored it may
     /// only if the peer is not `out`.
-    Probe {
+    Trial {
         /// The word.
         claim: Health,
         /// Others may not.
@@ -67,10 +67,10 @@ impl Health {
         self.0 as Tenths
     }
 
-    fn with(self, fails: u32, checked: Tenths, probed: bool) -> Health {
-        let probed = if probed { PROBED } else { 0 };
+    fn with(self, fails: u32, checked: Tenths, tried: bool) -> Health {
+        let tried = if tried { TRIED } else { 0 };
         let generation = self.0 >> GENERATION_SHIFT << GENERATION_SHIFT;
-        Health(generation | probed | u64::from(fails.min(MOST_FAILS)) << FAILS_SHIFT | u64::from(checked))
+        Health(generation | tried | u64::from(fails.min(MOST_FAILS)) << FAILS_SHIFT | u64::from(checked))
     }
 
     /// Whether nothing speaks against the peer, with any limits.
@@ -91,7 +91,7 @@ impl Health {
         }
         let (out, over) = (self.is_out(limits), self.is_over(limits, now));
         match (out, over) {
-            (_, true) => Fitness::Probe { claim: self.with(self.fails(), now, true), out },
+            (_, true) => Fitness::Trial { claim: self.with(self.fails(), now, true), out },
             (true, false) => Fitness::Out,
             (false, false) => Fitness::Well,
         }
@@ -107,7 +107,7 @@ impl Health {
         self.with(self.fails() + 1, now, false)
     }
 
-    /// After a probe that was claimed and not made: the next one may begin at once.
+    /// After a trial that was claimed and not made: the next one may begin at once.
     pub fn given_back(self, limits: Limits) -> Health {
         let before = limits.fail_timeout.saturating_mul(10).saturating_add(1);
         self.with(self.fails(), self.checked().wrapping_sub(before), false)
@@ -119,11 +119,11 @@ impl Health {
     }
 
     /// The word after the success of a try that began at `began`. `None`: nothing changes, since the try began before the
-    /// probe, or the peer has failed since.
+    /// trial, or the peer has failed since.
     pub fn succeeded(self, began: Health) -> Option<Health> {
-        let probed = !self.is_well() && self.0 & began.0 & PROBED != 0;
+        let tried = !self.is_well() && self.0 & began.0 & TRIED != 0;
         let since = (began.generation(), began.fails()) == (self.generation(), self.fails());
-        (probed && since).then(|| self.with(0, self.checked(), false))
+        (tried && since).then(|| self.with(0, self.checked(), false))
     }
 }
 
@@ -141,15 +141,15 @@ mod tests {
         assert_eq!((once.fails(), once.fitness(LIMITS, 1001)), (1, Fitness::Well));
         let twice = once.failed(1010);
         assert_eq!(twice.fitness(LIMITS, 1110), Fitness::Out);
-        let Fitness::Probe { claim, out: true } = twice.fitness(LIMITS, 1111) else { panic!("it is over") };
+        let Fitness::Trial { claim, out: true } = twice.fitness(LIMITS, 1111) else { panic!("it is over") };
         assert_eq!(claim.fitness(LIMITS, 1211), Fitness::Out);
-        assert!(matches!(claim.fitness(LIMITS, 1212), Fitness::Probe { out: true, .. }));
-        assert!(matches!(claim.given_back(LIMITS).fitness(LIMITS, 1111), Fitness::Probe { out: true, .. }));
+        assert!(matches!(claim.fitness(LIMITS, 1212), Fitness::Trial { out: true, .. }));
+        assert!(matches!(claim.given_back(LIMITS).fitness(LIMITS, 1111), Fitness::Trial { out: true, .. }));
         assert_eq!(claim.succeeded(claim).map(|word| word.fitness(LIMITS, 1112)), Some(Fitness::Well));
         assert_eq!(claim.succeeded(twice), None, "it was under way before");
         let failed = claim.failed(1115);
         assert_eq!((failed.fitness(LIMITS, 1200), failed.succeeded(claim)), (Fitness::Out, None));
-        let Fitness::Probe { claim: later, .. } = failed.fitness(LIMITS, 1216) else { panic!("it is over again") };
+        let Fitness::Trial { claim: later, .. } = failed.fitness(LIMITS, 1216) else { panic!("it is over again") };
         assert_eq!((later.succeeded(claim), later.succeeded(later).map(Health::fails)), (None, Some(0)));
     }
 
@@ -157,7 +157,7 @@ mod tests {
     fn failures_far_apart_do_not_add_up_if_there_was_a_success_between() {
         let once = Health(begin(0)).failed(1000);
         assert_eq!(once.succeeded(once), None, "it may have been under way before");
-        let Fitness::Probe { claim, out: false } = once.fitness(LIMITS, 1101) else { panic!("a new window") };
+        let Fitness::Trial { claim, out: false } = once.fitness(LIMITS, 1101) else { panic!("a new window") };
         assert_eq!(claim.succeeded(claim).map(Health::fails), Some(0));
         assert_eq!(claim.failed(1102).fitness(LIMITS, 1103), Fitness::Out, "as in nginx, without one they do");
     }
@@ -169,7 +169,7 @@ mod tests {
         assert_eq!(out.fitness(LIMITS, 0), Fitness::Out);
         let wrapped = Health(begin(0)).failed(u32::MAX).failed(u32::MAX);
         assert_eq!(wrapped.fitness(LIMITS, 99), Fitness::Out);
-        assert!(matches!(wrapped.fitness(LIMITS, 100), Fitness::Probe { out: true, .. }));
+        assert!(matches!(wrapped.fitness(LIMITS, 100), Fitness::Trial { out: true, .. }));
         assert_eq!(out.fitness(Limits { fail_timeout: u32::MAX, ..LIMITS }, 1 << 30), Fitness::Out);
     }
 

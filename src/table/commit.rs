@@ -4,7 +4,7 @@
 use super::directory::{self, Directory};
 use super::record::stamp_at;
 use super::snapshot::{ImagePeers, Kind, RingPlace, View, place, set_version};
-use super::{departed, spare};
+use super::{deleted, in_place};
 use crate::error::{Code, Error, Result};
 use crate::order::chash::Ring;
 use crate::shm::arena::{Marks, Room};
@@ -99,7 +99,7 @@ pub fn put<M: Memory>(change: &Change<'_, M>, name: &str, mut build: Build, old:
         };
         let full = error.code == Code::Full;
         let done = match &old {
-            Some((_, old)) if full => spare::replace(change, record, &mut build, old)?,
+            Some((_, old)) if full => in_place::replace(change, record, &mut build, old)?,
             _ => false,
         };
         // Once more without what is only a help.
@@ -202,7 +202,7 @@ pub(super) fn publish<M: Memory>(
     Directory::over(change.mem(), change.geometry()).publish(record, next)?;
     let kept = build.kept();
     if let Some(old) = old {
-        departed::remember(change, old, &build.cells.freed)?;
+        deleted::remember(change, old, &build.cells.freed)?;
     }
     change.free_cells(&build.cells.freed)?;
     old.map_or(Ok(()), |old| free_blocks(change, old, |ring| !kept.contains(&Some(*ring))))
@@ -221,7 +221,7 @@ pub fn remove<M: Memory>(change: &Change<'_, M>, record: u32, old: &View) -> Res
     say_deleted(change, old, change.next_version()?)?;
     directory.publish(record, next)?;
     directory.unlink(record)?;
-    departed::remember(change, old, &cells)?;
+    deleted::remember(change, old, &cells)?;
     change.free_cells(&cells)?;
     free_blocks(change, old, |_| true)?;
     Ok(change.end()?)
@@ -249,7 +249,7 @@ pub fn repair<M: Memory>(change: &Change<'_, M>) -> Result<u64> {
         if let (true, Some(cells)) = (whole, &mut cells) {
             (0..view.peers).filter_map(|index| view.cell(mem, index).ok()).for_each(|cell| cells.mark(cell));
         }
-        if whole && spare::holds_part_of(geometry, &view) {
+        if whole && in_place::holds_part_of(geometry, &view) {
             in_spare.push(view);
         }
         whole
@@ -258,7 +258,7 @@ pub fn repair<M: Memory>(change: &Change<'_, M>) -> Result<u64> {
     if let (Some(cells), Some(marks)) = (change.cells(), &cells) {
         cells.rebuild(marks)?;
     }
-    in_spare.iter().try_for_each(|view| spare::clear_of(change, view))?;
+    in_spare.iter().try_for_each(|view| in_place::clear_of(change, view))?;
     change.end()?;
     Ok(lost)
 }

@@ -2,8 +2,8 @@
 
 use super::commit::{self, Build};
 use super::directory::Directory;
+use super::in_place;
 use super::snapshot::{Kind, Origin, View};
-use super::spare;
 use super::store::{self, Stored, Table, stored};
 use crate::error::{Code, Result};
 use crate::shm::deletions::Deletions;
@@ -99,7 +99,7 @@ impl Moving {
                 ids: view.ids(mem)?,
                 origin: Origin { created: view.created, source: view.source, start: view.start, next_id: view.next_id },
             },
-            (_, true) => Moved::Foreign(spare::copy_of(view, mem)?),
+            (_, true) => Moved::Foreign(in_place::copy_of(view, mem)?),
             // Only a library that knows the kind can lay it out anew.
             (_, false) => return Err(Damaged),
         };

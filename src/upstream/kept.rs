@@ -6,7 +6,7 @@ use std::hash::{Hash, Hasher};
 /// Options that are kept, by name.
 ///
 /// ```
-/// use dyups::table::entries::Entries;
+/// use dyups::table::options::object::Entries;
 /// use dyups::upstream::kept::Kept;
 /// let mut kept = Kept::default();
 /// Entries::of(r#"{"a": [1, 2.50], "b": 7}"#).unwrap().0.iter().for_each(|(name, value)| kept.keep(name, value));

@@ -6,12 +6,12 @@
 //! versions may have missed a peer. It drops no peer, unless several passes in a row met two versions.
 
 use super::groups::{Groups, Member};
-use super::place::Place;
+use super::shared::Shared;
 use super::watch::{Target, Watched, hash_of};
 use crate::error::Result;
 use crate::shm::cells::GENERATION_SHIFT;
 use crate::shm::{Damaged, Stamp};
-use crate::table::checks::PeerChecks;
+use crate::table::options::PeerChecks;
 use crate::table::snapshot::{MAX_TEXT, View};
 use crate::upstream::{Address, Check, PeerCheck, Status};
 use std::rc::Rc;
@@ -76,7 +76,7 @@ impl Watched {
     /// Reads on, in a version that is not read yet or not wholly. Takes off `left` what it costs, a peer being one.
     pub fn read_on(
         &mut self,
-        place: &Place<'_>,
+        place: &Shared<'_>,
         record: u32,
         groups: &mut Groups,
         left: &mut usize,
@@ -102,7 +102,7 @@ impl Watched {
         Ok(outcome)
     }
 
-    fn slice(&self, view: &View, place: &Place<'_>, reading: &Reading, most: usize) -> Result<Slice, Damaged> {
+    fn slice(&self, view: &View, place: &Shared<'_>, reading: &Reading, most: usize) -> Result<Slice, Damaged> {
         let plan = match view.stamp == reading.stamp {
             true => None,
             false => Some(Plan {

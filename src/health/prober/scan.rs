@@ -4,8 +4,8 @@
 //! was due before stays so meanwhile.
 
 use super::groups::Groups;
-use super::place::Place;
 use super::probe::Probe;
+use super::shared::Shared;
 use super::watch::{Target, Watched};
 use crate::error::Result;
 use crate::random::Random;
@@ -17,7 +17,7 @@ use std::ops::Range;
 /// The knowledge of a worker beside the upstream itself.
 pub struct Scan<'a> {
     /// Where leases are.
-    pub place: &'a Place<'a>,
+    pub place: &'a Shared<'a>,
     /// The peers that are probed together.
     pub groups: &'a Groups,
     /// The workers that are ready to probe.

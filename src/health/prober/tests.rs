@@ -1,6 +1,6 @@
 //! Workers that share a table, on a clock of these tests' own.
 
-use super::place::READY;
+use super::shared::READY;
 use super::*;
 use crate::config::value::parse;
 use crate::upstream::{Address, Peer, Upstream};
@@ -92,7 +92,7 @@ impl World {
         let answer: &[u8] = if ok { b"HTTP/1.1 200 OK\r\n\r\n" } else { b"HTTP/1.1 500 No\r\n\r\n" };
         assert_eq!(prober.feed(begun.id, answer, self.now), 0);
         prober.end(&self.table, begun.id, Stage::Done, b"", self.now).expect("sound");
-        self.news.extend(std::iter::from_fn(|| prober.news()).map(|news| news.to_string()));
+        self.news.extend(std::iter::from_fn(|| prober.event()).map(|event| event.to_string()));
     }
 
     /// The states of an upstream's peers, in a word each.
@@ -556,7 +556,7 @@ fn read_all(world: &mut World) -> usize {
     for ticks in 1.. {
         world.now += 20;
         world.workers[0].tick(&world.table, world.now, || 0).expect("sound");
-        assert!(world.workers[0].upstreams.cost <= look::READ, "{}", world.workers[0].upstreams.cost);
+        assert!(world.workers[0].upstreams.cost <= upstreams::READ, "{}", world.workers[0].upstreams.cost);
         if ticks > 5 && !world.workers[0].upstreams.is_behind {
             return ticks;
         }
@@ -566,7 +566,7 @@ fn read_all(world: &mut World) -> usize {
 
 #[test]
 fn a_large_upstream_is_read_in_as_many_turns_as_it_takes_and_left_in_as_many() {
-    const PEERS: usize = 5 * look::READ;
+    const PEERS: usize = 5 * upstreams::READ;
     let mut world = large("slices", PEERS);
     let ticks = read_all(&mut world);
     assert!((5..=20).contains(&ticks) && targets(&world) == PEERS, "{ticks}: {}", targets(&world));
@@ -600,7 +600,7 @@ fn the_leases_of_a_large_upstream_are_looked_at_over_several_turns() {
 
 #[test]
 fn while_the_list_turns_at_every_tick_each_peer_is_probed_and_nobody_who_is_gone() {
-    const PEERS: usize = look::READ + 500;
+    const PEERS: usize = upstreams::READ + 500;
     let mut world = large("turning", PEERS);
     read_all(&mut world);
     let all = servers(PEERS + 1);
@@ -624,7 +624,7 @@ fn while_the_list_turns_at_every_tick_each_peer_is_probed_and_nobody_who_is_gone
             was_gone.extend((&server == gone.expect("one")).then(|| server.clone()));
             probed.insert(server);
         }
-        assert!(world.workers[0].upstreams.cost <= look::READ);
+        assert!(world.workers[0].upstreams.cost <= upstreams::READ);
     }
     assert_eq!(was_gone, Vec::<String>::new());
     assert!(probed.contains(&late), "one that came in between");

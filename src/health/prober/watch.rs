@@ -3,7 +3,7 @@
 use super::reading::Reading;
 use super::scan::Scanning;
 use crate::state::lease::Millis;
-use crate::table::checks::PeerChecks;
+use crate::table::options::PeerChecks;
 use crate::upstream::{Address, Check, PeerCheck};
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{HashMap, VecDeque};

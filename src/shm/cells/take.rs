@@ -62,7 +62,7 @@ impl<M: Memory> Cells<'_, M> {
     }
 
     /// Has the health of free cells begin anew. A worker that slept since it picked one of their last peers has counted by now, or
-    /// sees that the cell is another's ([`crate::balance::place`]). False: a worker has counted, and its cell waits.
+    /// sees that the cell is another's ([`crate::balance::attempt`]). False: a worker has counted, and its cell waits.
     fn begin(&self, cells: &[u32], verdict: u64) -> Result<bool, Damaged> {
         for &cell in cells {
             let at = self.health_at(cell)?;

@@ -26,7 +26,7 @@
 //!          peers, 8 words (a cache line) each; more in some layouts (shm/layout.rs)
 //!          texts of peers that are longer than 24 bytes
 //!          schedules, 2 bytes an entry, 4 above 65,536 peers
-//!          options of checks, as JSON (table/checks.rs)
+//!          options of checks, as JSON (table/options.rs)
 //!          ranks (table/ranks.rs)
 //!          shares: for the primaries, and for the backups, the weight of all peers before each 64th, and of all
 //!          extras (extras.rs)

@@ -11,14 +11,14 @@ use crate::order::rr;
 use crate::shm::layout::OURS;
 use crate::shm::{Damaged, Memory, WORD};
 use crate::state::verdict::Verdict;
-use crate::table::{checks, ranks};
+use crate::table::{options, ranks};
 use crate::upstream::{Status, Upstream};
 
 /// Lays out `upstream`. [`place`] completes the image when its record and its rings have their places.
 ///
 /// # Errors
 ///
-/// As [`checks::write()`].
+/// As [`options::write()`].
 pub fn encode(upstream: &Upstream, flags: Flags) -> crate::error::Result<Vec<u64>> {
     let members = Group::ALL.map(|group| -> Vec<(u32, u16)> {
         group.members(upstream).map(|(index, peer)| (index, peer.weight)).collect()
@@ -51,7 +51,7 @@ pub fn encode(upstream: &Upstream, flags: Flags) -> crate::error::Result<Vec<u64
         append_schedule(&mut words, schedule, count);
     }
     if checks {
-        let options = checks::write(upstream)?;
+        let options = options::write(upstream)?;
         words[word::CHECKS] = joined(words.len(), options.len());
         words.extend(packed(&options));
     }

@@ -9,7 +9,7 @@ use crate::checksum::Checksum;
 use crate::order::chash::{self, RingShape};
 use crate::shm::layout::{Geometry, Shape};
 use crate::shm::{Damaged, Memory, Stamp, WORD, versioned};
-use crate::table::checks::{self, Checks, PeerChecks};
+use crate::table::options::{self, Checks, PeerChecks};
 use crate::table::ranks::{self, Ranks};
 use crate::upstream::kept::Foreign;
 use crate::upstream::{Check, HashId, MAX_PEERS, Method, Upstream};
@@ -315,7 +315,7 @@ impl View {
         if len == 0 {
             return Ok(Checks::default());
         }
-        if len > checks::MOST_BYTES {
+        if len > options::MOST_BYTES {
             return Err(Damaged);
         }
         let mut words = vec![0; len.div_ceil(WORD)];

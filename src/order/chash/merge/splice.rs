@@ -3,7 +3,7 @@
 use super::diff::Moved;
 use crate::order::chash::ring::RingShape;
 use crate::order::chash::search::{Words, half};
-use crate::shm::large::in_large_pages;
+use crate::shm::huge_pages::in_huge_pages;
 
 /// Points as keys, bucket above what the ring has of a point, sorted.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ pub(super) fn splice<W: Words + ?Sized>(old: &W, shape: RingShape, edits: &Edits
         out: Vec::with_capacity(RingShape { points: points as u32, ..shape }.words()),
         low: None,
     };
-    in_large_pages(&splice.out);
+    in_huge_pages(&splice.out);
     splice.starts(edits)?;
     let mask = (1 << shape.bits) - 1;
     match moved {

@@ -1,18 +1,20 @@
 //! The stored options of an upstream: `{"healthcheck":{...},"peers":{"3":{"check_port":81}}}`, a peer by its index. Absent
 //! options are left out.
 //!
-//! Another version of this library may have written it, or may read it next ([`super::lenient`]). Options that this one does
+//! Another version of this library may have written it, or may read it next ([`self::lenient`]). Options that this one does
 //! not know are kept when it writes the upstream again.
 
-use super::entries::Entries;
-use super::lenient::{self, with_kept};
+pub mod lenient;
+pub mod object;
+
 use crate::bounds::check_json;
 use crate::error::Result;
 use crate::shm::Damaged;
 use crate::upstream::check::serialize::{CheckObject, PeerCheckObject};
-use crate::upstream::fields;
 use crate::upstream::kept::Kept;
-use crate::upstream::{Check, PeerCheck, Upstream};
+use crate::upstream::{Check, PeerCheck, Upstream, fields};
+use lenient::with_kept;
+use object::Entries;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::value::RawValue;
 use std::collections::HashMap;

@@ -4,7 +4,7 @@ use super::mem::PAGE;
 
 /// Asks the kernel for large pages behind a vector that is about to be filled. The first ring of a worker is all memory that it
 /// never touched. A fault for each 4 KiB of it takes a quarter of the time. Where the kernel has none to give, nothing changes.
-pub fn in_large_pages<T>(vec: &Vec<T>) {
+pub fn in_huge_pages<T>(vec: &Vec<T>) {
     let from = vec.as_ptr() as usize;
     let end = (from + vec.capacity() * size_of::<T>()) / PAGE * PAGE;
     let from = from.next_multiple_of(PAGE);
@@ -23,7 +23,7 @@ mod tests {
         for words in [0, 1, PAGE, 1 << 20] {
             let mut vec: Vec<u64> = Vec::with_capacity(words);
             vec.extend(0..words as u64 / 2);
-            in_large_pages(&vec);
+            in_huge_pages(&vec);
             vec.extend(words as u64 / 2..words as u64 * 2);
             assert!(vec.iter().copied().eq(0..words as u64 * 2));
         }

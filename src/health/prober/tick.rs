@@ -12,13 +12,13 @@ const BUSY: u64 = 25;
 
 /// The load of a worker of late.
 #[derive(Debug, Default)]
-pub struct Pace {
+pub struct Tick {
     /// The time, and what the worker had spent on a CPU, when that was last looked at; both in milliseconds.
     last: Option<(u64, u64)>,
     is_busy: bool,
 }
 
-impl Pace {
+impl Tick {
     /// Now and then asks what the worker has spent on a CPU, in milliseconds.
     pub fn measure(&mut self, now: u64, spent: impl FnOnce() -> u64) {
         if self.last.is_some_and(|(at, _)| now.saturating_sub(at) < WINDOW) {
@@ -42,7 +42,7 @@ mod tests {
 
     #[test]
     fn a_worker_that_spends_a_quarter_of_its_time_on_a_cpu_ticks_every_millisecond() {
-        let mut pace = Pace::default();
+        let mut pace = Tick::default();
         let mut least = |now, spent| {
             pace.measure(now, || spent);
             pace.least(1)
@@ -54,8 +54,8 @@ mod tests {
 
     #[test]
     fn who_has_very_many_upstreams_ticks_less_often() {
-        let pace = Pace { last: None, is_busy: true };
+        let pace = Tick { last: None, is_busy: true };
         assert_eq!([1, 1999, 2000, 20_000].map(|upstreams| pace.least(upstreams)), [1, 1, 2, 20]);
-        assert_eq!(Pace::default().least(20_000), 20);
+        assert_eq!(Tick::default().least(20_000), 20);
     }
 }

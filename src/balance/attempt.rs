@@ -13,7 +13,7 @@ use crate::table::store::Table;
 
 /// A try that is under way.
 #[derive(Clone, Copy, Debug)]
-pub struct Trying {
+pub struct Attempt {
     /// With its peer.
     pub account: Account,
     /// The slot in whose row it is counted.
@@ -22,7 +22,7 @@ pub struct Trying {
 
 /// Where peers are counted.
 #[derive(Debug)]
-pub struct Place<'a, M> {
+pub struct Counters<'a, M> {
     /// The region.
     pub mem: &'a M,
     /// Beside it.
@@ -31,17 +31,17 @@ pub struct Place<'a, M> {
     pub now_ms: u64,
 }
 
-impl<'a> Place<'a, Mem> {
+impl<'a> Counters<'a, Mem> {
     /// Where those of `table` are, now.
     pub fn of(table: &'a Table) -> Self {
-        Place { mem: table.region().mem(), cells: table.region().cells(), now_ms: now_ms() }
+        Counters { mem: table.region().mem(), cells: table.region().cells(), now_ms: now_ms() }
     }
 }
 
-impl<M: Memory> Place<'_, M> {
+impl<M: Memory> Counters<'_, M> {
     /// Counts a connection to a peer that was picked. `None`: it was deleted since then, and another peer has its cell.
-    pub fn begin(&self, account: Account, slot: Option<u32>) -> Result<Option<Trying>, Damaged> {
-        let mut trying = Trying { account, counted: None };
+    pub fn begin(&self, account: Account, slot: Option<u32>) -> Result<Option<Attempt>, Damaged> {
+        let mut trying = Attempt { account, counted: None };
         let Some(cells) = self.cells.filter(|_| account.cell != 0) else { return Ok(Some(trying)) };
         if let Some(slot) = slot {
             trying.counted = cells.count_in(slot, account.cell, true)?.then_some(slot);
@@ -57,7 +57,7 @@ impl<M: Memory> Place<'_, M> {
     }
 
     /// Whether its peer has more than it may, now that this one is counted.
-    pub fn is_crowded(&self, trying: &Trying) -> Result<bool, Damaged> {
+    pub fn is_crowded(&self, trying: &Attempt) -> Result<bool, Damaged> {
         let Account { cell, max_conns, .. } = trying.account;
         match self.cells {
             Some(cells) if max_conns != 0 && trying.counted.is_some() => {
@@ -69,7 +69,7 @@ impl<M: Memory> Place<'_, M> {
     }
 
     /// It has ended.
-    pub fn end(&self, trying: &Trying, outcome: Outcome) -> Result<(), Damaged> {
+    pub fn end(&self, trying: &Attempt, outcome: Outcome) -> Result<(), Damaged> {
         let Some(cells) = self.cells.filter(|_| trying.account.cell != 0) else { return Ok(()) };
         if let Some(slot) = trying.counted {
             cells.count_in(slot, trying.account.cell, false)?;
@@ -81,11 +81,11 @@ impl<M: Memory> Place<'_, M> {
         }
     }
 
-    /// Gives the probe back that this try was to be, and will not be. Another request may make it.
-    pub fn give_back_probe(&self, trying: &Trying) -> Result<(), Damaged> {
-        match (self.cells, trying.account.probe) {
-            (Some(cells), Some(probe)) => {
-                probe.give_back(&cells)?;
+    /// Gives the trial back that this try was to be, and will not be. Another request may make it.
+    pub fn give_back_trial(&self, trying: &Attempt) -> Result<(), Damaged> {
+        match (self.cells, trying.account.trial) {
+            (Some(cells), Some(trial)) => {
+                trial.give_back(&cells)?;
                 self.mem.fence();
                 self.set_usable(&cells, trying)
             }
@@ -93,7 +93,7 @@ impl<M: Memory> Place<'_, M> {
         }
     }
 
-    fn succeeded(&self, cells: &Cells<'_, M>, trying: &Trying) -> Result<(), Damaged> {
+    fn succeeded(&self, cells: &Cells<'_, M>, trying: &Attempt) -> Result<(), Damaged> {
         let word = cells.health(trying.account.cell)?;
         match Health(word).succeeded(trying.account.health) {
             // A worker that changes it at the same time knows better.
@@ -106,13 +106,13 @@ impl<M: Memory> Place<'_, M> {
         }
     }
 
-    /// Lets picks look at a peer again that its one probe has brought back.
-    fn set_usable(&self, cells: &Cells<'_, M>, trying: &Trying) -> Result<(), Damaged> {
+    /// Lets picks look at a peer again that its one trial has brought back.
+    fn set_usable(&self, cells: &Cells<'_, M>, trying: &Attempt) -> Result<(), Damaged> {
         let Account { usable, record, .. } = trying.account;
         record.change_usable(self.mem, cells, usable, true).map(|_| ())
     }
 
-    fn failed(&self, cells: &Cells<'_, M>, trying: &Trying) -> Result<(), Damaged> {
+    fn failed(&self, cells: &Cells<'_, M>, trying: &Attempt) -> Result<(), Damaged> {
         let Account { cell, limits, record, .. } = trying.account;
         if limits.max_fails == 0 {
             return Ok(());
@@ -136,9 +136,9 @@ impl<M: Memory> Place<'_, M> {
     }
 }
 
-/// That a request is the one probe of a peer.
+/// That a request is the one trial of a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Probe {
+pub struct Trial {
     /// Of the peer with this cell.
     pub cell: u32,
     /// By this word of it.
@@ -147,8 +147,8 @@ pub struct Probe {
     pub limits: Limits,
 }
 
-impl Probe {
-    /// Gives back a probe that is not made after all. Another request may make it.
+impl Trial {
+    /// Gives back a trial that is not made after all. Another request may make it.
     pub fn give_back<M: Memory>(self, cells: &Cells<'_, M>) -> Result<(), Damaged> {
         // A worker that changes it at the same time knows better.
         cells.set_health(self.cell, self.word.0, self.word.given_back(self.limits).0).map(|_| ())
@@ -158,12 +158,12 @@ impl Probe {
 /// The verdict of a pick about a peer that fitted when it was looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Claimed {
-    /// Nothing: another worker has become its one probe.
+    /// Nothing: another worker has become its one trial.
     No,
     /// Send a request.
     Yes,
     /// Send a request, the only one until it is known how that ended. The cell says so by this word.
-    Probe(Health),
+    Trial(Health),
 }
 
 /// Takes the peer with this cell for a request.
@@ -172,8 +172,8 @@ pub fn claim<M: Memory>(cells: &Cells<'_, M>, cell: u32, limits: Limits, now: Te
     Ok(match Health(word).fitness(limits, now) {
         Fitness::Well => Claimed::Yes,
         Fitness::Out => Claimed::No,
-        Fitness::Probe { claim, out } => match (cells.set_health(cell, word, claim.0)?, out) {
-            (true, true) => Claimed::Probe(claim),
+        Fitness::Trial { claim, out } => match (cells.set_health(cell, word, claim.0)?, out) {
+            (true, true) => Claimed::Trial(claim),
             (_, false) => Claimed::Yes,
             (false, true) => Claimed::No,
         },
@@ -182,8 +182,8 @@ pub fn claim<M: Memory>(cells: &Cells<'_, M>, cell: u32, limits: Limits, now: Te
 
 #[cfg(test)]
 mod tests {
-    use super::super::pick::{Ask, Handle, Picked};
     use super::*;
+    use crate::balance::pick::{Ask, Handle, Picked};
     use crate::upstream::{Address, Peer, Upstream};
     use std::time::Duration;
 
@@ -202,12 +202,12 @@ mod tests {
         let (mut handle, mut picked) = (Handle::new(b"api"), Picked::default());
         handle.pick(&table, Ask { counts: true, ..Ask::default() }, true, &mut picked).expect("one");
         let account = handle.account();
-        let place = Place { mem: table.region().mem(), cells, now_ms: 5000 };
+        let counters = Counters { mem: table.region().mem(), cells, now_ms: 5000 };
         for slot in [None, Some(3)] {
             assert!(
-                place
+                counters
                     .begin(account, slot)
-                    .is_ok_and(|trying| trying.is_some_and(|trying| place.end(&trying, Outcome::Failure).is_ok()))
+                    .is_ok_and(|trying| trying.is_some_and(|trying| counters.end(&trying, Outcome::Failure).is_ok()))
             );
         }
         set(&[]).expect("room");
@@ -215,7 +215,7 @@ mod tests {
         let cells = cells.expect("some");
         let is_another_s = || {
             for slot in [None, Some(3)] {
-                assert!(place.begin(account, slot).is_ok_and(|trying| trying.is_none()));
+                assert!(counters.begin(account, slot).is_ok_and(|trying| trying.is_none()));
             }
         };
         is_another_s();

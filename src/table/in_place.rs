@@ -7,7 +7,7 @@
 //! the spare.
 
 use super::commit::{Build, CellPlan, RingPlan, publish, write};
-use super::departed;
+use super::deleted;
 use super::directory::Directory;
 use super::record::stamp_at;
 use super::snapshot::{ImagePeers, RingPlace, View, place};
@@ -27,7 +27,7 @@ pub fn replace<M: Memory>(change: &Change<'_, M>, record: u32, build: &mut Build
     change.is_seen_by_all()?;
     Directory::over(mem, geometry).publish(record, there)?;
     // Now, since the old version is written over next.
-    departed::remember(change, old, &build.cells.freed)?;
+    deleted::remember(change, old, &build.cells.freed)?;
     let in_spare = View::read(mem, geometry, stamp_at(geometry, record), there)?;
     let home = write_over(change, record, build, old, there)?;
     publish(change, record, home, build, Some(&in_spare))?;

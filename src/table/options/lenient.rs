@@ -2,7 +2,7 @@
 //! This reader has other rules. It takes all values that this library can work with as they are. For a number out of range it
 //! takes the nearest that makes sense. It keeps the values that it does not read.
 
-use super::entries::Entries;
+use super::object::Entries;
 use crate::upstream::check::serialize::CheckObject;
 use crate::upstream::check::{Kind, fields};
 use crate::upstream::field::Field;

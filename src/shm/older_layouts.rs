@@ -17,16 +17,16 @@ const WRITER_WAIT: Duration = Duration::from_secs(2);
 
 /// All regions that were found. No process changes them as long as this lives: it holds their writer locks.
 #[derive(Debug, Default)]
-pub struct Elders<'a> {
+pub struct OlderLayouts<'a> {
     /// In the order of their layouts.
     regions: Vec<Region>,
     _writers: Vec<Guard<'a>>,
 }
 
-impl<'a> Elders<'a> {
+impl<'a> OlderLayouts<'a> {
     /// The regions beside `base` of all layouts before ours. One that cannot be used is a note.
     pub fn hold(base: &Path, lock: &'a Arc<LockFile>, notes: &mut Vec<String>) -> Result<Self> {
-        let mut elders = Elders::default();
+        let mut older = OlderLayouts::default();
         for &shape in Shape::KNOWN.iter().filter(|shape| shape.layout < LAYOUT) {
             let path = file_of(base, shape.layout);
             let region = match find(base, shape, lock)? {
@@ -42,10 +42,10 @@ impl<'a> Elders<'a> {
                 notes.push(format!("{at}: its lock file was replaced: what others change in it from now on is lost"));
             }
             let writer = lock.lock(writer_byte(shape.layout), WRITER_WAIT);
-            elders._writers.push(writer.map_err(|error| error.within(path.display()))?);
-            elders.regions.push(region);
+            older._writers.push(writer.map_err(|error| error.within(path.display()))?);
+            older.regions.push(region);
         }
-        Ok(elders)
+        Ok(older)
     }
 
     /// The region whose table counts instead of that of `own`, if there is one: the last to be made. But if its origin has

@@ -1,8 +1,8 @@
 //! The upstreams that have a check, kept as the table has them.
 
 use super::groups::Groups;
-use super::place::Place;
 use super::reading::Outcome;
+use super::shared::Shared;
 use super::watch::Watched;
 use crate::error::{Code, Result};
 use crate::shm::Stamp;
@@ -34,7 +34,7 @@ pub struct Upstreams {
 
 impl Upstreams {
     /// Reads on in those that are other versions by now. Of very many peers, some are read each time, in turn.
-    pub fn look(&mut self, place: &Place<'_>) -> Result<()> {
+    pub fn look(&mut self, place: &Shared<'_>) -> Result<()> {
         let taken = place.directory.taken()?;
         self.forget_all_but(&taken);
         let (mut left, mut done) = (READ, Ok(()));
@@ -59,7 +59,7 @@ impl Upstreams {
     }
 
     /// Whether an upstream is still what it was when it was looked at.
-    pub fn is_current(&self, place: &Place<'_>, record: u32) -> Result<bool> {
+    pub fn is_current(&self, place: &Shared<'_>, record: u32) -> Result<bool> {
         let seen = self.seen.get(record as usize).copied().unwrap_or_default();
         Ok(place.directory.stamp(record)? == seen)
     }
@@ -96,7 +96,7 @@ impl Upstreams {
     }
 
     /// Reads an upstream that is another version by now, or begins with one.
-    fn read_on(&mut self, place: &Place<'_>, record: u32, left: &mut usize) -> Result<()> {
+    fn read_on(&mut self, place: &Shared<'_>, record: u32, left: &mut usize) -> Result<()> {
         let stamp = place.directory.stamp(record)?;
         let read = self.read_slice(place, record, left);
         if matches!(&read, Err(error) if error.code != Code::Changing) {
@@ -107,7 +107,7 @@ impl Upstreams {
         read
     }
 
-    fn read_slice(&mut self, place: &Place<'_>, record: u32, left: &mut usize) -> Result<()> {
+    fn read_slice(&mut self, place: &Shared<'_>, record: u32, left: &mut usize) -> Result<()> {
         let is_new = !self.watched.contains_key(&record);
         if is_new {
             let plan = |view: &View| Ok((view.stamp, view.name(place.mem)?, view.checks(place.mem)?));

@@ -13,7 +13,7 @@ use crate::upstream::Status;
 pub const READY: u64 = 600;
 
 /// The parts of the table that a worker reads.
-pub struct Place<'a> {
+pub struct Shared<'a> {
     /// Of the upstreams.
     pub directory: Directory<'a>,
     /// Of their peers.
@@ -24,11 +24,11 @@ pub struct Place<'a> {
     pub now: u64,
 }
 
-impl<'a> Place<'a> {
+impl<'a> Shared<'a> {
     /// That of `table`; `None`: it has no cells.
-    pub fn of(table: &'a Table, now: u64) -> Option<Place<'a>> {
+    pub fn of(table: &'a Table, now: u64) -> Option<Shared<'a>> {
         let cells = table.region().cells()?;
-        Some(Place { directory: Directory::new(table.region()), cells, mem: table.region().mem(), now })
+        Some(Shared { directory: Directory::new(table.region()), cells, mem: table.region().mem(), now })
     }
 
     /// Now, as leases have it.

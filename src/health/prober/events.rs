@@ -9,16 +9,16 @@ const MOST: usize = 1 << 16;
 
 /// An event for the operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum News {
+pub enum Event {
     /// A peer has come up or gone down.
-    Peer(PeerNews),
+    Peer(PeerEvent),
     /// Something does not work as it was asked for.
     Warning(String),
 }
 
 /// A peer has come up or gone down.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PeerNews {
+pub struct PeerEvent {
     /// Its upstream.
     pub upstream: String,
     /// Its address, as written.
@@ -29,11 +29,11 @@ pub struct PeerNews {
     pub why: String,
 }
 
-impl fmt::Display for News {
+impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            News::Warning(text) => f.write_str(text),
-            News::Peer(PeerNews { upstream, server, change: Transition { from, to, after }, why }) => {
+            Event::Warning(text) => f.write_str(text),
+            Event::Peer(PeerEvent { upstream, server, change: Transition { from, to, after }, why }) => {
                 let (from, to, results) = (from.name(), to.name(), to.results());
                 let s = if *after == 1 { "" } else { "s" };
                 write!(
@@ -45,21 +45,21 @@ impl fmt::Display for News {
     }
 }
 
-/// News in the order in which they came.
+/// Event in the order in which they came.
 #[derive(Debug, Default)]
-pub struct Unread(VecDeque<News>);
+pub struct Events(VecDeque<Event>);
 
-impl Unread {
+impl Events {
     /// One more.
-    pub fn add(&mut self, news: News) {
+    pub fn add(&mut self, event: Event) {
         if self.0.len() == MOST {
             self.0.pop_front();
         }
-        self.0.push_back(news);
+        self.0.push_back(event);
     }
 
     /// The oldest.
-    pub fn next(&mut self) -> Option<News> {
+    pub fn next(&mut self) -> Option<Event> {
         self.0.pop_front()
     }
 }
