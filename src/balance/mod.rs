@@ -2,10 +2,13 @@
 
 pub mod attempt;
 pub mod candidates;
+mod chash;
 mod debt;
 pub mod failure;
+mod group;
 pub mod ip_hash;
 pub mod least_conn;
+mod once;
 pub mod outcome;
 pub mod pick;
 pub mod random;

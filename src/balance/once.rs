@@ -1,0 +1,205 @@
+//! One try of a pick, under one stamp: first the quick way, and where that finds no peer, group by group.
+
+use super::candidates::Candidates;
+use super::debt::Debt;
+use super::group::{InGroup, Notes, Promises};
+use super::pick::{Account, Miss, Picked, Tried};
+use super::usable::Set;
+use super::{ip_hash, least_conn, random};
+use crate::order::chash;
+use crate::random::Random;
+use crate::shm::clock::now_ms;
+use crate::shm::{Cells, Damaged, Memory};
+use crate::state::failures::{Fitness, Health, Tenths};
+use crate::state::verdict::Verdict;
+use crate::table::Record;
+use crate::table::snapshot::{Group, RingWords, View};
+use crate::upstream::Method;
+use std::cell::RefCell;
+
+/// One try under one stamp.
+pub(super) struct One<'a, M, C> {
+    pub(super) mem: &'a M,
+    pub(super) view: &'a View,
+    pub(super) cells: Option<Cells<'a, C>>,
+    pub(super) sets: &'a RefCell<[Set; 4]>,
+    pub(super) tried: Option<&'a Tried>,
+    /// Some peer may have to be passed over.
+    pub(super) careful: bool,
+    /// Some peer may be out.
+    pub(super) has_failures: bool,
+    /// How the request ends will be known: it may be a trial.
+    pub(super) counts: bool,
+    /// The place of the upstream.
+    pub(super) record: Record,
+    /// Where lookups without a ring are written down, and whether one is refused when they have cost enough.
+    pub(super) debt: &'a Debt,
+    pub(super) builds: bool,
+}
+
+/// The result of the first look at the primaries.
+pub(super) enum Quick {
+    /// The peer: nothing was tried, and there is one to pick.
+    Index(u32),
+    /// Anything else: the walk goes on from here, and passes over peers that must not be picked.
+    Walk(Walk),
+}
+
+#[derive(Clone, Copy)]
+pub(super) enum Walk {
+    Rr(u64),
+    Chash(u32),
+    /// A method, and whose turn it is by round robin.
+    Other(Method, u64),
+}
+
+impl<M: Memory, C: Memory> One<'_, M, C> {
+    #[inline(always)]
+    pub(super) fn rr(&self) -> Result<Quick, Miss> {
+        let schedule = &self.view.schedules[Group::Primary as usize];
+        let count = self.record.take_turn(self.mem)?.wrapping_add(schedule.start.into());
+        if schedule.len == 0 || self.careful {
+            return Ok(Quick::Walk(Walk::Rr(count)));
+        }
+        let position = (count % u64::from(schedule.len)) as u32;
+        Ok(Quick::Index(self.view.scheduled(self.mem, schedule, position)?))
+    }
+
+    #[inline(always)]
+    pub(super) fn chash(&self, key: &[u8]) -> Result<Quick, Miss> {
+        let hash = chash::key_hash(key);
+        let ring = &self.view.rings[Group::Primary as usize];
+        if ring.block == 0 || self.careful {
+            return Ok(Quick::Walk(Walk::Chash(hash)));
+        }
+        let words = RingWords::new(self.mem, ring);
+        let position = chash::successor(&words, ring.shape, hash).ok_or(Damaged)?;
+        let index = chash::peer_at(&words, ring.shape, position).ok_or(Damaged)?;
+        Ok(Quick::Index(self.in_view(index)?))
+    }
+
+    /// A pick with peers to pass over, without a ring, among backups, or by a method that looks at more than one.
+    #[cold]
+    pub(super) fn slowly(
+        &self,
+        walk: Walk,
+        key: &[u8],
+        random: &mut Random,
+        promises: &mut Promises,
+    ) -> Result<(u32, bool), Miss> {
+        let mut wants_ring = false;
+        let mut pick = |among: &InGroup<'_, M, C>| match walk {
+            Walk::Rr(count) => among.take_in_turn(count),
+            Walk::Chash(hash) => among.chash(hash, &mut wants_ring),
+            Walk::Other(Method::LeastConn, count) => least_conn::pick(among, count, random),
+            Walk::Other(Method::RandomTwo, _) => match random::two(among, random)? {
+                None => random::one(among, random),
+                some => Ok(some),
+            },
+            Walk::Other(Method::Random, _) => random::one(among, random),
+            Walk::Other(Method::IpHash, count) => ip_hash::pick(among, key, count),
+            Walk::Other(Method::Rr | Method::Chash, count) => among.take_in_turn(count),
+        };
+        let notes = Notes::default();
+        let index = self.groups(&notes, &mut pick)?;
+        let (trial, took) = (notes.trial.get(), notes.took.get());
+        *promises = Promises { some: trial.is_some() || took.is_some(), trial, took };
+        Ok((index, wants_ring))
+    }
+
+    pub(super) fn account(&self, index: u32) -> Result<Account, Miss> {
+        let (max_conns, limits) = self.view.limits(self.mem, self.in_view(index)?)?;
+        let (cell, ident) = (self.view.cell(self.mem, index)?, self.view.ident(self.mem, index)?);
+        let health = match self.cells {
+            Some(cells) if cell != 0 => Health(cells.health(cell)?),
+            _ => Health::default(),
+        };
+        let serving = self.view.serving;
+        Ok(Account { cell, health, ident, max_conns, limits, serving, ..Account::default() })
+    }
+
+    #[inline(never)]
+    pub(super) fn write_out(&self, index: u32, wants_ring: bool, out: &mut Picked) -> Result<(), Miss> {
+        out.fresh = 1;
+        out.wants_ring = i32::from(wants_ring);
+        out.peers = self.view.peers as i32;
+        out.ident = self.view.ident(self.mem, index)?;
+        out.len = self.view.text(self.mem, index, &mut out.text)? as i32;
+        Ok(())
+    }
+
+    /// Asks the primaries, then the backups. Where all are out, it asks all of them again, since none is known to be better. It
+    /// does not where one is well, though full or tried.
+    pub(super) fn groups(
+        &self,
+        notes: &Notes,
+        pick: &mut impl FnMut(&InGroup<'_, M, C>) -> Result<Option<u32>, Miss>,
+    ) -> Result<u32, Miss> {
+        let now_ms = now_ms();
+        let mut some = false;
+        let panics = self.panics(notes, now_ms)?;
+        for lenient in [false, true] {
+            if notes.well.get() {
+                break;
+            }
+            if panics && !lenient {
+                continue;
+            }
+            for group in Group::ALL {
+                if self.view.schedules[group as usize].len != 0 {
+                    some = true;
+                    let among = InGroup { one: self, group, now_ms, lenient, notes };
+                    if let Some(index) = pick(&among)? {
+                        return Ok(index);
+                    }
+                }
+            }
+        }
+        Err(match (some, notes.full.get()) {
+            (false, _) => Miss::NoPeer,
+            (true, true) => Miss::AllFull,
+            (true, false) => Miss::AllTried,
+        })
+    }
+
+    /// Whether fewer percent of the primaries that take traffic are usable than `panic_threshold`, but one at least. With none,
+    /// the backups are asked, and then all.
+    pub(super) fn panics(&self, notes: &Notes, now_ms: u64) -> Result<bool, Miss> {
+        let threshold = u64::from(self.view.panic_threshold);
+        if threshold == 0 || !self.view.checked || !self.has_failures {
+            return Ok(false);
+        }
+        let primaries = InGroup { one: self, group: Group::Primary, now_ms, lenient: false, notes };
+        let members = self.view.ranks[Group::Primary as usize].members;
+        let usable = u64::from(primaries.usable(members)?);
+        Ok(usable > 0 && usable * 100 < u64::from(members) * threshold)
+    }
+
+    /// Whether probes or failures have a peer out at a time.
+    pub(super) fn is_out(&self, index: u32, now: Tenths) -> Result<bool, Damaged> {
+        let Some(cells) = self.cells else { return Ok(false) };
+        let cell = self.view.cell(self.mem, index)?;
+        if cell == 0 {
+            return Ok(false);
+        }
+        if self.view.checked && Verdict(cells.verdict(cell)?).is_down() {
+            return Ok(true);
+        }
+        let health = Health(cells.health(cell)?);
+        if health.is_well() {
+            return Ok(false);
+        }
+        let (_, limits) = self.view.limits(self.mem, index)?;
+        Ok(health.fitness(limits, now) == Fitness::Out)
+    }
+
+    pub(super) fn untried(&self, index: u32) -> Result<bool, Miss> {
+        let ident = self.view.ident(self.mem, self.in_view(index)?)?;
+        Ok(!self.tried.is_some_and(|tried| tried.has(ident)))
+    }
+
+    #[inline(always)]
+    pub(super) fn in_view(&self, index: u32) -> Result<u32, Miss> {
+        if index < self.view.peers { Ok(index) } else { Err(Miss::Damaged) }
+    }
+}
