@@ -6,7 +6,8 @@
 
 mod support;
 
-use dyups::balance::pick::{Ask, Handle, Miss, Picked};
+use dyups::balance::miss::Miss;
+use dyups::balance::pick::{Ask, Handle, Picked};
 use dyups::config::setup::DEFAULT_SIZE;
 use dyups::error::{Code, Error};
 use dyups::shm::layout::{LAYOUT, SLOTS, state};

@@ -5,7 +5,8 @@
 
 mod support;
 
-use dyups::balance::pick::{Ask, Handle, Miss, Picked, Tried};
+use dyups::balance::miss::Miss;
+use dyups::balance::pick::{Ask, Handle, Picked, Tried};
 use dyups::shm::clock::now_ms;
 use dyups::state::failures::{Health, tenths};
 use dyups::state::verdict::Verdict;

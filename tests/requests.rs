@@ -5,8 +5,9 @@
 
 mod support;
 
+use dyups::balance::miss::Miss;
 use dyups::balance::outcome::Outcome;
-use dyups::balance::pick::{Ask, Handle, Miss, Picked};
+use dyups::balance::pick::{Ask, Handle, Picked};
 use dyups::balance::request::{Given, Refused, Requests, Tries, Wanted, Why};
 use dyups::error::Code;
 use dyups::health;

@@ -4,7 +4,8 @@
 
 mod support;
 
-use dyups::balance::pick::{Ask, Handle, Miss, Picked};
+use dyups::balance::miss::Miss;
+use dyups::balance::pick::{Ask, Handle, Picked};
 use dyups::order::chash::{self, Words};
 use dyups::table::Table;
 use dyups::table::directory::Directory;

@@ -4,7 +4,8 @@
 
 mod support;
 
-use dyups::balance::pick::{Ask, Handle, Miss, Picked, Tried};
+use dyups::balance::miss::Miss;
+use dyups::balance::pick::{Ask, Handle, Picked, Tried};
 use dyups::config::value;
 use dyups::error::Code;
 use dyups::shm::clock::spent_ms;

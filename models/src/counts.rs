@@ -2,8 +2,7 @@
 
 use crate::explore::explore;
 use crate::memory::{Shared, Sheet, Words};
-use dyups::balance::attempt::{Attempt, Claimed, Counters, claim};
-use dyups::balance::pick::Account;
+use dyups::balance::attempt::{Account, Attempt, Claimed, Counters, claim};
 use dyups::shm::Damaged;
 use dyups::shm::cells::{Cells, Plan};
 use dyups::state::failures::{Health, Limits};

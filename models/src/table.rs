@@ -1,6 +1,7 @@
 //! Tiny upstreams, and what writers and readers do with them.
 
-use dyups::balance::pick::{Ask, Handle, Miss, Picked};
+use dyups::balance::miss::Miss;
+use dyups::balance::pick::{Ask, Handle, Picked};
 use dyups::shm::layout::Geometry;
 use dyups::shm::{Cells, Change, Memory};
 use dyups::table::commit::{self, Build, CellPlan, RingPlan};

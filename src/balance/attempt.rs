@@ -4,12 +4,35 @@
 //! first and looks afterwards, never the other way round.
 
 use super::outcome::Outcome;
-use super::pick::Account;
 use crate::shm::clock::now_ms;
 use crate::shm::versioned::TRIES;
 use crate::shm::{Cells, Damaged, Mem, Memory};
 use crate::state::failures::{Fitness, Health, Limits, Tenths, tenths};
-use crate::table::store::Table;
+use crate::state::usable::Bit;
+use crate::table::{Record, Table};
+
+/// The data that counting with a peer needs, as of the version that it was picked from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Account {
+    /// Its cell; 0: it has none.
+    pub cell: u32,
+    /// How it fared then. Another peer may have the cell by the time that this one is counted.
+    pub health: Health,
+    /// The identity of its address.
+    pub ident: u64,
+    /// Most connections that may be open to it; 0: any number.
+    pub max_conns: u32,
+    /// The limits that take it out.
+    pub limits: Limits,
+    /// This is the one trial of a peer that is out.
+    pub trial: Option<Trial>,
+    /// The bit by which that peer is usable again once the trial has ended well.
+    pub usable: Bit,
+    /// How many peers of its upstream take traffic.
+    pub serving: u32,
+    /// The place of its upstream.
+    pub record: Record,
+}
 
 /// A try that is under way.
 #[derive(Clone, Copy, Debug)]

@@ -1,6 +1,6 @@
 //! The peers among which a method chooses: one group of one version of an upstream.
 
-use super::pick::Miss;
+use super::miss::Miss;
 
 /// The members of a group, in the order of nginx's round robin, and whether each may be picked now.
 pub trait Candidates {

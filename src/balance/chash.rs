@@ -2,7 +2,7 @@
 
 use super::candidates::Candidates;
 use super::group::InGroup;
-use super::pick::Miss;
+use super::miss::Miss;
 use crate::order::chash::{self, Base, Pick};
 use crate::shm::versioned::TRIES;
 use crate::shm::{Damaged, Memory};

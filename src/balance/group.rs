@@ -2,8 +2,8 @@
 
 use super::attempt::{Claimed, Trial, claim};
 use super::candidates::{Candidates, mixed};
+use super::miss::Miss;
 use super::once::One;
-use super::pick::Miss;
 use super::usable::{Bits, Passed, Set};
 use crate::shm::cells::Turn;
 use crate::shm::{Cells, Damaged, Memory};

@@ -2,7 +2,7 @@
 //! an IPv6 address, lead to a peer by weight. Where that one cannot be picked, the same bytes are hashed on.
 
 use super::candidates::Candidates;
-use super::pick::Miss;
+use super::miss::Miss;
 use std::net::IpAddr;
 
 /// Peers that it leads to before it is whose turn it is, as in nginx: the 21st that cannot be picked ends it.

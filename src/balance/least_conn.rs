@@ -14,7 +14,7 @@
 //! against 1.34 and 1.52 by chance (`cargo test --profile quick --lib two_choices -- --nocapture`).
 
 use super::candidates::Candidates;
-use super::pick::Miss;
+use super::miss::Miss;
 use super::random;
 use crate::random::Random;
 

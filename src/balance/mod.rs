@@ -8,6 +8,7 @@ pub mod failure;
 mod group;
 pub mod ip_hash;
 pub mod least_conn;
+pub mod miss;
 mod once;
 pub mod outcome;
 pub mod pick;

@@ -1,9 +1,11 @@
 //! One try of a pick, under one stamp: first the quick way, and where that finds no peer, group by group.
 
+use super::attempt::Account;
 use super::candidates::Candidates;
 use super::debt::Debt;
 use super::group::{InGroup, Notes, Promises};
-use super::pick::{Account, Miss, Picked, Tried};
+use super::miss::Miss;
+use super::pick::{Picked, Tried};
 use super::usable::Set;
 use super::{ip_hash, least_conn, random};
 use crate::order::chash;

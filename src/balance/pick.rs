@@ -3,17 +3,17 @@
 //! A [`Handle`] remembers where its upstream was found and what its header said, as of one stamp. As long as the stamp is the
 //! record's, a pick is: the stamp, the method's own few words, the stamp again.
 
-use super::attempt::Trial;
+use super::attempt::Account;
 use super::debt::Debt;
 use super::group::Promises;
+use super::miss::Miss;
 use super::once::{One, Quick, Walk};
 use super::usable::Set;
 use crate::random::Random;
 use crate::shm::clock::now_ms;
 use crate::shm::layout::Geometry;
-use crate::shm::versioned::{TRIES, Unread};
+use crate::shm::versioned::TRIES;
 use crate::shm::{Cells, Damaged, Memory, Stamp};
-use crate::state::failures::{Health, Limits};
 use crate::state::usable::Bit;
 use crate::table::Record;
 use crate::table::directory::Directory;
@@ -61,40 +61,6 @@ impl Tried {
     }
 }
 
-/// Why there is no peer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Miss {
-    /// No upstream has this name.
-    NotFound,
-    /// It has no peer that configuration lets pick.
-    NoPeer,
-    /// All that can be picked have been tried.
-    AllTried,
-    /// All that can be picked have as many connections open as they may.
-    AllFull,
-    /// chash would take too long without a ring, and there is none.
-    NoRing,
-    /// The table changed under the reader too often.
-    Changing,
-    /// The region does not make sense.
-    Damaged,
-}
-
-impl From<Damaged> for Miss {
-    fn from(Damaged: Damaged) -> Self {
-        Miss::Damaged
-    }
-}
-
-impl From<Unread> for Miss {
-    fn from(unread: Unread) -> Self {
-        match unread {
-            Unread::Changing => Miss::Changing,
-            Unread::Damaged => Miss::Damaged,
-        }
-    }
-}
-
 /// The request for a pick.
 #[derive(Debug, Default)]
 pub struct Ask<'a> {
@@ -106,29 +72,6 @@ pub struct Ask<'a> {
     pub tried: Option<&'a mut Tried>,
     /// Keep the data that counting with the peer needs: [`Handle::account`].
     pub counts: bool,
-}
-
-/// The data that counting with a peer needs, as of the version that it was picked from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Account {
-    /// Its cell; 0: it has none.
-    pub cell: u32,
-    /// How it fared then. Another peer may have the cell by the time that this one is counted.
-    pub health: Health,
-    /// The identity of its address.
-    pub ident: u64,
-    /// Most connections that may be open to it; 0: any number.
-    pub max_conns: u32,
-    /// The limits that take it out.
-    pub limits: Limits,
-    /// This is the one trial of a peer that is out.
-    pub trial: Option<Trial>,
-    /// The bit by which that peer is usable again once the trial has ended well.
-    pub usable: Bit,
-    /// How many peers of its upstream take traffic.
-    pub serving: u32,
-    /// The place of its upstream.
-    pub record: Record,
 }
 
 /// The answer of a pick beside the index.

@@ -6,7 +6,7 @@
 
 use super::candidates::Candidates;
 use super::least_conn::Load;
-use super::pick::Miss;
+use super::miss::Miss;
 use crate::random::Random;
 
 /// Draws, as many as nginx makes.

@@ -10,8 +10,9 @@
 
 use super::attempt::{Attempt, Counters};
 use super::candidates::mixed;
+use super::miss::Miss;
 use super::outcome::Outcome;
-use super::pick::{Ask, Handle, Miss, Picked, Tried};
+use super::pick::{Ask, Handle, Picked, Tried};
 use crate::shm::versioned::TRIES;
 use crate::shm::{Damaged, Mem};
 use crate::state::budget::{Allowance, Budget, Left};

@@ -1,7 +1,8 @@
 //! The request path.
 
 use super::edge::{bytes, failed, guard, guard_code, refused, remember};
-use crate::balance::pick::{Ask, Handle, Miss, Picked, Tried};
+use crate::balance::miss::Miss;
+use crate::balance::pick::{Ask, Handle, Picked, Tried};
 use crate::error::{Code, Result};
 use crate::process;
 use crate::quote::quote;

@@ -57,7 +57,7 @@ impl Master {
         region_file(&self.base())
     }
 
-    fn find(&mut self) -> Result<String, dyups::balance::pick::Miss> {
+    fn find(&mut self) -> Result<String, dyups::balance::miss::Miss> {
         find(&self.table, &mut self.handle)
     }
 
@@ -85,7 +85,7 @@ impl Master {
     }
 }
 
-fn find(table: &Table, handle: &mut Handle) -> Result<String, dyups::balance::pick::Miss> {
+fn find(table: &Table, handle: &mut Handle) -> Result<String, dyups::balance::miss::Miss> {
     let mut picked = Picked::default();
     handle.pick(table, Ask::default(), false, &mut picked)?;
     Ok(String::from_utf8_lossy(&picked.text[..picked.len as usize]).into_owned())

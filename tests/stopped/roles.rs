@@ -3,7 +3,8 @@
 use super::support::*;
 use super::version::{NAME, version, version_of};
 use super::work::Work;
-use dyups::balance::pick::{Ask, Handle, Miss, Picked};
+use dyups::balance::miss::Miss;
+use dyups::balance::pick::{Ask, Handle, Picked};
 use dyups::error::{Code, Result};
 use dyups::shm::kill::{self, Kind};
 use dyups::table::directory;

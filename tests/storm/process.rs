@@ -3,7 +3,8 @@
 use super::board::{Board, Content, Count, Span};
 use super::world::{Place, SHARED, WORLD};
 use crate::support::{Random, SOON};
-use dyups::balance::pick::{Ask, Handle, Miss, Picked};
+use dyups::balance::miss::Miss;
+use dyups::balance::pick::{Ask, Handle, Picked};
 use dyups::error::{Code, Error};
 use dyups::table::ops::Absent;
 use dyups::table::store::Table;

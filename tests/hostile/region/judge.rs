@@ -1,6 +1,7 @@
 //! Whether a pick is right.
 
-use dyups::balance::pick::{Miss, Picked, Tried};
+use dyups::balance::miss::Miss;
+use dyups::balance::pick::{Picked, Tried};
 use dyups::error::Result;
 use dyups::order::chash::{Base, key_hash, pick_without_ring};
 use dyups::table::snapshot::Group;
