@@ -108,7 +108,7 @@ fn of_workers_who_find_that_a_peer_may_be_probed_one_does_so() {
                 thread::spawn(move || {
                     let mem = scene.shared.reader();
                     match claim(&Cells::new(&mem, &scene.plan), CELL, limits, 100).expect("inside") {
-                        Claimed::Probe(_) => "probe",
+                        Claimed::Trial(_) => "probe",
                         Claimed::No => "no",
                         Claimed::Yes => "yes",
                     }
