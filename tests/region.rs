@@ -229,7 +229,7 @@ fn a_new_region_is_a_file_of_its_size_that_only_its_owner_may_open() {
         assert_eq!(std::fs::metadata(file).expect("there").mode() & 0o7777, 0o600, "{}", file.display());
     }
     assert_eq!(std::fs::metadata(region_file(&path)).expect("there").len(), MIB);
-    assert_eq!(entries(&scratch), ["region.lock", "region.vN", "region.vN.cells"]);
+    assert_eq!(entries(&scratch), ["region.lock", "region.vN", "region.vN.cells", "region.vN.history"]);
     assert_eq!((names(&table), table.region().lost()), (vec![], None));
 }
 
@@ -304,7 +304,7 @@ fn what_a_dead_maker_left_is_in_nobodys_way() {
     let path = scratch.file("region");
     std::fs::write(format!("{}.new", region_file(&path).display()), "half").expect("write");
     assert_eq!(look(&path, MIB), ("".into(), "".into()));
-    assert_eq!(entries(&scratch), ["region.lock", "region.vN", "region.vN.cells"]);
+    assert_eq!(entries(&scratch), ["region.lock", "region.vN", "region.vN.cells", "region.vN.history"]);
 }
 
 #[test]

@@ -2,7 +2,9 @@
 
 use super::edge::{bytes, guard};
 use crate::config::{options, value};
+use crate::process;
 use crate::quote::{plain, quote};
+use crate::shm::clock;
 use crate::table::change_log::{self, Change};
 use std::cell::RefCell;
 use std::ffi::c_char;
@@ -82,6 +84,12 @@ pub(super) fn told<T>(way: &str, body: impl FnOnce() -> T) -> T {
         Some(by) => format!("{way} ({})", quote(by.as_bytes())),
         None => way.to_string(),
     };
+    if let Some(history) = process::attached().and_then(|table| table.region().history()) {
+        // Nothing waits for it, and nothing is refused for it.
+        for change in &changes {
+            let _ = history.add_change(&change.entry(&origin, clock::epoch_ms()));
+        }
+    }
     let line = |change: &Change| plain(change.line(&origin).as_bytes()).into_owned() + "\n";
     LINES.with_borrow_mut(|(waiting, _)| {
         waiting.clear();

@@ -17,6 +17,7 @@ pub use events::{Event, PeerEvent};
 pub use probe::{Orders, Probe, Stage};
 
 use super::judge::{Judged, judge};
+use super::remember::remember;
 use crate::error::Result;
 use crate::http::response::Rules;
 use crate::random::Random;
@@ -274,7 +275,12 @@ impl Prober {
             }
             let limits = (check.rise, check.fall);
             if let Some(change) = judge(&place.directory, &place.cells, judged, result.is_ok(), limits)? {
-                self.tell(member, change, result.as_ref().err().map_or("", String::as_str));
+                let why = match &result {
+                    Err(why) if change.to == State::Down => why,
+                    _ => "answers as it should",
+                };
+                self.tell(member, change, why);
+                remember(table, member.cell, change, why);
             }
         }
         Ok(())
@@ -345,7 +351,6 @@ impl Prober {
         let (Some(watched), Some(target)) = (self.upstreams.watched.get(&member.record), self.target(member)) else {
             return;
         };
-        let why = if change.to == State::Up { "answers as it should" } else { why };
         let event = PeerEvent {
             upstream: watched.name.to_string(),
             server: target.address.text().to_string(),

@@ -11,6 +11,12 @@ pub fn exact_ms() -> u64 {
     millis(libc::CLOCK_MONOTONIC)
 }
 
+/// Milliseconds since the epoch, for people: the clock may be set.
+pub fn epoch_ms() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_millis() as u64)
+}
+
 /// Milliseconds that this thread has spent on a CPU. A system call.
 pub fn spent_ms() -> u64 {
     millis(libc::CLOCK_THREAD_CPUTIME_ID)

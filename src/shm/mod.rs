@@ -112,6 +112,7 @@ pub mod deletions;
 pub mod file;
 pub mod glob;
 pub mod header;
+pub mod history;
 pub mod huge_pages;
 #[cfg(feature = "killpoints")]
 pub mod kill;

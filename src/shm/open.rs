@@ -22,12 +22,13 @@
 use super::cells::{self, Cells, Plan};
 use super::file::{self, with_suffix};
 use super::header::{self, Header, Origin};
+use super::history::{self, History};
 use super::layout::{Geometry, LAYOUT, OURS, Shape, fixed, state};
 use super::lock::{CREATION, LockFile, WRITER};
-use super::mem::Mem;
+use super::mem::{Mem, PAGE, WORD};
 use super::memory::Memory;
 use super::older_layouts::{self, OlderLayouts};
-use super::region::{Beside, Content, Region, cells_of, file_of, lock_of, now};
+use super::region::{Beside, Content, Region, cells_of, file_of, history_of, lock_of, now};
 use crate::error::{Code, Error, Result};
 use std::fs::File;
 use std::io;
@@ -139,6 +140,7 @@ impl<C: Content> Opening<'_, C> {
         if region.cells().is_none() {
             self.find_cells(&mut region)?;
         }
+        self.find_history(&mut region);
         region.lives(alive);
         Ok(region)
     }
@@ -288,6 +290,37 @@ impl<C: Content> Opening<'_, C> {
         let _writer = self.lock.lock(WRITER, CREATION_WAIT).map_err(|error| error.within(self.base.display()))?;
         region.mem().store(state::WRITING, u64::from(std::process::id()))?;
         self.make_cells(region)
+    }
+
+    /// The history beside a region, or a new one. A region does without where there is none to be had.
+    fn find_history(&mut self, region: &mut Region) {
+        let path = history_of(self.base, region.layout());
+        match self.history_at(&path, region.inode()) {
+            Ok(history) => region.remembers_in(Some(history)),
+            Err(error) => self.notes.push(format!("what happens to peers and upstreams is not kept: {error}")),
+        }
+    }
+
+    fn history_at(&self, path: &Path, region: u64) -> Result<Mem> {
+        let title = history::title(region, header::boot_id());
+        let explain = |error: io::Error| file::explain(path, &error);
+        let map = |file: &File| Mem::map_by_chunks(file, history::BYTES, PAGE / WORD).map_err(explain);
+        let old = file::open_existing(path)?;
+        if let Some(file) = &old {
+            file::check_owned(file, path)?;
+            if header::has_title(file, history::BYTES as u64, &title) {
+                return map(file);
+            }
+        }
+        let unborn = with_suffix(path, ".new");
+        let _ = std::fs::remove_file(&unborn);
+        let file = file::create_new(&unborn)?;
+        file.set_len(history::BYTES as u64).map_err(explain)?;
+        let made = map(&file)?;
+        made.reserve(0, PAGE / WORD).map_err(|error| file::full(path, &error, file::FEWER))?;
+        History::over(&made).write_header(&title)?;
+        std::fs::rename(&unborn, path).map_err(explain)?;
+        Ok(made)
     }
 
     fn make_cells(&self, region: &mut Region) -> Result<()> {

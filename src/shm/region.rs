@@ -3,6 +3,7 @@
 use super::cells::{Cells, Plan};
 use super::change::Change;
 use super::file::{self, with_suffix};
+use super::history::History;
 use super::layout::{Geometry, LAYOUT};
 use super::lock::{Alive, Guard, Holder, LockFile, WRITER};
 use super::mem::Mem;
@@ -22,6 +23,8 @@ pub struct Region {
     geometry: Geometry,
     /// Beside it; none as long as it is only read from.
     cells: Option<Beside>,
+    /// Beside it; none where it could not be had.
+    history: Option<Mem>,
     lock: Arc<LockFile>,
     /// The name that its users give it: the path without the layout.
     base: PathBuf,
@@ -71,6 +74,11 @@ pub fn cells_of(base: &Path, layout: u32) -> PathBuf {
     with_suffix(&file_of(base, layout), ".cells")
 }
 
+/// The history beside the region of `layout`.
+pub fn history_of(base: &Path, layout: u32) -> PathBuf {
+    with_suffix(&file_of(base, layout), ".history")
+}
+
 /// The lock file: one for all layouts.
 pub fn lock_of(base: &Path) -> PathBuf {
     with_suffix(base, ".lock")
@@ -86,12 +94,22 @@ impl Region {
         path: PathBuf,
         identity: (u64, u64),
     ) -> Self {
-        Region { mem, geometry, cells: None, lock, base, path, identity, alive: None }
+        Region { mem, geometry, cells: None, history: None, lock, base, path, identity, alive: None }
     }
 
     /// Keeps the cells of its peers.
     pub(super) fn counts_in(&mut self, cells: Beside) {
         self.cells = Some(cells);
+    }
+
+    /// Keeps its history.
+    pub(super) fn remembers_in(&mut self, history: Option<Mem>) {
+        self.history = history;
+    }
+
+    /// What happened in it lately; none where there is no file for that.
+    pub fn history(&self) -> Option<History<'_, Mem>> {
+        self.history.as_ref().map(History::over)
     }
 
     /// The cells of its peers.

@@ -35,7 +35,7 @@ pub fn json(table: &Table, name: Option<&str>, slot: Option<u32>) -> Result<Vec<
         }
         out.extend_from_slice(Value::from(stored.upstream.name.as_str()).to_string().as_bytes());
         out.push(b':');
-        let shown = Shown { stored, states: peers::states(table, stored)? };
+        let shown = Shown { table, stored, states: peers::states(table, stored)? };
         json::write_upstream(&mut out, &stored.upstream, &shown);
     }
     // Read after the upstreams. So a peer that is deleted meanwhile is in both rather than in neither.
@@ -56,6 +56,7 @@ fn deleted(table: &Table, name: Option<&str>) -> Result<Value> {
 
 /// An upstream with its read-only fields.
 struct Shown<'a> {
+    table: &'a Table,
     stored: &'a Stored,
     states: Vec<PeerState>,
 }
@@ -76,6 +77,10 @@ impl More for Shown<'_> {
         if let Some(verdict) = state.verdict {
             map.serialize_entry(fields::PROBES.name, &verdict.results())?;
             map.serialize_entry(fields::STREAK.name, &verdict.streak())?;
+        }
+        if let Some(event) = state.event(self.table) {
+            map.serialize_entry(fields::SINCE.name, &(event.time / 1000))?;
+            map.serialize_entry(fields::CAUSE.name, &event.text)?;
         }
         Ok(())
     }

@@ -1,8 +1,9 @@
 //! How peers fare: what `status` shows of each beside its configuration.
 
 use crate::error::Result;
+use crate::shm::history::{Event, Who};
 use crate::state::failures::{Health, Limits};
-use crate::state::verdict::Verdict;
+use crate::state::verdict::{State, Verdict};
 use crate::table::directory::Directory;
 use crate::table::snapshot::View;
 use crate::table::store::{Stored, Table};
@@ -23,12 +24,14 @@ pub struct PeerState {
     pub state: &'static str,
     /// The result of its probes, where there are probes.
     pub verdict: Option<Verdict>,
+    /// The peer in the history, where there are probes.
+    pub who: Option<Who>,
 }
 
 impl Default for PeerState {
     /// A peer with which nothing is wrong.
     fn default() -> Self {
-        PeerState { conns: 0, fails: 0, out: false, state: Status::Up.name(), verdict: None }
+        PeerState { conns: 0, fails: 0, out: false, state: Status::Up.name(), verdict: None, who: None }
     }
 }
 
@@ -49,9 +52,19 @@ pub fn states(table: &Table, stored: &Stored) -> Result<Vec<PeerState>> {
         let verdict = stored.upstream.check.as_ref().map(|_| cells.verdict(cell).map(Verdict)).transpose()?;
         let (conns, out) = (cells.open(cell)?, health.is_out(limits));
         let state = in_a_word(peer.status, verdict, out);
-        Ok(PeerState { conns, fails: health.fails(), out, state, verdict })
+        let who = verdict.map(|_| cells.who(cell)).transpose()?;
+        Ok(PeerState { conns, fails: health.fails(), out, state, verdict, who })
     };
     stored.upstream.peers.iter().map(state).collect()
+}
+
+impl PeerState {
+    /// The event that led to the result of its probes: the last one, if it says the same.
+    pub fn event(&self, table: &Table) -> Option<Event> {
+        let event = table.region().history()?.events(self.who?).ok()?.pop()?;
+        let says_down = event.to == State::Down as u8;
+        (says_down == self.verdict?.is_down()).then_some(event)
+    }
 }
 
 /// Operators come first, then probes, then what requests meet.

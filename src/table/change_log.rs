@@ -2,6 +2,7 @@
 //!
 //! A caller that wants to know has its changes recorded ([`record`]). Otherwise nothing is compared and nothing kept.
 
+use crate::shm::history;
 use crate::upstream::{HashId, Method, Peer, Status, Upstream};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -32,6 +33,8 @@ pub struct Change {
     pub check: Option<&'static str>,
     /// Peers that drained, are still there, and do not drain any more.
     pub undrained: usize,
+    /// The version of the upstream before this change; 0: there was none.
+    pub old_version: u64,
     /// The version of the upstream from this change on.
     pub version: u64,
     /// From where the change came, if that is known better than the caller knows it.
@@ -107,6 +110,17 @@ impl Change {
     pub fn line(&self, by: &str) -> String {
         let by = self.by.as_deref().unwrap_or(by);
         format!("upstream {}: {} by {by}: {self}", self.upstream, self.verb())
+    }
+
+    /// The same for the history of the region, at this time in milliseconds since the epoch.
+    pub fn entry(&self, by: &str, time: u64) -> history::Change {
+        history::Change {
+            time,
+            name: self.upstream.clone(),
+            by: self.by.as_deref().unwrap_or(by).to_owned(),
+            versions: [self.old_version, if self.after.is_some() { self.version } else { 0 }],
+            summary: self.to_string(),
+        }
     }
 
     fn verb(&self) -> &'static str {

@@ -170,9 +170,10 @@ impl<R: Borrow<Region>> Table<R> {
             false => self.plan(name, &change)?,
         };
         let change = plan.change.clone();
+        let old_version = plan.base.0.map_or(0, |(_, view)| view.version);
         Self::commit(&writer, name, plan)?;
         if let Some(change) = change {
-            change_log::add(Change { version: self.region().mem().load(state::SEQUENCE)?, ..change });
+            change_log::add(Change { old_version, version: self.region().mem().load(state::SEQUENCE)?, ..change });
         }
         Ok(())
     }

@@ -37,6 +37,10 @@ pub const STATE: Field = field("state", Kind::ReadOnly);
 pub const PROBES: Field = field("probes", Kind::ReadOnly);
 /// Peer: how many of them in a row say that it is no longer up, or down.
 pub const STREAK: Field = field("streak", Kind::ReadOnly);
+/// Peer: since when it is in this state by its probes, in seconds since the epoch.
+pub const SINCE: Field = field("since", Kind::ReadOnly);
+/// Peer: the cause of that.
+pub const CAUSE: Field = field("cause", Kind::ReadOnly);
 /// Peer: how long it grows to its weight.
 pub const SLOW_START: Field = field("slow_start", Kind::Seconds);
 /// Peer: the port of its probes.
@@ -77,6 +81,8 @@ pub const PEER: &[Field] = &[
     STATE,
     PROBES,
     STREAK,
+    SINCE,
+    CAUSE,
     LEAVING,
 ];
 

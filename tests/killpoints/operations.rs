@@ -10,6 +10,7 @@ use dyups::health::prober::{Prober, Stage};
 use dyups::http::response::Rules;
 use dyups::shm::cells::GENERATION_SHIFT;
 use dyups::shm::clock::now_ms;
+use dyups::shm::history;
 use dyups::shm::layout::state;
 use dyups::shm::{GRANULE, Memory};
 use dyups::state::budget::{Allowance, WORDS};
@@ -291,8 +292,8 @@ fn used(table: &Table) -> u64 {
     table.region().mem().load(state::USED).expect("inside")
 }
 
-/// A directory that no death leaves and only a hostile worker makes: a link to nowhere, one to a record of another bucket, one to a record that was never used, and
-/// a record that is for ever about to be linked. No upstream is lost by it.
+/// A directory that no death leaves and only a hostile worker makes: a link to nowhere, one to a record of another bucket, one to a
+/// record that was never used, and a record that is for ever about to be linked. No upstream is lost by it.
 fn spoiled(table: &Table, subject: &Upstream) {
     made(table, subject);
     let (mem, geometry) = (table.region().mem(), table.region().geometry());
@@ -620,6 +621,18 @@ pub const OPERATIONS: &[Operation] = &[
         ..PLAIN
     },
     Operation { name: "pick", calls: "pick", run: pick, also_large: false, ..PLAIN },
+    Operation {
+        name: "remember a change",
+        calls: "add_change",
+        run: |table, _| {
+            let history = table.region().history().expect("it is there");
+            history
+                .add_change(&history::Change { time: 1, name: SUBJECT.into(), ..history::Change::default() })
+                .expect("inside");
+        },
+        also_large: false,
+        ..PLAIN
+    },
     Operation {
         name: "give a source its number",
         calls: "source",

@@ -101,6 +101,13 @@ impl World {
         crate::status::peers::states(&self.table, &stored).expect("sound").iter().map(|peer| peer.state).collect()
     }
 
+    /// What `status` shows as the causes of these states.
+    fn causes(&self, name: &str) -> Vec<Option<String>> {
+        let stored = self.table.upstream(name).expect("it is there");
+        let states = crate::status::peers::states(&self.table, &stored).expect("sound");
+        states.iter().map(|peer| peer.event(&self.table).map(|event| event.text)).collect()
+    }
+
     fn news(&mut self) -> Vec<String> {
         std::mem::take(&mut self.news)
     }
@@ -191,8 +198,11 @@ fn a_peer_goes_down_after_fall_failures_and_comes_up_after_rise_successes_and_ea
             "upstream api: peer 10.0.0.2:80 went from up to down after 3 failed probes: status 500, which is not one of valid_statuses"
         ]
     );
+    let why = "3 failed probes: status 500, which is not one of valid_statuses";
+    assert_eq!(world.causes("api"), [None, Some(why.to_owned())]);
     world.run(&[0, 1], 4000, |_| true);
     assert_eq!(world.states("api"), ["up", "up"]);
+    assert_eq!(world.causes("api"), [None, Some("2 good probes: answers as it should".to_owned())]);
     assert_eq!(
         world.news(),
         ["upstream api: peer 10.0.0.2:80 went from down to up after 2 good probes: answers as it should"]

@@ -1,6 +1,7 @@
 //! The words of the file: those of its header, and those of a cell.
 
 use super::Cells;
+use crate::shm::history::Who;
 use crate::shm::memory::{Damaged, Memory};
 
 /// Words of the header.
@@ -205,6 +206,11 @@ impl<M: Memory> Cells<'_, M> {
     /// How often this cell came back after it was retired. With [`Cells::generation`] it says for ever which of its peers is meant.
     pub(super) fn returns(&self, cell: u32) -> Result<u64, Damaged> {
         Ok(Rest(self.mem.load(self.word_at(cell, cell::REST)?)?).returns())
+    }
+
+    /// The peer with this cell, told from all others that the cell ever has.
+    pub fn who(&self, cell: u32) -> Result<Who, Damaged> {
+        Ok(Who::new(cell, self.generation(cell)?, self.returns(cell)?))
     }
 
     /// When the peer with this cell was last taken among equals, by a clock of its upstream's.
