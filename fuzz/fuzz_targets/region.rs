@@ -1,14 +1,14 @@
 //! libFuzzer on a hostile region. The cases, and what must hold of them, are those of tests/hostile.
 #![no_main]
 
-#[path = "../../tests/support/mod.rs"]
-mod support;
 #[path = "../../tests/hostile/inherited.rs"]
 #[allow(dead_code)]
 mod inherited;
 #[path = "../../tests/hostile/region/mod.rs"]
 #[allow(dead_code)]
 mod region;
+#[path = "../../tests/support/mod.rs"]
+mod support;
 
 use region::{Bench, Case};
 use support::system;
