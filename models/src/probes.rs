@@ -67,10 +67,14 @@ impl Scene {
         let words = [cells.verdict(CELL), cells.lease(CELL)].map(|word| word.expect("inside"));
         assert_eq!(cells.set_verdict(CELL, words[0], !words[0]), Ok(true));
         assert_eq!(cells.set_lease(CELL, words[1], !words[1]), Ok(true));
+        let usable = cells.usable(CELL, 0).expect("inside");
+        assert_eq!(cells.set_usable(CELL, 0, usable, !usable), Ok(true));
         let after = sheet.image();
-        let ailing = stamp_at(&geometry, RECORD) + 3;
+        // Failures, changes of the bits of usable peers, and when a worker has looked at these.
+        let marks = stamp_at(&geometry, RECORD) + 3;
+        let marks = marks..marks + 3;
         Scene {
-            table: Shared::watching(&table.image(), |index| index == ailing),
+            table: Shared::watching(&table.image(), |index| marks.contains(&index)),
             cells: Shared::watching(&before, |index| after[index] != before[index]),
             geometry,
             plan,
