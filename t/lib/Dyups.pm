@@ -18,17 +18,31 @@ use Cwd ();
 use File::Basename ();
 use File::Path ();
 use File::Temp ();
+use IO::Socket::INET ();
 
 # The checkout: tools/prove runs tests from there.
 my $root = Cwd::getcwd();
 
 # The files of t/ run side by side, each with ports and a server root of its own. Test::Nginx, which is loaded later, reads both here.
+# Another process may listen on some of these ports: the file takes the next ones that are free then.
 my $name = File::Basename::basename($0, '.t');
+use constant PORTS => 20;
 {
     my @names = map { File::Basename::basename($_, '.t') } sort glob "$root/t/*.t";
     my ($rank) = grep { $names[$_] eq $name } 0 .. $#names;
-    $ENV{TEST_NGINX_PORT} = ($ENV{TEST_NGINX_PORT} || 1984) + 10 * ($rank // @names);
+    my $first = ($ENV{TEST_NGINX_PORT} || 1984) + PORTS * ($rank // @names);
+    $first += PORTS * (@names + 1) until $first > 30_000 || all_free($first);
+    $ENV{TEST_NGINX_PORT} = $first;
     $ENV{TEST_NGINX_SERVROOT} .= "/$name" if $ENV{TEST_NGINX_SERVROOT};
+}
+
+# Whether no process listens on the ports from this one on.
+sub all_free {
+    my ($first) = @_;
+    for my $port ($first .. $first + PORTS - 1) {
+        IO::Socket::INET->new(LocalAddr => '0.0.0.0', LocalPort => $port, Listen => 1, ReuseAddr => 1) or return 0;
+    }
+    return 1;
 }
 
 # Where cargo builds, and where tests may write.
