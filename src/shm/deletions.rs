@@ -10,6 +10,7 @@
 use super::layout::{Geometry, state};
 use super::mem::WORD;
 use super::memory::{Damaged, Memory};
+use super::packed::{pack, unpack};
 
 /// Bytes of the longest name.
 pub const MAX_NAME: usize = 255;
@@ -65,12 +66,9 @@ impl<'a, M: Memory> Deletions<'a, M> {
         let count = self.mem.load(state::DELETIONS)?;
         let Some(entry) = count.checked_rem(self.geometry.deletions as u64) else { return Ok(()) };
         let at = self.at(entry as usize);
-        let name = &deletion.name[..deletion.name.len().min(MAX_NAME)];
         let mut words = [0; ENTRY];
-        words[word::WHAT] = u64::from(deletion.kind) | (name.len() as u64) << 8;
-        for (word, bytes) in words[word::NAME..].iter_mut().zip(name.chunks(WORD)) {
-            *word = bytes.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte));
-        }
+        let len = pack(&deletion.name, &mut words[word::NAME..]);
+        words[word::WHAT] = u64::from(deletion.kind) | len << 8;
         self.mem.store(at + word::SEQUENCE, 0)?;
         // No store of the entry may come before this one.
         self.mem.fence();
@@ -108,7 +106,7 @@ impl<'a, M: Memory> Deletions<'a, M> {
             return Ok(None);
         }
         let (kind, len) = (words[word::WHAT] as u8, (words[word::WHAT] >> 8) as u8);
-        let name = words[word::NAME..].iter().flat_map(|word| word.to_le_bytes()).take(len.into()).collect();
+        let name = unpack(&words[word::NAME..], len.into());
         Ok(Some(Deletion { sequence, kind, name }))
     }
 }

@@ -11,6 +11,7 @@
 use super::cells::TITLE_WORDS;
 use super::mem::{PAGE, WORD};
 use super::memory::{Damaged, Memory};
+use super::packed;
 use super::versioned::TRIES;
 use crate::checksum::Checksum;
 
@@ -317,17 +318,12 @@ fn seal(whose: u64, number: u32, words: &[u64]) -> u64 {
 fn pack(text: &str, words: &mut [u64]) -> u64 {
     let most = (words.len() * WORD).min(u8::MAX.into());
     let end = (0..=text.len().min(most)).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
-    let bytes = &text.as_bytes()[..end];
-    for (word, bytes) in words.iter_mut().zip(bytes.chunks(WORD)) {
-        *word = bytes.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte));
-    }
-    bytes.len() as u64
+    packed::pack(&text.as_bytes()[..end], words)
 }
 
 /// A text of so many bytes. A hostile worker may have written it.
 fn text(words: &[u64], len: u8) -> String {
-    let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).take(len.into()).collect();
-    String::from_utf8_lossy(&bytes).into_owned()
+    String::from_utf8_lossy(&packed::unpack(words, len.into())).into_owned()
 }
 
 #[cfg(test)]

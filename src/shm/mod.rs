@@ -122,6 +122,7 @@ pub mod mem;
 pub mod memory;
 pub mod older_layouts;
 pub mod open;
+pub mod packed;
 pub mod region;
 pub mod reserve;
 pub mod sigbus;

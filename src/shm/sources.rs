@@ -5,6 +5,7 @@
 use super::layout::Geometry;
 use super::mem::WORD;
 use super::memory::{Damaged, Memory};
+use super::packed::{pack, unpack};
 
 /// Bytes of the longest text.
 pub const MAX_TEXT: usize = (ENTRY - 1) * WORD;
@@ -37,7 +38,7 @@ impl<'a, M: Memory> Sources<'a, M> {
         }
         let mut words = [0; ENTRY - 1];
         self.mem.load_all(self.at(entry) + 1, &mut words)?;
-        let bytes = words.iter().flat_map(|word| word.to_le_bytes()).take((first >> 32) as u8 as usize).collect();
+        let bytes = unpack(&words, (first >> 32) as u8 as usize);
         // A hostile worker may have written there.
         Ok(String::from_utf8(bytes).ok().filter(|text| !text.is_empty() && !text.chars().any(char::is_control)))
     }
@@ -78,11 +79,9 @@ impl<'a, M: Memory> Sources<'a, M> {
     pub fn put(&self, number: u32, text: &str) -> Result<(), Damaged> {
         let entry = (number as usize).checked_sub(1).filter(|&entry| entry < self.geometry.sources).ok_or(Damaged)?;
         let mut words = [0; ENTRY - 1];
-        for (word, bytes) in words.iter_mut().zip(text.as_bytes().chunks(WORD)) {
-            *word = bytes.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte));
-        }
+        let len = pack(text.as_bytes(), &mut words);
         self.mem.store_all(self.at(entry) + 1, &words)?;
-        self.mem.publish(self.at(entry), u64::from(number) | (text.len() as u64) << 32)
+        self.mem.publish(self.at(entry), u64::from(number) | len << 32)
     }
 }
 

@@ -16,6 +16,7 @@ use super::Cells;
 use super::words::header;
 use crate::shm::mem::WORD;
 use crate::shm::memory::{Damaged, Memory};
+use crate::shm::packed::{pack, unpack};
 
 /// Most entries.
 pub const ENTRIES: usize = 256;
@@ -90,21 +91,10 @@ impl Entry {
 
 /// Text of `len` bytes in these words, if it is one: a hostile worker may have written there.
 fn text(words: &[u64], len: u8) -> Option<String> {
-    let mut bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
-    if len == 0 || usize::from(len) > bytes.len() {
+    if len == 0 || usize::from(len) > words.len() * WORD {
         return None;
     }
-    bytes.truncate(len.into());
-    String::from_utf8(bytes).ok().filter(|text| !text.chars().any(char::is_control))
-}
-
-/// `bytes` in the front of `words`; how many there are.
-fn pack(bytes: &[u8], words: &mut [u64]) -> u64 {
-    let bytes = &bytes[..bytes.len().min(words.len() * WORD).min(u8::MAX.into())];
-    for (word, bytes) in words.iter_mut().zip(bytes.chunks(WORD)) {
-        *word = bytes.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte));
-    }
-    bytes.len() as u64
+    String::from_utf8(unpack(words, len.into())).ok().filter(|text| !text.chars().any(char::is_control))
 }
 
 /// A stamp of an entry that is being written.

@@ -8,7 +8,7 @@ use super::{Flags, Group, Kind, RingPlace, RingWords, halves, seal_of_head};
 use crate::checksum::Checksum;
 use crate::order::chash::{self, RingShape};
 use crate::shm::layout::{Geometry, Shape};
-use crate::shm::{Damaged, Memory, Stamp, WORD, versioned};
+use crate::shm::{Damaged, Memory, Stamp, WORD, packed, versioned};
 use crate::table::options::{self, Checks, PeerChecks};
 use crate::table::ranks::{self, Ranks};
 use crate::upstream::kept::Foreign;
@@ -320,7 +320,6 @@ impl View {
         }
         let mut words = vec![0; len.div_ceil(WORD)];
         mem.load_all(self.stamp.word() + first, &mut words)?;
-        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).take(len).collect();
-        Checks::read(&bytes)
+        Checks::read(&packed::unpack(&words, len))
     }
 }
