@@ -243,28 +243,14 @@ impl<C: Content> Opening<'_, C> {
     /// Makes a region under a name of its own, has it filled, and only then gives it the name that others look for.
     fn make(&self, origin: Origin, fill: impl FnOnce(&Region) -> Result<()>) -> Result<Region> {
         let path = file_of(self.base, LAYOUT);
-        let unborn = with_suffix(&path, ".new");
-        // Left by a process that died here. The creation lock says that no other process is at it.
-        let _ = std::fs::remove_file(&unborn);
-        let made = self.make_at(&unborn, path, origin).and_then(|region| {
+        make_file(&path, self.geometry.size, |file| {
+            let mut region = map(file, self.base, path.clone(), self.geometry, self.lock)?;
+            header::write(region.mem(), &self.geometry, self.lock.inode(), origin)?;
+            region.mem().store(state::LOWEST_FREE, self.geometry.spare_end() as u64)?;
+            self.make_cells(&mut region)?;
             fill(&region)?;
-            std::fs::rename(&unborn, region.path()).map_err(|error| file::explain(region.path(), &error))?;
             Ok(region)
-        });
-        if made.is_err() {
-            let _ = std::fs::remove_file(&unborn);
-        }
-        made
-    }
-
-    fn make_at(&self, unborn: &Path, path: PathBuf, origin: Origin) -> Result<Region> {
-        let file = file::create_new(unborn)?;
-        file.set_len(self.geometry.size).map_err(|error| file::full(&path, &error, file::ELSEWHERE))?;
-        let mut region = map(&file, self.base, path, self.geometry, self.lock)?;
-        header::write(region.mem(), &self.geometry, self.lock.inode(), origin)?;
-        region.mem().store(state::LOWEST_FREE, self.geometry.spare_end() as u64)?;
-        self.make_cells(&mut region)?;
-        Ok(region)
+        })
     }
 
     /// The cells beside a region that was found. Where they belong to another region, or are lost, there are new ones, and the
@@ -303,59 +289,68 @@ impl<C: Content> Opening<'_, C> {
 
     fn history_at(&self, path: &Path, region: u64) -> Result<Mem> {
         let title = history::title(region, header::boot_id());
-        let explain = |error: io::Error| file::explain(path, &error);
-        let map = |file: &File| Mem::map_by_chunks(file, history::BYTES, PAGE / WORD).map_err(explain);
-        let old = file::open_existing(path)?;
-        if let Some(file) = &old {
+        let map = |file: &File| map_sparse(file, path, history::BYTES, PAGE / WORD, PAGE / WORD);
+        if let Some(file) = &file::open_existing(path)? {
             file::check_owned(file, path)?;
             if header::has_title(file, history::BYTES as u64, &title) {
                 return map(file);
             }
         }
-        let unborn = with_suffix(path, ".new");
-        let _ = std::fs::remove_file(&unborn);
-        let file = file::create_new(&unborn)?;
-        file.set_len(history::BYTES as u64).map_err(explain)?;
-        let made = map(&file)?;
-        made.reserve(0, PAGE / WORD).map_err(|error| file::full(path, &error, file::FEWER))?;
-        History::over(&made).write_header(&title)?;
-        std::fs::rename(&unborn, path).map_err(explain)?;
-        Ok(made)
+        make_file(path, history::BYTES as u64, |file| {
+            let made = map(file)?;
+            History::over(&made).write_header(&title)?;
+            Ok(made)
+        })
     }
 
     fn make_cells(&self, region: &mut Region) -> Result<()> {
         let plan = Plan::of(region.geometry().size);
         let path = cells_of(self.base, region.layout());
-        let unborn = with_suffix(&path, ".new");
-        let _ = std::fs::remove_file(&unborn);
-        let made = self.make_cells_at(&unborn, path, region, plan);
-        if made.is_err() {
-            let _ = std::fs::remove_file(&unborn);
-        }
+        let made = make_file(&path, plan.bytes() as u64, |file| {
+            let made = map_cells(file, path.clone(), plan)?;
+            Cells::new(&made.mem, &plan).write_header(&cells::title(&plan, region.inode(), header::boot_id()))?;
+            Ok(made)
+        });
         region.counts_in(made?);
         Ok(())
     }
+}
 
-    fn make_cells_at(&self, unborn: &Path, path: PathBuf, region: &Region, plan: Plan) -> Result<Beside> {
-        let file = file::create_new(unborn)?;
-        file.set_len(plan.bytes() as u64).map_err(|error| file::full(&path, &error, file::ELSEWHERE))?;
-        let made = map_cells(&file, path, plan)?;
-        Cells::new(&made.mem, &plan).write_header(&cells::title(&plan, region.inode(), header::boot_id()))?;
-        std::fs::rename(unborn, &made.path).map_err(|error| file::explain(&made.path, &error))?;
+/// Makes a sparse file under a name of its own, has it filled, and only then gives it the name that others look for.
+fn make_file<T>(path: &Path, bytes: u64, fill: impl FnOnce(&File) -> Result<T>) -> Result<T> {
+    let unborn = with_suffix(path, ".new");
+    // Left by a process that died here. The creation lock says that no other process is at it.
+    let _ = std::fs::remove_file(&unborn);
+    let make = || {
+        let file = file::create_new(&unborn)?;
+        file.set_len(bytes).map_err(|error| file::full(path, &error, file::ELSEWHERE))?;
+        let made = fill(&file)?;
+        std::fs::rename(&unborn, path).map_err(|error| file::explain(path, &error))?;
         Ok(made)
+    };
+    let made = make();
+    if made.is_err() {
+        let _ = std::fs::remove_file(&unborn);
     }
+    made
 }
 
 /// Maps cells, and reserves the words that must be there in any case.
 fn map_cells(file: &File, path: PathBuf, plan: Plan) -> Result<Beside> {
     let meta = file.metadata().map_err(|error| file::explain(&path, &error))?;
-    let mem = Mem::map_by_chunks(file, plan.bytes(), cells::CHUNK).map_err(|error| file::explain(&path, &error))?;
-    match mem.reserve(0, plan.words_in_advance()) {
+    let mem = map_sparse(file, &path, plan.bytes(), cells::CHUNK, plan.words_in_advance())?;
+    Ok(Beside { mem, plan, path, identity: (meta.dev(), meta.ino()) })
+}
+
+/// Maps a file beside the region whose memory is reserved as it is used, by chunks of so many words; the first words now.
+fn map_sparse(file: &File, path: &Path, bytes: usize, chunk: usize, first: usize) -> Result<Mem> {
+    let mem = Mem::map_by_chunks(file, bytes, chunk).map_err(|error| file::explain(path, &error))?;
+    match mem.reserve(0, first) {
         // Before Linux 5.14 it could only be all of it, most of which is never used: what is touched is what there is.
         Err(error) if error.kind() == io::ErrorKind::Unsupported => mem.all_reserved(),
-        done => done.map_err(|error| file::full(&path, &error, file::ELSEWHERE))?,
+        done => done.map_err(|error| file::full(path, &error, file::ELSEWHERE))?,
     }
-    Ok(Beside { mem, plan, path, identity: (meta.dev(), meta.ino()) })
+    Ok(mem)
 }
 
 fn set_aside(path: &Path) -> Result<PathBuf> {
