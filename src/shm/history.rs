@@ -127,6 +127,14 @@ pub struct Event {
     pub text: String,
 }
 
+impl Event {
+    fn of(words: &[u64; event::STEP]) -> Event {
+        let part = |nth: u32| (words[event::WHAT] >> (8 * nth)) as u8;
+        let text = text(&words[event::TEXT..], part(3));
+        Event { time: words[event::TIME], from: part(0), to: part(1), cause: part(2), text }
+    }
+}
+
 /// A peer, told from all others that its cell ever has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Who(u64);
@@ -207,6 +215,15 @@ impl<'a, M: Memory> History<'a, M> {
 
     /// The last events of a peer, the oldest first.
     pub fn events(&self, who: Who) -> Result<Vec<Event>, Damaged> {
+        Ok(self.entries(who)?.iter().map(Event::of).collect())
+    }
+
+    /// The last event of a peer.
+    pub fn last_event(&self, who: Who) -> Result<Option<Event>, Damaged> {
+        Ok(self.entries(who)?.last().map(Event::of))
+    }
+
+    fn entries(&self, who: Who) -> Result<Vec<[u64; event::STEP]>, Damaged> {
         let set = set_of(who);
         let is_written = self.mem.load(header::SETS + set / 64)? >> (set % 64) & 1 == 1;
         if !is_written || self.mem.reserve(SETS_AT + set * SET, SET).is_err() {
@@ -214,26 +231,22 @@ impl<'a, M: Memory> History<'a, M> {
         }
         for at in places(set) {
             if self.mem.load_acquire(at + peer::WHO)? == who.0 {
-                return Ok(self.events_at(at, who)?.into_iter().map(|(_, event)| event).collect());
+                return self.entries_at(at, who);
             }
         }
         Ok(Vec::new())
     }
 
-    /// The events of a peer in this place, with their numbers.
-    fn events_at(&self, at: usize, who: Who) -> Result<Vec<(u32, Event)>, Damaged> {
+    /// The events of a peer in this place, the oldest first.
+    fn entries_at(&self, at: usize, who: Who) -> Result<Vec<[u64; event::STEP]>, Damaged> {
         let mut all = Vec::new();
         for nth in 0..EVENTS {
             let mut words = [0; event::STEP];
-            if !self.read(at + peer::FIRST + nth * event::STEP, who.0, None, &mut words)? {
-                continue;
+            if self.read(at + peer::FIRST + nth * event::STEP, who.0, None, &mut words)? {
+                all.push(words);
             }
-            let part = |nth: u32| (words[event::WHAT] >> (8 * nth)) as u8;
-            let (from, to, cause, len) = (part(0), part(1), part(2), part(3));
-            let text = text(&words[event::TEXT..], len);
-            all.push(((words[event::SEAL] >> 32) as u32, Event { time: words[event::TIME], from, to, cause, text }));
         }
-        all.sort_by_key(|&(number, _)| number);
+        all.sort_by_key(|words| words[event::SEAL] >> 32);
         Ok(all)
     }
 
@@ -249,7 +262,7 @@ impl<'a, M: Memory> History<'a, M> {
             }
             let last = match other {
                 0 => 0,
-                _ => self.events_at(at, Who(other))?.last().map_or(0, |(_, event)| event.time),
+                _ => self.entries_at(at, Who(other))?.last().map_or(0, |words| words[event::TIME]),
             };
             if best.is_none_or(|(least, ..)| last < least) {
                 best = Some((last, at, other));

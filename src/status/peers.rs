@@ -61,7 +61,7 @@ pub fn states(table: &Table, stored: &Stored) -> Result<Vec<PeerState>> {
 impl PeerState {
     /// The event that led to the result of its probes: the last one, if it says the same.
     pub fn event(&self, table: &Table) -> Option<Event> {
-        let event = table.region().history()?.events(self.who?).ok()?.pop()?;
+        let event = table.region().history()?.last_event(self.who?).ok()??;
         let says_down = event.to == State::Down as u8;
         (says_down == self.verdict?.is_down()).then_some(event)
     }

@@ -287,11 +287,9 @@ impl Before {
         let Some(Stored { upstream, .. }) = stored else { return Before { upstream: None, view: None } };
         // A copy of many peers costs more than the rest of the comparison. The words of peers do not tell of their probes and
         // extras.
-        let has_checks = upstream.peers.iter().any(has_more);
+        let has_more = upstream.peers.iter().any(has_more);
         match base {
-            Base(Some((_, view))) if !has_checks => {
-                Before { upstream: Some(upstream.without_peers()), view: Some(view) }
-            }
+            Base(Some((_, view))) if !has_more => Before { upstream: Some(upstream.without_peers()), view: Some(view) },
             _ => Before { upstream: Some(upstream.clone()), view: None },
         }
     }
@@ -304,9 +302,8 @@ impl Before {
         let (Some(old), Some(view)) = (&self.upstream, &self.view) else {
             return Change::between(name, 0, self.upstream.as_ref(), after);
         };
-        let checked = |new: &Upstream| new.peers.iter().any(has_more);
         let alike = match after {
-            Some(new) if !checked(new) => ImagePeers::of(image).alike(mem, view).ok()?,
+            Some(new) if !new.peers.iter().any(has_more) => ImagePeers::of(image).alike(mem, view).ok()?,
             _ => 0,
         };
         let peers = (alike as u32..view.peers).map(|index| view.peer(mem, index)).collect::<Result<_, _>>().ok()?;
