@@ -1,20 +1,20 @@
 //! Upstreams and peers: what the table is, and how a new version of it is published.
 //!
-//! - [`snapshot`]: how an upstream is laid out for readers
-//! - [`options`]: what is in it of checks; [`options::lenient`]: how that is read; [`options::object`]: and split
-//! - [`ranks`]: and of its peers by weight
-//! - [`directory`]: from a name to its record
-//! - [`record`]: the words in it that all workers share
-//! - [`store`]: reading all of it, and one change
-//! - [`carry`]: what a version has of the one before it
-//! - [`change_log`]: what a change has done, in numbers
-//! - [`commit`]: how a change is written and published; repair
-//! - [`in_place`]: how that goes on where there is no room
-//! - [`deleted`]: what is left of peers with connections open
-//! - [`ops`]: what an operator can do
-//! - [`draining`]: the end of a drain
-//! - [`healthcheck`]: and of checks
-//! - [`open`]: from a path to a table, and from one region to another
+//! - [`snapshot`] lays out an upstream for readers.
+//! - [`options`] writes the options of checks into a version. [`options::lenient`] reads them again, and [`options::object`] splits them.
+//! - [`ranks`] puts the peers of a version in the order of their weights.
+//! - [`directory`] leads from a name to its record.
+//! - [`record`] has the words of an upstream that all workers share.
+//! - [`store`] reads the table, and makes one change.
+//! - [`carry`] gives a version the cells and ids of the version before it.
+//! - [`change_log`] says in numbers how a change has altered an upstream.
+//! - [`commit`] writes and publishes a change, and repairs the table.
+//! - [`in_place`] does so where the region has no room for a second version.
+//! - [`deleted`] remembers peers that are deleted and have connections open.
+//! - [`ops`] has the changes of operators.
+//! - [`draining`] deletes peers whose drain has ended.
+//! - [`healthcheck`] sets the options of checks.
+//! - [`open`] makes a table of a path, and takes one region over into another.
 
 pub mod carry;
 pub mod change_log;

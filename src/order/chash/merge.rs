@@ -9,9 +9,9 @@
 //! that should leave and is not there, or starts that go backwards, end the merge. Other nonsense goes over into the new ring,
 //! of the right size.
 //!
-//! - `diff`: who left, who came, and which index became which
-//! - `splice`: the copying, with what comes in between
-//! - `resize`: the same points under another number of bits
+//! - `diff` finds the peers that left and that came, and the new index of each that stays.
+//! - `splice` copies the old words, and puts the new points between them.
+//! - `resize` writes the same points under another number of bits.
 
 mod diff;
 mod resize;
