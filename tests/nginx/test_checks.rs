@@ -146,10 +146,10 @@ fn who_is_sick_is_out_in_every_worker(workers: usize) {
             "{name}"
         );
         if counts(mode) {
-            assert_eq!(pair.probes(fell_sick[number], out.at), FALL, "{name}: probes until it was out");
+            assert_just_enough(pair.probes(fell_sick[number], out.at), FALL, &format!("{name}: until it was out"));
         }
         if mode != Mode::Deaf {
-            assert_eq!(pair.probes(recovered[number], back.at), RISE, "{name}: probes until it was back");
+            assert_just_enough(pair.probes(recovered[number], back.at), RISE, &format!("{name}: until it was back"));
         }
         requests += pair.assert_without_traffic(number, &load, workers, (out.at, recovered[number]));
         assert!(pair.traffic(back.at, u64::MAX) > 0, "{name}: it gets traffic again");
@@ -165,6 +165,11 @@ fn who_is_sick_is_out_in_every_worker(workers: usize) {
     tell(format_args!(
         "checks: {workers} workers, {ways} ways to be sick: of {requests} requests while a peer was out it got 0 ({all} in all)"
     ));
+}
+
+/// Handlers run in a timer of their own, after the verdict. On a busy machine the worker begins one probe more until then.
+fn assert_just_enough(probes: usize, needed: usize, what: &str) {
+    assert!((needed..=needed + 1).contains(&probes), "{what}: {probes} probes, {needed} are needed");
 }
 
 /// Answers since when it is so.
@@ -220,7 +225,7 @@ fn a_peer_that_shows_a_bad_certificate_is_out_and_the_message_says_what_is_wrong
     let trust = format!("lua_ssl_trusted_certificate {};", authority.file());
     let checked = Checked::start(&place, WORKERS, &trust, &json!(upstreams));
     let load = Timed::start(checked.nginx.traffic, 4, pairs.iter().map(|pair| pair.name.clone()).collect());
-    checked.wait_for_states("careless", &["up"]);
+    checked.wait_for_change("careless", "up");
     wait_for("they are probed", || relays.iter().all(|relay| relay.came(0, clock()) >= 2));
     assert_eq!(checked.changes().len(), 1, "{:?}", checked.lines());
 
@@ -235,9 +240,10 @@ fn a_peer_that_shows_a_bad_certificate_is_out_and_the_message_says_what_is_wrong
     for (number, pair) in pairs.iter().enumerate() {
         let ((name, reason), out, back) = (BAD_CERTIFICATES[number], &out[number], &back[number]);
         assert!(out.why.starts_with("TLS: ") && out.why.contains(reason), "{name}: {}", out.why);
-        let probes = [(fell_sick[number], out.at), (recovered[number], back.at)];
-        let probes = probes.map(|(from, until)| relays[number].came(from, until));
-        assert_eq!((probes, [out.after, back.after]), ([FALL, RISE], [FALL, RISE]), "{name}: until out and until back");
+        let relay = &relays[number];
+        assert_just_enough(relay.came(fell_sick[number], out.at), FALL, &format!("{name}: until it was out"));
+        assert_just_enough(relay.came(recovered[number], back.at), RISE, &format!("{name}: until it was back"));
+        assert_eq!([out.after, back.after], [FALL, RISE], "{name}");
         requests += pair.assert_without_traffic(number, &load, WORKERS, (out.at, recovered[number]));
         assert!(pair.traffic(back.at, u64::MAX) > 0, "{name}: it gets traffic again");
     }
