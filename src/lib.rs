@@ -6,6 +6,7 @@
 //! - [`ffi`] is the C ABI. It checks arguments and turns errors into a code and a message; nothing else happens there.
 //! - [`process`] holds what one process has: the table, mapped once, and its worker slot.
 //! - [`admin`] and [`status`] answer operators: requests as bytes in, answers as bytes out.
+//! - [`source`] reads the files that have upstreams.
 //! - [`config`] reads what people and programs write, JSON and nginx's own syntax, by one table of fields.
 //! - [`health`] takes peers out of the picking, and brings them back.
 //! - [`balance`] picks a peer. [`balance::pick`] is the request path.
@@ -37,6 +38,7 @@ pub mod quote;
 pub mod random;
 #[allow(unsafe_code)]
 pub mod shm;
+pub mod source;
 pub mod state;
 pub mod status;
 pub mod table;

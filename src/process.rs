@@ -6,8 +6,10 @@
 use crate::config::setup::Setup;
 use crate::error::{Code, Error, Result};
 use crate::health::{self, certificate};
+use crate::shm::file;
 use crate::shm::lock::LockFile;
 use crate::shm::region::lock_of;
+use crate::source;
 use crate::table::change_log;
 use crate::table::store::Table;
 use crate::version::NginxVersion;
@@ -85,7 +87,7 @@ pub fn setup(conf: &Setup, notes: &mut Vec<String>) -> Result<()> {
     }
     let table = match TABLE.get() {
         Some(table) => {
-            notes.extend(table.region().still_fits(&conf.path()?, conf.size()));
+            notes.extend(table.region().still_fits(&conf.path(), conf.size()));
             table
         }
         None => TABLE
@@ -93,7 +95,8 @@ pub fn setup(conf: &Setup, notes: &mut Vec<String>) -> Result<()> {
             .inspect_err(|error| *FAILURE.lock() = Some(error.to_string()))?,
     };
     ADMIN_HOSTS.lock().clone_from(&conf.admin_hosts);
-    let upstreams = conf.upstreams(notes)?;
+    let read = |files| source::file::upstreams(files, conf.nginx_version, notes);
+    let upstreams = conf.files.as_deref().map(read).transpose()?;
     certificate::keep_for(conf.healthcheck.as_ref(), "setup.healthcheck")?;
     for upstream in upstreams.iter().flat_map(|(upstreams, _)| upstreams) {
         certificate::keep_for(upstream.check.as_ref(), &format!("upstream {}: healthcheck", upstream.name))?;
@@ -120,7 +123,10 @@ fn unless_superseded(done: Result<()>, what: &str, notes: &mut Vec<String>) -> R
 }
 
 fn attach(conf: &Setup, notes: &mut Vec<String>) -> Result<Table> {
-    let path = conf.private_path(notes)?;
+    if let Some(directory) = conf.own_directory() {
+        notes.extend(file::private_directory(&directory)?);
+    }
+    let path = conf.path();
     keep_open(LockFile::open(&lock_of(&path))?);
     let (table, mut opened) = Table::open(&path, conf.size())?;
     notes.append(&mut opened);

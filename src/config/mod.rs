@@ -7,7 +7,7 @@
 //!
 //! JSON, from a file or from Lua, first becomes a [`value::Value`]. [`object`] reads its fields as the table in [`fields`]
 //! allows, and [`peer`] and [`upstream`] make the stored values from them. All of these are pure functions: they take bytes,
-//! give values, and touch neither files nor the region. [`files`] alone, for [`setup`] and for `include`, reads files.
+//! give values, and touch neither files nor the region. [`crate::source`] reads files.
 //!
 //! A message names the place, the value and what is allowed: `upstreams.api.peers[3].weight: -1: allowed: an integer
 //! from 0 to 65535`. Values come from outside, so they are shown through [`crate::quote`].
@@ -16,7 +16,6 @@ pub mod balance;
 pub mod check;
 pub mod dyups;
 pub mod fields;
-pub mod files;
 pub mod json;
 pub mod nginx;
 pub mod object;

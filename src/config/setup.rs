@@ -1,20 +1,18 @@
 //! The arguments of `dyups.setup{...}`.
 
 use super::fields::HEALTHCHECK;
-use super::files::Files;
 use super::object::Object;
 use super::value::{Value, parse};
-use super::{check, json, nginx};
+use super::check;
 use crate::error::{Code, Error, Result};
 use crate::quote::quote;
 use crate::shm::file;
 use crate::shm::layout::{MAX_SIZE, MIN_SIZE};
 use crate::shm::mem::PAGE;
 use crate::upstream::field::{Field, Kind};
-use crate::upstream::{Check, Upstream};
+use crate::upstream::Check;
 use crate::version::NginxVersion;
-use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Size of a region when `shm_size` does not say: 128 MiB, of which only what is used takes memory.
 pub const DEFAULT_SIZE: u64 = 128 << 20;
@@ -45,7 +43,8 @@ pub const SETUP: &[Field] = &[SHM_PATH, SHM_SIZE, FILES, OVERWRITE, HEALTHCHECK,
 pub struct Setup {
     shm_path: Option<PathBuf>,
     shm_size: u64,
-    files: Option<Vec<PathBuf>>,
+    /// Files with upstreams. `None`: none were named.
+    pub files: Option<Vec<PathBuf>>,
     /// Files win over what was changed at run time. Default false.
     pub overwrite: bool,
     /// The check of all upstreams without a check of their own.
@@ -56,9 +55,6 @@ pub struct Setup {
     pub admin_hosts: Vec<String>,
     prefix: PathBuf,
 }
-
-/// The upstreams of all files, and by name the file of each.
-pub type FromFiles<'a> = (Vec<Upstream>, HashMap<String, &'a Path>);
 
 impl Setup {
     /// Reads the object that the Lua module sends.
@@ -86,18 +82,15 @@ impl Setup {
         self.shm_size
     }
 
-    /// The path of the region without its layout: the given one. Without one, it lies in a directory that only this user may
-    /// enter, and its name follows from nginx's prefix.
-    pub fn path(&self) -> Result<PathBuf> {
-        Ok(self.shm_path.clone().unwrap_or_else(|| default_directory().join(self.default_name())))
+    /// The path of the region without its layout: the given one. Without one, it lies in [`Setup::own_directory`], and its name
+    /// follows from nginx's prefix.
+    pub fn path(&self) -> PathBuf {
+        self.shm_path.clone().unwrap_or_else(|| default_directory().join(self.default_name()))
     }
 
-    /// [`Setup::path`]; makes the default directory if it is missing. Messages for the operator go to `notes`.
-    pub fn private_path(&self, notes: &mut Vec<String>) -> Result<PathBuf> {
-        if self.shm_path.is_none() {
-            notes.extend(file::private_directory(&default_directory())?);
-        }
-        self.path()
+    /// The directory that only this user may enter, where the region lies if no path was given. `None`: one was.
+    pub fn own_directory(&self) -> Option<PathBuf> {
+        self.shm_path.is_none().then(default_directory)
     }
 
     fn default_name(&self) -> String {
@@ -110,24 +103,6 @@ impl Setup {
             .collect();
         format!("{readable}-{:08x}", crc32fast::hash(prefix.trim_end_matches('/').as_bytes()))
     }
-
-    /// The upstreams of all files, with the file of each. Messages for the operator go to `notes`. `None`: no files were named.
-    pub fn upstreams(&self, notes: &mut Vec<String>) -> Result<Option<FromFiles<'_>>> {
-        let Some(files) = &self.files else { return Ok(None) };
-        let mut all = Vec::new();
-        let mut seen: HashMap<String, &Path> = HashMap::new();
-        let mut all_files = Files::default();
-        for path in files {
-            for upstream in read_file(path, self.nginx_version, &mut all_files, notes)? {
-                if let Some(first) = seen.insert(upstream.name.clone(), path) {
-                    let (name, first, path) = (&upstream.name, first.display(), path.display());
-                    return Err(Error::invalid(format!("{path}: upstream {name} is in {first} already")));
-                }
-                all.push(upstream);
-            }
-        }
-        Ok(Some((all, seen)))
-    }
 }
 
 /// nginx's prefix may be relative (`-p .`). Then it does not identify the nginx, and after a change of directory it names
@@ -139,29 +114,6 @@ fn absolute(prefix: &str) -> Result<PathBuf> {
 
 fn default_directory() -> PathBuf {
     format!("/dev/shm/dyups-{}", file::effective_user()).into()
-}
-
-/// A file in either syntax: JSON begins with a brace, nginx's with a word.
-fn read_file(
-    path: &Path,
-    nginx: Option<NginxVersion>,
-    files: &mut Files,
-    notes: &mut Vec<String>,
-) -> Result<Vec<Upstream>> {
-    let (bytes, id) = files.read(path)?;
-    let shown = path.display();
-    if bytes.trim_ascii().is_empty() {
-        // Cut short, most likely. Taken as "no upstreams", it would delete all that came from it.
-        return Err(Error::invalid(format!(
-            "{shown}: empty: allowed: JSON, {{\"upstreams\": {{}}}} for none, or upstream blocks"
-        )));
-    }
-    if bytes.trim_ascii_start().first() == Some(&b'{') {
-        return json::file(&bytes).map_err(|error| error.within(shown));
-    }
-    let (upstreams, mut warnings) = nginx::read(path, (&bytes, id), nginx, files)?;
-    notes.append(&mut warnings);
-    Ok(upstreams)
 }
 
 fn path_text<'a>(object: &Object<'a>, field: &Field) -> Result<Option<&'a str>> {
@@ -295,7 +247,7 @@ mod tests {
     #[test]
     fn the_default_name_tells_prefixes_apart() {
         let of = |prefix: &str| {
-            Setup::read(format!("{{\"prefix\":\"{prefix}\"}}").as_bytes()).expect("good").path().expect("path")
+            Setup::read(format!("{{\"prefix\":\"{prefix}\"}}").as_bytes()).expect("good").path()
         };
         assert_eq!(of("/etc/nginx/"), of("/etc/nginx"));
         assert_ne!(of("/a/b"), of("/a-b"));
@@ -312,7 +264,7 @@ mod tests {
     #[test]
     fn relative_paths_start_at_the_prefix() {
         let setup = Setup::read(br#"{"prefix":"/p/","shm_path":"run/x","files":["a.json","/b.conf"]}"#).expect("good");
-        assert_eq!(setup.path(), Ok("/p/run/x".into()));
+        assert_eq!(setup.path(), PathBuf::from("/p/run/x"));
         assert_eq!(setup.files, Some(vec!["/p/a.json".into(), "/b.conf".into()]));
     }
 

@@ -4,7 +4,8 @@ use super::place::{self, Place};
 use super::support::{Random, tell};
 use super::syntax_lines::{Differs, LINES, WHOLE};
 use super::test_answers::nginx_version;
-use dyups::config::files::Files;
+use dyups::config::nginx::Files;
+use dyups::source::Bounded;
 use dyups::config::nginx;
 use dyups::version::NginxVersion;
 use std::path::PathBuf;
@@ -80,7 +81,7 @@ impl Desk {
 
     fn dyupss(&self, text: &[u8]) -> Verdict {
         let path = self.file("upstreams.conf", text);
-        let mut files = Files::default();
+        let mut files = Bounded::default();
         let (bytes, id) = files.read(&path).expect("a file");
         let read = nginx::read(&path, (&bytes, id), Some(self.version), &mut files);
         read.map(|_| ()).map_err(|error| error.to_string())

@@ -16,6 +16,7 @@ mod time;
 mod tokens;
 mod write;
 
+pub use reading::{FileId, Files, MAX_DEPTH};
 pub use tokens::word;
 pub use write::write;
 
@@ -25,7 +26,6 @@ use std::path::Path;
 use self::block::Block;
 use self::reading::Reading;
 use self::tokens::{Directive, End, Place, Reader};
-use super::files::{Files, Id};
 use crate::error::Result;
 use crate::quote::quote;
 use crate::upstream::{Upstream, name};
@@ -53,16 +53,16 @@ pub fn file(text: &[u8], file_name: &str, nginx: Option<NginxVersion>) -> Result
 
 /// Reads a file at `path`, whose content is `text`, as [`file()`] does, with all files that it includes.
 ///
-/// `id` and `files` are those by which it was read.
+/// `files` has the files that it includes; `id` is the identity of the file itself.
 ///
 /// # Errors
 ///
 /// As [`file()`], and [`crate::error::Code::System`] where an included file cannot be read.
 pub fn read(
     path: &Path,
-    (text, id): (&[u8], Id),
+    (text, id): (&[u8], FileId),
     nginx: Option<NginxVersion>,
-    files: &mut Files,
+    files: &mut dyn Files,
 ) -> Result<(Vec<Upstream>, Vec<String>)> {
     upstreams(text, &crate::quote::file(path), Reading::of_file(nginx, path, id, files))
 }

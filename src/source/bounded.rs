@@ -3,45 +3,47 @@
 use std::fs::{File, OpenOptions};
 use std::io::Read;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::text;
 use crate::bounds::MAX_INPUT_BYTES;
+use crate::config::nginx::{FileId, Files};
+use crate::config::text;
 use crate::error::{Code, Error, Result};
 use crate::quote;
+use crate::shm::glob;
 
 /// Most files that one `setup` opens, a file that is included twice counted twice.
 pub const MAX_FILES: usize = 65_536;
 
-/// The identity of a file: its device and its inode.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Id(u64, u64);
-
 /// How much may still be read: files that include others twice would otherwise grow beyond all bounds.
 #[derive(Debug)]
-pub struct Files {
+pub struct Bounded {
     files: usize,
     bytes: usize,
 }
 
-impl Default for Files {
-    fn default() -> Files {
-        Files { files: MAX_FILES, bytes: MAX_INPUT_BYTES }
+impl Default for Bounded {
+    fn default() -> Bounded {
+        Bounded { files: MAX_FILES, bytes: MAX_INPUT_BYTES }
     }
 }
 
-impl Files {
-    /// The content of a file, without a byte order mark, and which file it is.
-    ///
-    /// # Errors
-    ///
-    /// [`Code::System`]: the file cannot be read. [`Code::Invalid`]: it is not a regular file, it is in UTF-16, or all files
-    /// together exceed [`MAX_FILES`] or [`MAX_INPUT_BYTES`]. A pipe or a device is refused without waiting for it.
-    pub fn read(&mut self, path: &Path) -> Result<(Vec<u8>, Id)> {
-        self.try_read(path).map_err(|error| error.within(quote::file(path)))
+impl Files for Bounded {
+    /// Errors are those of [`glob::glob`].
+    fn find(&self, directory: &Path, name: &str) -> Result<Vec<PathBuf>> {
+        let pattern = name.as_bytes();
+        if glob::is_pattern(pattern) { glob::glob(directory, pattern) } else { Ok(vec![directory.join(name)]) }
     }
 
-    fn try_read(&mut self, path: &Path) -> Result<(Vec<u8>, Id)> {
+    /// [`Code::System`]: the file cannot be read. [`Code::Invalid`]: it is not a regular file, it is in UTF-16, or all files
+    /// together exceed [`MAX_FILES`] or [`MAX_INPUT_BYTES`]. A pipe or a device is refused without waiting for it.
+    fn read(&mut self, path: &Path) -> Result<(Vec<u8>, FileId)> {
+        self.try_read(path).map_err(|error| error.within(quote::file(path)))
+    }
+}
+
+impl Bounded {
+    fn try_read(&mut self, path: &Path) -> Result<(Vec<u8>, FileId)> {
         let unreadable = |error: std::io::Error| Error::new(Code::System, error.to_string());
         self.files = self.files.checked_sub(1).ok_or_else(too_many)?;
         let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path);
@@ -57,7 +59,7 @@ impl Files {
         text::check(&bytes)?;
         let mark = bytes.len() - text::without_mark(&bytes).len();
         bytes.drain(..mark);
-        Ok((bytes, Id(meta.dev(), meta.ino())))
+        Ok((bytes, FileId { device: meta.dev(), inode: meta.ino() }))
     }
 
     /// Reads on to the end, which may be beyond what the file says: it may grow, and files of /proc say nothing.
@@ -115,7 +117,7 @@ pub(super) mod tests {
         }
     }
 
-    fn why(files: &mut Files, path: &Path) -> String {
+    fn why(files: &mut Bounded, path: &Path) -> String {
         let message = files.read(path).unwrap_err().message.into_owned();
         message.strip_prefix(&format!("{}: ", path.display())).expect("the path first").to_string()
     }
@@ -125,7 +127,7 @@ pub(super) mod tests {
         let scratch = Scratch::new("id");
         let path = scratch.file("a", b"\xef\xbb\xbfx");
         std::os::unix::fs::symlink(&path, scratch.0.join("b")).unwrap();
-        let mut files = Files::default();
+        let mut files = Bounded::default();
         let first = files.read(&path).unwrap();
         assert_eq!(first.0, b"x", "without the mark");
         assert_eq!(files.read(&scratch.0.join("b")).unwrap(), first);
@@ -135,7 +137,7 @@ pub(super) mod tests {
     #[test]
     fn what_is_no_file_of_text_is_refused_at_once() {
         let scratch = Scratch::new("kinds");
-        let mut files = Files::default();
+        let mut files = Bounded::default();
         let regular = "not a regular file: allowed: a file with upstreams";
         assert_eq!(why(&mut files, &scratch.0), regular);
         assert_eq!(why(&mut files, Path::new("/dev/null")), regular);
@@ -151,7 +153,7 @@ pub(super) mod tests {
     fn all_files_together_have_a_bound() {
         let scratch = Scratch::new("bounds");
         let path = scratch.file("a", b"12345");
-        let mut files = Files { files: 3, bytes: 9 };
+        let mut files = Bounded { files: 3, bytes: 9 };
         files.read(&path).unwrap();
         let before = MAX_INPUT_BYTES - 4;
         assert_eq!(

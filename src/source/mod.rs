@@ -1,0 +1,9 @@
+//! Sources of upstreams: each reads what others have written, and gives upstreams. The bytes become values in
+//! [`crate::config`].
+//!
+//! - [`file`]: the files that `setup` names.
+
+mod bounded;
+pub mod file;
+
+pub use bounded::{Bounded, MAX_FILES};
