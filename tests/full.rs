@@ -12,7 +12,7 @@ use dyups::config::setup::DEFAULT_SIZE;
 use dyups::error::{Code, Error};
 use dyups::shm::layout::{LAYOUT, SLOTS, state};
 use dyups::shm::lock::{FIRST_LISTED, FIRST_SLOT, Holder};
-use dyups::shm::{Change, Damaged, Mem, Memory};
+use dyups::shm::{Damaged, Mem, Memory, Writing};
 use dyups::table::commit::{self, Build, CellPlan, RingPlan};
 use dyups::table::directory::{self, Directory};
 use dyups::table::ops::Absent;
@@ -375,7 +375,7 @@ fn a_death_on_the_way_through_the_spare_leaves_the_old_version_or_the_new_one() 
             let dying = Dying { mem, left: Cell::new(deaths) };
             let view = Directory::new(table.region()).find(b"ringed").expect("sound").expect("there");
             let build = build(new, Flags::TOUCHED, with_rings);
-            done = commit::put(&Change::new(&dying, geometry, &path), "ringed", build, Some(view)).is_ok();
+            done = commit::put(&Writing::new(&dying, geometry, &path), "ringed", build, Some(view)).is_ok();
             drop(writer);
             let at_once = found();
             assert!(at_once == old || at_once == *new, "store {deaths}: {at_once:?}");

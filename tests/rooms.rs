@@ -1,4 +1,4 @@
-//! tools/rooms, which sees that each room of src/ imports only from rooms above it.
+//! tools/rooms, which sees that each room of src/ imports only from rooms above it, and that files import each other in no circle.
 
 use std::path::Path;
 use std::process::Command;
@@ -13,10 +13,17 @@ fn rooms(src: Option<&Path>) -> (bool, String) {
 
 /// The answer for a tree with this file alone.
 fn rooms_of(file: &str, text: &str) -> (bool, String) {
+    rooms_of_files(&[(file, text)])
+}
+
+/// The answer for a tree of these files.
+fn rooms_of_files(files: &[(&str, &str)]) -> (bool, String) {
     let src = tempfile::tempdir().expect("room");
-    let path = src.path().join(file);
-    std::fs::create_dir_all(path.parent().expect("one")).expect("room");
-    std::fs::write(&path, text).expect("room");
+    for (file, text) in files {
+        let path = src.path().join(file);
+        std::fs::create_dir_all(path.parent().expect("one")).expect("room");
+        std::fs::write(&path, text).expect("room");
+    }
     let (good, lines) = rooms(Some(src.path()));
     (good, lines.replace(&format!("{}/", src.path().display()), ""))
 }
@@ -68,4 +75,32 @@ fn comments_tests_and_rooms_above_are_good() {
     ] {
         assert_eq!(rooms_of(file, text), (true, String::new()), "{text}");
     }
+}
+
+#[test]
+fn a_circle_of_files_is_named_however_long_it_is_and_however_it_imports() {
+    let circle = |files: &[(&str, &str)], named: &str| {
+        let first = named.split(' ').next().expect("a file");
+        let said = format!("{first}.rs:1: a circle that is not in the list of tools/rooms: {named}\n");
+        assert_eq!(rooms_of_files(files), (false, said), "{files:?}");
+    };
+    circle(
+        &[("shm/mem.rs", "use super::lock::A;\n"), ("shm/lock.rs", "use crate::shm::mem::B;\n")],
+        "shm/lock shm/mem",
+    );
+    circle(
+        &[
+            ("shm/mem.rs", "use super::{arena::{self, A}, lock};\n"),
+            ("shm/arena.rs", "fn f() { super::slots::f() }\n"),
+            ("shm/slots.rs", "use super::mem;\n"),
+            ("shm/lock.rs", ""),
+        ],
+        "shm/arena shm/mem shm/slots",
+    );
+}
+
+#[test]
+fn a_folder_imports_its_files_and_they_import_it() {
+    let files = [("shm/cells.rs", "mod rows;\nuse rows::A;\n"), ("shm/cells/rows.rs", "use super::B;\n")];
+    assert_eq!(rooms_of_files(&files), (true, String::new()));
 }

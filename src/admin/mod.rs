@@ -8,7 +8,7 @@ use crate::config::{dyups, nginx};
 use crate::error::{Code, Error, Result};
 use crate::health::certificate;
 use crate::status;
-use crate::table::change_log::{self, Change};
+use crate::table::change_log::{self, Difference};
 use crate::table::store::Table;
 use crate::upstream::{HashId, name};
 use crate::version::NginxVersion;
@@ -180,7 +180,7 @@ fn post(site: Site<'_>, name: &[u8], body: &[u8], wait: Duration) -> Reply {
 }
 
 /// The settings that a change drops because a program reads addresses, edits them and posts them back.
-fn dropped(change: &Change) -> Option<String> {
+fn dropped(change: &Difference) -> Option<String> {
     let mut lost = Vec::new();
     if let Some([Some(method), None]) = change.method {
         lost.push(format!("its method ({})", method.name()));

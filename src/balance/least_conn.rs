@@ -14,6 +14,7 @@
 //! against 1.34 and 1.52 by chance (`cargo test --profile quick --lib two_choices -- --nocapture`).
 
 use super::candidates::Candidates;
+use super::load::Load;
 use super::miss::Miss;
 use super::random;
 use crate::random::Random;
@@ -43,30 +44,6 @@ pub fn pick(among: &impl Candidates, count: u64, random: &mut Random) -> Result<
 
 /// How often another worker's connections may change what is least while we look.
 const TRIES: usize = 3;
-
-/// Open connections a unit of weight: a fraction that is compared, never divided.
-#[derive(Clone, Copy)]
-pub(super) struct Load {
-    open: u64,
-    weight: u16,
-}
-
-impl Load {
-    /// That of a peer.
-    pub(super) fn of(among: &impl Candidates, index: u32) -> Result<Load, Miss> {
-        Ok(Load { open: among.open(index)?, weight: among.weight(index)? })
-    }
-
-    fn cross(self, other: Load) -> (u64, u64) {
-        (self.open.saturating_mul(other.weight.into()), other.open.saturating_mul(self.weight.into()))
-    }
-
-    /// Whether this is less than `other`.
-    pub(super) fn is_less(self, other: Load) -> bool {
-        let (own, others) = self.cross(other);
-        own < others
-    }
-}
 
 /// The least load of any that fits.
 #[derive(Clone, Copy)]

@@ -8,6 +8,9 @@ use super::debt::Debt;
 use super::group::Promises;
 use super::miss::Miss;
 use super::once::{One, Quick, Walk};
+pub use super::picked::Picked;
+use super::tried::MAX_TRIED;
+pub use super::tried::Tried;
 use super::usable::Set;
 use crate::random::Random;
 use crate::shm::clock::now_ms;
@@ -17,49 +20,11 @@ use crate::shm::{Cells, Damaged, Memory, Stamp};
 use crate::state::usable::Bit;
 use crate::table::Record;
 use crate::table::directory::Directory;
-use crate::table::snapshot::{Flags, MAX_TEXT, View};
+use crate::table::snapshot::{Flags, View};
 use crate::table::store::Table;
 use crate::upstream::Method;
 use std::cell::RefCell;
 use std::time::Duration;
-
-/// Most peers that one request may try; then there is none left for it.
-pub(crate) const MAX_TRIED: usize = 64;
-
-/// The peers that a request has tried, by the identity of their address, so that it outlives changes of the table.
-#[derive(Clone, Debug)]
-#[repr(C)]
-pub struct Tried {
-    /// How many of `idents` are set, at most 64; then there is no peer left for the request. 0 for a new one.
-    pub count: u32,
-    /// Identities of the tried peers.
-    pub idents: [u64; 64],
-}
-
-impl Default for Tried {
-    fn default() -> Self {
-        Tried { count: 0, idents: [0; MAX_TRIED] }
-    }
-}
-
-impl Tried {
-    /// Those that were tried.
-    pub(super) fn idents(&self) -> &[u64] {
-        &self.idents[..(self.count as usize).min(MAX_TRIED)]
-    }
-
-    pub(super) fn has(&self, ident: u64) -> bool {
-        self.idents().contains(&ident)
-    }
-
-    /// Adds one.
-    pub fn push(&mut self, ident: u64) {
-        if let Some(free) = self.idents.get_mut(self.count as usize) {
-            *free = ident;
-            self.count += 1;
-        }
-    }
-}
 
 /// The request for a pick.
 #[derive(Debug, Default)]
@@ -72,30 +37,6 @@ pub struct Ask<'a> {
     pub tried: Option<&'a mut Tried>,
     /// Keep the data that counting with the peer needs: [`Handle::account`].
     pub counts: bool,
-}
-
-/// The answer of a pick beside the index.
-#[derive(Debug)]
-#[repr(C)]
-pub struct Picked {
-    /// 0: nothing below is set, since the caller has had all of it before (`dyups_find_cached` only). 1: read on.
-    pub fresh: i32,
-    /// 1 when the upstream lacks the ring that this pick wanted.
-    pub wants_ring: i32,
-    /// How many peers this version of the upstream has; every index is below it.
-    pub peers: i32,
-    /// Bytes of `text` that are set.
-    pub len: i32,
-    /// Identity of the peer's address: what a tried set holds.
-    pub ident: u64,
-    /// `host:port`, `[host]:port` or `unix:/path`; not terminated.
-    pub text: [u8; 120],
-}
-
-impl Default for Picked {
-    fn default() -> Self {
-        Picked { fresh: 0, wants_ring: 0, peers: 0, len: 0, ident: 0, text: [0; MAX_TEXT] }
-    }
 }
 
 /// An upstream's name and what was last seen of it. Belongs to one thread.

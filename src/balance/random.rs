@@ -5,7 +5,7 @@
 //! A schedule has as many entries of each peer as it has weight, so that any entry of it is a draw by weight.
 
 use super::candidates::Candidates;
-use super::least_conn::Load;
+use super::load::Load;
 use super::miss::Miss;
 use crate::random::Random;
 

@@ -1,16 +1,16 @@
 //! The arguments of `dyups.setup{...}`.
 
+use super::check;
 use super::fields::HEALTHCHECK;
 use super::object::Object;
 use super::value::{Value, parse};
-use super::check;
 use crate::error::{Code, Error, Result};
 use crate::quote::quote;
 use crate::shm::file;
 use crate::shm::layout::{MAX_SIZE, MIN_SIZE};
-use crate::shm::mem::PAGE;
-use crate::upstream::field::{Field, Kind};
+use crate::shm::units::PAGE;
 use crate::upstream::Check;
+use crate::upstream::field::{Field, Kind};
 use crate::version::NginxVersion;
 use std::path::PathBuf;
 
@@ -246,9 +246,7 @@ mod tests {
 
     #[test]
     fn the_default_name_tells_prefixes_apart() {
-        let of = |prefix: &str| {
-            Setup::read(format!("{{\"prefix\":\"{prefix}\"}}").as_bytes()).expect("good").path()
-        };
+        let of = |prefix: &str| Setup::read(format!("{{\"prefix\":\"{prefix}\"}}").as_bytes()).expect("good").path();
         assert_eq!(of("/etc/nginx/"), of("/etc/nginx"));
         assert_ne!(of("/a/b"), of("/a-b"));
     }

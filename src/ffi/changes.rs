@@ -5,7 +5,7 @@ use crate::config::{options, value};
 use crate::process;
 use crate::quote::{plain, quote};
 use crate::shm::clock;
-use crate::table::change_log::{self, Change};
+use crate::table::change_log::{self, Difference};
 use std::cell::RefCell;
 use std::ffi::c_char;
 
@@ -90,7 +90,7 @@ pub(super) fn told<T>(way: &str, body: impl FnOnce() -> T) -> T {
             let _ = history.add_change(&change.entry(&origin, clock::epoch_ms()));
         }
     }
-    let line = |change: &Change| plain(change.line(&origin).as_bytes()).into_owned() + "\n";
+    let line = |change: &Difference| plain(change.line(&origin).as_bytes()).into_owned() + "\n";
     LINES.with_borrow_mut(|(waiting, _)| {
         waiting.clear();
         waiting.extend(changes.iter().map(line));

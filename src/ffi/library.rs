@@ -1,6 +1,5 @@
 //! The file that this library was loaded from. A reload goes on with the loaded library, even if the file was replaced.
 
-use super::setup::dyups_abi;
 use once_cell::sync::OnceCell;
 use std::ffi::{CStr, OsStr};
 use std::os::unix::ffi::OsStrExt;
@@ -37,7 +36,7 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
 fn loaded_from() -> Option<PathBuf> {
     let mut info = std::mem::MaybeUninit::<libc::Dl_info>::uninit();
     // SAFETY: the address of a function of this library, and a place for the answer.
-    if unsafe { libc::dladdr(dyups_abi as *const libc::c_void, info.as_mut_ptr()) } == 0 {
+    if unsafe { libc::dladdr(loaded_from as *const libc::c_void, info.as_mut_ptr()) } == 0 {
         return None;
     }
     // SAFETY: dladdr has filled it.

@@ -11,6 +11,7 @@
 //! next point. A key whose owner is in goes the same way in both.
 //!
 //! - `points`: which points a peer has
+//! - `shape`: how large a ring is
 //! - `ring`: how the sorted points lie in memory, and how they are built
 //! - `merge`: the ring after a change, made from the ring before it
 //! - `search`: from a key to a peer, with the ring or without it
@@ -33,8 +34,10 @@ mod merge;
 mod points;
 mod ring;
 mod search;
+mod shape;
 
 pub use merge::merge;
 pub use points::{Base, POINTS_PER_WEIGHT, key_hash, points};
-pub use ring::{MAX_RING_POINTS, Ring, RingShape, build, is_sealed, ring_points, seal, shape_of};
+pub use ring::{Ring, build, is_sealed, seal, shape_of};
 pub use search::{MAX_WALK, Pick, Words, peer_at, pick, pick_without_ring, successor};
+pub use shape::{MAX_RING_POINTS, RingShape, ring_points};

@@ -7,8 +7,8 @@
 //! The heap begins with a spare. A change uses it for a moment when it finds no other room ([`crate::table::in_place`]).
 
 use super::layout::{Geometry, state};
-use super::mem::WORD;
 use super::memory::{Damaged, Memory};
+use super::units::WORD;
 use super::versioned::GRANULE;
 use std::ops::Range;
 

@@ -7,30 +7,23 @@
 //! The writer stores 0 as the number of an entry, then the words of the entry, then its number. So a reader that sees the same number
 //! before and after has a whole entry.
 
-use super::layout::{Geometry, state};
-use super::mem::WORD;
+pub use super::layout::entry::MAX_NAME;
+use super::layout::{Geometry, entry, state};
 use super::memory::{Damaged, Memory};
 use super::packed::{pack, unpack};
 
-/// Bytes of the longest name.
-pub const MAX_NAME: usize = 255;
-
 /// Words of an entry.
 mod word {
-    use super::{MAX_NAME, WORD};
-
     /// Number of the change; 0: the entry is being written, or there was never one.
     pub const SEQUENCE: usize = 0;
     /// Kind : 8 | bytes of the name : 8 (low part first).
     pub const WHAT: usize = 1;
     /// The name.
     pub const NAME: usize = 2;
-    /// Words of an entry.
-    pub const END: usize = NAME + MAX_NAME.div_ceil(WORD);
 }
 
 /// Words of an entry.
-pub const ENTRY: usize = word::END;
+const ENTRY: usize = entry::DELETION;
 
 /// A deletion.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,8 +1,8 @@
 //! The first words of a region's file: what it is, and where its table is from. The same in all layouts.
 
 use super::layout::{Geometry, MAGIC, Shape, fixed};
-use super::mem::WORD;
 use super::memory::{Damaged, Memory};
+use super::units::WORD;
 use crate::checksum::Checksum;
 use std::fmt;
 use std::fs::File;

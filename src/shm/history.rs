@@ -9,9 +9,9 @@
 //! memory too.
 
 use super::cells::TITLE_WORDS;
-use super::mem::{PAGE, WORD};
 use super::memory::{Damaged, Memory};
 use super::packed;
+use super::units::{PAGE, WORD};
 use super::versioned::TRIES;
 use crate::checksum::Checksum;
 

@@ -1,6 +1,6 @@
 //! Large memory of this process alone.
 
-use super::mem::PAGE;
+use super::units::PAGE;
 
 /// Asks the kernel for large pages behind a vector that is about to be filled. The first ring of a worker is all memory that it
 /// never touched. A fault for each 4 KiB of it takes a quarter of the time. Where the kernel has none to give, nothing changes.

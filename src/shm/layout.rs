@@ -1,9 +1,8 @@
 //! Where everything lies in a region. All of it follows from the size and the layout alone, so nothing about it is read from
 //! the file.
 
-use super::mem::{PAGE, WORD};
+use super::units::{PAGE, WORD};
 use super::versioned::GRANULE;
-use super::{deletions, sources};
 use std::ops::Range;
 
 /// The differences between layouts, in words. A writer uses [`OURS`], and a reader the shape of the region: a table is carried
@@ -88,6 +87,18 @@ const BYTES_OF_A_BUCKET: u64 = 4096;
 pub const RECORDS_OF_A_DELETION: usize = 128;
 /// and in a small region for so many entries.
 const LEAST_DELETIONS: usize = 8;
+
+/// Words of an entry of each table.
+pub mod entry {
+    use super::WORD;
+
+    /// Bytes of the longest name of a deletion.
+    pub const MAX_NAME: usize = 255;
+    /// Of the ring of deletions: two words, and a name.
+    pub const DELETION: usize = 2 + MAX_NAME.div_ceil(WORD);
+    /// Of the table of sources.
+    pub const SOURCE: usize = 16;
+}
 
 /// First word of every region.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"dyups\0sm");
@@ -223,9 +234,9 @@ impl Geometry {
         let (records, buckets) = (for_each(shape.bytes_of_a_record), for_each(BYTES_OF_A_BUCKET));
         let slots_at = shape.header;
         let sources_at = slots_at + SLOTS * shape.slot;
-        let deletions_at = sources_at + shape.sources * sources::ENTRY;
+        let deletions_at = sources_at + shape.sources * entry::SOURCE;
         let deletions = (records / RECORDS_OF_A_DELETION).max(LEAST_DELETIONS).min(shape.deletions);
-        let buckets_at = deletions_at + deletions * deletions::ENTRY;
+        let buckets_at = deletions_at + deletions * entry::DELETION;
         let record_bits_at = buckets_at + buckets;
         let records_at = (record_bits_at + records.div_ceil(64)).next_multiple_of(GRANULE_WORDS);
         let granule_bits_at = records_at + records * shape.record;

@@ -6,14 +6,10 @@
 use super::memory::{Damaged, Memory, Word};
 use super::reserve::{self, Reserved};
 use super::sigbus::Watch;
+use super::units::{PAGE, WORD};
 use std::io;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
-
-/// Bytes in a word, the unit of every offset in the region.
-pub const WORD: usize = 8;
-/// Bytes in a page, the unit in which memory is reserved.
-pub const PAGE: usize = 4096;
 
 /// A word of the mapping.
 #[derive(Debug)]

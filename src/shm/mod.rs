@@ -106,10 +106,11 @@
 
 pub mod arena;
 pub mod cells;
-pub mod change;
+
 pub mod clock;
 pub mod deletions;
 pub mod file;
+pub mod find;
 pub mod glob;
 pub mod header;
 pub mod history;
@@ -128,14 +129,17 @@ pub mod reserve;
 pub mod sigbus;
 pub mod slots;
 pub mod sources;
+pub mod units;
 pub mod versioned;
+pub mod writing;
 
 pub use cells::Cells;
-pub use change::Change;
-pub use mem::{Mem, WORD};
+pub use mem::Mem;
 pub use memory::{Damaged, Memory};
 pub use region::{Content, Region, Writer};
+pub use units::WORD;
 pub use versioned::{GRANULE, Stamp};
+pub use writing::Writing;
 
 /// Words in a granule.
 pub const GRANULE_WORDS: usize = GRANULE / WORD;

@@ -1,10 +1,10 @@
 //! Regions of older layouts beside the one that is being opened: whose table counts?
 
+use super::find::{Found, find};
 use super::header::{self, Header};
 use super::layout::{LAYOUT, Shape, fixed};
 use super::lock::{Guard, LockFile, writer_byte};
 use super::memory::Memory;
-use super::open::{Found, find};
 use super::region::{Content, Region, file_of};
 use crate::checksum::Checksum;
 use crate::error::{Code, Error, Result};

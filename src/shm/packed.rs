@@ -1,6 +1,6 @@
 //! Bytes in words: the first byte is the lowest of the first word, and what is left of the last word is 0.
 
-use super::mem::WORD;
+use super::units::WORD;
 
 /// Puts the front of `bytes` into the front of `words`, as far as there is room and its length fits a byte; how many bytes that are.
 pub fn pack(bytes: &[u8], words: &mut [u64]) -> u64 {

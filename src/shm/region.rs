@@ -1,7 +1,6 @@
 //! The region: a named file that outlives every process, mapped. How a process comes by it is told in [`super::open`].
 
 use super::cells::{Cells, Plan};
-use super::change::Change;
 use super::file::{self, with_suffix};
 use super::history::History;
 use super::layout::{Geometry, LAYOUT};
@@ -9,6 +8,7 @@ use super::lock::{Alive, Guard, Holder, LockFile, WRITER};
 use super::mem::Mem;
 use super::memory::{Damaged, Memory};
 use super::slots::{self, Worker};
+use super::writing::Writing;
 use crate::error::{Code, Error, Result};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -266,7 +266,7 @@ impl Region {
         if let Some((newer, holder)) = self.lock.newer_than(LAYOUT)? {
             return Err(superseded(newer, holder));
         }
-        let change = Change::new(&self.mem, &self.geometry, &self.path).with_cells(self.cells());
+        let change = Writing::new(&self.mem, &self.geometry, &self.path).with_cells(self.cells());
         Ok(Writer { change, _guard: guard })
     }
 }
@@ -293,12 +293,12 @@ fn superseded(newer: u32, holder: Holder) -> Error {
 /// The right to change the region; dropping it frees the lock.
 #[derive(Debug)]
 pub struct Writer<'a> {
-    change: Change<'a, Mem>,
+    change: Writing<'a, Mem>,
     _guard: Guard<'a>,
 }
 
 impl<'a> std::ops::Deref for Writer<'a> {
-    type Target = Change<'a, Mem>;
+    type Target = Writing<'a, Mem>;
 
     fn deref(&self) -> &Self::Target {
         &self.change

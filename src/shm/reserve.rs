@@ -3,7 +3,7 @@
 //! Each process keeps this for itself, though a page that one has reserved is there for all. The region's own claims are not
 //! trusted, and asking the kernel again is cheap. A forked worker inherits its master's knowledge.
 
-use super::mem::WORD;
+use super::units::WORD;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 

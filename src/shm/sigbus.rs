@@ -5,7 +5,7 @@
 //! mapping as torn. From then on this process refuses to change anything, and reads the rest as it reads any spoiled region.
 //! All other SIGBUS go to the handler that was there before.
 
-use super::mem::PAGE;
+use super::units::PAGE;
 use std::cell::UnsafeCell;
 use std::mem::MaybeUninit;
 use std::sync::Once;

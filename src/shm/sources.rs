@@ -2,15 +2,15 @@
 //!
 //! An entry begins with the word that makes it one, which is stored last. Nothing ever changes an entry.
 
-use super::layout::Geometry;
-use super::mem::WORD;
+use super::layout::{Geometry, entry};
 use super::memory::{Damaged, Memory};
 use super::packed::{pack, unpack};
+use super::units::WORD;
 
 /// Bytes of the longest text.
 pub const MAX_TEXT: usize = (ENTRY - 1) * WORD;
 /// Words of an entry.
-pub const ENTRY: usize = 16;
+const ENTRY: usize = entry::SOURCE;
 
 /// The sources of a region. Number 0 is none of them: it stands for files, and for an operator at run time.
 #[derive(Debug)]

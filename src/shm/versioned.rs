@@ -51,7 +51,7 @@ impl Stamp {
     /// The first word of the block.
     #[inline(always)]
     pub fn word(self) -> usize {
-        self.block() as usize * (GRANULE / super::mem::WORD)
+        self.block() as usize * (GRANULE / super::units::WORD)
     }
 }
 
@@ -102,7 +102,8 @@ pub fn read<T>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::shm::mem::{PAGE, tests::scratch};
+    use crate::shm::mem::tests::scratch;
+    use crate::shm::units::PAGE;
     use std::sync::atomic::Ordering;
 
     #[test]

@@ -10,7 +10,7 @@ use std::fmt;
 
 /// The effect of one change on one upstream.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Change {
+pub struct Difference {
     /// The upstream.
     pub upstream: String,
     /// Its peers before; `None`: there was no such upstream.
@@ -41,18 +41,23 @@ pub struct Change {
     pub by: Option<String>,
 }
 
-impl Change {
+impl Difference {
     /// The difference; `None`: nothing that an operator sees.
     ///
     /// The caller knows that the first `alike` peers are the same before and after; `old` has the peers behind these only.
-    pub(super) fn between(name: &str, alike: usize, old: Option<&Upstream>, new: Option<&Upstream>) -> Option<Change> {
+    pub(super) fn between(
+        name: &str,
+        alike: usize,
+        old: Option<&Upstream>,
+        new: Option<&Upstream>,
+    ) -> Option<Difference> {
         let none = Upstream::default();
         let (before, after) = (old.unwrap_or(&none), new.unwrap_or(&none));
-        let mut change = Change {
+        let mut change = Difference {
             upstream: name.to_string(),
             before: old.map(|old| alike + old.peers.len()),
             after: new.map(|new| new.peers.len()),
-            ..Change::default()
+            ..Difference::default()
         };
         change.compare(&before.peers, &after.peers[alike..]);
         if new.is_some() {
@@ -132,11 +137,11 @@ impl Change {
     }
 }
 
-impl fmt::Display for Change {
+impl fmt::Display for Difference {
     /// `2 -> 3 peers (1 added, 0 removed, 0 changed), method none -> rr, version 7`
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [before, after] = [self.before, self.after].map(Option::unwrap_or_default);
-        let Change { added, removed, changed, version, .. } = self;
+        let Difference { added, removed, changed, version, .. } = self;
         write!(f, "{before} -> {after} peers ({added} added, {removed} removed, {changed} changed)")?;
         if self.reordered {
             f.write_str(", another order")?;
@@ -155,7 +160,7 @@ impl fmt::Display for Change {
 }
 
 thread_local! {
-    static RECORDED: RefCell<Option<Vec<Change>>> = const { RefCell::new(None) };
+    static RECORDED: RefCell<Option<Vec<Difference>>> = const { RefCell::new(None) };
 }
 
 /// Ends the recording, also where a panic does.
@@ -168,7 +173,7 @@ impl Drop for Recording {
 }
 
 /// Runs `body`; answers what it answers, and the changes that were made by it in this thread, in their order.
-pub fn record<T>(body: impl FnOnce() -> T) -> (T, Vec<Change>) {
+pub fn record<T>(body: impl FnOnce() -> T) -> (T, Vec<Difference>) {
     let recording = Recording;
     RECORDED.set(Some(Vec::new()));
     let answer = body();
@@ -182,17 +187,17 @@ pub(super) fn records() -> bool {
     RECORDED.with_borrow(Option::is_some)
 }
 
-pub(super) fn add(change: Change) {
+pub(super) fn add(change: Difference) {
     RECORDED.with_borrow_mut(|recorded| recorded.iter_mut().for_each(|changes| changes.push(change.clone())));
 }
 
 /// The last change that was recorded.
-pub fn last() -> Option<Change> {
+pub fn last() -> Option<Difference> {
     RECORDED.with_borrow(|recorded| recorded.as_ref()?.last().cloned())
 }
 
 /// Says of the changes that were recorded and whose origin is not known, from where they came.
-pub fn came_from(origin: impl Fn(&Change) -> String) {
+pub fn came_from(origin: impl Fn(&Difference) -> String) {
     RECORDED.with_borrow_mut(|recorded| {
         for change in recorded.iter_mut().flatten().filter(|change| change.by.is_none()) {
             change.by = Some(origin(change));
@@ -218,7 +223,7 @@ mod tests {
     }
 
     fn line(old: Option<&Upstream>, new: Option<&Upstream>) -> Option<String> {
-        Change::between("api", 0, old, new).map(|change| change.line("Lua"))
+        Difference::between("api", 0, old, new).map(|change| change.line("Lua"))
     }
 
     fn numbers(old: &[u8], new: &[u8]) -> Option<String> {
@@ -264,7 +269,7 @@ mod tests {
             check: Some(Check::default()),
             ..with(vec![Peer { weight: 3, ..peer(1) }, peer(2)])
         };
-        let change = Change::between("api", 0, Some(&old), Some(&new)).unwrap();
+        let change = Difference::between("api", 0, Some(&old), Some(&new)).unwrap();
         assert_eq!(
             change.to_string(),
             "2 -> 2 peers (0 added, 0 removed, 2 changed), method none -> rr, hash_id nginx -> host:port, check on, version 0"
@@ -278,7 +283,7 @@ mod tests {
 
     #[test]
     fn changes_are_kept_while_they_are_recorded_and_no_longer() {
-        let change = || Change { upstream: "a".into(), ..Change::default() };
+        let change = || Difference { upstream: "a".into(), ..Difference::default() };
         add(change());
         assert!(!records());
         let ((), changes) = record(|| {

@@ -10,7 +10,7 @@ use crate::order::chash::Ring;
 use crate::shm::arena::{Marks, Room};
 use crate::shm::cells::CellMarks;
 use crate::shm::deletions::{Deletion, Deletions};
-use crate::shm::{Change, Damaged, GRANULE_WORDS, Memory, Stamp};
+use crate::shm::{Damaged, GRANULE_WORDS, Memory, Stamp, Writing};
 use crate::state::failures::Health;
 use crate::state::verdict::Verdict;
 
@@ -61,7 +61,7 @@ impl Build {
 }
 
 /// Puts a new version in the place of `old`, or makes the upstream called `name`.
-pub fn put<M: Memory>(change: &Change<'_, M>, name: &str, mut build: Build, old: Option<(u32, View)>) -> Result<()> {
+pub fn put<M: Memory>(change: &Writing<'_, M>, name: &str, mut build: Build, old: Option<(u32, View)>) -> Result<()> {
     let directory = Directory::over(change.mem(), change.geometry());
     let record = match old {
         Some((record, _)) => record,
@@ -117,7 +117,7 @@ pub fn put<M: Memory>(change: &Change<'_, M>, name: &str, mut build: Build, old:
 /// Whether this version may have a peer that is out and that the old one did not watch. Then no worker may have marked the
 /// upstream.
 fn brings_back_the_ill<M: Memory>(
-    change: &Change<'_, M>,
+    change: &Writing<'_, M>,
     build: &mut Build,
     old: Option<&View>,
 ) -> Result<bool, Damaged> {
@@ -144,7 +144,7 @@ fn begins_a_check(peers: &ImagePeers<'_>, old: Option<&View>) -> bool {
 
 /// Where a check begins, the results of the one before it are forgotten. No pick reads them: the old version has no check.
 fn forget_old_verdicts<M: Memory>(
-    change: &Change<'_, M>,
+    change: &Writing<'_, M>,
     build: &mut Build,
     old: Option<&View>,
 ) -> Result<(), Damaged> {
@@ -159,7 +159,7 @@ fn forget_old_verdicts<M: Memory>(
 }
 
 /// Takes a cell for each peer that is new, or none.
-fn take_cells<M: Memory>(change: &Change<'_, M>, build: &mut Build) -> Result<Vec<u32>> {
+fn take_cells<M: Memory>(change: &Writing<'_, M>, build: &mut Build) -> Result<Vec<u32>> {
     let mut peers = ImagePeers::of(&mut build.image);
     let taken = change.take_cells(build.cells.new.len(), peers.first_verdict())?;
     for (&index, &cell) in build.cells.new.iter().zip(&taken) {
@@ -170,7 +170,7 @@ fn take_cells<M: Memory>(change: &Change<'_, M>, build: &mut Build) -> Result<Ve
 
 /// Writes a version where no reader looks. An error inside says that there is no room for it, and that nothing is changed.
 pub(super) fn write<M: Memory>(
-    change: &Change<'_, M>,
+    change: &Writing<'_, M>,
     room: Room,
     build: &mut Build,
     record: u32,
@@ -192,7 +192,7 @@ pub(super) fn write<M: Memory>(
 
 /// Publishes what was written, and frees what the old version has and the new one does not.
 pub(super) fn publish<M: Memory>(
-    change: &Change<'_, M>,
+    change: &Writing<'_, M>,
     record: u32,
     next: Stamp,
     build: &Build,
@@ -209,7 +209,7 @@ pub(super) fn publish<M: Memory>(
 }
 
 /// Ends the upstream in `record`, whose version is `old`.
-pub fn remove<M: Memory>(change: &Change<'_, M>, record: u32, old: &View) -> Result<()> {
+pub fn remove<M: Memory>(change: &Writing<'_, M>, record: u32, old: &View) -> Result<()> {
     let directory = Directory::over(change.mem(), change.geometry());
     let next = old.stamp.next(0).unwrap_or_default();
     let mut cells = (0..old.peers).map(|index| old.cell(change.mem(), index)).collect::<Result<Vec<_>, _>>()?;
@@ -228,14 +228,14 @@ pub fn remove<M: Memory>(change: &Change<'_, M>, record: u32, old: &View) -> Res
 }
 
 /// Enters a deletion into the ring before it is published. A name that cannot be read is not entered: a deletion does not fail for it.
-fn say_deleted<M: Memory>(change: &Change<'_, M>, old: &View, sequence: u64) -> Result<(), Damaged> {
+fn say_deleted<M: Memory>(change: &Writing<'_, M>, old: &View, sequence: u64) -> Result<(), Damaged> {
     let Ok(name) = old.name(change.mem()) else { return Ok(()) };
     let deletion = Deletion { sequence, kind: old.kind.0, name: name.into_bytes() };
     Deletions::over(change.mem(), change.geometry()).add(&deletion)
 }
 
 /// Marks the blocks that can be reached and frees the rest. Drops upstreams that do not make sense, and answers their number.
-pub fn repair<M: Memory>(change: &Change<'_, M>) -> Result<u64> {
+pub fn repair<M: Memory>(change: &Writing<'_, M>) -> Result<u64> {
     let (mem, geometry) = (change.mem(), change.geometry());
     change.begin()?;
     let (mut marks, mut in_spare) = (Marks::new(geometry), Vec::new());
@@ -312,7 +312,7 @@ fn blocks_of(view: &View) -> impl Iterator<Item = (u32, usize)> {
 }
 
 fn free_blocks<M: Memory>(
-    change: &Change<'_, M>,
+    change: &Writing<'_, M>,
     view: &View,
     ring_too: impl Fn(&RingPlace) -> bool,
 ) -> Result<(), Damaged> {
@@ -325,7 +325,7 @@ fn free_blocks<M: Memory>(
 
 /// The blocks of a version that is being written: all of them are given back if one cannot be had.
 struct Blocks<'a, M> {
-    change: &'a Change<'a, M>,
+    change: &'a Writing<'a, M>,
     room: Room,
     taken: Vec<(u32, usize)>,
 }
@@ -355,7 +355,7 @@ impl<M: Memory> Blocks<'_, M> {
     }
 }
 
-fn too_many<M: Memory>(change: &Change<'_, M>) -> Error {
+fn too_many<M: Memory>(change: &Writing<'_, M>) -> Error {
     let most = change.geometry().records;
     Error::new(
         Code::Full,

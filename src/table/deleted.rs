@@ -2,14 +2,14 @@
 
 use super::snapshot::{MAX_TEXT, View};
 use crate::shm::cells::deleted::{self, Ledger, Removed};
-use crate::shm::{Change, Damaged, Memory};
+use crate::shm::{Damaged, Memory, Writing};
 
 const _: () = assert!(crate::upstream::name::MAX_NAME_BYTES <= deleted::MAX_NAME && MAX_TEXT <= deleted::MAX_SERVER);
 
 /// Remembers those peers of `old`, to which no pick leads any more, whose cells are among `freed`, in order, and have
 /// connections open. Mostly there are none, and nothing else is read. Peers that cannot be read are not remembered: a deletion
 /// does not fail for them.
-pub fn remember<M: Memory>(change: &Change<'_, M>, old: &View, freed: &[u32]) -> Result<(), Damaged> {
+pub fn remember<M: Memory>(change: &Writing<'_, M>, old: &View, freed: &[u32]) -> Result<(), Damaged> {
     let Some(cells) = change.cells() else { return Ok(()) };
     let busy = cells.busy(freed)?;
     if busy.is_empty() {

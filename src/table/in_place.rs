@@ -14,11 +14,16 @@ use super::snapshot::{ImagePeers, RingPlace, View, place};
 use crate::order::chash::Ring;
 use crate::shm::arena::{Room, granules_of};
 use crate::shm::layout::Geometry;
-use crate::shm::{Change, Damaged, GRANULE_WORDS, Memory, Stamp};
+use crate::shm::{Damaged, GRANULE_WORDS, Memory, Stamp, Writing};
 
 /// Puts a version in the place of `old`, which is larger or as large in all its parts. False: it is not, or it is too large
 /// for the spare; and nothing is changed.
-pub fn replace<M: Memory>(change: &Change<'_, M>, record: u32, build: &mut Build, old: &View) -> Result<bool, Damaged> {
+pub fn replace<M: Memory>(
+    change: &Writing<'_, M>,
+    record: u32,
+    build: &mut Build,
+    old: &View,
+) -> Result<bool, Damaged> {
     if !fits(build, old) {
         return Ok(false);
     }
@@ -48,7 +53,7 @@ fn fits(build: &Build, old: &View) -> bool {
 
 /// Writes a version over `old`, to which nothing leads any more. The stamp after `there` leads to it.
 fn write_over<M: Memory>(
-    change: &Change<'_, M>,
+    change: &Writing<'_, M>,
     record: u32,
     build: &mut Build,
     old: &View,
@@ -113,7 +118,7 @@ fn words(mem: &impl Memory, at: usize, count: usize) -> Result<Vec<u64>, Damaged
 }
 
 /// Brings a version home, if there is room: what it replaced has left some, once a repair has found it.
-pub fn clear_of<M: Memory>(change: &Change<'_, M>, view: &View) -> Result<(), Damaged> {
+pub fn clear_of<M: Memory>(change: &Writing<'_, M>, view: &View) -> Result<(), Damaged> {
     let image = words(change.mem(), view.stamp.word(), view.words)?;
     let mut build = Build { image, rings: [RingPlan::None, RingPlan::None], must: true, cells: CellPlan::default() };
     for (plan, ring) in build.rings.iter_mut().zip(&view.rings).filter(|(_, ring)| ring.block != 0) {

@@ -2,14 +2,14 @@
 //! [`super::commit`] writes it.
 
 use super::carry;
-use super::change_log::{self, Change};
+use super::change_log::{self, Difference};
 use super::commit::{self, Build, RingPlan};
 use super::directory::Directory;
 use super::snapshot::{Flags, Group, ImagePeers, Origin, View, build_ring, encode, merge_ring, ring_words};
 use crate::error::{Code, Error, Result};
-use crate::shm::change::no_room;
 use crate::shm::layout::state;
 use crate::shm::versioned::Unread;
+use crate::shm::writing::no_room;
 use crate::shm::{Damaged, Mem, Memory, Region, WORD, Writer};
 use crate::upstream::{Check, Method, Peer, Upstream};
 use parking_lot::Mutex;
@@ -84,7 +84,7 @@ struct Plan {
     base: Base,
     step: Step,
     /// The change for the operator's log, where that is recorded.
-    change: Option<Change>,
+    change: Option<Difference>,
 }
 
 enum Step {
@@ -173,7 +173,7 @@ impl<R: Borrow<Region>> Table<R> {
         let old_version = plan.base.0.map_or(0, |(_, view)| view.version);
         Self::commit(&writer, name, plan)?;
         if let Some(change) = change {
-            change_log::add(Change { old_version, version: self.region().mem().load(state::SEQUENCE)?, ..change });
+            change_log::add(Difference { old_version, version: self.region().mem().load(state::SEQUENCE)?, ..change });
         }
         Ok(())
     }
@@ -298,16 +298,16 @@ impl Before {
     ///
     /// Another writer may have recycled the old version by now, and what is read of it may make no sense. Then there is another
     /// version, and the caller plans anew, under the lock, where the old version stays.
-    fn until(&self, mem: &Mem, name: &str, image: &mut [u64], after: Option<&Upstream>) -> Option<Change> {
+    fn until(&self, mem: &Mem, name: &str, image: &mut [u64], after: Option<&Upstream>) -> Option<Difference> {
         let (Some(old), Some(view)) = (&self.upstream, &self.view) else {
-            return Change::between(name, 0, self.upstream.as_ref(), after);
+            return Difference::between(name, 0, self.upstream.as_ref(), after);
         };
         let alike = match after {
             Some(new) if !new.peers.iter().any(has_more) => ImagePeers::of(image).alike(mem, view).ok()?,
             _ => 0,
         };
         let peers = (alike as u32..view.peers).map(|index| view.peer(mem, index)).collect::<Result<_, _>>().ok()?;
-        Change::between(name, alike, Some(&Upstream { peers, ..old.without_peers() }), after)
+        Difference::between(name, alike, Some(&Upstream { peers, ..old.without_peers() }), after)
     }
 }
 

@@ -1,7 +1,7 @@
 //! The truth about the table, in a file beside it that all processes of a storm map: a word for each thing that changes. It
 //! outlives killed processes. A reader can look at it before and after it looks at the table.
 
-use dyups::shm::mem::PAGE;
+use dyups::shm::units::PAGE;
 use dyups::shm::{Mem, Memory};
 use std::ops::Range;
 use std::path::Path;

@@ -1,6 +1,7 @@
 //! The lines inside an `upstream` block.
 
-use super::check::{self, CheckLines};
+use super::check_lines::{self, CheckLines};
+use super::known::{begins_a_line, known};
 use super::own::{self, Own};
 use super::reading::Reading;
 use super::tokens::{Directive, End, Place, Reader};
@@ -10,9 +11,6 @@ use crate::error::{Error, Result};
 use crate::quote::quote;
 use crate::upstream::field::Field;
 use crate::upstream::{HashId, MAX_PEERS, Method, Peer, Upstream};
-
-/// The lines that may stand in a block, beside [`own::LINES`] and [`check::LINES`]. The last two are dyups's.
-const LINES: [&str; 8] = ["server", "include", "hash", "least_conn", "ip_hash", "random", "method", "hash_id"];
 
 /// Lines that some nginx has and dyups has not, and what to do until it has.
 const NOT_YET: [(&str, &str); 7] = [
@@ -24,20 +22,6 @@ const NOT_YET: [(&str, &str); 7] = [
     ("state", "leave it out: what was changed at run time stays in shared memory"),
     ("ntlm", "leave it out"),
 ];
-
-/// The names of all lines that are known, for the message that refuses another one.
-fn known() -> String {
-    lines().collect::<Vec<_>>().join(", ")
-}
-
-/// Whether a line of a block may begin with this word: where it stands in a `server` line, a `;` is missing.
-pub(super) fn begins_a_line(word: &[u8]) -> bool {
-    lines().any(|name| name.as_bytes() == word)
-}
-
-fn lines() -> impl Iterator<Item = &'static str> {
-    LINES.into_iter().chain(check::LINES).chain(own::LINES.map(|(name, _)| name))
-}
 
 /// A block that is being read.
 pub(super) struct Block {
@@ -111,7 +95,7 @@ impl Block {
                 self.upstream.hash_id = named(directive, &HASH_ID, &HashId::NAMES)?;
                 Ok(())
             }
-            _ if check::LINES.iter().any(|name| name.as_bytes() == word) => self.check.add(directive, reading),
+            _ if check_lines::LINES.iter().any(|name| name.as_bytes() == word) => self.check.add(directive, reading),
             _ => match own::LINES.iter().find(|(name, _)| name.as_bytes() == word) {
                 Some((name, _)) => self.own.line(name, directive, reading),
                 None => Err(unknown(directive)),

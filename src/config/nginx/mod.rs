@@ -6,8 +6,10 @@
 //! has a list of all that dyups takes otherwise than nginx does.
 
 mod block;
-mod check;
+mod check_lines;
 mod key;
+mod known;
+mod lines;
 mod own;
 mod reading;
 mod repeats;

@@ -1,7 +1,7 @@
 //! A `server` line.
 
-use super::block::begins_a_line;
-use super::check::typed;
+use super::check_lines::typed;
+use super::known::begins_a_line;
 use super::time;
 use super::tokens::{Directive, Word};
 use crate::config::fields;

@@ -1,11 +1,9 @@
 //! The inside of an `upstream` block with all that dyups knows of an upstream: read back, it is the equal upstream.
 
-use super::check;
-use super::tokens::word;
+use super::check_lines;
+use super::lines::{line, options, parameter};
 use crate::upstream::check::serialize::PeerCheckObject;
 use crate::upstream::{HashId, Method, Peer, Status, Upstream};
-use serde_json::Value;
-use std::fmt::Write;
 
 /// The lines of `upstream`: method, check, servers. Default values are left out.
 ///
@@ -28,7 +26,7 @@ pub fn write(upstream: &Upstream) -> String {
         line(&mut text, ["hash_id".into(), upstream.hash_id.name().into()]);
     }
     if upstream.own_check {
-        check::write(&mut text, upstream.check.as_ref());
+        check_lines::write(&mut text, upstream.check.as_ref());
     }
     upstream.peers.iter().for_each(|peer| server(&mut text, peer));
     text
@@ -67,31 +65,6 @@ fn server(text: &mut String, peer: &Peer) {
         Status::Leaving => Some("leaving".to_string()),
     });
     line(text, words);
-}
-
-/// The fields of an object as JSON has them.
-pub(super) fn options(object: &impl serde::Serialize) -> serde_json::Map<String, Value> {
-    match serde_json::to_value(object) {
-        Ok(Value::Object(map)) => map,
-        _ => serde_json::Map::new(),
-    }
-}
-
-/// `name=value`.
-pub(super) fn parameter(name: &str, value: &Value) -> String {
-    match value {
-        Value::String(text) => format!("{name}={text}"),
-        other => format!("{name}={other}"),
-    }
-}
-
-/// Adds a directive of these words.
-pub(super) fn line(text: &mut String, words: impl IntoIterator<Item = String>) {
-    for (i, written) in words.into_iter().enumerate() {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{}{}", if i == 0 { "" } else { " " }, word(&written));
-    }
-    text.push_str(";\n");
 }
 
 #[cfg(test)]

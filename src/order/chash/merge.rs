@@ -18,8 +18,9 @@ mod resize;
 mod splice;
 
 use super::points::Base;
-use super::ring::{Ring, RingShape, ring_points};
+use super::ring::Ring;
 use super::search::Words;
+use super::shape::{RingShape, ring_points};
 use crate::upstream::{Address, HashId, MAX_PEERS};
 use diff::Diff;
 use splice::Edits;

@@ -5,7 +5,7 @@
 //! the caller checks against its number of peers.
 
 use super::points::Base;
-use super::ring::RingShape;
+use super::shape::RingShape;
 
 /// Where the words of a ring are read from.
 ///

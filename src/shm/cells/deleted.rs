@@ -14,9 +14,9 @@
 
 use super::Cells;
 use super::words::header;
-use crate::shm::mem::WORD;
 use crate::shm::memory::{Damaged, Memory};
 use crate::shm::packed::{pack, unpack};
+use crate::shm::units::WORD;
 
 /// Most entries.
 pub const ENTRIES: usize = 256;
@@ -240,8 +240,9 @@ impl<'a, M: Memory> Ledger<'a, M> {
 mod tests {
     use super::*;
     use crate::shm::cells::{Plan, title};
+    use crate::shm::mem::Mem;
     use crate::shm::mem::tests::scratch;
-    use crate::shm::mem::{Mem, PAGE};
+    use crate::shm::units::PAGE;
     use proptest::prelude::*;
 
     fn made(plan: &Plan) -> Mem {

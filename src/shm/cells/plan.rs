@@ -3,7 +3,7 @@
 use super::deleted;
 use super::words::{CELL, header};
 use crate::shm::layout::SLOTS;
-use crate::shm::mem::{PAGE, WORD};
+use crate::shm::units::{PAGE, WORD};
 
 /// First word of the file.
 const MAGIC: u64 = u64::from_le_bytes(*b"dyups\0ce");

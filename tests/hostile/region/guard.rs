@@ -1,6 +1,6 @@
 //! Pages that no code may touch, right before and right behind a mapping: an access outside of it is a signal.
 
-use dyups::shm::mem::PAGE;
+use dyups::shm::units::PAGE;
 use std::path::Path;
 
 /// Has `map` map the file at `path`, of `bytes` bytes, between two such pages. They stay for the life of the process.

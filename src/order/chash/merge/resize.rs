@@ -1,7 +1,8 @@
 //! The same points under another number of bits: rare, it comes with every doubling.
 
-use crate::order::chash::ring::{RingShape, set_half};
+use crate::order::chash::ring::set_half;
 use crate::order::chash::search::{Words, half};
+use crate::order::chash::shape::RingShape;
 
 /// The ring in `old` with `bits` for bucket and index; no index may need more. `None`: it is no ring.
 pub(super) fn resize<W: Words + ?Sized>(old: &W, from: RingShape, bits: u8) -> Option<(Vec<u64>, RingShape)> {

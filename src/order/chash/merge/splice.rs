@@ -1,8 +1,8 @@
 //! Copies a ring, and on the way takes points out and puts points in.
 
 use super::diff::Moved;
-use crate::order::chash::ring::RingShape;
 use crate::order::chash::search::{Words, half};
+use crate::order::chash::shape::RingShape;
 use crate::shm::huge_pages::in_huge_pages;
 
 /// Points as keys, bucket above what the ring has of a point, sorted.

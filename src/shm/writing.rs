@@ -4,30 +4,30 @@ use super::arena::{Arena, Marks, Room, granules_of};
 use super::cells::{Cells, Untaken};
 use super::file;
 use super::layout::{Geometry, state};
-use super::mem::WORD;
 use super::memory::{Damaged, Memory};
+use super::units::WORD;
 use crate::error::{Code, Error, Result};
 use std::path::Path;
 
-/// The parts of a change. Between [`Change::begin`] and [`Change::end`] the region says that one is under way. A writer that
+/// The parts of a change. Between [`Writing::begin`] and [`Writing::end`] the region says that one is under way. A writer that
 /// dies, panics or returns in between leaves that word. The next one repairs before it does anything else.
 #[derive(Debug)]
-pub struct Change<'a, M> {
+pub struct Writing<'a, M> {
     mem: &'a M,
     geometry: &'a Geometry,
     path: &'a Path,
     cells: Option<Cells<'a, M>>,
 }
 
-impl<'a, M: Memory> Change<'a, M> {
+impl<'a, M: Memory> Writing<'a, M> {
     /// A change of the region in `mem`, which messages call `path`. The caller holds the writer lock.
     pub fn new(mem: &'a M, geometry: &'a Geometry, path: &'a Path) -> Self {
-        Change { mem, geometry, path, cells: None }
+        Writing { mem, geometry, path, cells: None }
     }
 
     /// The same, of a table whose peers have cells.
     pub fn with_cells(self, cells: Option<Cells<'a, M>>) -> Self {
-        Change { cells, ..self }
+        Writing { cells, ..self }
     }
 
     /// The cells of the peers; none where only tables are read and written, in models.

@@ -3,9 +3,9 @@
 //! `check NAME=VALUE ...;` takes every option of [`crate::config::check`] but the two that have a line of their own. `check
 //! off;` is no check. An option that is left out has that module's default, if it has one.
 
+use super::lines::{line, options, parameter};
 use super::reading::Reading;
 use super::tokens::{Directive, Place, Word};
-use super::write::{line, options, parameter};
 use crate::config::check;
 use crate::config::value::Value;
 use crate::error::{Error, Result};
