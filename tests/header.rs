@@ -43,6 +43,8 @@ fn generate() -> String {
     for source in [
         "error.rs",
         "balance/pick.rs",
+        "balance/tried.rs",
+        "balance/picked.rs",
         "ffi/edge.rs",
         "ffi/setup.rs",
         "ffi/find.rs",

@@ -1,8 +1,7 @@
 //! The two kinds of memory that models run on: [`Words`], which loom watches, and a [`Sheet`], which holds the table at the
 //! beginning of a model.
 
-use dyups::shm::deletions;
-use dyups::shm::layout::{Geometry, OURS, state};
+use dyups::shm::layout::{Geometry, OURS, entry, state};
 use dyups::shm::memory::Word;
 use dyups::shm::{Damaged, GRANULE_WORDS, Memory};
 use std::cell::Cell;
@@ -18,7 +17,7 @@ const DELETIONS: usize = 0;
 pub fn geometry(slots: u32, records: usize, heap: usize) -> Geometry {
     let slots_at = state::END;
     let deletions_at = slots_at + slots as usize * OURS.slot;
-    let buckets_at = deletions_at + DELETIONS * deletions::ENTRY;
+    let buckets_at = deletions_at + DELETIONS * entry::DELETION;
     let record_bits_at = buckets_at + records;
     let records_at = (record_bits_at + 1).next_multiple_of(GRANULE_WORDS);
     let granule_bits_at = records_at + records * OURS.record;

@@ -3,7 +3,7 @@
 use dyups::balance::miss::Miss;
 use dyups::balance::pick::{Ask, Handle, Picked};
 use dyups::shm::layout::Geometry;
-use dyups::shm::{Cells, Change, Memory};
+use dyups::shm::{Cells, Memory, Writing};
 use dyups::table::commit::{self, Build, CellPlan, RingPlan};
 use dyups::table::directory::{self, Directory};
 use dyups::table::snapshot::{Flags, Group, build_ring, encode};
@@ -30,8 +30,8 @@ pub fn names_in_bucket<const COUNT: usize>(bucket: u32, buckets: usize) -> [Stri
 }
 
 /// The right to change the table in `mem`.
-pub fn change<'a, M: Memory>(mem: &'a M, geometry: &'a Geometry) -> Change<'a, M> {
-    Change::new(mem, geometry, Path::new("model"))
+pub fn change<'a, M: Memory>(mem: &'a M, geometry: &'a Geometry) -> Writing<'a, M> {
+    Writing::new(mem, geometry, Path::new("model"))
 }
 
 /// Puts a version in the place of the one that is there, if any.

@@ -1,7 +1,7 @@
 //! Sources of upstreams: each reads what others have written, and gives upstreams. The bytes become values in
 //! [`crate::config`].
 //!
-//! - [`file`]: the files that `setup` names.
+//! - [`mod@file`]: the files that `setup` names.
 
 mod bounded;
 pub mod file;

@@ -117,6 +117,7 @@ fn probes_that_hang_hold_up_no_traffic_and_a_change_for_probes_ends_no_traffic_t
     wait_for("it has arrived", || sick.traffic() == 2);
     sick.set_probes(Mode::Well);
     assert_eq!(heard(probe), (String::new(), Ok(())));
+    wait_for("its thread has ended too", || sick.connections() == 1);
     assert_eq!(status(&sick, HEALTH), 200);
     assert_silent(&mut traffic);
     assert_eq!((sick.most_probes_at_once(), sick.most_traffic_at_once()), (1, 1));

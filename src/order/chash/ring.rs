@@ -75,7 +75,7 @@ pub fn is_sealed<W: Words + ?Sized>(words: &W, shape: RingShape) -> bool {
 ///
 /// # Errors
 ///
-/// [`Code::Invalid`](crate::error::Code::Invalid): more than [`MAX_RING_POINTS`] points, or an index that is not below
+/// [`Code::Invalid`](crate::error::Code::Invalid): more than [`MAX_RING_POINTS`](super::MAX_RING_POINTS) points, or an index that is not below
 /// [`MAX_PEERS`].
 pub fn build(members: &[(u32, &Address, u16)], hash_id: HashId) -> Result<Ring> {
     let members: Vec<Member> = members
