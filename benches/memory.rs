@@ -5,7 +5,7 @@ use crate::place::{self, Place};
 use crate::table::{Line, bytes};
 use crate::worker::{Worker, lua_peers, new_region};
 use dyups::shm::WORD;
-use dyups::shm::layout::{LAYOUT, OURS};
+use dyups::shm::layout::LAYOUT;
 use dyups::shm::region::cells_of;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -40,8 +40,8 @@ fn taken(place: &Place, method: &str, peers: usize, upstreams: usize) -> f64 {
              return true
          end)()"
     ));
-    // A record and its bucket are there from the beginning.
-    pages() - before + (upstreams * (OURS.record + 1) * WORD) as f64
+    // The memory of a record is taken as it is used; its bucket is there from the beginning.
+    pages() - before + (upstreams * WORD) as f64
 }
 
 fn a_peer(place: &Place, peers: usize, upstreams: usize) -> Line {
