@@ -240,6 +240,12 @@ uint32_t dyups_abi(void);
 // # Errors
 //
 // None.
+//
+// # Example
+//
+// ```c
+// puts(dyups_version());
+// ```
 const char *dyups_version(void);
 
 // The declarations of `dyups.h` in the form that LuaJIT's `ffi.cdef` takes.
@@ -251,6 +257,12 @@ const char *dyups_version(void);
 // # Errors
 //
 // None.
+//
+// # Example
+//
+// ```c
+// puts(dyups_cdef());
+// ```
 const char *dyups_cdef(void);
 
 // Maps the region, or makes it if it is not there, and loads the files with upstreams. Call it in nginx's master
@@ -303,6 +315,12 @@ int32_t dyups_setup(const char *conf, size_t len);
 // # Errors
 //
 // None.
+//
+// # Example
+//
+// ```c
+// fputs(dyups_notes(), stderr);
+// ```
 const char *dyups_notes(void);
 
 // Claims a worker slot for the life of this process, and counts its connections there. Call it once in each worker
@@ -317,6 +335,12 @@ const char *dyups_notes(void);
 //
 // - `DYUPS_NOT_SET_UP`
 // - `DYUPS_FULL`: all slots are taken.
+//
+// # Example
+//
+// ```c
+// if (dyups_start() < 0) fprintf(stderr, "%s\n", dyups_error());
+// ```
 int32_t dyups_start(void);
 
 // Whether a file of the region was deleted or replaced under its users. It reads the file system, so do not call it in
@@ -329,6 +353,12 @@ int32_t dyups_start(void);
 // # Errors
 //
 // - `DYUPS_NOT_SET_UP`
+//
+// # Example
+//
+// ```c
+// if (dyups_lost() == 1) fprintf(stderr, "%s\n", dyups_error());
+// ```
 int32_t dyups_lost(void);
 
 // The number of a method, for `dyups_find`.
@@ -389,6 +419,20 @@ dyups_handle *dyups_open(const char *name, size_t len);
 //
 // - `handle`: may be NULL
 //
+// # Returns
+//
+// Nothing.
+//
+// # Errors
+//
+// None.
+//
+// # Example
+//
+// ```c
+// dyups_close(api);
+// ```
+//
 // # Safety
 //
 // `handle` comes from `dyups_open`, was not closed before, and is not used afterwards.
@@ -410,6 +454,12 @@ void dyups_close(dyups_handle *handle);
 //
 // - `DYUPS_NOT_FOUND`: the upstream was deleted.
 // - The others of `dyups_find`.
+//
+// # Example
+//
+// ```c
+// if (dyups_look(api) == DYUPS_NOT_FOUND) dyups_close(api);
+// ```
 //
 // # Safety
 //
@@ -479,6 +529,14 @@ int32_t dyups_find(dyups_handle *handle,
 //
 // As `dyups_find`.
 //
+// # Example
+//
+// ```c
+// dyups_picked picked;
+// int32_t index = dyups_find_cached(api, NULL, 0, 0, NULL, &picked);
+// if (index >= 0 && picked.fresh) printf("%.*s\n", picked.len, (const char *)picked.text);
+// ```
+//
 // # Safety
 //
 // As `dyups_find`.
@@ -506,6 +564,12 @@ int32_t dyups_find_cached(dyups_handle *handle,
 // - `DYUPS_INVALID`: its weights make the ring too large.
 // - The others of `dyups_set_peer`.
 //
+// # Example
+//
+// ```c
+// if (dyups_build_ring("api", 3, 0) == DYUPS_BUSY) puts("another process is writing");
+// ```
+//
 // # Safety
 //
 // `name` points to `len` bytes.
@@ -526,6 +590,14 @@ int32_t dyups_build_ring(const char *name, size_t len, uint32_t wait_ms);
 // # Errors
 //
 // - `DYUPS_INVALID`: the message names the option, the value and what is allowed.
+//
+// # Example
+//
+// ```c
+// dyups_options options;
+// const char *json = "{\"tries\": 2, \"connect_timeout\": 500}";
+// if (dyups_balance_options(json, strlen(json), &options) < 0) fprintf(stderr, "%s\n", dyups_error());
+// ```
 //
 // # Safety
 //
@@ -555,6 +627,14 @@ int32_t dyups_balance_options(const char *json, size_t len, dyups_options *optio
 // - `DYUPS_SYSTEM`: this is no nginx.
 // - The others of `dyups_find`.
 //
+// # Example
+//
+// ```c
+// dyups_given given;
+// int32_t index = dyups_balance(api, request, NULL, 0, 0, 0, 0, &options, &given);
+// if (index >= 0 && given.picked.fresh) printf("%.*s\n", given.picked.len, (const char *)given.picked.text);
+// ```
+//
 // # Safety
 //
 // As `dyups_find`; `request` is the request that this thread is balancing; `options` and `given` are valid.
@@ -583,6 +663,12 @@ int32_t dyups_balance(dyups_handle *handle,
 //
 // - `DYUPS_SYSTEM`: the library cannot tell.
 //
+// # Example
+//
+// ```c
+// if (dyups_keeps_by_address(request) == 1) puts("nginx keeps its connections by address alone");
+// ```
+//
 // # Safety
 //
 // `request` is the request that this thread is balancing.
@@ -597,6 +683,12 @@ int32_t dyups_keeps_by_address(void *request);
 // # Errors
 //
 // None.
+//
+// # Example
+//
+// ```c
+// printf("%d requests\n", (int)dyups_balancing());
+// ```
 int32_t dyups_balancing(void);
 
 // Ends the tries that nginx is over with although their requests go on. Call it ten times a second in each worker.
@@ -609,6 +701,12 @@ int32_t dyups_balancing(void);
 // # Errors
 //
 // None.
+//
+// # Example
+//
+// ```c
+// dyups_sweep();
+// ```
 int32_t dyups_sweep(void);
 
 // Takes back the counts of dead workers, marks upstreams that are well again, and deletes peers that have drained.
@@ -625,6 +723,12 @@ int32_t dyups_sweep(void);
 //
 // - `DYUPS_FULL`: there is no memory to count all connections in, or no room for a ring that a pick wanted.
 // - `DYUPS_NOT_SET_UP`, `DYUPS_DAMAGED`, `DYUPS_SYSTEM`, and those of `dyups_build_ring`.
+//
+// # Example
+//
+// ```c
+// if (dyups_tick() < 0) fprintf(stderr, "%s\n", dyups_error());
+// ```
 int32_t dyups_tick(void);
 
 // Adds a peer to an upstream, and makes the upstream if it is new. Of a peer that is there, the given fields change
@@ -875,6 +979,12 @@ int32_t dyups_by(const char *json, size_t len);
 // # Errors
 //
 // None.
+//
+// # Example
+//
+// ```c
+// fputs(dyups_changes(), stderr);
+// ```
 const char *dyups_changes(void);
 
 // Finds the probes that are due. Call it in one thread of each worker, again and again. After it, `dyups_probe_next`
@@ -889,6 +999,13 @@ const char *dyups_changes(void);
 // # Errors
 //
 // - `DYUPS_NOT_SET_UP`, `DYUPS_CHANGING`, `DYUPS_DAMAGED`
+//
+// # Example
+//
+// ```c
+// int32_t ms = dyups_probe_tick();
+// if (ms < 0) fprintf(stderr, "%s\n", dyups_error());
+// ```
 int32_t dyups_probe_tick(void);
 
 // Takes a probe that is due.
@@ -906,6 +1023,13 @@ int32_t dyups_probe_tick(void);
 // - `DYUPS_INVALID`
 // - Those of `dyups_probe_tick`.
 //
+// # Example
+//
+// ```c
+// dyups_probe probe;
+// while (dyups_probe_next(&probe) == 1) printf("%.*s:%d\n", (int)probe.host.len, probe.host.data, (int)probe.port);
+// ```
+//
 // # Safety
 //
 // `orders` is valid.
@@ -920,6 +1044,12 @@ int32_t dyups_probe_next(dyups_probe *orders);
 // # Errors
 //
 // None.
+//
+// # Example
+//
+// ```c
+// if (dyups_probes_due() > 0) puts("some probes may begin");
+// ```
 int32_t dyups_probes_due(void);
 
 // Gives a probe the next bytes of its peer's answer.
@@ -937,6 +1067,13 @@ int32_t dyups_probes_due(void);
 // # Errors
 //
 // - `DYUPS_INVALID`, `DYUPS_NOT_SET_UP`
+//
+// # Example
+//
+// ```c
+// const char *bytes = "HTTP/1.1 200 OK\r\n\r\n";
+// if (dyups_probe_feed(id, bytes, strlen(bytes)) == 0) puts("it is over");
+// ```
 //
 // # Safety
 //
@@ -956,6 +1093,12 @@ int32_t dyups_probe_feed(uint32_t id, const char *data, size_t len);
 // # Errors
 //
 // None.
+//
+// # Example
+//
+// ```c
+// int32_t ms = dyups_probe_left(id);
+// ```
 int32_t dyups_probe_left(uint32_t id);
 
 // Ends a probe whose connection is closed.
@@ -976,6 +1119,12 @@ int32_t dyups_probe_left(uint32_t id);
 // - `DYUPS_INVALID`
 // - Those of `dyups_probe_tick`.
 //
+// # Example
+//
+// ```c
+// dyups_probe_end(id, 1, "connection refused", 18);
+// ```
+//
 // # Safety
 //
 // `error` points to `len` bytes.
@@ -994,6 +1143,13 @@ int32_t dyups_probe_end(uint32_t id, uint32_t stage, const char *error, size_t l
 // # Errors
 //
 // - `DYUPS_INVALID`, `DYUPS_NOT_SET_UP`
+//
+// # Example
+//
+// ```c
+// dyups_news news;
+// while (dyups_probe_news(&news) == 1) printf("%.*s\n", (int)news.line.len, news.line.data);
+// ```
 //
 // # Safety
 //
@@ -1015,6 +1171,12 @@ int32_t dyups_probe_news(dyups_news *news);
 // # Errors
 //
 // - `DYUPS_INVALID`
+//
+// # Example
+//
+// ```c
+// if (dyups_probe_listens(0, 1) == 1) puts("this VM takes the events");
+// ```
 int32_t dyups_probe_listens(uint32_t vm, uint32_t handlers);
 
 // Stops probing: probes under way count for nothing, and the other workers take this worker's peers. Call it when a
@@ -1027,6 +1189,12 @@ int32_t dyups_probe_listens(uint32_t vm, uint32_t handlers);
 // # Errors
 //
 // Those of `dyups_probe_tick`.
+//
+// # Example
+//
+// ```c
+// dyups_probe_stop();
+// ```
 int32_t dyups_probe_stop(void);
 
 // How many probes of this worker are under way.
@@ -1038,6 +1206,12 @@ int32_t dyups_probe_stop(void);
 // # Errors
 //
 // None.
+//
+// # Example
+//
+// ```c
+// while (dyups_probing() > 0) sleep(1);
+// ```
 int32_t dyups_probing(void);
 
 // Makes a text safe for a log. It escapes bytes that are not UTF-8, control characters, separators of lines and
@@ -1055,6 +1229,13 @@ int32_t dyups_probing(void);
 // # Errors
 //
 // - `DYUPS_INVALID`: NULL, or more than 64 MiB.
+//
+// # Example
+//
+// ```c
+// dyups_text text;
+// if (dyups_plain("a\nb", 3, &text) == 0) printf("%.*s\n", (int)text.len, text.data);
+// ```
 //
 // # Safety
 //
@@ -1105,6 +1286,17 @@ int32_t dyups_status(const char *name, size_t len, dyups_text *text);
 // # Errors
 //
 // As `dyups_admin`.
+//
+// # Example
+//
+// ```c
+// dyups_request request = {0};
+// request.method = (dyups_text){"GET", 3};
+// request.path = (dyups_text){"/list", 5};
+// request.host = (dyups_text){"localhost", 9};
+// dyups_reply reply;
+// if (dyups_serve(&request, 1000, &reply) == 0) printf("%.*s", (int)reply.body.len, reply.body.data);
+// ```
 //
 // # Safety
 //

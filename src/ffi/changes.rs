@@ -66,6 +66,12 @@ pub unsafe extern "C" fn dyups_by(json: *const c_char, len: usize) -> i32 {
 /// # Errors
 ///
 /// None.
+///
+/// # Example
+///
+/// ```c
+/// fputs(dyups_changes(), stderr);
+/// ```
 #[unsafe(no_mangle)]
 pub extern "C" fn dyups_changes() -> *const c_char {
     LINES.with_borrow_mut(|(waiting, told)| {

@@ -96,6 +96,20 @@ pub unsafe extern "C" fn dyups_open(name: *const c_char, len: usize) -> *mut Han
 ///
 /// - `handle`: may be NULL
 ///
+/// # Returns
+///
+/// Nothing.
+///
+/// # Errors
+///
+/// None.
+///
+/// # Example
+///
+/// ```c
+/// dyups_close(api);
+/// ```
+///
 /// # Safety
 ///
 /// `handle` comes from `dyups_open`, was not closed before, and is not used afterwards.
@@ -123,6 +137,12 @@ pub unsafe extern "C" fn dyups_close(handle: *mut Handle) {
 ///
 /// - `DYUPS_NOT_FOUND`: the upstream was deleted.
 /// - The others of `dyups_find`.
+///
+/// # Example
+///
+/// ```c
+/// if (dyups_look(api) == DYUPS_NOT_FOUND) dyups_close(api);
+/// ```
 ///
 /// # Safety
 ///
@@ -207,6 +227,14 @@ pub unsafe extern "C" fn dyups_find(
 /// # Errors
 ///
 /// As `dyups_find`.
+///
+/// # Example
+///
+/// ```c
+/// dyups_picked picked;
+/// int32_t index = dyups_find_cached(api, NULL, 0, 0, NULL, &picked);
+/// if (index >= 0 && picked.fresh) printf("%.*s\n", picked.len, (const char *)picked.text);
+/// ```
 ///
 /// # Safety
 ///
@@ -328,6 +356,12 @@ pub(super) fn missed(name: &[u8], miss: Miss) -> i32 {
 ///
 /// - `DYUPS_INVALID`: its weights make the ring too large.
 /// - The others of `dyups_set_peer`.
+///
+/// # Example
+///
+/// ```c
+/// if (dyups_build_ring("api", 3, 0) == DYUPS_BUSY) puts("another process is writing");
+/// ```
 ///
 /// # Safety
 ///

@@ -103,6 +103,13 @@ thread_local! {
 /// # Errors
 ///
 /// - `DYUPS_NOT_SET_UP`, `DYUPS_CHANGING`, `DYUPS_DAMAGED`
+///
+/// # Example
+///
+/// ```c
+/// int32_t ms = dyups_probe_tick();
+/// if (ms < 0) fprintf(stderr, "%s\n", dyups_error());
+/// ```
 #[unsafe(no_mangle)]
 pub extern "C" fn dyups_probe_tick() -> i32 {
     guard(|| {
@@ -150,6 +157,13 @@ fn number(of: impl FnOnce(&mut Prober) -> usize) -> i32 {
 /// - `DYUPS_INVALID`
 /// - Those of `dyups_probe_tick`.
 ///
+/// # Example
+///
+/// ```c
+/// dyups_probe probe;
+/// while (dyups_probe_next(&probe) == 1) printf("%.*s:%d\n", (int)probe.host.len, probe.host.data, (int)probe.port);
+/// ```
+///
 /// # Safety
 ///
 /// `orders` is valid.
@@ -194,6 +208,12 @@ pub unsafe extern "C" fn dyups_probe_next(orders: *mut ProbeOrders) -> i32 {
 /// # Errors
 ///
 /// None.
+///
+/// # Example
+///
+/// ```c
+/// if (dyups_probes_due() > 0) puts("some probes may begin");
+/// ```
 #[unsafe(no_mangle)]
 pub extern "C" fn dyups_probes_due() -> i32 {
     number(|prober| prober.due())
@@ -214,6 +234,13 @@ pub extern "C" fn dyups_probes_due() -> i32 {
 /// # Errors
 ///
 /// - `DYUPS_INVALID`, `DYUPS_NOT_SET_UP`
+///
+/// # Example
+///
+/// ```c
+/// const char *bytes = "HTTP/1.1 200 OK\r\n\r\n";
+/// if (dyups_probe_feed(id, bytes, strlen(bytes)) == 0) puts("it is over");
+/// ```
 ///
 /// # Safety
 ///
@@ -240,6 +267,12 @@ pub unsafe extern "C" fn dyups_probe_feed(id: u32, data: *const c_char, len: usi
 /// # Errors
 ///
 /// None.
+///
+/// # Example
+///
+/// ```c
+/// int32_t ms = dyups_probe_left(id);
+/// ```
 #[unsafe(no_mangle)]
 pub extern "C" fn dyups_probe_left(id: u32) -> i32 {
     number(|prober| prober.left(id, exact_ms()) as usize)
@@ -262,6 +295,12 @@ pub extern "C" fn dyups_probe_left(id: u32) -> i32 {
 ///
 /// - `DYUPS_INVALID`
 /// - Those of `dyups_probe_tick`.
+///
+/// # Example
+///
+/// ```c
+/// dyups_probe_end(id, 1, "connection refused", 18);
+/// ```
 ///
 /// # Safety
 ///
@@ -291,6 +330,13 @@ pub unsafe extern "C" fn dyups_probe_end(id: u32, stage: u32, error: *const c_ch
 /// # Errors
 ///
 /// - `DYUPS_INVALID`, `DYUPS_NOT_SET_UP`
+///
+/// # Example
+///
+/// ```c
+/// dyups_news news;
+/// while (dyups_probe_news(&news) == 1) printf("%.*s\n", (int)news.line.len, news.line.data);
+/// ```
 ///
 /// # Safety
 ///
@@ -334,6 +380,12 @@ pub unsafe extern "C" fn dyups_probe_news(news: *mut ProbeNews) -> i32 {
 /// # Errors
 ///
 /// - `DYUPS_INVALID`
+///
+/// # Example
+///
+/// ```c
+/// if (dyups_probe_listens(0, 1) == 1) puts("this VM takes the events");
+/// ```
 #[unsafe(no_mangle)]
 pub extern "C" fn dyups_probe_listens(vm: u32, handlers: u32) -> i32 {
     guard(|| {
@@ -355,6 +407,12 @@ pub extern "C" fn dyups_probe_listens(vm: u32, handlers: u32) -> i32 {
 /// # Errors
 ///
 /// Those of `dyups_probe_tick`.
+///
+/// # Example
+///
+/// ```c
+/// dyups_probe_stop();
+/// ```
 #[unsafe(no_mangle)]
 pub extern "C" fn dyups_probe_stop() -> i32 {
     guard(|| with(|table, prober| prober.stop(table, exact_ms()))?.transpose().map(|_| 0))
@@ -369,6 +427,12 @@ pub extern "C" fn dyups_probe_stop() -> i32 {
 /// # Errors
 ///
 /// None.
+///
+/// # Example
+///
+/// ```c
+/// while (dyups_probing() > 0) sleep(1);
+/// ```
 #[unsafe(no_mangle)]
 pub extern "C" fn dyups_probing() -> i32 {
     number(|prober| prober.running())

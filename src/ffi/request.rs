@@ -51,6 +51,14 @@ pub struct Given {
 ///
 /// - `DYUPS_INVALID`: the message names the option, the value and what is allowed.
 ///
+/// # Example
+///
+/// ```c
+/// dyups_options options;
+/// const char *json = "{\"tries\": 2, \"connect_timeout\": 500}";
+/// if (dyups_balance_options(json, strlen(json), &options) < 0) fprintf(stderr, "%s\n", dyups_error());
+/// ```
+///
 /// # Safety
 ///
 /// `json` points to `len` bytes; `options` is valid.
@@ -86,6 +94,14 @@ pub unsafe extern "C" fn dyups_balance_options(json: *const c_char, len: usize, 
 /// - `DYUPS_NO_PEER`: as in `dyups_find`, or there were too many retries.
 /// - `DYUPS_SYSTEM`: this is no nginx.
 /// - The others of `dyups_find`.
+///
+/// # Example
+///
+/// ```c
+/// dyups_given given;
+/// int32_t index = dyups_balance(api, request, NULL, 0, 0, 0, 0, &options, &given);
+/// if (index >= 0 && given.picked.fresh) printf("%.*s\n", given.picked.len, (const char *)given.picked.text);
+/// ```
 ///
 /// # Safety
 ///
@@ -209,6 +225,12 @@ unsafe fn why(request: *mut c_void, last: u32, status: u32) -> Why {
 ///
 /// - `DYUPS_SYSTEM`: the library cannot tell.
 ///
+/// # Example
+///
+/// ```c
+/// if (dyups_keeps_by_address(request) == 1) puts("nginx keeps its connections by address alone");
+/// ```
+///
 /// # Safety
 ///
 /// `request` is the request that this thread is balancing.
@@ -266,6 +288,12 @@ fn refused_retry(name: &[u8], why: &str) -> i32 {
 /// # Errors
 ///
 /// None.
+///
+/// # Example
+///
+/// ```c
+/// printf("%d requests\n", (int)dyups_balancing());
+/// ```
 #[unsafe(no_mangle)]
 pub extern "C" fn dyups_balancing() -> i32 {
     guard_code(|| REQUESTS.with_borrow(|requests| i32::try_from(requests.len()).unwrap_or(i32::MAX)))
@@ -293,6 +321,12 @@ extern "C" fn ended(request: *mut c_void) {
 /// # Errors
 ///
 /// None.
+///
+/// # Example
+///
+/// ```c
+/// dyups_sweep();
+/// ```
 #[unsafe(no_mangle)]
 pub extern "C" fn dyups_sweep() -> i32 {
     guard_code(|| {
@@ -336,6 +370,12 @@ unsafe fn outcome(request: *mut c_void, ident: u64) -> Outcome {
 ///
 /// - `DYUPS_FULL`: there is no memory to count all connections in, or no room for a ring that a pick wanted.
 /// - `DYUPS_NOT_SET_UP`, `DYUPS_DAMAGED`, `DYUPS_SYSTEM`, and those of `dyups_build_ring`.
+///
+/// # Example
+///
+/// ```c
+/// if (dyups_tick() < 0) fprintf(stderr, "%s\n", dyups_error());
+/// ```
 #[unsafe(no_mangle)]
 pub extern "C" fn dyups_tick() -> i32 {
     guard(|| told("the end of a drain", process::tick).map(|()| 0))

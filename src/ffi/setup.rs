@@ -45,6 +45,12 @@ pub extern "C" fn dyups_abi() -> u32 {
 /// # Errors
 ///
 /// None.
+///
+/// # Example
+///
+/// ```c
+/// puts(dyups_version());
+/// ```
 #[unsafe(no_mangle)]
 pub extern "C" fn dyups_version() -> *const c_char {
     concat!(env!("CARGO_PKG_VERSION"), "\0").as_ptr().cast()
@@ -59,6 +65,12 @@ pub extern "C" fn dyups_version() -> *const c_char {
 /// # Errors
 ///
 /// None.
+///
+/// # Example
+///
+/// ```c
+/// puts(dyups_cdef());
+/// ```
 #[unsafe(no_mangle)]
 pub extern "C" fn dyups_cdef() -> *const c_char {
     static CDEF: once_cell::sync::Lazy<String> =
@@ -147,6 +159,12 @@ pub unsafe extern "C" fn dyups_setup(conf: *const c_char, len: usize) -> i32 {
 /// # Errors
 ///
 /// None.
+///
+/// # Example
+///
+/// ```c
+/// fputs(dyups_notes(), stderr);
+/// ```
 #[unsafe(no_mangle)]
 pub extern "C" fn dyups_notes() -> *const c_char {
     NOTES.with_borrow_mut(|notes| {
@@ -169,6 +187,12 @@ pub extern "C" fn dyups_notes() -> *const c_char {
 ///
 /// - `DYUPS_NOT_SET_UP`
 /// - `DYUPS_FULL`: all slots are taken.
+///
+/// # Example
+///
+/// ```c
+/// if (dyups_start() < 0) fprintf(stderr, "%s\n", dyups_error());
+/// ```
 #[unsafe(no_mangle)]
 pub extern "C" fn dyups_start() -> i32 {
     guard(|| Ok(process::start()? as i32))
@@ -184,6 +208,12 @@ pub extern "C" fn dyups_start() -> i32 {
 /// # Errors
 ///
 /// - `DYUPS_NOT_SET_UP`
+///
+/// # Example
+///
+/// ```c
+/// if (dyups_lost() == 1) fprintf(stderr, "%s\n", dyups_error());
+/// ```
 #[unsafe(no_mangle)]
 pub extern "C" fn dyups_lost() -> i32 {
     guard(|| {

@@ -69,6 +69,13 @@ fn keep(answer: [Vec<u8>; 3]) -> [Text; 3] {
 ///
 /// - `DYUPS_INVALID`: NULL, or more than 64 MiB.
 ///
+/// # Example
+///
+/// ```c
+/// dyups_text text;
+/// if (dyups_plain("a\nb", 3, &text) == 0) printf("%.*s\n", (int)text.len, text.data);
+/// ```
+///
 /// # Safety
 ///
 /// `data` points to `len` bytes; `text` is valid.
@@ -169,6 +176,17 @@ pub struct Request {
 /// # Errors
 ///
 /// As `dyups_admin`.
+///
+/// # Example
+///
+/// ```c
+/// dyups_request request = {0};
+/// request.method = (dyups_text){"GET", 3};
+/// request.path = (dyups_text){"/list", 5};
+/// request.host = (dyups_text){"localhost", 9};
+/// dyups_reply reply;
+/// if (dyups_serve(&request, 1000, &reply) == 0) printf("%.*s", (int)reply.body.len, reply.body.data);
+/// ```
 ///
 /// # Safety
 ///

@@ -24,8 +24,9 @@ fn compile(
     std::fs::copy(root().join("include/dyups.h"), scratch.path().join("dyups.h")).expect("copy the header");
     let program = scratch.path().join(output);
     let out = Command::new(compiler)
+        .args(["-Wall", "-Wextra", "-Werror", "-pedantic"])
         .args(flags)
-        .args(["-Wall", "-Wextra", "-Werror", "-pedantic", "-pthread", "-I"])
+        .args(["-pthread", "-I"])
         .arg(scratch.path())
         .arg(root().join("tests/c_abi").join(source))
         .arg(&lib)
@@ -63,4 +64,55 @@ fn the_header_is_cpp_too() {
         Some(program) => run(&program, &[]),
         None => eprintln!("no g++: not tried"),
     }
+}
+
+/// The functions of the header, each with its comment.
+fn functions(header: &str) -> Vec<(String, String)> {
+    let comments_and_rest = header.split("\n\n");
+    let function = |part: &str| {
+        let comment: String =
+            part.lines().filter_map(|line| line.strip_prefix("//")).map(|line| format!("{line}\n")).collect();
+        let declared: String = part.lines().filter(|line| !line.starts_with("//")).collect();
+        declared.contains("dyups_").then_some(()).filter(|()| declared.ends_with(");"))?;
+        Some((declared, comment))
+    };
+    comments_and_rest.filter_map(function).collect()
+}
+
+/// The lines of its example.
+fn example(comment: &str) -> Option<&str> {
+    comment.split_once("# Example\n\n ```c\n")?.1.split_once(" ```").map(|(example, _)| example)
+}
+
+#[test]
+fn each_function_says_its_arguments_results_errors_and_an_example() {
+    let header = std::fs::read_to_string(root().join("include/dyups.h")).expect("the header");
+    let functions = functions(&header);
+    assert!(functions.len() > 40, "{}", functions.len());
+    for (declared, comment) in functions {
+        let takes_any = !declared.contains("(void)");
+        let missing = |heading: &&str| !comment.contains(&format!(" # {heading}\n"));
+        let headings = ["Returns", "Errors", "Example"].iter().chain(takes_any.then_some(&"Arguments")).copied();
+        assert_eq!(headings.filter(missing).collect::<Vec<_>>(), [""; 0], "{declared}");
+    }
+}
+
+#[test]
+fn each_example_of_the_header_compiles() {
+    let header = std::fs::read_to_string(root().join("include/dyups.h")).expect("the header");
+    let mut program =
+        String::from("#include \"dyups.h\"\n#include <stdio.h>\n#include <string.h>\n#include <unistd.h>\n");
+    let context = "dyups_handle *api, void *request, uint32_t id, dyups_options options";
+    for (number, (_, comment)) in functions(&header).iter().enumerate() {
+        // The ABI's own example returns from main.
+        let example = example(comment).expect("an example").replace("return 1", "return");
+        program += &format!("static void example_{number}({context}) {{\n{{\n{example}}}\n}}\n");
+    }
+    program += "int main(void) { return 0; }\n";
+    let scratch = Scratch::executable();
+    let source = scratch.path().join("examples.c");
+    std::fs::write(&source, program).expect("write");
+    let unused = ["-Wno-unused-variable", "-Wno-unused-parameter", "-Wno-unused-function"];
+    let flags = [&["-std=gnu99", "-fsyntax-only"], &unused[..]].concat();
+    compile(&scratch, "cc", &flags, source.to_str().expect("UTF-8"), "examples").expect("a C compiler");
 }
