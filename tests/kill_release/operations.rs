@@ -2,7 +2,12 @@
 
 use super::image::{BASE, Image};
 use super::operation::{Operation, PATH, image_after};
+use super::support::changes::{CHANGES, Call, Change, backup, json, peer, set, subject};
 use super::support::{SMALL, Scratch, in_bucket};
+use dyups::upstream::{Method, Peer, Upstream};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::iter;
 use std::path::{Path, PathBuf};
 
 /// Functions that store nothing in a region.
@@ -36,12 +41,6 @@ pub const READ_ONLY: [&str; 23] = [
 /// requests, or time. The kill points have all their stores.
 pub const NOT_STEPPED: [&str; 7] = ["balance", "probe_end", "probe_next", "probe_stop", "probe_tick", "sweep", "tick"];
 
-const ONE: &str = r#"{"server": "10.0.0.1:80"}"#;
-const TWO: &str = r#"{"server": "[::1]:8080", "weight": 2}"#;
-/// Its text does not fit into the words of a peer.
-const THREE: &str = r#"{"server": "unix:/a/long/path/that/stands/behind/the/words/of/the/peers.sock"}"#;
-const BACKUP: &str = r#"{"server": "10.0.0.4:80", "backup": true}"#;
-
 /// `setup` of the region in `dir`, with more fields.
 pub fn setup(dir: &Path, size: u64, more: &str) -> String {
     setup_of(dir.join(BASE).to_str().expect("UTF-8"), size, more)
@@ -58,10 +57,12 @@ fn setup_of(path: &str, size: u64, more: &str) -> String {
 /// All of them; images and files are made below `scratch`.
 pub fn operations(scratch: &Scratch) -> Vec<Operation> {
     let mut all = births(scratch);
-    for method in ["rr", "chash"] {
-        all.extend(Upstream::new(scratch, method).operations());
+    let chain = Chain::new(scratch);
+    for method in [Method::Rr, Method::Chash] {
+        all.extend(CHANGES.iter().flat_map(|change| chain.change(change, method)));
+        all.extend(chain.requests(method));
     }
-    all.push(Upstream::new(scratch, "chash").without_room());
+    all.push(chain.without_room());
     all.extend(files(scratch));
     all
 }
@@ -70,7 +71,7 @@ pub fn operations(scratch: &Scratch) -> Vec<Operation> {
 fn births(scratch: &Scratch) -> Vec<Operation> {
     let none = Image::default();
     let dir = scratch.file("base");
-    let set = format!("set_upstream\tapi\t{{\"peers\": [{ONE}, {TWO}]}}");
+    let set = line(&set(&subject("api", 2, Method::Rr)));
     let found = image_after(&dir, &none, &[setup_here(""), set.clone()]);
     let larger = image_after(&dir, &none, &[setup_of(PATH, 2 * SMALL, ""), set]);
     let made = [setup_here("")];
@@ -86,94 +87,73 @@ fn births(scratch: &Scratch) -> Vec<Operation> {
     ]
 }
 
+/// The call as the driver takes it.
+fn line(call: &Call) -> String {
+    format!("{}\t{}\t{}", call.function, call.name, call.json)
+}
+
 /// Operations on one upstream, whose record stands in a chain before another one.
-struct Upstream {
-    method: &'static str,
+struct Chain {
     name: String,
     /// Only the other one is there.
     without: Image,
+    /// The images after calls.
+    bases: RefCell<BTreeMap<Vec<String>, Image>>,
     dir: PathBuf,
 }
 
-impl Upstream {
-    fn new(scratch: &Scratch, method: &'static str) -> Upstream {
+impl Chain {
+    fn new(scratch: &Scratch) -> Chain {
         let [neighbour, name] = in_bucket(5, 2).try_into().expect("two");
-        let neighbour = format!("set_upstream\t{neighbour}\t{{\"peers\": [{ONE}]}}");
         let dir = scratch.file("base");
+        let neighbour = line(&set(&subject(&neighbour, 1, Method::Rr)));
         let without = image_after(&dir, &Image::default(), &[setup_here(""), neighbour]);
-        Upstream { method, name, without, dir }
+        Chain { name, without, bases: RefCell::default(), dir }
     }
 
-    fn set(&self, peers: &[&str]) -> String {
-        let (name, method, peers) = (&self.name, self.method, peers.join(", "));
-        format!("set_upstream\t{name}\t{{\"method\": \"{method}\", \"peers\": [{peers}]}}")
+    /// An image with the upstream after `calls`, which many operations share.
+    fn base(&self, calls: &[Call]) -> Image {
+        let calls = iter::once(setup_here("")).chain(calls.iter().map(line)).collect();
+        let mut bases = self.bases.borrow_mut();
+        bases.entry(calls).or_insert_with_key(|calls| image_after(&self.dir, &self.without, calls)).clone()
     }
 
-    fn peer(&self, function: &str, peer: &str) -> String {
-        format!("{function}\t{}\t{peer}", self.name)
+    /// The change of upstreams with the numbers of peers that it names.
+    fn change(&self, change: &'static Change, method: Method) -> impl Iterator<Item = Operation> {
+        change.stepped.iter().map(move |&size| {
+            let subject = subject(&self.name, size, method);
+            let name = format!("{}: {}, {size} peers", method.name(), change.name);
+            let base = self.base(&(change.before)(&subject));
+            let operation = Operation::new(name, &base, &[setup_here("")], line(&(change.call)(&subject)));
+            Operation { fails: (change.refused)(&subject), short: change.short && method == Method::Rr, ..operation }
+        })
     }
 
-    /// An image with the upstream after `calls`.
-    fn base(&self, calls: &[String]) -> Image {
-        image_after(&self.dir, &self.without, &[&[setup_here("")], calls].concat())
-    }
-
-    fn operations(&self) -> Vec<Operation> {
+    /// Changes by requests of HTTP.
+    fn requests(&self, method: Method) -> [Operation; 5] {
         let name = &self.name;
-        let made = [setup_here("")];
+        let three = &self.base(&[set(&subject(name, 3, method))]);
         let on = |what: &str, base: &Image, call: String| {
-            Operation::new(format!("{}: {what}", self.method), base, &made, call)
+            Operation::new(format!("{}: {what}", method.name()), base, &[setup_here("")], call)
         };
-        let none = &self.without;
-        let empty = &self.base(&[self.set(&[])]);
-        let one = &self.base(&[self.set(&[ONE])]);
-        let three = &self.base(&[self.set(&[ONE, TWO, THREE])]);
-        let checked = &self.base(&[self.set(&[ONE]), self.peer("healthcheck", r#"{"default_down": true}"#)]);
-        let undeclared = &self.base(&[format!("set_upstream\t{name}\t{{\"peers\": [{ONE}, {TWO}]}}")]);
-        let short = |operation: Operation| if self.method == "rr" { operation.short() } else { operation };
-        vec![
-            on("set_upstream makes it", none, self.set(&[ONE, TWO, THREE, BACKUP])),
-            on("set_upstream makes an empty one", none, self.set(&[])),
-            on("set_upstream replaces it", one, self.set(&[TWO, THREE, BACKUP])),
-            on("set_upstream makes it smaller", three, self.set(&[TWO])),
-            on("set_upstream empties it", three, self.set(&[])),
-            short(on("add_peer makes it", none, self.peer("add_peer", ONE))),
-            on("add_peer adds the first", empty, self.peer("add_peer", ONE)),
-            short(on("add_peer adds the second", one, self.peer("add_peer", THREE))),
-            on("add_peer adds a backup", three, self.peer("add_peer", BACKUP)),
-            on("add_peer changes one", three, self.peer("add_peer", r#"{"server": "[::1]:8080", "weight": 5}"#)),
-            on("set_peer: weight", three, self.peer("set_peer", r#"{"server": "10.0.0.1", "weight": 3}"#)),
-            on("set_peer: no weight", one, self.peer("set_peer", r#"{"server": "10.0.0.1", "weight": 0}"#)),
-            on("set_peer: down", three, self.peer("set_peer", r#"{"server": "10.0.0.1", "status": "down"}"#)),
-            on("set_peer: drain", three, self.peer("set_peer", r#"{"server": "[::1]:8080", "status": "drain"}"#)),
-            on("set_peer: backup", three, self.peer("set_peer", r#"{"server": "10.0.0.1", "backup": true}"#)),
-            on(
-                "set_peer: what no ring shows",
-                three,
-                self.peer("set_peer", r#"{"server": "10.0.0.1", "max_fails": 7}"#),
-            ),
-            on("delete_peer: one of three", three, self.peer("delete_peer", TWO)),
-            on("delete_peer: the last", one, self.peer("delete_peer", ONE)),
-            short(on("delete_upstream with peers", three, self.peer("delete_upstream", r#"{"force": true}"#))),
-            on("delete_upstream without", empty, self.peer("delete_upstream", "null")),
-            on("healthcheck begins", three, self.peer("healthcheck", r#"{"default_down": true}"#)),
-            short(on("healthcheck changes", checked, self.peer("healthcheck", r#"{"type": "tcp"}"#))),
-            short(on("healthcheck ends", checked, self.peer("healthcheck", "false"))),
-            on("add_peer to one that is checked", checked, self.peer("add_peer", TWO)),
-            on("build_ring", undeclared, format!("build_ring\t{name}")),
-            on("admin makes it", none, format!("admin\tPOST\t/upstream/{name}\tserver 10.0.0.1 weight=2;")),
-            on("admin replaces it", three, format!("admin\tPOST\t/upstream/{name}\tserver 10.0.0.1 weight=2;")),
-            on("admin deletes it", three, format!("admin\tDELETE\t/upstream/{name}\t")),
-            short(on("serve replaces it", three, format!("serve\tPOST\t/upstream/{name}\tserver 10.0.0.1 weight=2;"))),
-            on("serve deletes it", three, format!("serve\tDELETE\t/upstream/{name}\t")),
+        let post = |by: &str| format!("{by}\tPOST\t/upstream/{name}\tserver 10.0.0.1 weight=2;");
+        let delete = |by: &str| format!("{by}\tDELETE\t/upstream/{name}\t");
+        let serve = on("serve replaces it", three, post("serve"));
+        [
+            on("admin makes it", &self.without, post("admin")),
+            on("admin replaces it", three, post("admin")),
+            on("admin deletes it", three, delete("admin")),
+            Operation { short: method == Method::Rr, ..serve },
+            on("serve deletes it", three, delete("serve")),
         ]
     }
 
     /// The ring of the primaries has got its block when that of the backups gets none.
     fn without_room(&self) -> Operation {
-        let three = &self.base(&[self.set(&[ONE, TWO, THREE])]);
-        let too_large = r#"{"server": "10.0.0.9", "backup": true, "weight": 300}"#;
-        Operation::new("no room", three, &[setup_here("")], self.set(&[ONE, too_large])).fails()
+        let three = subject(&self.name, 3, Method::Chash);
+        let too_large = Peer { weight: 300, ..backup() };
+        let larger = Upstream { peers: vec![peer(0), too_large], ..three.clone() };
+        Operation::new("no room", &self.base(&[set(&three)]), &[setup_here("")], line(&set(&larger))).fails()
     }
 }
 
@@ -184,13 +164,11 @@ fn files(scratch: &Scratch) -> Vec<Operation> {
         std::fs::write(&path, text).expect("write");
         path.display().to_string()
     };
-    let one =
-        write("one.json", &format!(r#"{{"upstreams": {{"a": {{"peers": [{ONE}]}}, "b": {{"peers": [{TWO}]}}}}}}"#));
+    let [a, b, c] = [0, 1, 2].map(|i| json(&peer(i)));
+    let one = write("one.json", &format!(r#"{{"upstreams": {{"a": {{"peers": [{a}]}}, "b": {{"peers": [{b}]}}}}}}"#));
     let other = write(
         "other.json",
-        &format!(
-            r#"{{"upstreams": {{"a": {{"peers": [{ONE}, {THREE}]}}, "c": {{"method": "chash", "peers": [{ONE}]}}}}}}"#
-        ),
+        &format!(r#"{{"upstreams": {{"a": {{"peers": [{a}, {c}]}}, "c": {{"method": "chash", "peers": [{a}]}}}}}}"#),
     );
     let nginx = write(
         "nginx.conf",
@@ -200,7 +178,7 @@ fn files(scratch: &Scratch) -> Vec<Operation> {
     let overwrite = |path: &str| setup_here(&format!(", \"files\": \"{path}\", \"overwrite\": true"));
     let (dir, none) = (scratch.file("base"), Image::default());
     let followed = image_after(&dir, &none, &[load(&one)]);
-    let touch = |name: &str| format!("add_peer\t{name}\t{BACKUP}");
+    let touch = |name: &str| format!("add_peer\t{name}\t{}", json(&backup()));
     let touched = image_after(&dir, &none, &[load(&one), touch("a"), touch("b"), touch("own")]);
     let delete = |name: &str| format!("delete_upstream\t{name}\t{{\"force\": true}}");
     let deleted = image_after(&dir, &none, &[load(&one), delete("a"), delete("b")]);
@@ -221,7 +199,7 @@ fn files(scratch: &Scratch) -> Vec<Operation> {
 /// The repairs of the region that `operation` left when it was killed at `image`: by the next change of a process that lives
 /// on, and by the next start.
 pub fn repairs(operation: &str, image: &Image) -> [Operation; 2] {
-    let change = format!("add_peer\tafterwards\t{ONE}");
+    let change = format!("add_peer\tafterwards\t{}", json(&peer(0)));
     [
         Operation::new(format!("{operation}: a change repairs"), image, &[setup_here("")], change).after_crash(image),
         Operation::new(format!("{operation}: setup repairs"), image, &[], setup_here("")),

@@ -1,7 +1,7 @@
 //! The conditions that must hold after a death, for the next process that uses the region.
 
 use crate::WAIT;
-use crate::operations::{SUBJECT, patch};
+use crate::operations::{Operation, SUBJECT, patch};
 use dyups::balance::pick::{Ask, Handle, Picked};
 use dyups::health::prober::Prober;
 use dyups::http::response::Rules;
@@ -64,15 +64,14 @@ pub fn state_to_stay(table: &Table, what: &str) -> State {
     left
 }
 
-/// The two tables that a death may leave.
-pub struct Allowed {
+/// The two tables that a death in an operation may leave.
+pub struct Allowed<'a> {
     pub old: State,
     pub new: State,
-    /// Where the operation is one on a full region: deletes something.
-    pub make_room: fn(&Table),
+    pub operation: &'a dyn Operation,
 }
 
-impl Allowed {
+impl Allowed<'_> {
     /// The next one to use the region finds it whole, has the lock at once, and can work.
     pub fn check(&self, table: &Table, what: &str) {
         let found = visible(table);
@@ -85,12 +84,12 @@ impl Allowed {
         drop(table.writer(WAIT).unwrap_or_else(|error| panic!("{what}: {error}")));
         assert!(state(table) == *expected, "{what}: after the repair: {:?}, {:?}", used(table), visible(table));
         every_pick_is_a_peer(table, &found, what);
-        (self.make_room)(table);
+        self.operation.make_room(table);
         the_next_changes_work(table).unwrap_or_else(|error| panic!("{what}: {error}"));
     }
 }
 
-impl Allowed {
+impl Allowed<'_> {
     /// A reader that follows the numbers of changes misses no deletion, however its writer ended.
     fn every_deleted_name_is_in_the_ring(&self, table: &Table, found: &[(Upstream, Flags)], what: &str) {
         let entries = Deletions::over(table.region().mem(), table.region().geometry()).all().expect("sound");

@@ -1,13 +1,14 @@
 //! Nothing is left out: a process died at every line of the library that stores to the region, and every function that changes
 //! the table is an operation here.
 
-use crate::death::Place;
-use crate::operations::OPERATIONS;
-use std::collections::BTreeSet;
+use crate::Tally;
 use std::path::{Path, PathBuf};
 
-/// Fails with the list of the lines and functions that are missing. `died`: the lines at which a process died.
-pub fn check(died: &BTreeSet<Place>) {
+/// The calls of functions of the table.
+const CALLERS: &str = concat!(include_str!("operations.rs"), include_str!("call.rs"));
+
+/// Fails with the list of the lines and functions that are missing.
+pub fn check(tally: &Tally) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut missing = Vec::new();
     for path in sources(&root.join("src")) {
@@ -15,7 +16,7 @@ pub fn check(died: &BTreeSet<Place>) {
         let text = std::fs::read_to_string(&path).expect("readable");
         let code = text.split("#[cfg(test)]").next().unwrap_or_default();
         for (number, line) in (1u32..).zip(code.lines()) {
-            let reached = |at: u32| died.iter().any(|&(place, line)| place.ends_with(&file) && line == at);
+            let reached = |at: u32| tally.died.iter().any(|&(place, line)| place.ends_with(&file) && line == at);
             if stores(line) && !reached(number) {
                 missing.push(format!("{file}:{number}: no process died at: {}", line.trim()));
             }
@@ -23,11 +24,8 @@ pub fn check(died: &BTreeSet<Place>) {
                 missing.push(format!("{file}:{number}: to be written as mem.store(...): {}", line.trim()));
             }
         }
-        let operations = include_str!("operations.rs");
         for name in changes(&file, code) {
-            let called =
-                operations.contains(&format!(".{name}(")) && OPERATIONS.iter().any(|known| known.calls == name);
-            if !called {
+            if !tally.called.contains(name) || !CALLERS.contains(&format!(".{name}(")) {
                 missing.push(format!("{file}: no operation calls {name}"));
             }
         }

@@ -10,6 +10,7 @@
 mod support;
 
 mod after;
+mod call;
 mod choice;
 mod coverage;
 mod creation;
@@ -25,7 +26,7 @@ use dyups::table::Table;
 use dyups::table::open::Upstreams;
 use dyups::upstream::{Method, Upstream};
 use image::{Bytes, Image};
-use operations::{OPERATIONS, Operation};
+use operations::Operation;
 use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -46,6 +47,8 @@ pub struct Tally {
     pub images: u64,
     /// The lines at which a process died.
     pub died: BTreeSet<Place>,
+    /// The functions of [`Table`] that the operations called.
+    pub called: BTreeSet<&'static str>,
 }
 
 /// Opens a region as `dyups.setup` does, all but the look over it.
@@ -70,20 +73,20 @@ impl Arena {
     }
 
     /// Kills one operation.
-    fn kill_operation(&mut self, operation: &Operation, subject: &Upstream, tally: &mut Tally) {
+    fn kill_operation(&mut self, operation: &dyn Operation, subject: &Upstream, tally: &mut Tally) {
         self.bytes.put_back(&self.empty);
         operations::bystanders(&self.table);
-        (operation.prepare)(&self.table, subject);
+        operation.prepare(&self.table, subject);
         let before = self.bytes.image();
         let old = after::state(&self.table);
-        let stores = Stores::of(|| (operation.run)(&self.table, subject));
-        let what = format!("{} of {} peers by {:?}", operation.name, subject.peers.len(), subject.method);
-        let allowed = Allowed { old, new: after::state_to_stay(&self.table, &what), make_room: operation.make_room };
+        let stores = Stores::of(|| _ = tally.called.insert(operation.run(&self.table, subject)));
+        let what = format!("{} of {} peers by {:?}", operation.name(), subject.peers.len(), subject.method);
+        let allowed = Allowed { old, new: after::state_to_stay(&self.table, &what), operation };
         let mut outlines = HashSet::new();
         for nth in self.choice.of_operation(&stores) {
             let what = format!("{what}, store {nth} of {}", stores.count());
             self.bytes.put_back(&before);
-            assert!(dies_at(nth, || (operation.run)(&self.table, subject)), "{what}: survived");
+            assert!(dies_at(nth, || _ = operation.run(&self.table, subject)), "{what}: survived");
             tally.points += 1;
             tally.died.insert(stores.place(nth));
             if outlines.insert(self.bytes.outline(self.table.region().geometry())) {
@@ -95,7 +98,7 @@ impl Arena {
     }
 
     /// Kills the repair of the image at hand, and puts the image back.
-    fn kill_repair(&mut self, allowed: &Allowed, what: &str, tally: &mut Tally) {
+    fn kill_repair(&mut self, allowed: &Allowed<'_>, what: &str, tally: &mut Tally) {
         let dead = self.bytes.image();
         let repair = || drop(self.table.writer(WAIT).expect("the lock"));
         let stores = Stores::of(repair);
@@ -123,7 +126,7 @@ fn main() {
     }
     let sampled = |otherwise| if all { otherwise } else { Choice::Sample(Random(seed)) };
     let wanted = |name: &str| only.as_ref().is_none_or(|only| only == name);
-    let operations = || OPERATIONS.iter().filter(|operation| wanted(operation.name));
+    let operations = || operations::operations().filter(|operation| wanted(operation.name()));
     let mut progress = Progress::default();
 
     let mut small = Arena::new(&scratch.file("small"), SMALL, 256, sampled(Choice::All));
@@ -131,27 +134,27 @@ fn main() {
         for subject in operations::subjects() {
             small.kill_operation(operation, &subject, &mut tally);
         }
-        progress.say(operation.name, &tally);
+        progress.say(operation.name(), &tally);
     }
     // Not before: a process with a large image to copy forks slowly.
     let mut large = Arena::new(&scratch.file("large"), LARGE, 4096, sampled(Choice::Spread));
-    for operation in operations().filter(|operation| operation.also_large) {
+    for operation in operations().filter(|operation| operation.also_large()) {
         for method in [Method::Rr, Method::Chash] {
             large.kill_operation(operation, &operations::subject(1000, method), &mut tally);
         }
-        progress.say(&format!("{}, 1,000 peers", operation.name), &tally);
+        progress.say(&format!("{}, 1,000 peers", operation.name()), &tally);
     }
     if wanted("creation") {
         creation::kill(scratch.path(), &mut sampled(Choice::All), &mut tally);
         progress.say("make a region", &tally);
     }
     if only.is_none() {
-        coverage::check(&tally.died);
+        coverage::check(&tally);
     }
     println!(
         "{} kill points in {} operations, {} more in repairs of {} images, {:.1} s",
         tally.points,
-        OPERATIONS.len() + 1,
+        operations::operations().count() + 1,
         tally.in_repairs,
         tally.images,
         from.elapsed().as_secs_f64()

@@ -1,10 +1,10 @@
-//! The operations at which a process dies.
+//! The operations at which a process dies: the changes of one upstream, and those that only this suite can do.
 
-use crate::WAIT;
+use crate::support::changes::{self, CHANGES, Change, NEW, server};
+use crate::{WAIT, call};
 use dyups::balance::outcome::Outcome;
 use dyups::balance::pick::{Ask, Handle, Picked};
 use dyups::balance::request::{Requests, Tries, Wanted, Why};
-use dyups::config::{check, value};
 use dyups::health;
 use dyups::health::prober::{Prober, Stage};
 use dyups::http::response::Rules;
@@ -20,27 +20,85 @@ use dyups::table::directory::{self, Directory};
 use dyups::table::ops::Absent;
 use dyups::table::record::stamp_at;
 use dyups::table::snapshot::{Flags, encode};
-use dyups::upstream::{Address, Check, Method, PeerPatch, Status, Upstream};
+use dyups::upstream::{Address, Check, Method, PeerPatch, Upstream};
 
 /// The upstream that the operations are about.
 pub const SUBJECT: &str = "subject";
 /// The slot of the worker that has connections.
 const CONNECTED: u32 = 9;
-/// A peer that none has, of however many.
-const NEW: usize = 1900;
-
 /// One operation.
-pub struct Operation {
-    pub name: &'static str,
-    /// The function of [`Table`] that it calls.
-    pub calls: &'static str,
-    /// Prepares the table.
-    pub prepare: fn(&Table, &Upstream),
-    pub run: fn(&Table, &Upstream),
-    /// After its death in a full region.
-    pub make_room: fn(&Table),
+pub trait Operation {
+    fn name(&self) -> &'static str;
     /// It is also tried with a thousand peers.
-    pub also_large: bool,
+    fn also_large(&self) -> bool;
+    /// Prepares the table.
+    fn prepare(&self, table: &Table, subject: &Upstream);
+    /// Runs it. Answers which function of [`Table`] it called.
+    fn run(&self, table: &Table, subject: &Upstream) -> &'static str;
+    /// After its death in a full region: deletes something.
+    fn make_room(&self, _table: &Table) {}
+}
+
+impl Operation for Change {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn also_large(&self) -> bool {
+        self.also_large
+    }
+
+    fn prepare(&self, table: &Table, subject: &Upstream) {
+        for before in (self.before)(subject) {
+            call::make(table, &before).1.expect("done");
+        }
+    }
+
+    fn run(&self, table: &Table, subject: &Upstream) -> &'static str {
+        let (function, result) = call::make(table, &(self.call)(subject));
+        assert_eq!(result.is_err(), (self.refused)(subject), "{result:?}");
+        function
+    }
+}
+
+/// An operation of this suite alone.
+struct Own {
+    name: &'static str,
+    /// The function of [`Table`] that it calls.
+    calls: &'static str,
+    prepare: fn(&Table, &Upstream),
+    run: fn(&Table, &Upstream),
+    make_room: fn(&Table),
+    also_large: bool,
+}
+
+impl Operation for Own {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn also_large(&self) -> bool {
+        self.also_large
+    }
+
+    fn prepare(&self, table: &Table, subject: &Upstream) {
+        (self.prepare)(table, subject);
+    }
+
+    fn run(&self, table: &Table, subject: &Upstream) -> &'static str {
+        (self.run)(table, subject);
+        self.calls
+    }
+
+    fn make_room(&self, table: &Table) {
+        (self.make_room)(table);
+    }
+}
+
+/// All of them. `coverage` sees to it that none is missing.
+pub fn operations() -> impl Iterator<Item = &'static dyn Operation> {
+    let changes = CHANGES.iter().map(|change| change as &dyn Operation);
+    changes.chain(OWN.iter().map(|own| own as &dyn Operation))
 }
 
 /// Of 0, 1, 3 and 20 peers, by both methods.
@@ -50,15 +108,12 @@ pub fn subjects() -> impl Iterator<Item = Upstream> {
 
 /// One of `size` peers.
 pub fn subject(size: usize, method: Method) -> Upstream {
-    let weight = |i| if i == 1 { 2 } else { 1 };
-    let peers = (0..size).map(|i| PeerPatch { weight: Some(weight(i)), ..patch(i) }.into_peer()).collect();
-    Upstream { name: SUBJECT.into(), method: Some(method), peers, ..Upstream::default() }
+    changes::subject(SUBJECT, size, method)
 }
 
 /// Peer number `i`.
 pub fn patch(i: usize) -> PeerPatch {
-    let server = format!("127.0.{}.{}:8080", i / 250, i % 250 + 1);
-    PeerPatch::new(Address::from_server(&server).expect("an address"))
+    PeerPatch::new(Address::from_server(&server(i)).expect("an address"))
 }
 
 /// Upstreams that were acknowledged before, and that no process may lose: by rr, by chash with a long text, and one deleted
@@ -328,108 +383,24 @@ fn pick(table: &Table, subject: &Upstream) {
     assert_eq!(picked.is_ok(), !subject.peers.is_empty());
 }
 
-const PLAIN: Operation =
-    Operation { name: "", calls: "", prepare: made, run: nothing, make_room: room_enough, also_large: true };
+const PLAIN: Own = Own { name: "", calls: "", prepare: made, run: nothing, make_room: room_enough, also_large: false };
 
-/// All of them. `coverage` sees to it that none is missing.
-pub const OPERATIONS: &[Operation] = &[
-    Operation {
-        name: "create",
-        calls: "set_upstream",
-        prepare: nothing,
-        run: |table, subject| table.set_upstream(subject, WAIT).expect("set"),
-        ..PLAIN
-    },
-    Operation {
-        name: "replace",
-        calls: "set_upstream",
-        run: |table, subject| {
-            let mut other = subject.clone();
-            other.peers.reverse();
-            other.peers.push(patch(NEW).into_peer());
-            table.set_upstream(&other, WAIT).expect("set");
-        },
-        ..PLAIN
-    },
-    Operation {
-        name: "add a peer",
-        calls: "put_peer",
-        run: |table, subject| table.put_peer(&subject.name, &patch(NEW), Absent::Make, WAIT).expect("add"),
-        ..PLAIN
-    },
-    Operation {
-        name: "add a peer to no upstream",
-        calls: "put_peer",
-        prepare: nothing,
-        run: |table, subject| table.put_peer(&subject.name, &patch(NEW), Absent::Make, WAIT).expect("add"),
-        also_large: false,
-        ..PLAIN
-    },
-    Operation {
-        name: "change a peer's weight",
-        calls: "put_peer",
-        run: |table, subject| {
-            let change = PeerPatch { weight: Some(3), ..patch(0) };
-            table.put_peer(&subject.name, &change, Absent::Make, WAIT).expect("change");
-        },
-        ..PLAIN
-    },
-    // Its rings stay as they are.
-    Operation {
-        name: "change a peer's max_fails",
-        calls: "put_peer",
-        run: |table, subject| {
-            let change = PeerPatch { max_fails: Some(7), ..patch(0) };
-            table.put_peer(&subject.name, &change, Absent::Make, WAIT).expect("change");
-        },
-        also_large: false,
-        ..PLAIN
-    },
-    Operation {
-        name: "drain a peer",
-        calls: "put_peer",
-        run: |table, subject| {
-            let change = PeerPatch { status: Some(Status::Drain), ..patch(0) };
-            table.put_peer(&subject.name, &change, Absent::Make, WAIT).expect("change");
-        },
-        ..PLAIN
-    },
-    Operation {
-        name: "delete a peer",
-        calls: "delete_peer",
-        run: |table, subject| {
-            let deleted = table.delete_peer(&subject.name, &patch(subject.peers.len() / 2).address, WAIT);
-            assert_eq!(deleted.is_ok(), !subject.peers.is_empty());
-        },
-        ..PLAIN
-    },
-    Operation {
+const OWN: &[Own] = &[
+    Own {
         name: "delete peers that are connected",
         calls: "set_upstream",
         prepare: connected,
         run: |table, subject| table.set_upstream(&Upstream { peers: vec![], ..subject.clone() }, WAIT).expect("set"),
-        also_large: false,
         ..PLAIN
     },
-    Operation {
+    Own {
         name: "delete an upstream that is connected",
         calls: "delete_upstream",
         prepare: connected,
         run: |table, subject| table.delete_upstream(&subject.name, true, WAIT).expect("delete"),
-        also_large: false,
         ..PLAIN
     },
-    Operation {
-        name: "drain a peer to delete it",
-        calls: "drain_peer",
-        run: |table, subject| {
-            let drained = table.drain_peer(&subject.name, &patch(0).address, WAIT);
-            assert_eq!(drained.is_ok(), !subject.peers.is_empty());
-        },
-        also_large: false,
-        ..PLAIN
-    },
-    Operation {
+    Own {
         name: "delete a peer that is idle",
         calls: "delete_idle",
         prepare: |table, subject| {
@@ -440,10 +411,9 @@ pub const OPERATIONS: &[Operation] = &[
             let idle = [patch(0).address.ident()];
             table.delete_idle(&subject.name, &idle, WAIT).expect("done");
         },
-        also_large: false,
         ..PLAIN
     },
-    Operation {
+    Own {
         name: "create where one was used",
         calls: "set_upstream",
         prepare: |table, subject| {
@@ -452,27 +422,24 @@ pub const OPERATIONS: &[Operation] = &[
             table.delete_upstream(&subject.name, true, WAIT).expect("delete");
         },
         run: |table, subject| table.set_upstream(subject, WAIT).expect("set"),
-        also_large: false,
         ..PLAIN
     },
-    Operation {
+    Own {
         name: "let failures count again",
         calls: "put_peer",
         prepare: fails_unwatched,
         run: |table, subject| limited(table, subject, 1),
-        also_large: false,
         ..PLAIN
     },
-    Operation { name: "balance", calls: "pick", run: balance, also_large: false, ..PLAIN },
-    Operation {
+    Own { name: "balance", calls: "pick", run: balance, ..PLAIN },
+    Own {
         name: "balance among peers that are out",
         calls: "pick",
         prepare: nearly_all_out,
         run: balance_among_the_out,
-        also_large: false,
         ..PLAIN
     },
-    Operation {
+    Own {
         name: "find that all are well",
         calls: "pick",
         prepare: |table, subject| {
@@ -480,36 +447,17 @@ pub const OPERATIONS: &[Operation] = &[
             ails(table, subject);
         },
         run: |table, _| health::heal(table).expect("sound"),
-        also_large: false,
         ..PLAIN
     },
-    Operation { name: "probe", calls: "pick", prepare: made_and_checked, run: probe, also_large: false, ..PLAIN },
-    Operation {
-        name: "set options of a check",
-        calls: "set_check",
-        run: |table, subject| {
-            let options = value::parse(br#"{"type": "tcp", "default_down": true}"#).expect("JSON");
-            table.set_check(&subject.name, check::change(&options), WAIT).expect("set");
-        },
-        also_large: false,
-        ..PLAIN
-    },
-    Operation {
+    Own { name: "probe", calls: "pick", prepare: made_and_checked, run: probe, ..PLAIN },
+    Own {
         name: "follow the default check",
         calls: "spread_default_check",
         prepare: made_before_the_default,
         run: |table, _| follow_the_default(table),
-        also_large: false,
         ..PLAIN
     },
-    Operation {
-        name: "begin to check",
-        calls: "set_upstream",
-        run: |table, subject| table.set_upstream(&checked(subject), WAIT).expect("set"),
-        also_large: false,
-        ..PLAIN
-    },
-    Operation {
+    Own {
         name: "count for a worker, and no more",
         calls: "pick",
         run: |table, _| {
@@ -520,10 +468,9 @@ pub const OPERATIONS: &[Operation] = &[
             assert_eq!(count(), Ok(true));
             table.region().reap(None).expect("sound");
         },
-        also_large: false,
         ..PLAIN
     },
-    Operation {
+    Own {
         name: "retire a cell and bring it back",
         calls: "put_peer",
         prepare: |table, subject| {
@@ -534,38 +481,26 @@ pub const OPERATIONS: &[Operation] = &[
             table.put_peer(&subject.name, &patch(NEW), Absent::Make, WAIT).expect("add");
             table.region().cells().expect("they are there").goes_unnumbered().expect("inside");
         },
-        also_large: false,
         ..PLAIN
     },
-    Operation {
-        name: "delete",
-        calls: "delete_upstream",
-        run: |table, subject| table.delete_upstream(&subject.name, true, WAIT).expect("delete"),
-        ..PLAIN
-    },
-    Operation {
+    Own {
         name: "delete what a file has",
         calls: "delete_upstream",
         prepare: from_file,
         run: |table, subject| table.delete_upstream(&subject.name, true, WAIT).expect("delete"),
+        also_large: true,
         ..PLAIN
     },
-    Operation {
-        name: "rebuild: a ring that is missing",
-        calls: "build_ring",
-        prepare: |table, subject| made(table, &Upstream { method: None, ..subject.clone() }),
-        run: |table, subject| table.build_ring(&subject.name, WAIT).expect("build"),
-        ..PLAIN
-    },
-    Operation { name: "load", calls: "load", prepare: nothing, run: from_file, also_large: false, ..PLAIN },
-    Operation {
+    Own { name: "load", calls: "load", prepare: nothing, run: from_file, ..PLAIN },
+    Own {
         name: "load without it",
         calls: "load",
         prepare: from_file,
         run: |table, _| load(table, None),
+        also_large: true,
         ..PLAIN
     },
-    Operation {
+    Own {
         name: "refused: full",
         calls: "set_upstream",
         prepare: nearly_full,
@@ -580,9 +515,9 @@ pub const OPERATIONS: &[Operation] = &[
             assert!(refused.is_err(), "more than the region holds");
         },
         make_room: delete_filler,
-        also_large: false,
+        ..PLAIN
     },
-    Operation {
+    Own {
         name: "delete a peer where all is full",
         calls: "delete_peer",
         prepare: made_and_full,
@@ -593,9 +528,9 @@ pub const OPERATIONS: &[Operation] = &[
             assert_eq!(deleted.is_ok(), !subject.peers.is_empty() && !too_large, "{deleted:?}");
         },
         make_room: delete_filler,
-        also_large: false,
+        ..PLAIN
     },
-    Operation {
+    Own {
         name: "delete a connected peer where all is full",
         calls: "delete_peer",
         prepare: |table, subject| {
@@ -604,24 +539,24 @@ pub const OPERATIONS: &[Operation] = &[
         },
         run: |table, subject| drop(table.delete_peer(&subject.name, &patch(0).address, WAIT)),
         make_room: delete_filler,
-        also_large: false,
+        ..PLAIN
     },
-    Operation {
+    Own {
         name: "look it over at the start",
         calls: "check",
         run: |table, _| assert_eq!(table.check(WAIT), Ok(None)),
+        also_large: true,
         ..PLAIN
     },
-    Operation {
+    Own {
         name: "repair what was spoiled",
         calls: "check",
         prepare: spoiled,
         run: |table, _| assert_eq!(table.check(WAIT), Ok(None)),
-        also_large: false,
         ..PLAIN
     },
-    Operation { name: "pick", calls: "pick", run: pick, also_large: false, ..PLAIN },
-    Operation {
+    Own { name: "pick", calls: "pick", run: pick, ..PLAIN },
+    Own {
         name: "remember a change",
         calls: "add_change",
         run: |table, _| {
@@ -630,22 +565,19 @@ pub const OPERATIONS: &[Operation] = &[
                 .add_change(&history::Change { time: 1, name: SUBJECT.into(), ..history::Change::default() })
                 .expect("inside");
         },
-        also_large: false,
         ..PLAIN
     },
-    Operation {
+    Own {
         name: "give a source its number",
         calls: "source",
         run: |table, _| assert_eq!(table.source("etcd:/services", WAIT), Ok(1)),
-        also_large: false,
         ..PLAIN
     },
     // The last, since this process, which does all once to count, keeps it.
-    Operation {
+    Own {
         name: "claim a slot",
         calls: "claim_slot",
         run: |table, _| assert!(table.region().claim_slot().is_ok()),
-        also_large: false,
         ..PLAIN
     },
 ];

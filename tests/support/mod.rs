@@ -2,6 +2,7 @@
 
 #![allow(dead_code, unused_imports, unsafe_code)]
 
+pub mod changes;
 mod helper;
 pub mod locks;
 pub mod memory;
