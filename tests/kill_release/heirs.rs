@@ -88,19 +88,25 @@ impl Worker {
 fn work(driver: &mut Driver, table: &Model) {
     for (upstream, _) in table.0.keys().filter_map(|name| table.visible(name)) {
         let name = &upstream.name;
-        for key in ["", "key"] {
-            assert_picks(driver, upstream, key);
-        }
+        let key = if has_ring_here(upstream) { "key" } else { "" };
+        ["", key].into_iter().for_each(|key| assert_picks(driver, upstream, key));
         driver.ok(&format!("add_peer\t{name}\t{{\"server\": \"10.9.9.9\", \"backup\": true}}"));
-        driver.ok(&format!("build_ring\t{name}"));
+        if !key.is_empty() {
+            driver.ok(&format!("build_ring\t{name}"));
+        }
         driver.ok(&format!("set_peer\t{name}\t{{\"server\": \"10.9.9.9\", \"status\": \"down\"}}"));
         driver.ok(&format!("delete_peer\t{name}\t{{\"server\": \"10.9.9.9\"}}"));
-        assert_picks(driver, upstream, "key");
+        assert_picks(driver, upstream, key);
         driver.ok(&format!("delete_upstream\t{name}\t{{\"force\": true}}"));
     }
     driver.ok("set_upstream\tnew\t{\"peers\": [{\"server\": \"10.9.9.9\"}]}");
     assert_eq!(driver.ok("find\tnew\t"), "10.9.9.9:80");
     driver.ok("delete_upstream\tnew\t{\"force\": true}");
+}
+
+/// Whether a small region has room for a ring of its weights.
+fn has_ring_here(upstream: &Upstream) -> bool {
+    upstream.peers.iter().map(|peer| u32::from(peer.weight)).sum::<u32>() < 100
 }
 
 /// Picks a peer that takes traffic, if there is one.

@@ -1,6 +1,6 @@
 //! The files of a region at one instant: what a death at this instant would leave.
 
-use super::support::region_file;
+use super::support::{layout_1, region_file};
 use dyups::shm::cells::Plan;
 use dyups::shm::layout::{fixed, state};
 use dyups::shm::{Mem, Memory, WORD};
@@ -76,6 +76,13 @@ impl Image {
             }
         }
         image
+    }
+
+    /// A region of layout 1, made in `dir`.
+    pub fn of_layout_1(dir: &Path) -> Image {
+        fs::create_dir_all(dir).expect("mkdir");
+        layout_1::made(&dir.join(BASE));
+        Image::of(dir)
     }
 
     /// Makes these the files of `dir`. A file that is there is written over in place, since a process may have it mapped.

@@ -80,6 +80,12 @@ fn births(scratch: &Scratch) -> Vec<Operation> {
         Operation::new("setup finds a region", &found, &[], setup_here("")),
         Operation::new("setup finds one of another size", &larger, &[], setup_here("")),
         Operation::new("setup finds a damaged one", &found.clone().damaged(), &[], setup_here("")),
+        Operation::new(
+            "setup takes over layout 1",
+            &Image::of_layout_1(&scratch.file("layout-1")),
+            &[],
+            setup_here(""),
+        ),
         Operation::new("a slot is claimed", &none, &made, "start").unlocked().short(),
         Operation::new("the first pick", &found, &made, "find\tapi\t").unlocked().short(),
         Operation::new("a pick by a key", &found, &made, "find\tapi\tkey").unlocked(),

@@ -4,6 +4,7 @@ use crate::choice::Choice;
 use crate::death::{Stores, dies_at};
 use crate::image::cells_of;
 use crate::operations::{bystanders, patch, subject};
+use crate::support::layout_1;
 use crate::{SMALL, Tally, WAIT, after, open};
 use dyups::shm::deletions::Deletions;
 use dyups::shm::sources::Sources;
@@ -20,11 +21,15 @@ enum Way {
     WithoutCells,
     /// Processes without slots had it, and are gone.
     AfterUnnumbered,
+    /// There is one of layout 1, whose table is taken over.
+    FromLayout1,
 }
 
 impl Way {
     fn prepare(self, path: &Path) {
-        if self != Way::Made {
+        if self == Way::FromLayout1 {
+            layout_1::made(path);
+        } else if self != Way::Made {
             let table = open(path, SMALL);
             bystanders(&table);
             table.set_upstream(&subject(3, Method::Chash), WAIT).expect("set");
@@ -40,6 +45,11 @@ impl Way {
         }
     }
 
+    /// There are a source and a deletion, which a region of layout 1 has no place for.
+    fn has_all(self) -> bool {
+        !matches!(self, Way::Made | Way::FromLayout1)
+    }
+
     fn size(self) -> u64 {
         if self == Way::Resized { 2 * SMALL } else { SMALL }
     }
@@ -47,7 +57,7 @@ impl Way {
 
 /// Kills all of them.
 pub fn kill(dir: &Path, choice: &mut Choice, tally: &mut Tally) {
-    for way in [Way::Made, Way::Resized, Way::WithoutCells, Way::AfterUnnumbered] {
+    for way in [Way::Made, Way::Resized, Way::WithoutCells, Way::AfterUnnumbered, Way::FromLayout1] {
         let size = way.size();
         let counted = dir.join(format!("counted-{way:?}"));
         way.prepare(&counted);
@@ -63,7 +73,7 @@ pub fn kill(dir: &Path, choice: &mut Choice, tally: &mut Tally) {
             tally.died.insert(stores.place(nth));
             let table = open(&path, size);
             assert_eq!(table.region().geometry().size, size, "{what}");
-            if way != Way::Made {
+            if way.has_all() {
                 let (mem, geometry) = (table.region().mem(), table.region().geometry());
                 assert_eq!(Sources::over(mem, geometry).all(), Ok(vec![(1, "etcd:/services".into())]), "{what}");
                 let deleted = Deletions::over(mem, geometry).all().expect("sound");

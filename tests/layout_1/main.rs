@@ -1,49 +1,19 @@
 //! A region of layout 1, as the library wrote it that had no other one, is taken over whole.
 //!
-//! region.words has the words of such a region that are not 0, and upstreams.json what `status` showed of it.
+//! upstreams.json has what `status` showed of that region.
 
 #![allow(unsafe_code)]
 
 #[path = "../support/mod.rs"]
 mod support;
 
-use dyups::shm::header::boot_id;
-use dyups::shm::layout::{Shape, fixed};
+use dyups::shm::layout::Shape;
 use dyups::table::Table;
 use dyups::table::snapshot::Flags;
 use serde_json::Value;
-use std::io::Write;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::Path;
 use support::*;
 
-const WORDS: &str = include_str!("region.words");
 const UPSTREAMS: &str = include_str!("upstreams.json");
-
-fn written(path: &Path, bytes: &[u8]) {
-    let mut file = std::fs::File::options().write(true).create_new(true).mode(0o600).open(path).expect("new");
-    file.write_all(bytes).expect("room");
-}
-
-/// A region of layout 1 that users call `base`, made in this boot.
-fn made(base: &Path) {
-    let lock = dyups::shm::region::lock_of(base);
-    written(&lock, b"");
-    let mut words = vec![0u64; 256 * 1024 / 8];
-    let number = |text: &str| u64::from_str_radix(text, 16).expect("a hexadecimal number");
-    for line in WORDS.lines() {
-        let (at, line) = line.split_once(": ").expect("where they are");
-        for (word, text) in words[number(at) as usize..].iter_mut().zip(line.split(' ')) {
-            *word = number(text);
-        }
-    }
-    words[fixed::BOOT..][..2].copy_from_slice(&boot_id());
-    words[fixed::PID_NAMESPACE] = dyups::shm::header::pid_namespace();
-    words[fixed::LOCK] = std::fs::metadata(&lock).expect("there").ino();
-    words[fixed::CHECKSUM] = dyups::checksum::Checksum::of(&words[..fixed::CHECKSUM]).into();
-    let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
-    written(&dyups::shm::region::file_of(base, Shape::V1.layout), &bytes);
-}
 
 fn names_by_age(table: &Table) -> Vec<String> {
     let mut all = table.upstreams().expect("readable");
@@ -55,7 +25,7 @@ fn names_by_age(table: &Table) -> Vec<String> {
 fn a_region_of_layout_1_is_taken_over_whole() {
     let scratch = Scratch::new();
     let base = scratch.file("region");
-    made(&base);
+    layout_1::made(&base);
     let (table, notes) = open(&base, SMALL).expect("usable");
     assert!(notes.len() == 1 && notes[0].contains("has the table of") && notes[0].contains("region.v1"), "{notes:?}");
     let status: Value =

@@ -4,6 +4,7 @@
 
 pub mod changes;
 mod helper;
+pub mod layout_1;
 pub mod locks;
 pub mod memory;
 pub mod model;
