@@ -89,8 +89,8 @@ pub fn mixed(count: u64, salt: u64, total: u64) -> u64 {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::balance::usable;
     use crate::order::rr;
+    use crate::order::turns;
     use proptest::prelude::*;
     use std::cell::{Cell, RefCell};
 
@@ -228,7 +228,7 @@ pub(super) mod tests {
             if self.members.iter().all(|member| member.fits.get()) && !self.is_empty() {
                 return self.scheduled((count % u64::from(self.len())) as u32).map(Some);
             }
-            self.drawn(&mut |total| usable::turn(count, total, usable::step(total)))
+            self.drawn(&mut |total| turns::turn(count, total, turns::step(total)))
         }
 
         fn drawn(&self, draw: &mut dyn FnMut(u64) -> u64) -> Result<Option<u32>, Miss> {

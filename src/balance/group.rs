@@ -1,10 +1,12 @@
 //! The members of one group, as a method sees them: which of them a pick may take, and in which order it meets them.
 
 use super::attempt::{Claimed, Trial, claim};
+use super::bits::Bits;
 use super::candidates::{Candidates, mixed};
 use super::miss::Miss;
 use super::once::One;
-use super::usable::{Bits, Passed, Set};
+use super::passed::Passed;
+use super::usable::Set;
 use crate::shm::cells::Turn;
 use crate::shm::{Cells, Damaged, Memory};
 use crate::state::failures::{Fitness, Health, Limits, tenths};

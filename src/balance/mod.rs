@@ -1,6 +1,7 @@
 //! How a peer is picked: one file a method.
 
 pub mod attempt;
+pub mod bits;
 pub mod candidates;
 mod chash;
 mod debt;
@@ -12,6 +13,7 @@ mod load;
 pub mod miss;
 mod once;
 pub mod outcome;
+pub mod passed;
 pub mod pick;
 mod picked;
 pub mod random;
