@@ -54,6 +54,7 @@ fn generate() -> String {
         "ffi/changes.rs",
         "ffi/probe.rs",
         "ffi/show.rs",
+        "ffi/admin.rs",
     ] {
         builder = builder.with_src(root.join("src").join(source));
     }

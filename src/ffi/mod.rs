@@ -10,6 +10,7 @@
 //! - Any process that has inherited the region may call any function; all of them see one table. A handle belongs to the
 //!   thread that opened it; all else may be called from any thread.
 
+pub mod admin;
 pub mod change;
 pub mod changes;
 pub mod edge;
