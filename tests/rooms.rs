@@ -104,3 +104,25 @@ fn a_folder_imports_its_files_and_they_import_it() {
     let files = [("shm/cells.rs", "mod rows;\nuse rows::A;\n"), ("shm/cells/rows.rs", "use super::B;\n")];
     assert_eq!(rooms_of_files(&files), (true, String::new()));
 }
+
+#[test]
+fn each_file_of_the_sources_that_a_page_names_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let pages = std::fs::read_dir(root.join("docs")).expect("a folder").map(|entry| entry.expect("a page").path());
+    let pages = pages.chain(["README.md", "CHANGELOG.md"].map(|page| root.join(page)));
+    let (mut named, mut missing) = (0, Vec::new());
+    for page in pages.filter(|page| page.extension().is_some_and(|kind| kind == "md")) {
+        let text = std::fs::read_to_string(&page).expect("a page");
+        let is_of_path = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
+        for word in text.split(|c| !is_of_path(c)).map(|word| word.trim_end_matches('.').trim_start_matches("../")) {
+            if ["src/", "lua/", "tests/", "tools/", "benches/"].iter().any(|folder| word.starts_with(folder)) {
+                named += 1;
+                if !root.join(word).exists() {
+                    missing.push(format!("{}: {word}", page.display()));
+                }
+            }
+        }
+    }
+    assert!(named > 50, "{named}");
+    assert_eq!(missing, Vec::<String>::new());
+}
