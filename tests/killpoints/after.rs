@@ -1,7 +1,8 @@
 //! The conditions that must hold after a death, for the next process that uses the region.
 
 use crate::WAIT;
-use crate::operations::{Operation, SUBJECT, patch};
+use crate::operations::Operation;
+use crate::subject::{SUBJECT, patch};
 use dyups::balance::pick::{Ask, Handle, Picked};
 use dyups::health::prober::Prober;
 use dyups::http::response::Rules;

@@ -3,7 +3,7 @@
 use crate::choice::Choice;
 use crate::death::{Stores, dies_at};
 use crate::image::cells_of;
-use crate::operations::{bystanders, patch, subject};
+use crate::subject::{bystanders, patch, subject};
 use crate::support::layout_1;
 use crate::{SMALL, Tally, WAIT, after, open};
 use dyups::shm::deletions::Deletions;

@@ -11,12 +11,18 @@ mod support;
 
 mod after;
 mod call;
+mod checks;
 mod choice;
 mod coverage;
 mod creation;
 mod death;
+mod full;
 mod image;
 mod operations;
+mod own;
+mod requests;
+mod subject;
+mod words;
 
 use after::Allowed;
 use choice::Choice;
@@ -75,7 +81,7 @@ impl Arena {
     /// Kills one operation.
     fn kill_operation(&mut self, operation: &dyn Operation, subject: &Upstream, tally: &mut Tally) {
         self.bytes.put_back(&self.empty);
-        operations::bystanders(&self.table);
+        subject::bystanders(&self.table);
         operation.prepare(&self.table, subject);
         let before = self.bytes.image();
         let old = after::state(&self.table);
@@ -126,12 +132,12 @@ fn main() {
     }
     let sampled = |otherwise| if all { otherwise } else { Choice::Sample(Random(seed)) };
     let wanted = |name: &str| only.as_ref().is_none_or(|only| only == name);
-    let operations = || operations::operations().filter(|operation| wanted(operation.name()));
+    let operations = || operations::all().filter(|operation| wanted(operation.name()));
     let mut progress = Progress::default();
 
     let mut small = Arena::new(&scratch.file("small"), SMALL, 256, sampled(Choice::All));
     for operation in operations() {
-        for subject in operations::subjects() {
+        for subject in subject::subjects() {
             small.kill_operation(operation, &subject, &mut tally);
         }
         progress.say(operation.name(), &tally);
@@ -140,7 +146,7 @@ fn main() {
     let mut large = Arena::new(&scratch.file("large"), LARGE, 4096, sampled(Choice::Spread));
     for operation in operations().filter(|operation| operation.also_large()) {
         for method in [Method::Rr, Method::Chash] {
-            large.kill_operation(operation, &operations::subject(1000, method), &mut tally);
+            large.kill_operation(operation, &subject::subject(1000, method), &mut tally);
         }
         progress.say(&format!("{}, 1,000 peers", operation.name()), &tally);
     }
@@ -154,7 +160,7 @@ fn main() {
     println!(
         "{} kill points in {} operations, {} more in repairs of {} images, {:.1} s",
         tally.points,
-        operations::operations().count() + 1,
+        operations::all().count() + 1,
         tally.in_repairs,
         tally.images,
         from.elapsed().as_secs_f64()

@@ -1,5 +1,7 @@
-//! The changes of one upstream: the calls of the C ABI that make them. tests/killpoints makes each on a table of its own process,
-//! and dies at its stores. tests/kill_release makes each in a process that it stops after every instruction.
+//! The changes of one upstream, each as the calls of the C ABI that make it. Two suites try all of them:
+//!
+//! - tests/killpoints makes a change on a table of its own process, and dies at its stores.
+//! - tests/kill_release makes it in another process, which it stops after every instruction.
 
 use super::{address, upstream};
 use dyups::upstream::{Method, Peer, Upstream};
@@ -24,7 +26,7 @@ pub struct Change {
     pub call: fn(&Upstream) -> Call,
     /// Whether the call is an error for this subject.
     pub refused: fn(&Upstream) -> bool,
-    /// The numbers of peers with which tests/kill_release steps through it. tests/killpoints tries the same few for all.
+    /// The numbers of peers with which tests/kill_release steps through it. tests/killpoints has the same numbers for all.
     pub stepped: &'static [usize],
     /// tests/kill_release steps through it in `make test` too.
     pub short: bool,
