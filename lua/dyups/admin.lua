@@ -78,6 +78,9 @@ end
 -- Arguments
 --   prefix  text: the begin of the location's path, before /list, /detail, /upstream/NAME and /status; such as "/dyups"
 --
+-- Returns
+--   nothing: the client gets the answer
+--
 -- Errors
 --   The client gets them. 403: the Host is neither an address, nor localhost, nor in admin.hosts of setup; or a page of
 --   another site sends a change. 409: another process is writing. 500: the rest. X-Dyups-Error has the message.

@@ -189,6 +189,15 @@ end
 --
 -- Deprecated: it does nothing, and log_by_lua needs no line for dyups. nginx tells the library when a request ends.
 -- The function stays for configurations that call it.
+--
+-- Returns
+--   true, always
+--
+-- Errors
+--   none
+--
+-- Example
+--     log_by_lua_block { require("dyups").log() }
 function _M.log()
     return true
 end

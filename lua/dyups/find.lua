@@ -103,6 +103,9 @@ end
 -- Returns
 --   a set that holds at most 64 peers; find answers an error when it is full
 --
+-- Errors
+--   none
+--
 -- Example
 --     local tried = dyups.tried()
 --     local first = dyups.find("api", nil, "rr", tried)

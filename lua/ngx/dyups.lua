@@ -19,6 +19,7 @@ local _M = {}
 -- Arguments
 --   name   text
 --   text   the inside of nginx's upstream block
+--   by     text of 1 to 255 bytes: the caller's name, for the line of the log
 --
 -- Returns
 --   200, "success". An empty text: 204, and nothing changes.
@@ -36,6 +37,9 @@ end
 -- delete(name[, { by = "..." }]) -> status, text, message
 --
 -- Deletes the upstream with all its peers.
+--
+-- Arguments
+--   name, by   as in update
 --
 -- Returns
 --   200, "success"

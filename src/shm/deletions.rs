@@ -1,7 +1,7 @@
 //! The ring of deletions: the names that were deleted last, with the numbers of the changes that did so. Records forget a name when it
 //! goes; a reader that follows the table by its numbers of changes finds it here.
 //!
-//! A writer makes an entry before it publishes the deletion. So no deletion that anybody saw is missing, also where the writer dies.
+//! A writer makes an entry before it publishes the deletion. So each deletion that a reader saw is there, also where the writer dies.
 //! An entry may be of a deletion that did not happen: it says "look whether there is this name".
 //!
 //! The writer stores 0 as the number of an entry, then the words of the entry, then its number. So a reader that sees the same number

@@ -82,7 +82,7 @@ mod event {
 mod peer {
     use super::{EVENTS, event};
 
-    /// Its cell : 32 | how often that was taken : 16 | how often that came back : 16 (low part first). 0: nobody.
+    /// Its cell : 32 | how often that was taken : 16 | how often that came back : 16 (low part first). 0: no peer.
     pub const WHO: usize = 0;
     /// How many events it ever had, or that another one had before it.
     pub const EVENTS_EVER: usize = 1;

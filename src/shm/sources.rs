@@ -29,7 +29,7 @@ impl<'a, M: Memory> Sources<'a, M> {
         self.geometry.sources_at + entry * ENTRY
     }
 
-    /// The text of an entry; `None`: nobody has it.
+    /// The text of an entry; `None`: no source has it.
     fn text(&self, entry: usize) -> Result<Option<String>, Damaged> {
         // Number : 32 | bytes of the text : 8 (low part first).
         let first = self.mem.load_acquire(self.at(entry))?;

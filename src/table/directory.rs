@@ -320,7 +320,7 @@ impl<M: Memory> Directory<'_, M> {
     }
 
     /// Says that a record is used from now on, before it is linked. Where the region has said before that it never was, and a version
-    /// is in it all the same, that was spoiled, and the version is nobody's.
+    /// is in it all the same, that was spoiled, and the version is no upstream's.
     fn use_record(&self, record: u32) -> Result<(), Damaged> {
         let end = self.mem.load(state::RECORDS_END)?;
         if u64::from(record) < end {

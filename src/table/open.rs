@@ -42,7 +42,7 @@ impl Content for Upstreams {
         // Of layout 1, which does not tell when an upstream was made, by their names.
         all.sort_by(|one, other| (one.created, &one.name).cmp(&(other.created, &other.name)));
         let count = all.len() as u64 + lost;
-        copy_history(old, new)?;
+        copy_numbers(old, new)?;
         let table = Table::new(new);
         for moving in all {
             match moving.put(&table) {
@@ -61,7 +61,7 @@ impl Content for Upstreams {
 }
 
 /// Copies the number of the last change, the ring of deletions, and the sources with their numbers.
-fn copy_history(old: &Region, new: &Region) -> Result<(), Damaged> {
+fn copy_numbers(old: &Region, new: &Region) -> Result<(), Damaged> {
     new.mem().store(state::SEQUENCE, old.mem().load(state::sequence_in(old.geometry().shape))?)?;
     let ring = Deletions::over(new.mem(), new.geometry());
     for deletion in Deletions::over(old.mem(), old.geometry()).all()? {

@@ -5,6 +5,8 @@ use super::client::Client;
 use super::load::{Connections, Load, Seen, requests};
 use super::place::Place;
 use super::server::{Conf, Nginx};
+use super::support::attach_as_it_is;
+use dyups::shm::history::Change;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -238,4 +240,30 @@ fn upstreams_that_come_and_go_leave_a_stable_one_alone() {
     assert_eq!(nginx.status()["region"]["free"], free_before, "what was deleted gave its memory back");
     nginx.assert_calm();
     println!("{} requests during 12000 changes, the slowest {:?}", seen.total(), seen.slowest);
+}
+
+#[test]
+fn the_history_has_each_change_with_its_origin_its_versions_and_what_it_did() {
+    let place = Place::new("history");
+    let upstreams =
+        place.write("upstreams.json", r#"{"upstreams": {"filed": {"peers": [{"server": "10.0.0.1:80"}]}}}"#);
+    let conf = Conf::new(&place, 2).files(&[&upstreams]);
+    let nginx = Nginx::start(&place, &conf);
+    nginx.post("api", "server 10.0.0.1; server 10.0.0.2;");
+    nginx.change("add_peer('api', { server = '10.0.0.3' }, { by = 'deploy 42' })");
+    nginx.change("delete_upstream('api', { force = true })");
+    let table = attach_as_it_is(&conf.shm_path, 8 << 20);
+    let all = table.region().history().expect("one").changes().expect("readable");
+    let file = format!("file {}", upstreams.display());
+    let expected = [
+        ("filed", file.get(..64).unwrap_or(&file), [0, 1], "0 -> 1 peers (1 added, 0 removed, 0 changed), version 1"),
+        ("api", "HTTP from 127.0.0.1", [0, 2], "0 -> 2 peers (2 added, 0 removed, 0 changed), version 2"),
+        ("api", "Lua (\"deploy 42\")", [2, 3], "2 -> 3 peers (1 added, 0 removed, 0 changed), version 3"),
+        ("api", "Lua", [3, 0], "3 -> 0 peers (0 added, 3 removed, 0 changed), version 4"),
+    ];
+    let told = |change: &Change| (change.name.clone(), change.by.clone(), change.versions, change.summary.clone());
+    let expected =
+        expected.map(|(name, by, versions, what)| (name.to_owned(), by.to_owned(), versions, what.to_owned()));
+    assert_eq!(all.iter().map(told).collect::<Vec<_>>(), expected);
+    assert!(all.iter().all(|change| change.time > 1_700_000_000_000), "{all:?}");
 }

@@ -14,7 +14,7 @@ fn host(index: usize) -> String {
 }
 
 #[test]
-fn the_peers_that_are_left_share_the_requests_whatever_took_the_others_out() {
+fn the_peers_that_are_left_share_the_requests_whether_probes_or_the_operator_took_the_others_out() {
     let place = Place::alone("partial");
     let [port, nowhere] = [place::free_everywhere().port(), place::free_everywhere().port()];
     let backend = format!(

@@ -59,7 +59,7 @@ pub fn ring_words(upstream: &Upstream, group: Group) -> crate::error::Result<usi
     chash::shape_of(members).map(RingShape::words)
 }
 
-/// The ring of a group's members, `None` when there is nobody in it.
+/// The ring of a group's members, `None` when it has no members.
 pub fn build_ring(upstream: &Upstream, group: Group) -> crate::error::Result<Option<Ring>> {
     let members = ring_members(upstream, group);
     if members.is_empty() {

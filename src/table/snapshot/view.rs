@@ -116,7 +116,7 @@ impl View {
     /// Reads the header that `stamp`, loaded from `place`, leads to.
     ///
     /// The stamp is looked at again before anything that the header says is followed: a header that is being recycled could
-    /// lead to memory that nobody has reserved, where even a load may end in SIGBUS.
+    /// lead to memory that is not reserved, where even a load may end in SIGBUS.
     pub fn read(mem: &impl Memory, geometry: &Geometry, place: usize, stamp: Stamp) -> Result<View, Damaged> {
         let at = stamp.word();
         if stamp.block() == 0 {
