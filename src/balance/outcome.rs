@@ -26,10 +26,10 @@ impl Outcome {
         let is_there = |name| {
             let mut found = None;
             variable(name, &mut |values| {
-                found = match place_of(values, ident, &variable) {
-                    Place::Last => values.last().map(|&last| last != b'-'),
-                    Place::Nth(place) => tries(values).nth(place).map(|value| value != b"-"),
-                    Place::Nowhere => None,
+                found = match position_of(values, ident, &variable) {
+                    Position::Last => values.last().map(|&last| last != b'-'),
+                    Position::Nth(place) => tries(values).nth(place).map(|value| value != b"-"),
+                    Position::Nowhere => None,
                 };
             });
             found
@@ -43,21 +43,21 @@ impl Outcome {
 }
 
 /// Which of the values is that of a try.
-enum Place {
+enum Position {
     Last,
     Nth(usize),
     Nowhere,
 }
 
 /// With one upstream it is the last. With several, not all of which need be ours, the address tells.
-fn place_of(values: &[u8], ident: u64, variable: impl Fn(&'static str, &mut dyn FnMut(&[u8]))) -> Place {
+fn position_of(values: &[u8], ident: u64, variable: impl Fn(&'static str, &mut dyn FnMut(&[u8]))) -> Position {
     if !values.windows(3).any(|three| three == b" : ") {
-        return Place::Last;
+        return Position::Last;
     }
-    let mut place = Place::Nowhere;
+    let mut place = Position::Nowhere;
     variable("upstream_addr", &mut |addresses| {
         let own = tries(addresses).enumerate().filter(|&(_, address)| is_of(address, ident)).last();
-        place = own.map_or(Place::Nowhere, |(place, _)| Place::Nth(place));
+        place = own.map_or(Position::Nowhere, |(place, _)| Position::Nth(place));
     });
     place
 }

@@ -80,6 +80,10 @@ impl Handle {
     ///
     /// With `cached`, nothing is written (`fresh` 0) when this handle has answered the same index before and the upstream has
     /// not changed since. A caller that keeps the texts by index need not make them again.
+    ///
+    /// # Errors
+    ///
+    /// [`Miss`]: there is no such upstream, no peer that may be picked, or no ring; or the table cannot be read.
     #[inline(always)]
     pub fn pick(&mut self, table: &Table, ask: Ask<'_>, cached: bool, out: &mut Picked) -> Result<u32, Miss> {
         let Ask { key, method, mut tried, counts } = ask;

@@ -58,6 +58,11 @@ pub struct Setup {
 
 impl Setup {
     /// Reads the object that the Lua module sends.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::Invalid`]: the message names the field, the value and what is allowed. [`Code::System`]: there is no current
+    /// directory for a relative prefix.
     pub fn read(bytes: &[u8]) -> Result<Setup> {
         let value = parse(bytes)?;
         let object = Object::new(&value, "setup", SETUP)?;

@@ -19,6 +19,11 @@ const WAIT: Duration = Duration::from_secs(2);
 impl Table {
     /// Finds or makes the region that its users call `base`, and checks it if no other process uses it. Answers the table and
     /// messages for the operator.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::Invalid`]: the size. [`Code::System`]: owner, mode or kind of a file, or the operating system refuses.
+    /// [`Code::Full`]: the file system is full. [`Code::Busy`]: another process is writing, or makes the region.
     pub fn open(base: &Path, size: u64) -> Result<(Table, Vec<String>)> {
         let (region, mut notes) = Region::open(base, size, &Upstreams)?;
         let table = Table::new(region);

@@ -1,4 +1,18 @@
 //! An operator's changes of the table: one edit each.
+//!
+//! ```
+//! use dyups::table::ops::Absent;
+//! use dyups::upstream::{Address, PeerPatch};
+//! use std::time::Duration;
+//!
+//! let directory = tempfile::tempdir().unwrap();
+//! let (table, _notes) = dyups::table::Table::open(&directory.path().join("region"), 1 << 20).unwrap();
+//! let peer = PeerPatch { weight: Some(3), ..PeerPatch::new(Address::from_server("10.0.0.1:8080").unwrap()) };
+//! table.put_peer("api", &peer, Absent::Make, Duration::ZERO).unwrap();
+//! assert_eq!(table.upstream("api").unwrap().upstream.peers[0].weight, 3);
+//! let error = table.delete_upstream("api", false, Duration::ZERO).unwrap_err();
+//! assert_eq!(error.to_string(), "upstream api: not empty: it has 1 peer: delete first, or force");
+//! ```
 
 use super::directory::Directory;
 use super::snapshot::Flags;
@@ -48,7 +62,11 @@ fn position(upstream: &Upstream, address: &Address) -> Option<usize> {
 }
 
 impl<R: Borrow<Region>> Table<R> {
-    /// A copy of the upstream called `name`; [`Code::NotFound`] when there is none.
+    /// A copy of the upstream called `name`.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::NotFound`]: there is none. [`Code::Changing`], [`Code::Damaged`]: it cannot be read.
     pub fn upstream(&self, name: &str) -> Result<Stored> {
         visible(self.get(name)?).ok_or_else(|| no_upstream(name))
     }
@@ -65,7 +83,11 @@ impl<R: Borrow<Region>> Table<R> {
         })
     }
 
-    /// [`Code::NotFound`] when there is no upstream called `name`.
+    /// Sees whether there is an upstream called `name`.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::NotFound`]: there is none. [`Code::Changing`], [`Code::Damaged`]: it cannot be read.
     pub fn upstream_exists(&self, name: &str) -> Result<()> {
         match Directory::new(self.region()).find(name.as_bytes())? {
             Some((_, view)) if !view.flags.has(Flags::DELETED) => Ok(()),
@@ -74,6 +96,10 @@ impl<R: Borrow<Region>> Table<R> {
     }
 
     /// Copies of all upstreams, ordered by name.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::Changing`], [`Code::Damaged`]: one cannot be read.
     pub fn upstreams(&self) -> Result<Vec<Stored>> {
         let mut all = self.all()?;
         all.retain(|stored| !stored.flags.has(Flags::DELETED));
@@ -81,6 +107,11 @@ impl<R: Borrow<Region>> Table<R> {
     }
 
     /// Changes the given fields of a peer, or makes the peer as `absent` says.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::NotFound`]: with [`Absent::Refuse`], there is no such peer or upstream. [`Code::Invalid`]: the name, or
+    /// too many peers. Those of [`Table::edit`].
     pub fn put_peer(&self, name: &str, patch: &PeerPatch, absent: Absent, wait: Duration) -> Result<()> {
         self.edit(name, wait, |stored| {
             let flags = flags(stored.as_ref());
@@ -115,6 +146,10 @@ impl<R: Borrow<Region>> Table<R> {
     }
 
     /// Takes a peer out of its upstream.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::NotFound`]: there is no such peer or upstream. Those of [`Table::edit`].
     pub fn delete_peer(&self, name: &str, address: &Address, wait: Duration) -> Result<()> {
         self.edit(name, wait, |stored| {
             let Stored { mut upstream, flags, .. } = visible(stored).ok_or_else(|| no_upstream(name))?;
@@ -125,6 +160,10 @@ impl<R: Borrow<Region>> Table<R> {
     }
 
     /// Drains a peer, which is deleted once it is idle, see [`Table::delete_drained`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Table::delete_peer`].
     pub fn drain_peer(&self, name: &str, address: &Address, wait: Duration) -> Result<()> {
         self.edit(name, wait, |stored| {
             let Stored { mut upstream, flags, .. } = visible(stored).ok_or_else(|| no_upstream(name))?;
@@ -135,6 +174,10 @@ impl<R: Borrow<Region>> Table<R> {
     }
 
     /// Replaces an upstream as a whole, or makes it. It keeps its check, unless `upstream` has one of its own.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::Invalid`]: a peer without a port that its check needs. Those of [`Table::edit`].
     pub fn set_upstream(&self, upstream: &Upstream, wait: Duration) -> Result<()> {
         self.edit(&upstream.name, wait, |stored| {
             // A pick by chash will ask for the ring again. Written even where it is the same, since the stored one may be
@@ -147,6 +190,10 @@ impl<R: Borrow<Region>> Table<R> {
     }
 
     /// Deletes an upstream; one that has peers only with `force`.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::NotFound`]: there is none. [`Code::NotEmpty`]: it has peers, and there is no `force`. Those of [`Table::edit`].
     pub fn delete_upstream(&self, name: &str, force: bool, wait: Duration) -> Result<()> {
         self.edit(name, wait, |stored| {
             let old = visible(stored).ok_or_else(|| no_upstream(name))?;
@@ -166,6 +213,10 @@ impl<R: Borrow<Region>> Table<R> {
     }
 
     /// Gives an upstream the ring that picks use from now on.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::NotFound`]: there is none. [`Code::Invalid`]: its weights make the ring too large. Those of [`Table::edit`].
     pub fn build_ring(&self, name: &str, wait: Duration) -> Result<()> {
         self.edit(name, wait, |stored| {
             let old = visible(stored).ok_or_else(|| no_upstream(name))?;
@@ -177,6 +228,10 @@ impl<R: Borrow<Region>> Table<R> {
     }
 
     /// The number of a source, which it gets now if it has none. No other source ever gets it.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::Full`]: the text is too long, or no number is left. Those of [`Table::writer`].
     pub fn source(&self, text: &str, wait: Duration) -> Result<u32> {
         let writer = self.writer(wait)?;
         writer.is_seen_by_all()?;
@@ -195,6 +250,10 @@ impl<R: Borrow<Region>> Table<R> {
 
     /// Makes the table follow its files: what was not touched at run time becomes as they say, appears and goes with them.
     /// With `overwrite`, what was touched too. Where only the check was set at run time, only that stays.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Table::edit`]; the upstreams before the one that fails are loaded.
     pub fn load(&self, files: &[Upstream], overwrite: bool, wait: Duration) -> Result<()> {
         for upstream in files {
             self.edit(&upstream.name, wait, |stored| Ok(self.follow(upstream, stored.as_ref(), overwrite)))

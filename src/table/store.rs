@@ -128,11 +128,19 @@ impl<R: Borrow<Region>> Table<R> {
     }
 
     /// A consistent copy of the upstream called `name`, tombstones included.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::Changing`]: changes met each of 16 reads. [`Code::Damaged`]: it makes no sense.
     pub fn get(&self, name: &str) -> Result<Option<Stored>> {
         Ok(self.read(name)?.map(|(_, stored)| stored))
     }
 
     /// A consistent copy of every upstream, tombstones included, ordered by name. Each is whole; the set is not one instant.
+    ///
+    /// # Errors
+    ///
+    /// As [`Table::get`].
     pub fn all(&self) -> Result<Vec<Stored>> {
         let mut all = Vec::new();
         let mem = self.region().mem();
@@ -144,6 +152,10 @@ impl<R: Borrow<Region>> Table<R> {
     }
 
     /// The names of all upstreams, in the order in which they were made.
+    ///
+    /// # Errors
+    ///
+    /// As [`Table::get`].
     pub fn names(&self) -> Result<Vec<String>> {
         let mut names: Vec<(String, u64)> = Vec::new();
         let mem = self.region().mem();
@@ -158,6 +170,11 @@ impl<R: Borrow<Region>> Table<R> {
 
     /// Changes the upstream called `name` to what `change` makes of it, trying for at most `wait` to become the writer.
     /// `change` may be called twice: what it computes outside the lock is used only if nothing changed meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// Those of `change`. [`Code::Full`]: there is no room. [`Code::Busy`]: another process is writing. [`Code::Superseded`]:
+    /// a newer nginx takes the changes. [`Code::Changing`], [`Code::Damaged`]: the upstream cannot be read.
     pub fn edit(&self, name: &str, wait: Duration, change: impl Fn(Option<Stored>) -> Result<Edit>) -> Result<()> {
         if wait.is_zero() {
             // Nothing is computed for a caller that will be refused.
@@ -179,6 +196,10 @@ impl<R: Borrow<Region>> Table<R> {
     }
 
     /// Becomes the writer, and repairs what the last one left if it did not come to its end.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::Busy`]: another process is writing. [`Code::Superseded`]: a newer nginx takes the changes.
     pub fn writer(&self, wait: Duration) -> Result<Writer<'_>> {
         let writer = self.region().writer(wait)?;
         if writer.needs_repair()? {
@@ -237,6 +258,10 @@ impl<R: Borrow<Region>> Table<R> {
     }
 
     /// Checks a found region before it is used, if no other process uses it. Answers a message for the operator.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::Busy`]: another process is writing. [`Code::System`]: the lock cannot be taken.
     pub fn check(&self, wait: Duration) -> Result<Option<String>> {
         if self.region().in_use()?.is_some() {
             return Ok(None);
@@ -253,6 +278,10 @@ impl<R: Borrow<Region>> Table<R> {
 
     /// Marks the blocks that can be reached and frees the rest. Drops upstreams that do not make sense, and answers their
     /// number.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::Full`]: there is no memory for a cell. [`Code::Damaged`]: the region itself makes no sense.
     pub fn repair(&self, writer: &Writer<'_>) -> Result<u64> {
         commit::repair(writer)
     }

@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[derive(Clone, Debug)]
-    enum Change {
+    enum Edit {
         Append(usize),
         Insert(prop::sample::Index, usize),
         Remove(prop::sample::Index),
@@ -155,8 +155,8 @@ mod tests {
         MoveToTheEnd(prop::sample::Index),
     }
 
-    fn some_change() -> impl Strategy<Value = Change> {
-        use Change::*;
+    fn some_change() -> impl Strategy<Value = Edit> {
+        use Edit::*;
         let at = any::<prop::sample::Index>;
         prop_oneof![
             4 => (0..4_000usize).prop_map(Append),
@@ -168,15 +168,15 @@ mod tests {
         ]
     }
 
-    fn apply(change: &Change, peers: &mut Vec<Peer>) {
+    fn apply(change: &Edit, peers: &mut Vec<Peer>) {
         let new = |&address: &usize| Peer { address, weight: 1, out: false };
         match change {
-            Change::Append(address) => peers.push(new(address)),
-            Change::Insert(at, address) => peers.insert(at.index(peers.len()), new(address)),
-            Change::Remove(at) => drop(peers.remove(at.index(peers.len()))),
-            Change::Weigh(at, weight) => at.get_mut(peers).weight = *weight,
-            Change::Switch(at) => at.get_mut(peers).out ^= true,
-            Change::MoveToTheEnd(at) => {
+            Edit::Append(address) => peers.push(new(address)),
+            Edit::Insert(at, address) => peers.insert(at.index(peers.len()), new(address)),
+            Edit::Remove(at) => drop(peers.remove(at.index(peers.len()))),
+            Edit::Weigh(at, weight) => at.get_mut(peers).weight = *weight,
+            Edit::Switch(at) => at.get_mut(peers).out ^= true,
+            Edit::MoveToTheEnd(at) => {
                 let peer = peers.remove(at.index(peers.len()));
                 peers.push(peer);
             }
@@ -222,7 +222,7 @@ mod tests {
                     prop_assert!(merged == built);
                 } else {
                     // Each change is of six units of weight at most; and in another order all may have left and come.
-                    let moved = changes.iter().any(|change| matches!(change, Change::MoveToTheEnd(_)));
+                    let moved = changes.iter().any(|change| matches!(change, Edit::MoveToTheEnd(_)));
                     prop_assert!(changes.len() * 6 * ONE_IN > to.len() || moved || is_twice(&from) || is_twice(&to));
                 }
                 ring = built;
