@@ -1278,6 +1278,7 @@ fn forge(table: &Table, count: usize) {
         mem.store(geometry.buckets_at + record, record as u64 + 1).expect("inside");
         assert!(View::read(mem, geometry, place, stamp).is_ok(), "record {record}");
     }
+    mem.store(state::RECORDS_END, count as u64).expect("inside");
 }
 
 #[test]
