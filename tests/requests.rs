@@ -955,6 +955,8 @@ fn of_two_who_race_for_the_last_connection_one_gets_it() {
         let once = |request| {
             (worker.handle, worker.known) = (Handle::new(b"api"), BTreeSet::new());
             meet(2 * request + 1);
+            // Another distance between the two in each round: some of them meet within the pick.
+            (0..request * (7 + 4 * slot as usize) % 61).for_each(|_| std::hint::spin_loop());
             let began = Instant::now();
             let got = worker.next(request, Why::First).is_ok();
             let was_stopped = began.elapsed() > UNDISTURBED;
