@@ -279,9 +279,17 @@ impl<'a, M: Memory, C: Memory> InGroup<'a, M, C> {
         mut passed: Passed,
         draw: &mut dyn FnMut(u64) -> u64,
     ) -> Result<Option<u32>, Miss> {
-        let (mut met, mut disturbed, mut looked) = (0, 0, self.takes_all());
+        let (mut met, mut read_at, mut disturbed, mut looked) = (0, 0, 0, self.takes_all());
         loop {
             let left = set.total.saturating_sub(passed.weight);
+            if left == 0 && met > read_at {
+                // Each peer that was met while it was out has lost its bit, and so the numbers lead to others than before. One
+                // that fits may have been passed over by the number of another.
+                read_at = met;
+                self.read(set)?;
+                passed = Passed::new();
+                continue;
+            }
             if left == 0 && (looked || set.all || !self.may_look_again()?) {
                 return Ok(None);
             }
