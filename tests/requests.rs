@@ -741,6 +741,28 @@ fn what_nginx_is_over_with_is_open_no_more_though_the_request_goes_on() {
 }
 
 #[test]
+fn a_pick_ends_where_a_peer_is_out_and_no_worker_has_said_so() {
+    let mut upstream = limited(2, 1, 60);
+    upstream.peers[0].max_conns = 5;
+    let (table, _scratch) = table_with(&upstream);
+    let (_, view) = Directory::new(table.region()).find(b"api").expect("sound").expect("there");
+    let cells = table.region().cells().expect("some");
+    for index in 0..2 {
+        let cell = view.cell(table.region().mem(), index).expect("inside");
+        let word = Health(cells.health(cell).expect("inside"));
+        // The worker that saw the failure dies before it marks the upstream.
+        assert_eq!(cells.set_health(cell, word.0, word.failed(tenths(now_ms())).0), Ok(true));
+    }
+    let mut worker = Worker::new(&table, 0);
+    for method in Method::NAMES {
+        worker.method = Some(method.1);
+        let _ = worker.next(1, Why::First);
+        let _ = worker.next(1, Why::Failed);
+        worker.end(1, Outcome::Unknown);
+    }
+}
+
+#[test]
 fn after_a_redirect_within_nginx_a_request_begins_anew() {
     let (table, _scratch) = table_with(&limited(2, 2, 60));
     let mut worker = Worker::new(&table, 0);

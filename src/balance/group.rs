@@ -279,13 +279,14 @@ impl<'a, M: Memory, C: Memory> InGroup<'a, M, C> {
         mut passed: Passed,
         draw: &mut dyn FnMut(u64) -> u64,
     ) -> Result<Option<u32>, Miss> {
-        let (mut met, mut read_at, mut disturbed, mut looked) = (0, 0, 0, self.takes_all());
+        let (mut met, mut disturbed, mut looked) = (0, 0, self.takes_all());
+        let mut is_read_again = looked;
         loop {
             let left = set.total.saturating_sub(passed.weight);
-            if left == 0 && met > read_at {
+            if left == 0 && met > 0 && !is_read_again {
                 // Each peer that was met while it was out has lost its bit, and so the numbers lead to others than before. One
-                // that fits may have been passed over by the number of another.
-                read_at = met;
+                // that fits may have been passed over by the number of another. Once, as there are bits that no worker can clear.
+                is_read_again = true;
                 self.read(set)?;
                 passed = Passed::new();
                 continue;
