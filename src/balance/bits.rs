@@ -87,20 +87,20 @@ impl<M: Memory, C: Memory> Bits<'_, M, C> {
         })
     }
 
-    /// The peers whose bits are set.
-    pub fn peers(&self) -> impl Iterator<Item = Result<u32, Damaged>> {
-        let (members, mut next) = (self.ranks().members, 0);
+    /// The peers of these ranks whose bits are set.
+    pub(super) fn peers(&self, first: u32, until: u32) -> impl Iterator<Item = Result<u32, Damaged>> {
+        let mut next = first;
         std::iter::from_fn(move || {
-            while next < members {
-                let until = members.min((next / WORD + 1) * WORD);
-                match self.select(next, until, 0) {
+            while next < until {
+                let end = until.min((next / WORD + 1) * WORD);
+                match self.select(next, end, 0) {
                     Ok(Some(rank)) => {
                         next = rank + 1;
                         return Some(self.peer(rank));
                     }
-                    Ok(None) => next = until,
+                    Ok(None) => next = end,
                     Err(damaged) => {
-                        next = members;
+                        next = until;
                         return Some(Err(damaged));
                     }
                 }

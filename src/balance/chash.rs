@@ -21,13 +21,11 @@ fn is_walked_far(usable: u64, points: u32) -> bool {
 impl<'a, M: Memory, C: Memory> InGroup<'a, M, C> {
     pub(super) fn chash(&self, hash: u32, wants_ring: &mut bool) -> Result<Option<u32>, Miss> {
         let ring = &self.one.view.rings[self.group as usize];
-        if ring.block == 0 {
-            *wants_ring = true;
-            return self.without_ring(hash, true);
-        }
+        *wants_ring |= ring.block == 0;
         match self.usable_weight()? {
             0 => return Ok(None),
-            usable if is_walked_far(usable, ring.shape.points) => return self.without_ring(hash, false),
+            usable if ring.block == 0 => return self.instead_of_ring(hash, usable),
+            usable if is_walked_far(usable, ring.shape.points) => return self.without_ring(hash, usable),
             _ => {}
         }
         let mut damaged = false;
@@ -42,7 +40,10 @@ impl<'a, M: Memory, C: Memory> InGroup<'a, M, C> {
             _ if damaged => Err(Miss::Damaged),
             Pick::Peer(index) => Ok(Some(index)),
             Pick::Nobody => Ok(None),
-            Pick::TooFar => self.without_ring(hash, false),
+            Pick::TooFar => {
+                let usable = self.usable_weight()?;
+                self.without_ring(hash, usable)
+            }
             Pick::Damaged => Err(Miss::Damaged),
         }
     }
@@ -57,26 +58,26 @@ impl<'a, M: Memory, C: Memory> InGroup<'a, M, C> {
         Ok(set.total)
     }
 
-    /// The same answer from the peers alone: slow, exact, and without memory. `lacks`: there is no ring.
-    fn without_ring(&self, hash: u32, lacks: bool) -> Result<Option<u32>, Miss> {
-        let (mut weight, all) = (0, self.weight_of_all()?);
-        for index in self.bits().peers() {
-            let index = index?;
-            if self.fits(index)? {
-                weight += u64::from(self.weight(index)?);
-            }
-        }
-        let is_spent = lacks && self.one.builds && self.one.debt.is_spent(weight, all);
-        if is_spent || weight > MAX_WEIGHT_WITHOUT_RING {
+    /// The same answer where there is no ring, unless its cost has reached that of a ring.
+    fn instead_of_ring(&self, hash: u32, usable: u64) -> Result<Option<u32>, Miss> {
+        if self.one.builds && self.one.debt.is_spent(usable, self.weight_of_all()?) {
             return Err(Miss::NoRing);
         }
-        self.one.debt.walk(weight);
+        self.without_ring(hash, usable)
+    }
+
+    /// The same answer from the usable peers alone, of this weight: slow, exact, and without memory.
+    fn without_ring(&self, hash: u32, usable: u64) -> Result<Option<u32>, Miss> {
+        if usable > MAX_WEIGHT_WITHOUT_RING {
+            return Err(Miss::NoRing);
+        }
+        self.one.debt.walk(usable);
         // A peer that another pick has just claimed as its trial is passed over the next time.
         for _ in 0..TRIES {
             let mut damage = None;
             let member = |index: Result<u32, Damaged>| self.ring_member(index?);
-            let bits = self.bits();
-            let members = bits.peers().map_while(|index| member(index).map_err(|miss| damage = Some(miss)).ok());
+            let (set, bits) = (self.set(), self.bits());
+            let members = set.peers(&bits).map_while(|index| member(index).map_err(|miss| damage = Some(miss)).ok());
             let picked = chash::pick_without_ring(members, hash, |_| true);
             match (damage, picked) {
                 (Some(damage), _) => return Err(damage),

@@ -90,6 +90,11 @@ impl Set {
         }
     }
 
+    /// The usable peers. Runs in which none is cost nothing.
+    pub fn peers<M: Memory, C: Memory>(&self, bits: &Bits<'_, M, C>) -> impl Iterator<Item = Result<u32, Damaged>> {
+        self.runs.iter().flat_map(|run| bits.peers(run.first, run.until))
+    }
+
     /// Where number `number`, below the total, leads. `None`: bits have changed meanwhile.
     pub fn place<M: Memory, C: Memory>(&self, bits: &Bits<'_, M, C>, number: u64) -> Result<Option<Lot>, Damaged> {
         let at = self.runs.partition_point(|run| run.end <= number);
