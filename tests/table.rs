@@ -435,7 +435,7 @@ fn assert_picks(table: &Table, model: &Model, handles: &mut BTreeMap<String, Han
             table.upstream(name).and_then(|stored| dyups::status::peers::states(table, &stored)).unwrap_or_default();
         let takers = |backup, even_down| {
             let peers = expected.into_iter().flat_map(|upstream| upstream.peers.iter().zip(&states));
-            let may = |peer: &Peer, state: &PeerState| even_down || state.state == peer.status.name();
+            let may = |peer: &Peer, state: &PeerState| even_down || state.state == peer.status.into();
             let of_group =
                 peers.filter(|(peer, state)| peer.takes_traffic() && peer.backup == backup && may(peer, state));
             of_group.map(|(peer, _)| peer).collect::<Vec<_>>()

@@ -21,8 +21,8 @@ local text = ffi.new("dyups_text")
 --   a table in the shape of the upstreams file: loading it back gives the same upstreams. Read-only fields beside it:
 --   version, region (path, size, used and free in bytes, ...), workers (slot, pid, since), deleted (a list of deleted
 --   peers that have connections open: upstream, server, conns); in an upstream generation and origin ("file" or
---   "runtime"); in a peer conns, fails, out, state ("up", "down", "drain", "unhealthy", "checking" or "unavail") and,
---   where it is checked, probes and streak, and since and cause once probes have changed its state
+--   "runtime"); in a peer conns, fails, out, state ("up", "down", "drain", "unhealthy", "checking" or "unavail"), since
+--   and cause once that has changed, and, where the peer is checked, probes and streak
 --
 -- Errors
 --   nil, message: the upstream does not exist; cjson is not in lua_package_cpath.

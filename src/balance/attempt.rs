@@ -5,8 +5,10 @@
 
 use super::outcome::Outcome;
 use crate::shm::clock::now_ms;
+use crate::shm::history::History;
 use crate::shm::versioned::TRIES;
 use crate::shm::{Cells, Damaged, Mem, Memory};
+use crate::state::events::{Cause, Standing, remember};
 use crate::state::failures::{Fitness, Health, Limits, Tenths, tenths};
 use crate::state::usable::Bit;
 use crate::table::{Record, Table};
@@ -50,6 +52,8 @@ pub struct Counters<'a, M> {
     pub mem: &'a M,
     /// Beside it.
     pub cells: Option<Cells<'a, M>>,
+    /// What becomes of peers is entered there.
+    pub history: Option<History<'a, M>>,
     /// Since the boot.
     pub now_ms: u64,
 }
@@ -57,7 +61,8 @@ pub struct Counters<'a, M> {
 impl<'a> Counters<'a, Mem> {
     /// Where those of `table` are, now.
     pub fn of(table: &'a Table) -> Self {
-        Counters { mem: table.region().mem(), cells: table.region().cells(), now_ms: now_ms() }
+        let region = table.region();
+        Counters { mem: region.mem(), cells: region.cells(), history: region.history(), now_ms: now_ms() }
     }
 }
 
@@ -121,9 +126,13 @@ impl<M: Memory> Counters<'_, M> {
         match Health(word).succeeded(trying.account.health) {
             // A worker that changes it at the same time knows better.
             Some(well) => {
-                cells.set_health(trying.account.cell, word, well.0)?;
+                let is_it = cells.set_health(trying.account.cell, word, well.0)?;
                 self.mem.fence();
-                self.set_usable(cells, trying)
+                self.set_usable(cells, trying)?;
+                if is_it && Health(word).is_out(trying.account.limits) {
+                    self.remember(cells, trying, [Standing::Unavail, Standing::Up], "a trial request succeeded".into());
+                }
+                Ok(())
             }
             None => Ok(()),
         }
@@ -144,18 +153,33 @@ impl<M: Memory> Counters<'_, M> {
         // Before, since this worker may die between the two. And after, since a worker that has just found the upstream well
         // keeps the upstream so: it read this number first.
         tell()?;
+        let mut is_now_out = None;
         // With each time that it fails, another worker has counted a failure.
         for _ in 0..TRIES {
             let word = cells.health(cell)?;
             if Health(word).generation() != trying.account.health.generation() {
                 return Ok(());
             }
-            if cells.set_health(cell, word, Health(word).failed(tenths(self.now_ms)).0)? {
+            let failed = Health(word).failed(tenths(self.now_ms));
+            if cells.set_health(cell, word, failed.0)? {
+                is_now_out = Some(failed).filter(|failed| failed.is_out(limits) && !Health(word).is_out(limits));
                 break;
             }
         }
         self.mem.fence();
-        tell()
+        tell()?;
+        if let Some(failed) = is_now_out {
+            let (fails, s) = (failed.fails(), if failed.fails() == 1 { "" } else { "s" });
+            let text = format!("{fails} failed request{s}: out for {} s", limits.fail_timeout);
+            self.remember(cells, trying, [Standing::Up, Standing::Unavail], text);
+        }
+        Ok(())
+    }
+
+    fn remember(&self, cells: &Cells<'_, M>, trying: &Attempt, turn: [Standing; 2], text: String) {
+        if let Some(history) = &self.history {
+            remember(history, cells, trying.account.cell, turn, Cause::Requests, text);
+        }
     }
 }
 
@@ -225,7 +249,7 @@ mod tests {
         let (mut handle, mut picked) = (Handle::new(b"api"), Picked::default());
         handle.pick(&table, Ask { counts: true, ..Ask::default() }, true, &mut picked).expect("one");
         let account = handle.account();
-        let counters = Counters { mem: table.region().mem(), cells, now_ms: 5000 };
+        let counters = Counters { mem: table.region().mem(), cells, history: None, now_ms: 5000 };
         for slot in [None, Some(3)] {
             assert!(
                 counters

@@ -4,8 +4,8 @@ use super::edge::{bytes, guard};
 use crate::config::{options, value};
 use crate::process;
 use crate::quote::{plain, quote};
-use crate::shm::clock;
 use crate::table::change_log::{self, Difference};
+use crate::table::history;
 use std::cell::RefCell;
 use std::ffi::c_char;
 
@@ -90,11 +90,8 @@ pub(super) fn told<T>(way: &str, body: impl FnOnce() -> T) -> T {
         Some(by) => format!("{way} ({})", quote(by.as_bytes())),
         None => way.to_string(),
     };
-    if let Some(history) = process::attached().and_then(|table| table.region().history()) {
-        // Nothing waits for it, and nothing is refused for it.
-        for change in &changes {
-            let _ = history.add_change(&change.entry(&origin, clock::epoch_ms()));
-        }
+    if let Some(table) = process::attached() {
+        changes.iter().for_each(|change| history::enter(table, change, &origin));
     }
     let line = |change: &Difference| plain(change.line(&origin).as_bytes()).into_owned() + "\n";
     LINES.with_borrow_mut(|(waiting, _)| {

@@ -9,6 +9,5 @@ pub mod certificate;
 pub mod heal;
 pub mod judge;
 pub mod prober;
-pub mod remember;
 
 pub use heal::{heal, heal_one, mark_failures};

@@ -17,10 +17,10 @@ pub use events::{Event, PeerEvent};
 pub use probe::{Orders, Probe, Stage};
 
 use super::judge::{Judged, judge};
-use super::remember::remember;
 use crate::error::Result;
 use crate::http::response::Rules;
 use crate::random::Random;
+use crate::state::events::{Cause, Standing, remember};
 use crate::state::lease::{Due, Lease, Millis};
 use crate::state::verdict::{State, Transition, Verdict};
 use crate::table::store::Table;
@@ -280,7 +280,10 @@ impl Prober {
                     _ => "answers as it should",
                 };
                 self.tell(member, change, why);
-                remember(table, member.cell, change, why);
+                if let Some(history) = table.region().history() {
+                    let turn = [change.from, change.to].map(Standing::from);
+                    remember(&history, &place.cells, member.cell, turn, Cause::Probes, change.because(why));
+                }
             }
         }
         Ok(())

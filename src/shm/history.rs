@@ -218,11 +218,6 @@ impl<'a, M: Memory> History<'a, M> {
         Ok(self.entries(who)?.iter().map(Event::of).collect())
     }
 
-    /// The last event of a peer.
-    pub fn last_event(&self, who: Who) -> Result<Option<Event>, Damaged> {
-        Ok(self.entries(who)?.last().map(Event::of))
-    }
-
     fn entries(&self, who: Who) -> Result<Vec<[u64; event::STEP]>, Damaged> {
         let set = set_of(who);
         let is_written = self.mem.load(header::SETS + set / 64)? >> (set % 64) & 1 == 1;

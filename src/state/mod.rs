@@ -4,10 +4,12 @@
 //! - [`failures`]: failures that requests meet
 //! - [`verdict`]: what probes found
 //! - [`lease`]: which worker probes next, and when
+//! - [`events`]: when a peer was taken out or brought back, and why
 //! - [`usable`]: which peers a pick may take, a bit each
 //! - [`budget`]: how many retries an upstream may have
 
 pub mod budget;
+pub mod events;
 pub mod failures;
 pub mod lease;
 pub mod usable;

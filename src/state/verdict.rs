@@ -45,6 +45,14 @@ pub struct Transition {
     pub after: u8,
 }
 
+impl Transition {
+    /// The cause, in words: `3 failed probes: refused`.
+    pub fn because(self, why: &str) -> String {
+        let s = if self.after == 1 { "" } else { "s" };
+        format!("{} {} probe{s}: {why}", self.after, self.to.results())
+    }
+}
+
 const STREAK_SHIFT: u32 = 32;
 const DOWN: u64 = 1 << 40;
 const JUDGED: u64 = 1 << 41;

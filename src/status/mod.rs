@@ -73,7 +73,7 @@ impl More for Shown<'_> {
         map.serialize_entry(fields::CONNS.name, &state.conns)?;
         map.serialize_entry(fields::FAILS.name, &state.fails)?;
         map.serialize_entry(fields::OUT.name, &state.out)?;
-        map.serialize_entry(fields::STATE.name, state.state)?;
+        map.serialize_entry(fields::STATE.name, state.state.name())?;
         if let Some(verdict) = state.verdict {
             map.serialize_entry(fields::PROBES.name, &verdict.results())?;
             map.serialize_entry(fields::STREAK.name, &verdict.streak())?;

@@ -2,8 +2,9 @@
 
 use crate::error::Result;
 use crate::shm::history::{Event, Who};
+use crate::state::events::{Standing, that_led_to};
 use crate::state::failures::{Health, Limits};
-use crate::state::verdict::{State, Verdict};
+use crate::state::verdict::Verdict;
 use crate::table::directory::Directory;
 use crate::table::snapshot::View;
 use crate::table::store::{Stored, Table};
@@ -19,19 +20,18 @@ pub struct PeerState {
     pub fails: u32,
     /// They have taken it out.
     pub out: bool,
-    /// The state in a word. `up`, `down` and `drain`: as its operator has it. `unhealthy`: by probes. `checking`: down until
-    /// probes have found it up, and none has failed. `unavail`: by failures.
-    pub state: &'static str,
+    /// The state in a word.
+    pub state: Standing,
     /// The result of its probes, where there are probes.
     pub verdict: Option<Verdict>,
-    /// The peer in the history, where there are probes.
+    /// The peer in the history.
     pub who: Option<Who>,
 }
 
 impl Default for PeerState {
     /// A peer with which nothing is wrong.
     fn default() -> Self {
-        PeerState { conns: 0, fails: 0, out: false, state: Status::Up.name(), verdict: None, who: None }
+        PeerState { conns: 0, fails: 0, out: false, state: Standing::Up, verdict: None, who: None }
     }
 }
 
@@ -45,34 +45,32 @@ pub fn states(table: &Table, stored: &Stored) -> Result<Vec<PeerState>> {
     let of_ident: HashMap<u64, u32> = Directory::new(table.region()).look(record, read)?.unwrap_or_default();
     let state = |peer: &Peer| {
         let Some(&cell) = of_ident.get(&peer.address.ident()).filter(|&&cell| cell != 0) else {
-            return Ok(PeerState { state: peer.status.name(), ..PeerState::default() });
+            return Ok(PeerState { state: peer.status.into(), ..PeerState::default() });
         };
         let health = Health(cells.health(cell)?);
         let limits = Limits { max_fails: peer.max_fails, fail_timeout: peer.fail_timeout };
         let verdict = stored.upstream.check.as_ref().map(|_| cells.verdict(cell).map(Verdict)).transpose()?;
         let (conns, out) = (cells.open(cell)?, health.is_out(limits));
         let state = in_a_word(peer.status, verdict, out);
-        let who = verdict.map(|_| cells.who(cell)).transpose()?;
+        let who = Some(cells.who(cell)?);
         Ok(PeerState { conns, fails: health.fails(), out, state, verdict, who })
     };
     stored.upstream.peers.iter().map(state).collect()
 }
 
 impl PeerState {
-    /// The event that led to the result of its probes: the last one, if it says the same.
+    /// The event that led to its state.
     pub fn event(&self, table: &Table) -> Option<Event> {
-        let event = table.region().history()?.last_event(self.who?).ok()??;
-        let says_down = event.to == State::Down as u8;
-        (says_down == self.verdict?.is_down()).then_some(event)
+        that_led_to(&table.region().history()?, self.who?, self.state).ok()?
     }
 }
 
 /// Operators come first, then probes, then what requests meet.
-fn in_a_word(status: Status, verdict: Option<Verdict>, out: bool) -> &'static str {
+fn in_a_word(status: Status, verdict: Option<Verdict>, out: bool) -> Standing {
     match (status, verdict.filter(|verdict| verdict.is_down())) {
-        (Status::Up, Some(verdict)) if !verdict.is_judged() => "checking",
-        (Status::Up, Some(_)) => "unhealthy",
-        (Status::Up, None) if out => "unavail",
-        _ => status.name(),
+        (Status::Up, Some(verdict)) if !verdict.is_judged() => Standing::Checking,
+        (Status::Up, Some(_)) => Standing::Unhealthy,
+        (Status::Up, None) if out => Standing::Unavail,
+        _ => status.into(),
     }
 }

@@ -8,6 +8,18 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt;
 
+/// The most peers of a change that have events in the history: entering one takes some 6 µs, and the worker waits.
+pub const MOST_TURNED: usize = 512;
+
+/// A peer that its operator has taken out or brought back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Turned {
+    /// The identity of its address.
+    pub ident: u64,
+    /// Its status before and after.
+    pub statuses: [Status; 2],
+}
+
 /// The effect of one change on one upstream.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Difference {
@@ -33,6 +45,8 @@ pub struct Difference {
     pub check: Option<&'static str>,
     /// Peers that drained, are still there, and do not drain any more.
     pub undrained: usize,
+    /// Peers that are still there and have another status, at most [`MOST_TURNED`] of them.
+    pub turned: Vec<Turned>,
     /// The version of the upstream before this change; 0: there was none.
     pub old_version: u64,
     /// The version of the upstream from this change on.
@@ -109,6 +123,10 @@ impl Difference {
         let drains = |peer: &Peer| matches!(peer.status, Status::Drain | Status::Leaving);
         self.changed += usize::from(old != new);
         self.undrained += usize::from(drains(old) && new.status == Status::Up);
+        let statuses = [old, new].map(|peer| peer.status);
+        if statuses[0].to_stay() != statuses[1].to_stay() && self.turned.len() < MOST_TURNED {
+            self.turned.push(Turned { ident: new.address.ident(), statuses });
+        }
     }
 
     /// The line for the log. `by`: from where the change came, unless that is known already.

@@ -8,6 +8,7 @@
 //! - [`store`] reads the table, and makes one change.
 //! - [`carry`] gives a version the cells and ids of the version before it.
 //! - [`change_log`] says in numbers how a change has altered an upstream.
+//! - [`history`] enters changes into the history beside the region.
 //! - [`commit`] writes and publishes a change, and repairs the table.
 //! - [`in_place`] does so where the region has no room for a second version.
 //! - [`deleted`] remembers peers that are deleted and have connections open.
@@ -23,6 +24,7 @@ pub mod deleted;
 pub mod directory;
 pub mod draining;
 pub mod healthcheck;
+pub mod history;
 pub mod in_place;
 pub mod open;
 pub mod ops;

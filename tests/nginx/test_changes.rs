@@ -243,6 +243,27 @@ fn upstreams_that_come_and_go_leave_a_stable_one_alone() {
 }
 
 #[test]
+fn status_says_since_when_and_by_what_change_a_peer_is_out_or_back() {
+    let place = Place::new("operator-events");
+    let nginx = Nginx::start(&place, &Conf::new(&place, 2));
+    nginx.post("api", "server 10.0.0.1; server 10.0.0.2;");
+    let peer = |index: usize| nginx.status()["upstreams"]["api"]["peers"][index].clone();
+    assert!(peer(0)["since"].is_null() && peer(0)["cause"].is_null());
+    let now = || std::time::SystemTime::UNIX_EPOCH.elapsed().expect("after it").as_secs();
+    let before = now();
+    nginx.change("set_peer('api', { server = '10.0.0.1', status = 'down' }, { by = 'deploy 42' })");
+    let down = peer(0);
+    assert_eq!(down["cause"], "down by Lua (\"deploy 42\")");
+    assert!((before..=now()).contains(&down["since"].as_u64().expect("a time")), "{down}");
+    nginx.post("api", "server 10.0.0.1; server 10.0.0.2 drain;");
+    let causes = [0, 1].map(|index| peer(index)["cause"].clone());
+    assert_eq!(causes, ["up by HTTP from 127.0.0.1", "drain by HTTP from 127.0.0.1"]);
+    // Another setting is no event.
+    nginx.change("set_peer('api', { server = '10.0.0.1', weight = 5 })");
+    assert_eq!(peer(0)["cause"], "up by HTTP from 127.0.0.1");
+}
+
+#[test]
 fn the_history_has_each_change_with_its_origin_its_versions_and_what_it_did() {
     let place = Place::new("history");
     let upstreams =

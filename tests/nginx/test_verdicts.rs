@@ -158,6 +158,7 @@ fn failures_of_requests_take_out_who_is_up_by_probes_until_fail_timeout_or_until
     let conf: Conf = Checked::conf(&place, 2, "", &upstreams);
     let counted = Counted::with(&place, 0, "", conf);
     let is = |states: [&str; 2]| wait_for(&format!("{states:?}"), || counted.of_peers("state") == states);
+    let cause = || counted.of_peers("cause")[0].as_str().unwrap_or_default().to_owned();
     let fail_timeout = |seconds: u32| {
         counted
             .nginx
@@ -171,6 +172,7 @@ fn failures_of_requests_take_out_who_is_up_by_probes_until_fail_timeout_or_until
     fails_for_traffic();
     assert_eq!(balanced(&counted, &sicks), [0, 60]);
     is(["unavail", "up"]);
+    assert_eq!(cause(), "1 failed request: out for 600 s");
     // Good probes of a peer that was up for them all the time say nothing about what requests met.
     sicks[0].set(Mode::Well);
     sicks[0].wait_for_probes(sicks[0].probed(), 10);
@@ -181,6 +183,7 @@ fn failures_of_requests_take_out_who_is_up_by_probes_until_fail_timeout_or_until
     fail_timeout(1);
     wait_for("somebody tries it", || balanced(&counted, &sicks)[0] > 0);
     is(["up", "up"]);
+    assert_eq!(cause(), "a trial request succeeded");
     assert_eq!(balanced(&counted, &sicks), [30, 30]);
 
     fail_timeout(600);
@@ -189,8 +192,10 @@ fn failures_of_requests_take_out_who_is_up_by_probes_until_fail_timeout_or_until
     is(["unavail", "up"]);
     sicks[0].set(Mode::Status(500));
     is(["unhealthy", "up"]);
+    assert!(cause().contains("failed probe"), "{}", cause());
     sicks[0].set(Mode::Well);
     is(["up", "up"]);
+    assert!(cause().contains("good probe"), "{}", cause());
     assert_eq!((balanced(&counted, &sicks), counted.of_peers("fails")[0].as_u64()), (vec![30, 30], Some(0)));
 
     // Time does not bring back a peer that probes have down.

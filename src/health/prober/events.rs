@@ -33,13 +33,9 @@ impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Event::Warning(text) => f.write_str(text),
-            Event::Peer(PeerEvent { upstream, server, change: Transition { from, to, after }, why }) => {
-                let (from, to, results) = (from.name(), to.name(), to.results());
-                let s = if *after == 1 { "" } else { "s" };
-                write!(
-                    f,
-                    "upstream {upstream}: peer {server} went from {from} to {to} after {after} {results} probe{s}: {why}"
-                )
+            Event::Peer(PeerEvent { upstream, server, change, why }) => {
+                let (from, to, because) = (change.from.name(), change.to.name(), change.because(why));
+                write!(f, "upstream {upstream}: peer {server} went from {from} to {to} after {because}")
             }
         }
     }

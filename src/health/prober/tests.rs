@@ -98,7 +98,11 @@ impl World {
     /// The states of an upstream's peers, in a word each.
     fn states(&self, name: &str) -> Vec<&'static str> {
         let stored = self.table.upstream(name).expect("it is there");
-        crate::status::peers::states(&self.table, &stored).expect("sound").iter().map(|peer| peer.state).collect()
+        crate::status::peers::states(&self.table, &stored)
+            .expect("sound")
+            .iter()
+            .map(|peer| peer.state.name())
+            .collect()
     }
 
     /// What `status` shows as the causes of these states.
