@@ -105,6 +105,7 @@
 //! repair.
 
 pub mod arena;
+pub mod beside;
 pub mod cells;
 
 pub mod clock;
@@ -136,7 +137,7 @@ pub mod writing;
 pub use cells::Cells;
 pub use mem::Mem;
 pub use memory::{Damaged, Memory};
-pub use region::{Content, Region, Writer};
+pub use region::{Content, Old, Region, Writer};
 pub use units::WORD;
 pub use versioned::{GRANULE, Stamp};
 pub use writing::Writing;

@@ -19,22 +19,18 @@
 //! digest, takes the table over again. Where it is not alone, the others have been there since before step 1, since there is
 //! one creation lock. So no older writer came between.
 
-use super::cells::{self, Cells, Plan};
+use super::beside::{self, make_file};
 use super::file::{self, with_suffix};
 use super::find::{Found, find, map};
 use super::header::{self, Header, Origin};
-use super::history::{self, History};
+use super::history::History;
 use super::layout::{Geometry, LAYOUT, OURS, fixed, state};
 use super::lock::{CREATION, LockFile, WRITER};
-use super::mem::Mem;
 use super::memory::Memory;
 use super::older_layouts::{self, OlderLayouts};
-use super::region::{Beside, Content, Region, cells_of, file_of, history_of, lock_of, now};
-use super::units::{PAGE, WORD};
+use super::region::{Beside, Content, Old, Region, cells_of, file_of, lock_of, now};
 use crate::error::{Code, Error, Result};
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -97,7 +93,9 @@ impl<C: Content> Opening<'_, C> {
         if region.cells().is_none() {
             self.find_cells(&mut region)?;
         }
-        self.find_history(&mut region);
+        if region.history().is_none() {
+            self.find_history(&mut region);
+        }
         region.lives(alive);
         Ok(region)
     }
@@ -129,18 +127,12 @@ impl<C: Content> Opening<'_, C> {
 
     /// A new region with the table of one of an older layout; `again`: instead of a region that has it already.
     fn inherit(&mut self, heir: &Region, again: bool) -> Result<Region> {
-        let (content, mut note) = (self.content, None);
-        let origin =
-            Origin { layout: heir.layout(), digest: older_layouts::digest(heir, content)?.unwrap_or_default() };
+        let digest = older_layouts::digest(heir, self.content)?.unwrap_or_default();
         let old = heir.path().display();
         let region = self
-            .make(origin, |new| {
-                note = content.copy(heir, new)?;
-                Ok(())
-            })
+            .replace(heir, Origin { layout: heir.layout(), digest })
             .map_err(|error| error.within(format!("the table of {old} cannot be taken over")))?;
         let new = region.path().display();
-        self.notes.extend(note);
         self.notes.push(match again {
             false => {
                 format!("{new} has the table of {old}, which stays for the way back: remove it when there is none")
@@ -155,14 +147,9 @@ impl<C: Content> Opening<'_, C> {
     /// The region that was found, or a new one with its table where this one no longer fits.
     fn fit(&mut self, own: Region) -> Result<Region> {
         let Some(why) = self.why_replace(&own)? else { return Ok(own) };
-        let (at, content, mut note) = (own.path().display().to_string(), self.content, None);
-        let made = self.make(header::origin(own.mem())?, |new| {
-            note = content.copy(&own, new)?;
-            Ok(())
-        });
-        match made {
+        let at = own.path().display().to_string();
+        match self.replace(&own, header::origin(own.mem())?) {
             Ok(new) => {
-                self.notes.extend(note);
                 self.notes.push(format!("{at}: {why}: made anew with its table"));
                 Ok(new)
             }
@@ -197,6 +184,26 @@ impl<C: Content> Opening<'_, C> {
         })
     }
 
+    /// A new region with the table and the history of `old`.
+    fn replace(&mut self, old: &Region, origin: Origin) -> Result<Region> {
+        let (base, content, mut note) = (self.base, self.content, None);
+        // Mapped before other files have their names. No history is a reason to refuse the table.
+        let cells = beside::find_cells(base, old).ok().flatten();
+        let history = beside::find_history(base, old).ok().flatten();
+        let mut new = self.make(origin, |new| {
+            note = content.copy(old, new)?;
+            Ok(())
+        })?;
+        self.notes.extend(note);
+        if let Some(history) = &history {
+            let cells = cells.as_ref().map(Beside::cells);
+            let old = Old { region: old, cells, history: History::over(history) };
+            let made = beside::make_history(base, &new, |history| content.copy_history(&old, &new, history));
+            new.remembers_in(made.ok());
+        }
+        Ok(new)
+    }
+
     /// Makes a region under a name of its own, has it filled, and only then gives it the name that others look for.
     fn make(&self, origin: Origin, fill: impl FnOnce(&Region) -> Result<()>) -> Result<Region> {
         let path = file_of(self.base, LAYOUT);
@@ -204,7 +211,7 @@ impl<C: Content> Opening<'_, C> {
             let mut region = map(file, self.base, path.clone(), self.geometry, self.lock)?;
             header::write(region.mem(), &self.geometry, self.lock.inode(), origin)?;
             region.mem().store(state::LOWEST_FREE, self.geometry.spare_end() as u64)?;
-            self.make_cells(&mut region)?;
+            region.counts_in(beside::make_cells(self.base, &region)?);
             fill(&region)?;
             Ok(region)
         })
@@ -213,101 +220,36 @@ impl<C: Content> Opening<'_, C> {
     /// The cells beside a region that was found. Where they belong to another region, or are lost, there are new ones, and the
     /// next writer hands them out again.
     fn find_cells(&mut self, region: &mut Region) -> Result<()> {
-        let plan = Plan::of(region.geometry().size);
-        let path = cells_of(self.base, region.layout());
-        if let Some(file) = file::open_existing(&path)? {
-            file::check_owned(&file, &path)?;
-            if header::has_title(&file, plan.bytes() as u64, &cells::title(&plan, region.inode(), header::boot_id())) {
-                region.counts_in(map_cells(&file, path, plan)?);
-                if region.in_use()?.is_none() {
-                    region.cells().map_or(Ok(()), |cells| cells.all_are_numbered())?;
-                }
-                return Ok(());
+        if let Some(cells) = beside::find_cells(self.base, region)? {
+            region.counts_in(cells);
+            if region.in_use()?.is_none() {
+                region.cells().map_or(Ok(()), |cells| cells.all_are_numbered())?;
             }
+            return Ok(());
         }
         if let Some(user) = region.in_use()? {
+            let path = cells_of(self.base, region.layout());
             let at = path.display();
             self.notes
                 .push(format!("{at} was lost and is made anew, but {user} counts on in the old one: restart nginx"));
         }
         let _writer = self.lock.lock(WRITER, CREATION_WAIT).map_err(|error| error.within(self.base.display()))?;
         region.mem().store(state::WRITING, u64::from(std::process::id()))?;
-        self.make_cells(region)
+        region.counts_in(beside::make_cells(self.base, region)?);
+        Ok(())
     }
 
     /// The history beside a region, or a new one. A region does without where there is none to be had.
     fn find_history(&mut self, region: &mut Region) {
-        let path = history_of(self.base, region.layout());
-        match self.history_at(&path, region.inode()) {
-            Ok(history) => region.remembers_in(Some(history)),
+        let history = match beside::find_history(self.base, region) {
+            Ok(None) => beside::make_history(self.base, region, |_| ()).map(Some),
+            found => found,
+        };
+        match history {
+            Ok(history) => region.remembers_in(history),
             Err(error) => self.notes.push(format!("what happens to peers and upstreams is not kept: {error}")),
         }
     }
-
-    fn history_at(&self, path: &Path, region: u64) -> Result<Mem> {
-        let title = history::title(region, header::boot_id());
-        let map = |file: &File| map_sparse(file, path, history::BYTES, PAGE / WORD, PAGE / WORD);
-        if let Some(file) = &file::open_existing(path)? {
-            file::check_owned(file, path)?;
-            if header::has_title(file, history::BYTES as u64, &title) {
-                return map(file);
-            }
-        }
-        make_file(path, history::BYTES as u64, |file| {
-            let made = map(file)?;
-            History::over(&made).write_header(&title)?;
-            Ok(made)
-        })
-    }
-
-    fn make_cells(&self, region: &mut Region) -> Result<()> {
-        let plan = Plan::of(region.geometry().size);
-        let path = cells_of(self.base, region.layout());
-        let made = make_file(&path, plan.bytes() as u64, |file| {
-            let made = map_cells(file, path.clone(), plan)?;
-            Cells::new(&made.mem, &plan).write_header(&cells::title(&plan, region.inode(), header::boot_id()))?;
-            Ok(made)
-        });
-        region.counts_in(made?);
-        Ok(())
-    }
-}
-
-/// Makes a sparse file under a name of its own, has it filled, and only then gives it the name that others look for.
-fn make_file<T>(path: &Path, bytes: u64, fill: impl FnOnce(&File) -> Result<T>) -> Result<T> {
-    let unborn = with_suffix(path, ".new");
-    // Left by a process that died here. The creation lock says that no other process is at it.
-    let _ = std::fs::remove_file(&unborn);
-    let make = || {
-        let file = file::create_new(&unborn)?;
-        file.set_len(bytes).map_err(|error| file::full(path, &error, file::ELSEWHERE))?;
-        let made = fill(&file)?;
-        std::fs::rename(&unborn, path).map_err(|error| file::explain(path, &error))?;
-        Ok(made)
-    };
-    let made = make();
-    if made.is_err() {
-        let _ = std::fs::remove_file(&unborn);
-    }
-    made
-}
-
-/// Maps cells, and reserves the words that must be there in any case.
-fn map_cells(file: &File, path: PathBuf, plan: Plan) -> Result<Beside> {
-    let meta = file.metadata().map_err(|error| file::explain(&path, &error))?;
-    let mem = map_sparse(file, &path, plan.bytes(), cells::CHUNK, plan.words_in_advance())?;
-    Ok(Beside { mem, plan, path, identity: (meta.dev(), meta.ino()) })
-}
-
-/// Maps a file beside the region whose memory is reserved as it is used, by chunks of so many words; the first words now.
-fn map_sparse(file: &File, path: &Path, bytes: usize, chunk: usize, first: usize) -> Result<Mem> {
-    let mem = Mem::map_by_chunks(file, bytes, chunk).map_err(|error| file::explain(path, &error))?;
-    match mem.reserve(0, first) {
-        // Before Linux 5.14 it could only be all of it, most of which is never used: what is touched is what there is.
-        Err(error) if error.kind() == io::ErrorKind::Unsupported => mem.all_reserved(),
-        done => done.map_err(|error| file::full(path, &error, file::ELSEWHERE))?,
-    }
-    Ok(mem)
 }
 
 fn set_aside(path: &Path) -> Result<PathBuf> {

@@ -45,6 +45,14 @@ pub(super) struct Beside {
     pub identity: (u64, u64),
 }
 
+impl Beside {
+    /// The cells.
+    #[inline(always)]
+    pub fn cells(&self) -> Cells<'_, Mem> {
+        Cells::new(&self.mem, &self.plan)
+    }
+}
+
 /// The message when the region does not make sense while it is in use.
 pub const DAMAGED: &str = "the region is damaged: stop nginx, remove its file and start again";
 
@@ -54,11 +62,25 @@ impl From<Damaged> for Error {
     }
 }
 
+/// A region that another one replaces, with the files beside it as they were before that.
+#[derive(Debug)]
+pub struct Old<'a> {
+    /// The region.
+    pub region: &'a Region,
+    /// Its cells, where they can be read.
+    pub cells: Option<Cells<'a, Mem>>,
+    /// Its history.
+    pub history: History<'a, Mem>,
+}
+
 /// The content of a region, as far as opening one needs it.
 pub trait Content {
     /// Fills `new`, which no other process sees yet, with the table of `old`, which none changes; it may be of an older layout.
     /// Answers a message for the operator.
     fn copy(&self, old: &Region, new: &Region) -> Result<Option<String>>;
+
+    /// Fills `history`, that of `new`, with the history of the region whose table `new` has. All that is lost costs no table.
+    fn copy_history(&self, old: &Old<'_>, new: &Region, history: &History<'_, Mem>);
 
     /// A number that is another one after any change of the table; `None` as long as there was none.
     fn digest(&self, region: &Region) -> Result<Option<u64>>;
@@ -115,7 +137,7 @@ impl Region {
     /// The cells of its peers.
     #[inline(always)]
     pub fn cells(&self) -> Option<Cells<'_, Mem>> {
-        self.cells.as_ref().map(|cells| Cells::new(&cells.mem, &cells.plan))
+        self.cells.as_ref().map(Beside::cells)
     }
 
     /// Keeps what says that its layout is in use.

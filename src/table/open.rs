@@ -2,14 +2,16 @@
 
 use super::commit::{self, Build};
 use super::directory::Directory;
+use super::history;
 use super::in_place;
 use super::snapshot::{Kind, Origin, View};
 use super::store::{self, Stored, Table, stored};
 use crate::error::{Code, Result};
 use crate::shm::deletions::Deletions;
+use crate::shm::history::History;
 use crate::shm::layout::state;
 use crate::shm::sources::Sources;
-use crate::shm::{Content, Damaged, Mem, Memory, Region};
+use crate::shm::{Content, Damaged, Mem, Memory, Old, Region};
 use std::path::Path;
 use std::time::Duration;
 
@@ -58,6 +60,10 @@ impl Content for Upstreams {
         }
         let at = old.path().display();
         Ok((lost > 0).then(|| format!("{at} was damaged: {lost} of {count} upstreams are lost")))
+    }
+
+    fn copy_history(&self, old: &Old<'_>, new: &Region, to: &History<'_, Mem>) {
+        history::copy(old, new, to);
     }
 
     fn digest(&self, region: &Region) -> Result<Option<u64>> {
