@@ -81,13 +81,13 @@ impl BalanceOptions {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::upstream::field::Kind;
+    use crate::upstream::field::FieldType;
 
     /// Values below and above the range of an option, where it is a number.
-    fn beyond(kind: Kind) -> Vec<String> {
+    fn beyond(kind: FieldType) -> Vec<String> {
         match kind {
-            Kind::Limit(&kind) => [beyond(kind), vec!["true".into()]].concat(),
-            Kind::Integer { min, max } => vec![(min - 1).to_string(), (max + 1).to_string(), "1.5".into()],
+            FieldType::Limit(&kind) => [beyond(kind), vec!["true".into()]].concat(),
+            FieldType::Integer { min, max } => vec![(min - 1).to_string(), (max + 1).to_string(), "1.5".into()],
             _ => Vec::new(),
         }
     }
@@ -95,7 +95,7 @@ mod tests {
     #[test]
     fn a_bad_option_is_named_with_its_value_and_what_is_allowed() {
         for field in &BALANCE {
-            let wrong_type = if matches!(field.kind, Kind::Text(_)) { "7" } else { r#""much""# };
+            let wrong_type = if matches!(field.kind, FieldType::Text(_)) { "7" } else { r#""much""# };
             for value in beyond(field.kind).into_iter().chain([wrong_type.to_string(), "[]".into()]) {
                 let json = format!(r#"{{"{}":{value}}}"#, field.name);
                 let error = BalanceOptions::read(json.as_bytes()).expect_err(&json);

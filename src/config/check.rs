@@ -9,7 +9,7 @@ use crate::health::certificate;
 use crate::http::request;
 use crate::quote::quote;
 use crate::upstream::check::fields::{self, CHECK, MAX_HEADERS, MAX_STATUSES, MAX_TEXT_BYTES};
-use crate::upstream::field::{Field, Kind};
+use crate::upstream::field::{Field, FieldType};
 use crate::upstream::{Check, check};
 
 /// Reads the options of a check that is new; `at` is their path in messages, such as `healthcheck`.
@@ -90,7 +90,7 @@ pub fn merge(old: &Check, patch: &Value, at: &str) -> Result<Check> {
         return Err(Error::invalid(format!("{path}: {upstream}: not an option; {advice}")));
     }
     let mut new = old.clone();
-    set(&mut new.kind, object.choice(&fields::TYPE, &check::Kind::NAMES)?);
+    set(&mut new.kind, object.choice(&fields::TYPE, &check::CheckType::NAMES)?);
     numbers(&object, &mut new)?;
     texts(&object, &mut new)?;
     set(&mut new.valid_statuses, statuses(&object)?);
@@ -176,7 +176,7 @@ pub(super) fn text(
     }
 }
 
-fn refused(path: &str, shown: &str, why: &str, kind: Kind) -> Error {
+fn refused(path: &str, shown: &str, why: &str, kind: FieldType) -> Error {
     Error::invalid(format!("{path}: {shown}: {why}; allowed: {}", kind.allowed()))
 }
 
@@ -235,7 +235,7 @@ fn split_header(value: &Value, at: &str) -> Result<(String, String)> {
     let allowed = "a text \"Name: value\"";
     let Value::Text(text) = value else { return Err(Error::invalid(format!("{at}: {value}: allowed: {allowed}"))) };
     let Some((name, value)) = text.split_once(':') else {
-        return Err(refused(at, &value.to_string(), "no colon", Kind::Text(allowed)));
+        return Err(refused(at, &value.to_string(), "no colon", FieldType::Text(allowed)));
     };
     checked_header(name, value, text, at, allowed)
 }
@@ -258,7 +258,7 @@ fn checked_header(name: &str, value: &str, written: &str, at: &str, allowed: &'s
     };
     match checked {
         Ok(()) => Ok((name.to_string(), value.to_string())),
-        Err(why) => Err(refused(at, &quote(written.as_bytes()), why, Kind::Text(allowed))),
+        Err(why) => Err(refused(at, &quote(written.as_bytes()), why, FieldType::Text(allowed))),
     }
 }
 
@@ -277,7 +277,7 @@ fn refuse_half_a_certificate(object: &Object<'_>, new: &Check) -> Result<()> {
 fn refuse_what_is_not_used(object: &Object<'_>, new: &Check) -> Result<()> {
     let refuse = |field: &Field, allowed: String| match object.given(field) {
         // There is nothing to be taken away, and there is nothing.
-        None | Some(Value::Bool(false)) if matches!(field.kind, Kind::Optional(_)) => Ok(()),
+        None | Some(Value::Bool(false)) if matches!(field.kind, FieldType::Optional(_)) => Ok(()),
         None => Ok(()),
         Some(value) => Err(Error::invalid(format!("{}: {value}: {allowed}", object.path(field)))),
     };

@@ -1,23 +1,23 @@
 //! The one table of what dyups knows of its input: beside the fields of upstreams and peers, those of files and of calls.
 
-use crate::upstream::field::{Field, Kind, field};
+use crate::upstream::field::{Field, FieldType, field};
 
 pub use crate::upstream::fields::*;
 
 /// Up to a day.
-const MILLISECONDS: Kind = Kind::Integer { min: 1, max: 86_400_000 };
+const MILLISECONDS: FieldType = FieldType::Integer { min: 1, max: 86_400_000 };
 
 /// A peer to be deleted: whether it drains first.
-pub const DRAIN: Field = field("drain", Kind::Bool);
+pub const DRAIN: Field = field("drain", FieldType::Bool);
 /// A change: on whose behalf it is made.
-pub const BY: Field = field("by", Kind::Text("a text of 1 to 255 bytes"));
+pub const BY: Field = field("by", FieldType::Text("a text of 1 to 255 bytes"));
 
 /// Balancing: most tries of a request.
-pub const TRIES: Field = field("tries", Kind::Integer { min: 0, max: 64 });
+pub const TRIES: Field = field("tries", FieldType::Integer { min: 0, max: 64 });
 /// Balancing: retries for a hundred requests.
-pub const RETRY_PERCENT: Field = field("retry_percent", Kind::Limit(&Kind::Integer { min: 0, max: 100 }));
+pub const RETRY_PERCENT: Field = field("retry_percent", FieldType::Limit(&FieldType::Integer { min: 0, max: 100 }));
 /// Balancing: retries that are always allowed.
-pub const RETRY_FLOOR: Field = field("retry_floor", Kind::Integer { min: 0, max: 1_000_000 });
+pub const RETRY_FLOOR: Field = field("retry_floor", FieldType::Integer { min: 0, max: 1_000_000 });
 /// Balancing: milliseconds until a connection is there.
 pub const CONNECT_TIMEOUT: Field = field("connect_timeout", MILLISECONDS);
 /// Balancing: milliseconds between two writes.
@@ -25,13 +25,13 @@ pub const SEND_TIMEOUT: Field = field("send_timeout", MILLISECONDS);
 /// Balancing: milliseconds between two reads.
 pub const READ_TIMEOUT: Field = field("read_timeout", MILLISECONDS);
 /// Balancing: whether connections are kept for the next request.
-pub const KEEPALIVE: Field = field("keepalive", Kind::Bool);
+pub const KEEPALIVE: Field = field("keepalive", FieldType::Bool);
 /// Balancing: milliseconds that they are kept unused.
 pub const KEEPALIVE_TIMEOUT: Field = field("keepalive_timeout", MILLISECONDS);
 /// Balancing: requests of one connection.
-pub const KEEPALIVE_REQUESTS: Field = field("keepalive_requests", Kind::Integer { min: 1, max: 1_000_000_000 });
+pub const KEEPALIVE_REQUESTS: Field = field("keepalive_requests", FieldType::Integer { min: 1, max: 1_000_000_000 });
 /// Balancing: the name that TLS asks for.
-pub const HOST_NAME: Field = field("host", Kind::Text("a host name"));
+pub const HOST_NAME: Field = field("host", FieldType::Text("a host name"));
 
 /// The options of `balance`.
 pub const BALANCE: [Field; 10] = [
@@ -48,7 +48,7 @@ pub const BALANCE: [Field; 10] = [
 ];
 
 /// File: its upstreams, by name.
-pub const UPSTREAMS: Field = field("upstreams", Kind::Object);
+pub const UPSTREAMS: Field = field("upstreams", FieldType::Object);
 
 /// The fields of a peer that is to be deleted.
 pub const PEER_TO_DELETE: &[Field] = &{
@@ -59,7 +59,7 @@ pub const PEER_TO_DELETE: &[Field] = &{
 };
 
 /// Options of a deletion: the peers go with their upstream.
-pub const FORCE: Field = field("force", Kind::Bool);
+pub const FORCE: Field = field("force", FieldType::Bool);
 
 /// All that dyups knows of the options of a deletion.
 pub const DELETE: &[Field] = &[FORCE];
@@ -67,15 +67,15 @@ pub const DELETE: &[Field] = &[FORCE];
 /// All that dyups knows of a file.
 pub const FILE: &[Field] = &[
     UPSTREAMS,
-    field("version", Kind::ReadOnly),
-    field("region", Kind::ReadOnly),
-    field("workers", Kind::ReadOnly),
-    field("deleted", Kind::ReadOnly),
+    field("version", FieldType::ReadOnly),
+    field("region", FieldType::ReadOnly),
+    field("workers", FieldType::ReadOnly),
+    field("deleted", FieldType::ReadOnly),
 ];
 
 /// The names of `fields`, for the message that refuses another one, without the read-only ones.
 pub fn known(fields: &[Field]) -> String {
-    let written = fields.iter().filter(|field| !matches!(field.kind, Kind::ReadOnly));
+    let written = fields.iter().filter(|field| !matches!(field.kind, FieldType::ReadOnly));
     written.map(|field| field.name).collect::<Vec<_>>().join(", ")
 }
 

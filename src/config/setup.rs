@@ -10,7 +10,7 @@ use crate::shm::file;
 use crate::shm::layout::{MAX_SIZE, MIN_SIZE};
 use crate::shm::units::PAGE;
 use crate::upstream::Check;
-use crate::upstream::field::{Field, Kind};
+use crate::upstream::field::{Field, FieldType};
 use crate::version::NginxVersion;
 use std::path::PathBuf;
 
@@ -18,22 +18,24 @@ use std::path::PathBuf;
 pub const DEFAULT_SIZE: u64 = 128 << 20;
 
 /// The files of the region, without the layout and `.lock`.
-pub const SHM_PATH: Field = Field { name: "shm_path", kind: Kind::Text("a path") };
+pub const SHM_PATH: Field = Field { name: "shm_path", kind: FieldType::Text("a path") };
 /// Its size.
 pub const SHM_SIZE: Field =
-    Field { name: "shm_size", kind: Kind::Text("bytes or a text like \"64m\", from 256 KiB to 4 GiB") };
+    Field { name: "shm_size", kind: FieldType::Text("bytes or a text like \"64m\", from 256 KiB to 4 GiB") };
 /// Files with upstreams.
-pub const FILES: Field = Field { name: "files", kind: Kind::Text("a path or a list of paths") };
+pub const FILES: Field = Field { name: "files", kind: FieldType::Text("a path or a list of paths") };
 /// Whether files win over what was changed at run time.
-pub const OVERWRITE: Field = Field { name: "overwrite", kind: Kind::Bool };
+pub const OVERWRITE: Field = Field { name: "overwrite", kind: FieldType::Bool };
 /// Of the HTTP interface.
-pub const ADMIN: Field = Field { name: "admin", kind: Kind::Object };
+pub const ADMIN: Field = Field { name: "admin", kind: FieldType::Object };
 /// Names by which it may be called.
-pub const HOSTS: Field = Field { name: "hosts", kind: Kind::Text("a list of at most 64 host names without a port") };
+pub const HOSTS: Field =
+    Field { name: "hosts", kind: FieldType::Text("a list of at most 64 host names without a port") };
 /// nginx's prefix, which relative paths and the default name follow from. Set by the Lua module.
-pub const PREFIX: Field = Field { name: "prefix", kind: Kind::Text("a path") };
+pub const PREFIX: Field = Field { name: "prefix", kind: FieldType::Text("a path") };
 /// nginx's version as its own number, such as 1022001. Set by the Lua module.
-pub const NGINX_VERSION: Field = Field { name: "nginx_version", kind: Kind::Integer { min: 1, max: u32::MAX as i64 } };
+pub const NGINX_VERSION: Field =
+    Field { name: "nginx_version", kind: FieldType::Integer { min: 1, max: u32::MAX as i64 } };
 
 /// All of them.
 pub const SETUP: &[Field] = &[SHM_PATH, SHM_SIZE, FILES, OVERWRITE, HEALTHCHECK, ADMIN, PREFIX, NGINX_VERSION];

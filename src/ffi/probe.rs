@@ -3,7 +3,7 @@
 use super::edge::{bytes, guard, guard_code, out, refused};
 use super::show::Text;
 use crate::error::Result;
-use crate::health::prober::{Event, Orders, Prober, Stage};
+use crate::health::prober::{Notice, Orders, Prober, Stage};
 use crate::http::response::Rules;
 use crate::process;
 use crate::quote::plain;
@@ -66,7 +66,7 @@ pub struct ProbeNews {
 
 /// The memory that the structs of this worker's last calls point to.
 #[derive(Default)]
-struct Kept {
+struct OfWorker {
     prober: Option<Prober>,
     orders: Option<Orders>,
     news: [Vec<u8>; 6],
@@ -88,7 +88,7 @@ impl Listeners {
 }
 
 thread_local! {
-    static KEPT: RefCell<Kept> = RefCell::default();
+    static KEPT: RefCell<OfWorker> = RefCell::default();
 }
 
 /// Finds the probes that are due. Call it in one thread of each worker, again and again. After it, `dyups_probe_next`
@@ -346,11 +346,11 @@ pub unsafe extern "C" fn dyups_probe_news(news: *mut ProbeNews) -> i32 {
     guard(|| {
         // SAFETY: the caller's contract.
         let given = unsafe { out(news, "news")? };
-        let Some(news) = with(|_, prober| prober.event())?.flatten() else { return Ok(0) };
+        let Some(news) = with(|_, prober| prober.notice())?.flatten() else { return Ok(0) };
         let line = plain(news.to_string().as_bytes()).into_owned();
         let (is_change, after, texts) = match news {
-            Event::Warning(_) => (0, 0, [const { String::new() }; 5]),
-            Event::Peer(peer) => {
+            Notice::Warning(_) => (0, 0, [const { String::new() }; 5]),
+            Notice::Peer(peer) => {
                 let [from, to] = [peer.change.from, peer.change.to].map(|state| state.name().to_string());
                 (1, peer.change.after.into(), [peer.upstream, peer.server, from, to, peer.why])
             }

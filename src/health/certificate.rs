@@ -43,12 +43,12 @@ pub struct Identity {
 }
 
 #[derive(Default)]
-struct Kept {
+struct Files {
     last_id: u32,
     files: HashMap<String, Pem>,
 }
 
-static KEPT: Mutex<Option<Kept>> = Mutex::new(None);
+static KEPT: Mutex<Option<Files>> = Mutex::new(None);
 
 /// Checks the path of a file; the error says why not.
 pub fn check_path(path: &str) -> Result<(), &'static str> {
@@ -100,7 +100,7 @@ pub fn keep_file(path: &str) -> Result<(), String> {
     }
 }
 
-impl Kept {
+impl Files {
     fn put(&mut self, path: &str, bytes: Vec<u8>) -> Result<(), String> {
         if self.files.get(path).is_some_and(|old| *old.bytes == *bytes) {
             return Ok(());

@@ -3,8 +3,8 @@
 //! The caller makes the connections. Workers share only words of the cells ([`crate::state::lease`], [`super::judge`]). The
 //! rest belongs to this worker, which makes it anew when the table changes.
 
-mod events;
 mod groups;
+mod notices;
 mod probe;
 mod reading;
 mod scan;
@@ -13,7 +13,7 @@ mod tick;
 mod upstreams;
 mod watch;
 
-pub use events::{Event, PeerEvent};
+pub use notices::{Notice, PeerEvent};
 pub use probe::{Orders, Probe, Stage};
 
 use super::judge::{Judged, judge};
@@ -24,8 +24,8 @@ use crate::state::events::{Cause, Standing, remember};
 use crate::state::lease::{Due, Lease, Millis};
 use crate::state::verdict::{State, Transition, Verdict};
 use crate::table::store::Table;
-use events::Events;
 use groups::Member;
+use notices::Notices;
 use probe::shown;
 use scan::Scan;
 use shared::Shared;
@@ -60,11 +60,11 @@ pub struct Prober {
     next_id: u32,
     /// Whose workers are ready.
     workers: Vec<u32>,
-    pace: Tick,
+    tick: Tick,
     looked_at: u64,
     /// The record that the last scan ended with.
     scanned: u32,
-    unread: Events,
+    unread: Notices,
 }
 
 impl Prober {
@@ -79,10 +79,10 @@ impl Prober {
             running: HashMap::new(),
             next_id: 0,
             workers: Vec::new(),
-            pace: Tick::default(),
+            tick: Tick::default(),
             looked_at: 0,
             scanned: 0,
-            unread: Events::default(),
+            unread: Notices::default(),
         }
     }
 
@@ -96,7 +96,7 @@ impl Prober {
     pub fn tick(&mut self, table: &Table, now: u64, spent: impl FnOnce() -> u64) -> Result<u64> {
         let Some(place) = Shared::of(table, now) else { return Ok(MOST) };
         place.cells.set_ready(self.slot, now.max(1))?;
-        self.pace.measure(now, spent);
+        self.tick.measure(now, spent);
         let mut done = Ok(());
         let pause = if self.upstreams.is_behind { READ_ON } else { LOOK };
         if now.saturating_sub(self.looked_at) >= pause {
@@ -125,7 +125,7 @@ impl Prober {
         let Prober { upstreams, workers, random, turns, unread, running, .. } = self;
         let (mut left, mut next, mut done) = (SCAN, MOST, Ok(()));
         let (slot, last) = (self.slot, self.scanned);
-        let least = self.pace.least(upstreams.watched.len());
+        let least = self.tick.least(upstreams.watched.len());
         for range in [(Bound::Excluded(last), Bound::Unbounded), (Bound::Unbounded, Bound::Included(last))] {
             for (&record, watched) in upstreams.watched.range_mut(range) {
                 if left == 0 {
@@ -137,7 +137,7 @@ impl Prober {
                 if watched.scan_at <= place.now && watched.is_read {
                     let one = Scan { place, groups: &upstreams.groups, workers, slot, running };
                     done = done.and(one.of(watched, random, &mut left));
-                    one.is_late(watched).into_iter().for_each(|warning| unread.add(Event::Warning(warning)));
+                    one.is_late(watched).into_iter().for_each(|warning| unread.add(Notice::Warning(warning)));
                 }
                 if !watched.is_queued && !watched.ready.is_empty() {
                     watched.is_queued = true;
@@ -295,7 +295,7 @@ impl Prober {
         if watched.unprobed.as_deref() != Some(why) {
             watched.unprobed = Some(why.into());
             let name = &watched.name;
-            self.unread.add(Event::Warning(format!("upstream {name}: its peers are not probed: {why}")));
+            self.unread.add(Notice::Warning(format!("upstream {name}: its peers are not probed: {why}")));
         }
     }
 
@@ -360,11 +360,11 @@ impl Prober {
             change,
             why: why.to_string(),
         };
-        self.unread.add(Event::Peer(event));
+        self.unread.add(Notice::Peer(event));
     }
 
     /// The next thing that an operator should know.
-    pub fn event(&mut self) -> Option<Event> {
+    pub fn notice(&mut self) -> Option<Notice> {
         self.unread.next()
     }
 

@@ -24,7 +24,7 @@ use std::fmt;
 use crate::quote::quote;
 use crate::upstream::Check;
 use body::Body;
-use head::{Event, Head};
+use head::{Head, HeadPart};
 use search::Search;
 
 /// How far a probe is.
@@ -142,15 +142,15 @@ impl Response {
     }
 
     /// The verdict after an event in the head.
-    fn heard(&mut self, event: Event) -> Option<Result<u16, Failure>> {
+    fn heard(&mut self, event: HeadPart) -> Option<Result<u16, Failure>> {
         match event {
-            Event::Status(status) => {
+            HeadPart::Status(status) => {
                 let bad = self.rules.is_final(status) && !self.valid_statuses.contains(&status);
                 bad.then_some(Err(Failure::Status(status)))
             }
             // The next head begins, and counts towards the same bound.
-            Event::End(status, _) if !self.rules.is_final(status) => None,
-            Event::End(status, framing) => {
+            HeadPart::End(status, _) if !self.rules.is_final(status) => None,
+            HeadPart::End(status, framing) => {
                 let Some(search) = self.search.take() else { return Some(Ok(status)) };
                 if self.is_head || matches!(status, 101 | 204 | 304) {
                     return Some(Err(Failure::Body(Looked::None)));

@@ -41,7 +41,7 @@ impl fmt::Display for Header {
 
 /// From which older region a region has its table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Origin {
+pub struct Inherited {
     /// Layout of that one; 0: there was none.
     pub layout: u32,
     /// The digest of its table then, see [`super::region::Content::digest`].
@@ -86,7 +86,7 @@ pub fn has_title(file: &File, size: u64, title: &[u64; super::cells::TITLE_WORDS
 }
 
 /// Writes the header of a region that is being made. `lock`: inode of its lock file.
-pub fn write(mem: &impl Memory, geometry: &Geometry, lock: u64, origin: Origin) -> Result<(), Damaged> {
+pub fn write(mem: &impl Memory, geometry: &Geometry, lock: u64, origin: Inherited) -> Result<(), Damaged> {
     let [boot_high, boot_low] = boot_id();
     let mut header = [0; fixed::WORDS];
     header[fixed::MAGIC] = MAGIC;
@@ -109,9 +109,9 @@ fn random() -> [u64; 2] {
 }
 
 /// The origin of the table in `mem`. An impossible layout counts as none: a spoiled header keeps no process from starting.
-pub fn origin(mem: &impl Memory) -> Result<Origin, Damaged> {
+pub fn origin(mem: &impl Memory) -> Result<Inherited, Damaged> {
     let layout = u32::try_from(mem.load(fixed::ORIGIN)?).unwrap_or(0);
-    Ok(Origin { layout, digest: mem.load(fixed::ORIGIN + 1)? })
+    Ok(Inherited { layout, digest: mem.load(fixed::ORIGIN + 1)? })
 }
 
 fn checksum(header: &[u64]) -> u64 {

@@ -5,7 +5,7 @@
 //! ```no_run
 //! # use dyups::shm::kill;
 //! # let change = || {};
-//! kill::arm(kill::Kind::Store, 3, 9); // 9: SIGKILL
+//! kill::arm(kill::Counted::Store, 3, 9); // 9: SIGKILL
 //! change(); // dies before its third store
 //! assert!(kill::disarm() < 3); // there were fewer
 //! ```
@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 
 /// Which accesses are counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum Counted {
     /// Any access that changes a word.
     Store,
     /// Loads too.
@@ -32,12 +32,12 @@ static SIGNAL: AtomicI32 = AtomicI32::new(0);
 static RECORDING: Mutex<Option<Vec<&'static Location<'static>>>> = Mutex::new(None);
 
 /// Begins to count from 1. Before access number `nth` of this kind, the process raises `signal` at itself; never if `nth` is 0.
-pub fn arm(kind: Kind, nth: u64, signal: i32) {
+pub fn arm(kind: Counted, nth: u64, signal: i32) {
     COUNT.store(0, Ordering::Relaxed);
     LAST.store(nth, Ordering::Relaxed);
     SIGNAL.store(signal, Ordering::Relaxed);
     COUNTS_STORES.store(true, Ordering::Relaxed);
-    COUNTS_LOADS.store(kind == Kind::Any, Ordering::Relaxed);
+    COUNTS_LOADS.store(kind == Counted::Any, Ordering::Relaxed);
 }
 
 /// Stops counting; answers the accesses since [`arm`].

@@ -22,7 +22,7 @@
 use super::beside::{self, make_file};
 use super::file::{self, with_suffix};
 use super::find::{Found, find, map};
-use super::header::{self, Header, Origin};
+use super::header::{self, Header, Inherited};
 use super::history::History;
 use super::layout::{Geometry, LAYOUT, OURS, fixed, state};
 use super::lock::{CREATION, LockFile, WRITER};
@@ -88,7 +88,7 @@ impl<C: Content> Opening<'_, C> {
         let mut region = match (heir, own) {
             (Some(heir), own) => self.inherit(heir, own.is_some())?,
             (None, Some(own)) => self.fit(own)?,
-            (None, None) => self.make(Origin::default(), |_| Ok(()))?,
+            (None, None) => self.make(Inherited::default(), |_| Ok(()))?,
         };
         if region.cells().is_none() {
             self.find_cells(&mut region)?;
@@ -130,7 +130,7 @@ impl<C: Content> Opening<'_, C> {
         let digest = older_layouts::digest(heir, self.content)?.unwrap_or_default();
         let old = heir.path().display();
         let region = self
-            .replace(heir, Origin { layout: heir.layout(), digest })
+            .replace(heir, Inherited { layout: heir.layout(), digest })
             .map_err(|error| error.within(format!("the table of {old} cannot be taken over")))?;
         let new = region.path().display();
         self.notes.push(match again {
@@ -185,7 +185,7 @@ impl<C: Content> Opening<'_, C> {
     }
 
     /// A new region with the table and the history of `old`.
-    fn replace(&mut self, old: &Region, origin: Origin) -> Result<Region> {
+    fn replace(&mut self, old: &Region, origin: Inherited) -> Result<Region> {
         let (base, content, mut note) = (self.base, self.content, None);
         // Mapped before other files have their names. No history is a reason to refuse the table.
         let cells = beside::find_cells(base, old).ok().flatten();
@@ -205,7 +205,7 @@ impl<C: Content> Opening<'_, C> {
     }
 
     /// Makes a region under a name of its own, has it filled, and only then gives it the name that others look for.
-    fn make(&self, origin: Origin, fill: impl FnOnce(&Region) -> Result<()>) -> Result<Region> {
+    fn make(&self, origin: Inherited, fill: impl FnOnce(&Region) -> Result<()>) -> Result<Region> {
         let path = file_of(self.base, LAYOUT);
         make_file(&path, self.geometry.size, |file| {
             let mut region = map(file, self.base, path.clone(), self.geometry, self.lock)?;

@@ -89,7 +89,7 @@ fn next_start(region: &Region, old: &View, peers: &ImagePeers<'_>) -> Result<u32
 
 /// The parts that a peer keeps.
 #[derive(Clone, Copy, Debug)]
-struct Kept {
+struct Carried {
     cell: u32,
     id: u32,
 }
@@ -103,12 +103,12 @@ struct Left<'a> {
     /// Those before it were met or passed.
     at: u32,
     /// Those that were passed, by identity.
-    passed: HashMap<u64, Kept>,
+    passed: HashMap<u64, Carried>,
 }
 
 impl Left<'_> {
     /// The parts that the peer with this identity keeps, if it is among them.
-    fn take(&mut self, ident: u64) -> Result<Option<Kept>, Damaged> {
+    fn take(&mut self, ident: u64) -> Result<Option<Carried>, Damaged> {
         // Asked first, since a map that is empty hashes what it is asked for all the same.
         if !self.passed.is_empty()
             && let Some(kept) = self.passed.remove(&ident)
@@ -140,10 +140,10 @@ impl Left<'_> {
     }
 
     /// The identity of a peer, and what it keeps. A cell that there is not is none, so that a spoiled number ends with its version.
-    fn read(&self, at: u32) -> Result<(u64, Kept), Damaged> {
+    fn read(&self, at: u32) -> Result<(u64, Carried), Damaged> {
         let (ident, cell, id) = self.old.identity(self.mem, at)?;
         let cell = if (cell as usize) < self.most { cell } else { 0 };
-        Ok((ident, Kept { cell, id }))
+        Ok((ident, Carried { cell, id }))
     }
 }
 

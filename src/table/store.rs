@@ -80,7 +80,7 @@ impl Base {
 }
 
 /// A change that is computed and not yet written.
-struct Plan {
+struct Planned {
     base: Base,
     step: Step,
     /// The change for the operator's log, where that is recorded.
@@ -226,7 +226,7 @@ impl<R: Borrow<Region>> Table<R> {
         Err(Unread::Changing.into())
     }
 
-    fn plan(&self, name: &str, change: &impl Fn(Option<Stored>) -> Result<Edit>) -> Result<Plan> {
+    fn plan(&self, name: &str, change: &impl Fn(Option<Stored>) -> Result<Edit>) -> Result<Planned> {
         let (base, stored) = self.read(name)?.map_or((Base(None), None), |(base, stored)| (base, Some(stored)));
         // Only a ring is made from an old one.
         let with_ring = stored.as_ref().filter(|stored| stored.has_ring).cloned();
@@ -246,10 +246,10 @@ impl<R: Borrow<Region>> Table<R> {
                 (Step::Put(build(self.region(), &upstream, flags, true, base, with_ring)?), None)
             }
         };
-        Ok(Plan { base, step, change })
+        Ok(Planned { base, step, change })
     }
 
-    fn commit(writer: &Writer<'_>, name: &str, plan: Plan) -> Result<()> {
+    fn commit(writer: &Writer<'_>, name: &str, plan: Planned) -> Result<()> {
         match (plan.step, plan.base) {
             (Step::Put(build), Base(old)) => commit::put(writer, name, build, old),
             (Step::Remove, Base(Some((record, view)))) => commit::remove(writer, record, &view),

@@ -7,7 +7,7 @@ use super::kept::Kept;
 
 /// The protocol of a probe.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Kind {
+pub enum CheckType {
     /// A request, and the status of its response.
     #[default]
     Http,
@@ -17,13 +17,14 @@ pub enum Kind {
     Tcp,
 }
 
-impl Kind {
+impl CheckType {
     /// Their names, as `type` has them.
-    pub const NAMES: [(&'static str, Kind); 3] = [("http", Kind::Http), ("https", Kind::Https), ("tcp", Kind::Tcp)];
+    pub const NAMES: [(&'static str, CheckType); 3] =
+        [("http", CheckType::Http), ("https", CheckType::Https), ("tcp", CheckType::Tcp)];
 
     /// As `type` has it.
     pub fn name(self) -> &'static str {
-        Kind::NAMES[self as usize].0
+        CheckType::NAMES[self as usize].0
     }
 }
 
@@ -34,7 +35,7 @@ impl Kind {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Check {
     /// The protocol of its probes.
-    pub kind: Kind,
+    pub kind: CheckType,
     /// http: the request, byte for byte. `None`: one is built from `url`, `host` and `headers`.
     pub http_req: Option<String>,
     /// tcp: what is sent.
@@ -95,7 +96,7 @@ pub struct PeerCheck {
 impl Default for Check {
     fn default() -> Self {
         Check {
-            kind: Kind::Http,
+            kind: CheckType::Http,
             http_req: None,
             send: None,
             expect: None,
@@ -130,17 +131,17 @@ impl Check {
     /// Puts back to its default what a check of this kind has no use for, and `url` and `headers` where `http_req` is the request.
     pub fn forget_what_is_not_used(&mut self) {
         let default = Check::default();
-        if self.kind == Kind::Tcp {
+        if self.kind == CheckType::Tcp {
             (self.http_req, self.host, self.expect_body) = (None, None, None);
             self.valid_statuses = default.valid_statuses;
         } else {
             (self.send, self.expect) = (None, None);
         }
-        if self.kind != Kind::Https {
+        if self.kind != CheckType::Https {
             self.ssl_verify = default.ssl_verify;
             (self.ssl_cert, self.ssl_key) = (None, None);
         }
-        if self.kind == Kind::Tcp || self.http_req.is_some() {
+        if self.kind == CheckType::Tcp || self.http_req.is_some() {
             (self.url, self.headers) = (default.url, default.headers);
         }
     }

@@ -8,12 +8,12 @@ pub struct Field {
     /// As in JSON, in Lua and, where nginx has it, in nginx.conf.
     pub name: &'static str,
     /// The values that it takes.
-    pub kind: Kind,
+    pub kind: FieldType,
 }
 
 /// The values that a field takes.
 #[derive(Clone, Copy, Debug)]
-pub enum Kind {
+pub enum FieldType {
     /// An integer; `10.0` is one too, as Lua has only such.
     Integer {
         /// The least.
@@ -40,12 +40,12 @@ pub enum Kind {
     /// A field that `status` adds: any value, ignored by readers.
     ReadOnly,
     /// One of these, or `false`, which takes away what was set.
-    Optional(&'static Kind),
+    Optional(&'static FieldType),
     /// A limit, or `false`: there is none.
-    Limit(&'static Kind),
+    Limit(&'static FieldType),
 }
 
-impl Kind {
+impl FieldType {
     /// The words of messages for the allowed values.
     ///
     /// ```
@@ -55,18 +55,18 @@ impl Kind {
     /// ```
     pub fn allowed(&self) -> String {
         match self {
-            Kind::Integer { min, max } => format!("an integer from {min} to {max}"),
-            Kind::Seconds => format!("an integer from 0 to {} (seconds)", u32::MAX),
-            Kind::Choice(names) => one_of(names),
-            Kind::Bool => "true or false".to_string(),
-            Kind::Host => address::ALLOWED.to_string(),
-            Kind::Server => format!("{}, an IP address with or without :port", address::ALLOWED),
-            Kind::Text(what) => what.to_string(),
-            Kind::List => "a list".to_string(),
-            Kind::Object => "an object".to_string(),
-            Kind::ReadOnly => "anything (ignored)".to_string(),
-            Kind::Optional(kind) => format!("{}, or false for none", kind.allowed()),
-            Kind::Limit(kind) => format!("{}, or false for no limit", kind.allowed()),
+            FieldType::Integer { min, max } => format!("an integer from {min} to {max}"),
+            FieldType::Seconds => format!("an integer from 0 to {} (seconds)", u32::MAX),
+            FieldType::Choice(names) => one_of(names),
+            FieldType::Bool => "true or false".to_string(),
+            FieldType::Host => address::ALLOWED.to_string(),
+            FieldType::Server => format!("{}, an IP address with or without :port", address::ALLOWED),
+            FieldType::Text(what) => what.to_string(),
+            FieldType::List => "a list".to_string(),
+            FieldType::Object => "an object".to_string(),
+            FieldType::ReadOnly => "anything (ignored)".to_string(),
+            FieldType::Optional(kind) => format!("{}, or false for none", kind.allowed()),
+            FieldType::Limit(kind) => format!("{}, or false for no limit", kind.allowed()),
         }
     }
 
@@ -80,9 +80,9 @@ impl Kind {
     /// ```
     pub fn number<T: TryFrom<i64>>(&self, number: i64) -> Option<T> {
         let range = match *self {
-            Kind::Integer { min, max } => min..=max,
-            Kind::Seconds => 0..=i64::from(u32::MAX),
-            Kind::Optional(kind) | Kind::Limit(kind) => return kind.number(number),
+            FieldType::Integer { min, max } => min..=max,
+            FieldType::Seconds => 0..=i64::from(u32::MAX),
+            FieldType::Optional(kind) | FieldType::Limit(kind) => return kind.number(number),
             _ => return None,
         };
         if range.contains(&number) { T::try_from(number).ok() } else { None }
@@ -111,6 +111,6 @@ pub(super) const fn names<T: Copy, const N: usize>(pairs: &[(&'static str, T); N
 }
 
 /// A field of this name.
-pub(crate) const fn field(name: &'static str, kind: Kind) -> Field {
+pub(crate) const fn field(name: &'static str, kind: FieldType) -> Field {
     Field { name, kind }
 }

@@ -1,6 +1,6 @@
 //! The deaths themselves: which stores there are, and a child that dies at one of them.
 
-use dyups::shm::kill::{self, Kind};
+use dyups::shm::kill::{self, Counted};
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 
@@ -14,7 +14,7 @@ impl Stores {
     /// Those of `body`, which lives.
     pub fn of(body: impl FnOnce()) -> Self {
         kill::record();
-        kill::arm(Kind::Store, 0, libc::SIGKILL);
+        kill::arm(Counted::Store, 0, libc::SIGKILL);
         body();
         let count = kill::disarm();
         let stores = Stores(kill::recorded());
@@ -63,7 +63,7 @@ pub fn dies_at(nth: u64, body: impl FnOnce()) -> bool {
     match unsafe { libc::fork() } {
         -1 => panic!("fork: {}", std::io::Error::last_os_error()),
         0 => {
-            kill::arm(Kind::Store, nth, libc::SIGKILL);
+            kill::arm(Counted::Store, nth, libc::SIGKILL);
             let ended = catch_unwind(AssertUnwindSafe(body)).is_ok();
             // SAFETY: ends the child without running what the parent has registered.
             unsafe { libc::_exit(i32::from(!ended)) }

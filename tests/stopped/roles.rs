@@ -6,7 +6,7 @@ use super::work::Work;
 use dyups::balance::miss::Miss;
 use dyups::balance::pick::{Ask, Handle, Picked};
 use dyups::error::{Code, Result};
-use dyups::shm::kill::{self, Kind};
+use dyups::shm::kill::{self, Counted};
 use dyups::table::directory;
 use dyups::table::ops::Absent;
 use dyups::table::store::Table;
@@ -66,15 +66,15 @@ fn sleeper(table: &Table) {
             // A new handle looks the name up first.
             "find" => {
                 let mut handle = Handle::new(NAME.as_bytes());
-                arm(Kind::Any);
+                arm(Counted::Any);
                 shown(pick(table, &mut handle, method.expect(how)))
             }
             "find-again" => {
-                arm(Kind::Any);
+                arm(Counted::Any);
                 shown(pick(table, &mut kept, method.expect(how)))
             }
             "add" => {
-                arm(if how == "store" { Kind::Store } else { Kind::Any });
+                arm(if how == "store" { Counted::Store } else { Counted::Any });
                 let done = table.put_peer(NAME, &patch(ADDED, 1), Absent::Make, SOON);
                 done.map_or_else(|error| error.to_string(), |()| "done".into())
             }

@@ -1,6 +1,6 @@
 use super::*;
 use crate::config::value::parse;
-use crate::http::probe;
+use crate::http::probe_request;
 use crate::upstream::PeerCheck;
 use crate::upstream::check::serialize::CheckObject;
 use proptest::prelude::*;
@@ -169,10 +169,10 @@ fn others() -> Vec<Row> {
 }
 
 /// The rows that an option has to have.
-fn wrongs(kind: Kind) -> &'static [Wrong] {
+fn wrongs(kind: FieldType) -> &'static [Wrong] {
     match kind {
-        Kind::Optional(kind) => wrongs(*kind),
-        Kind::Integer { .. } | Kind::Text(_) => &[Type, Below, Above],
+        FieldType::Optional(kind) => wrongs(*kind),
+        FieldType::Integer { .. } | FieldType::Text(_) => &[Type, Below, Above],
         _ => &[Type],
     }
 }
@@ -210,7 +210,10 @@ fn a_bad_option_is_named_with_its_value_and_what_is_allowed() {
 #[test]
 fn the_ends_of_every_range_are_in_it() {
     for field in CHECK {
-        let (Kind::Integer { min, max } | Kind::Optional(&Kind::Integer { min, max })) = field.kind else { continue };
+        let (FieldType::Integer { min, max } | FieldType::Optional(&FieldType::Integer { min, max })) = field.kind
+        else {
+            continue;
+        };
         for value in [min, max] {
             let check = read_json(&format!(r#"{{"{}":{value}.0}}"#, field.name)).unwrap();
             let shown = String::from_utf8(written(&check)).unwrap();
@@ -307,9 +310,12 @@ fn a_patch_changes_what_it_gives_and_keeps_the_rest() {
 fn a_patch_that_changes_the_type_forgets_what_the_new_one_has_no_use_for() {
     let https = r#"{"type":"https","http_req":"GET / HTTP/1.0\r\n\r\n","host":"a","ssl_verify":false,"expect_body":"ok","rise":9}"#;
     let https = read_json(https).unwrap();
-    assert_eq!(merged(&https, r#"{"type":"tcp"}"#), Ok(Check { kind: check::Kind::Tcp, rise: 9, ..Check::default() }));
+    assert_eq!(
+        merged(&https, r#"{"type":"tcp"}"#),
+        Ok(Check { kind: check::CheckType::Tcp, rise: 9, ..Check::default() })
+    );
     let http = merged(&https, r#"{"type":"http"}"#).unwrap();
-    assert_eq!(http, Check { kind: check::Kind::Http, ssl_verify: true, ..https.clone() });
+    assert_eq!(http, Check { kind: check::CheckType::Http, ssl_verify: true, ..https.clone() });
     assert!(merged(&http, r#"{"type":"https"}"#).unwrap().ssl_verify, "verified again");
     let tcp = read_json(r#"{"type":"tcp","send":"PING\r\n","expect":"+PONG"}"#).unwrap();
     assert_eq!(merged(&tcp, r#"{"type":"http"}"#), Ok(Check::default()));
@@ -332,8 +338,11 @@ fn a_request_that_is_given_takes_the_place_of_what_builds_one() {
 
 #[test]
 fn the_type_of_a_check_has_the_names_of_its_kinds() {
-    let Kind::Choice(names) = fields::TYPE.kind else { panic!("a choice") };
-    assert_eq!(check::Kind::NAMES.map(|(name, kind)| (name, kind.name())), [0, 1, 2].map(|i| (names[i], names[i])));
+    let FieldType::Choice(names) = fields::TYPE.kind else { panic!("a choice") };
+    assert_eq!(
+        check::CheckType::NAMES.map(|(name, kind)| (name, kind.name())),
+        [0, 1, 2].map(|i| (names[i], names[i]))
+    );
 }
 
 fn written(check: &Check) -> Vec<u8> {
@@ -342,7 +351,7 @@ fn written(check: &Check) -> Vec<u8> {
 
 prop_compose! {
     pub fn any_check()(
-        kind in prop::sample::select(check::Kind::NAMES.map(|(_, kind)| kind).to_vec()),
+        kind in prop::sample::select(check::CheckType::NAMES.map(|(_, kind)| kind).to_vec()),
         http_req in prop::option::of("(GET|POST) /[!-~ö]{0,9} HTTP/1\\.[01]\r\nHost: a\r\n\r\n"),
         texts in prop::array::uniform3(prop::option::of("[\r\n -~ö]{1,20}")),
         host in prop::option::of("[a-z]{1,9}(:[1-9][0-9]{0,3})?|\\[::1\\]"),
@@ -417,7 +426,7 @@ proptest! {
                 let host = own.map(|own| if own == "/x" { "b:1".to_string() } else { own.to_string() });
                 let own = PeerCheck { url: own.map(str::to_string), host, ..PeerCheck::default() };
                 for peer_host in ["10.0.0.1:80", "unix:/a", "a\r\n\r\nGET /"] {
-                    prop_assert_eq!(request::check_one(&probe::request(&check, peer_host, Some(&own))), Ok(()));
+                    prop_assert_eq!(request::check_one(&probe_request::request(&check, peer_host, Some(&own))), Ok(()));
                 }
             }
         }

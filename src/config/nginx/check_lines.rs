@@ -13,7 +13,7 @@ use crate::quote::quote;
 use crate::upstream::Check;
 use crate::upstream::check::fields;
 use crate::upstream::check::serialize::CheckObject;
-use crate::upstream::field::Kind;
+use crate::upstream::field::FieldType;
 use std::collections::BTreeSet;
 
 /// The lines.
@@ -185,7 +185,9 @@ const HEADER: &str = "header";
 /// The options that `check` takes as they are.
 fn known_fields() -> impl Iterator<Item = &'static crate::upstream::field::Field> {
     let elsewhere = [fields::HTTP_REQ.name, fields::VALID_STATUSES.name, fields::HEADERS.name];
-    fields::CHECK.iter().filter(move |field| !matches!(field.kind, Kind::ReadOnly) && !elsewhere.contains(&field.name))
+    fields::CHECK
+        .iter()
+        .filter(move |field| !matches!(field.kind, FieldType::ReadOnly) && !elsewhere.contains(&field.name))
 }
 
 fn known() -> impl Iterator<Item = String> {
@@ -193,12 +195,12 @@ fn known() -> impl Iterator<Item = String> {
 }
 
 /// The value that a field of this kind takes. One that it does not take stays a text, which the reader of the field refuses.
-pub(super) fn typed(kind: Kind, written: &str) -> Value {
+pub(super) fn typed(kind: FieldType, written: &str) -> Value {
     let number = || written.parse().ok().filter(|_| written.bytes().all(|byte| byte.is_ascii_digit())).map(Value::Int);
     let read = match kind {
-        Kind::Optional(kind) => return typed(*kind, written),
-        Kind::Integer { .. } | Kind::Seconds => number(),
-        Kind::Bool => match written {
+        FieldType::Optional(kind) => return typed(*kind, written),
+        FieldType::Integer { .. } | FieldType::Seconds => number(),
+        FieldType::Bool => match written {
             "true" => Some(Value::Bool(true)),
             "false" => Some(Value::Bool(false)),
             _ => None,
@@ -262,7 +264,7 @@ fn by_class(statuses: &[u16]) -> Vec<String> {
 mod tests {
     use super::super::block;
     use super::*;
-    use crate::upstream::check::Kind;
+    use crate::upstream::check::CheckType;
 
     /// The check of an upstream with these lines, and the warnings.
     fn read(lines: &str) -> (Option<Option<Check>>, Vec<String>) {
@@ -275,13 +277,13 @@ mod tests {
     }
 
     fn tcp() -> Check {
-        let tcp = Check { kind: Kind::Tcp, interval: 30_000, fall: 5, rise: 2, timeout: 1000, ..Check::default() };
+        let tcp = Check { kind: CheckType::Tcp, interval: 30_000, fall: 5, rise: 2, timeout: 1000, ..Check::default() };
         Check { default_down: true, ..tcp }
     }
 
     fn http() -> Check {
         Check {
-            kind: Kind::Http,
+            kind: CheckType::Http,
             http_req: Some("GET / HTTP/1.0\r\n\r\n".into()),
             valid_statuses: (200..400).collect(),
             ..tcp()
@@ -322,7 +324,7 @@ mod tests {
     fn options_of_dyups_stand_beside_those_of_the_module() {
         let lines = r#"check type=https host=api.local "header=X-A: 1 2" header=X-B:3 expect_body=ok ssl_verify=false interval_down=500;"#;
         let expected = Check {
-            kind: Kind::Https,
+            kind: CheckType::Https,
             http_req: None,
             host: Some("api.local".into()),
             headers: vec![("X-A".into(), "1 2".into()), ("X-B".into(), "3".into())],

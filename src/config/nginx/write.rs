@@ -129,7 +129,7 @@ mod tests {
     #[test]
     fn a_text_of_any_length_is_read_back() {
         let send = "\r\n".repeat(4096);
-        let check = Check { kind: crate::upstream::check::Kind::Tcp, send: Some(send), ..Check::default() };
+        let check = Check { kind: crate::upstream::check::CheckType::Tcp, send: Some(send), ..Check::default() };
         let peers = vec![Peer::new(Address::from_server("10.0.0.1").unwrap())];
         let upstream = Upstream { name: "a".into(), peers, check: Some(check), own_check: true, ..Upstream::default() };
         assert_eq!(block("a", write(&upstream).as_bytes(), "body", None), Ok((upstream, vec![])));

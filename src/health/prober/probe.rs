@@ -2,11 +2,11 @@
 
 use super::watch::Watched;
 use crate::health::certificate::{self, Identity};
-use crate::http::probe;
+use crate::http::probe_request;
 use crate::http::response::{Expect, Progress, Response, Rules};
 use crate::quote::quote;
 use crate::state::lease::{Lease, Millis};
-use crate::upstream::check::Kind;
+use crate::upstream::check::CheckType;
 use crate::upstream::{Address, Check, PeerCheck};
 use std::rc::Rc;
 
@@ -85,22 +85,22 @@ impl Orders {
         let port = address.port().map(|port| own.and_then(|own| own.port).or(check.port).unwrap_or(port));
         let host = address.host().to_string();
         let request = match check.kind {
-            Kind::Tcp => check.send.clone().unwrap_or_default().into_bytes(),
-            Kind::Http | Kind::Https => {
+            CheckType::Tcp => check.send.clone().unwrap_or_default().into_bytes(),
+            CheckType::Http | CheckType::Https => {
                 let host = port.map_or_else(|| host.clone(), |port| format!("{host}:{port}"));
-                probe::request(check, &host, own)
+                probe_request::request(check, &host, own)
             }
         };
         Ok(Orders {
             host,
             port,
-            tls: check.kind == Kind::Https,
+            tls: check.kind == CheckType::Https,
             verify: check.ssl_verify,
-            name: probe::server_name(check, own).unwrap_or_default().to_string(),
+            name: probe_request::server_name(check, own).unwrap_or_default().to_string(),
             identity: certificate::of(check)?,
             request,
             timeout: check.timeout,
-            answers: check.kind != Kind::Tcp || check.expect.is_some(),
+            answers: check.kind != CheckType::Tcp || check.expect.is_some(),
         })
     }
 }
@@ -110,8 +110,8 @@ impl Probe {
     pub fn new(watched: &Watched, (record, key, cell): (u32, u64, u32), lease: Lease, now: u64, rules: Rules) -> Probe {
         let (check, upstream) = (watched.check.clone(), watched.name.clone());
         let answer = match check.kind {
-            Kind::Tcp => Answer::Tcp(Expect::new(&check)),
-            Kind::Http | Kind::Https => Answer::Http(Box::new(Response::new(&check, rules))),
+            CheckType::Tcp => Answer::Tcp(Expect::new(&check)),
+            CheckType::Http | CheckType::Https => Answer::Http(Box::new(Response::new(&check, rules))),
         };
         let lease_time = watched.lease_time();
         Probe { record, upstream, key, cell, lease, began: now, lease_time, check, answer }

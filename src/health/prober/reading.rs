@@ -51,13 +51,13 @@ pub enum Outcome {
 struct Slice {
     stamp: Stamp,
     /// Of another version than the one before.
-    plan: Option<Plan>,
+    plan: Option<Common>,
     peers: u32,
     seen: Vec<Seen>,
 }
 
 /// The data that a version has for all peers: its name, its check, the options of single peers, and the digest of these.
-struct Plan {
+struct Common {
     name: String,
     checks: Option<(Check, PeerChecks)>,
     options: u64,
@@ -84,7 +84,7 @@ impl Watched {
         let mut reading = self.reading.take().unwrap_or_default();
         let slice = place.directory.look(record, |view| self.slice(view, place, &reading, *left))?;
         let Some(Slice { stamp, plan, peers, seen }) = slice else { return Ok(Outcome::Gone) };
-        if let Some(Plan { name, checks, options }) = plan {
+        if let Some(Common { name, checks, options }) = plan {
             let Some((check, own)) = checks.filter(|_| *name == *self.name) else { return Ok(Outcome::Gone) };
             self.follow(check, own);
             self.options = options;
@@ -105,7 +105,7 @@ impl Watched {
     fn slice(&self, view: &View, place: &Shared<'_>, reading: &Reading, most: usize) -> Result<Slice, Damaged> {
         let plan = match view.stamp == reading.stamp {
             true => None,
-            false => Some(Plan {
+            false => Some(Common {
                 name: view.name(place.mem)?,
                 checks: view.checks(place.mem)?,
                 options: view.options_digest(place.mem)?,

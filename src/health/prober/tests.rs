@@ -92,7 +92,7 @@ impl World {
         let answer: &[u8] = if ok { b"HTTP/1.1 200 OK\r\n\r\n" } else { b"HTTP/1.1 500 No\r\n\r\n" };
         assert_eq!(prober.feed(begun.id, answer, self.now), 0);
         prober.end(&self.table, begun.id, Stage::Done, b"", self.now).expect("sound");
-        self.news.extend(std::iter::from_fn(|| prober.event()).map(|event| event.to_string()));
+        self.news.extend(std::iter::from_fn(|| prober.notice()).map(|event| event.to_string()));
     }
 
     /// The states of an upstream's peers, in a word each.

@@ -42,10 +42,10 @@ mod tests {
 
     #[test]
     fn a_worker_that_spends_a_quarter_of_its_time_on_a_cpu_ticks_every_millisecond() {
-        let mut pace = Tick::default();
+        let mut tick = Tick::default();
         let mut least = |now, spent| {
-            pace.measure(now, || spent);
-            pace.least(1)
+            tick.measure(now, || spent);
+            tick.least(1)
         };
         assert_eq!((least(1000, 700), least(1100, 724), least(1200, 749)), (10, 10, 1));
         // Not asked again before the time has come.
@@ -54,8 +54,8 @@ mod tests {
 
     #[test]
     fn who_has_very_many_upstreams_ticks_less_often() {
-        let pace = Tick { last: None, is_busy: true };
-        assert_eq!([1, 1999, 2000, 20_000].map(|upstreams| pace.least(upstreams)), [1, 1, 2, 20]);
+        let tick = Tick { last: None, is_busy: true };
+        assert_eq!([1, 1999, 2000, 20_000].map(|upstreams| tick.least(upstreams)), [1, 1, 2, 20]);
         assert_eq!(Tick::default().least(20_000), 20);
     }
 }

@@ -7,9 +7,9 @@ use crate::upstream::Check;
 ///
 /// ```
 /// use dyups::upstream::Check;
-/// use dyups::upstream::check::Kind;
+/// use dyups::upstream::check::CheckType;
 /// use dyups::http::response::{Expect, Progress};
-/// let mut answer = Expect::new(&Check { kind: Kind::Tcp, expect: Some("+PONG".into()), ..Check::default() });
+/// let mut answer = Expect::new(&Check { kind: CheckType::Tcp, expect: Some("+PONG".into()), ..Check::default() });
 /// assert_eq!(answer.feed(b"+PO"), Progress::More);
 /// assert_eq!(answer.feed(b"NG\r\n"), Progress::Done(Ok(0)));
 /// ```

@@ -12,7 +12,7 @@ const CHUNKED: &[u8] = b"chunked";
 
 /// The part of the head that was just read.
 #[derive(Debug)]
-pub(super) enum Event {
+pub(super) enum HeadPart {
     /// The status line.
     Status(u16),
     /// The empty line after the headers, and how long the body is.
@@ -38,7 +38,7 @@ impl Head {
     }
 
     /// Takes from `bytes` up to the next event; `None`: they are all taken, and there was none.
-    pub(super) fn feed(&mut self, bytes: &mut &[u8]) -> Result<Option<Event>, Failure> {
+    pub(super) fn feed(&mut self, bytes: &mut &[u8]) -> Result<Option<HeadPart>, Failure> {
         loop {
             if self.status.is_none() {
                 self.refuse_early(bytes)?;
@@ -47,12 +47,12 @@ impl Head {
             let Some(status) = self.status else {
                 let status = status_line(&line).ok_or_else(|| no_status_line(without_cr(&line)))?;
                 self.status = Some(status);
-                return Ok(Some(Event::Status(status)));
+                return Ok(Some(HeadPart::Status(status)));
             };
             if without_cr(&line).is_empty() {
                 let framing = Framing::new(self.length.take(), std::mem::take(&mut self.chunked));
                 self.status = None;
-                return Ok(Some(Event::End(status, framing)));
+                return Ok(Some(HeadPart::End(status, framing)));
             }
             match header(&line) {
                 Ok(Some((name, value))) if self.rules.is_final(status) => self.take(name, value)?,

@@ -1,5 +1,5 @@
 use super::*;
-use crate::upstream::check::Kind;
+use crate::upstream::check::CheckType;
 use crate::version::NginxVersion;
 use proptest::prelude::*;
 
@@ -268,7 +268,7 @@ fn a_response_to_head_has_no_body() {
 }
 
 fn expect(text: Option<&str>, pieces: &[&str]) -> Result<u16, Failure> {
-    let mut expect = Expect::new(&Check { kind: Kind::Tcp, expect: text.map(str::to_string), ..Check::default() });
+    let mut expect = Expect::new(&Check { kind: CheckType::Tcp, expect: text.map(str::to_string), ..Check::default() });
     for piece in [""].iter().chain(pieces) {
         let progress = expect.feed(piece.as_bytes());
         assert!(expect.held() <= text.map_or(0, str::len));

@@ -4,7 +4,7 @@
 
 use super::object::Entries;
 use crate::upstream::check::serialize::CheckObject;
-use crate::upstream::check::{Kind, fields};
+use crate::upstream::check::{CheckType, fields};
 use crate::upstream::field::Field;
 use crate::upstream::kept::Kept;
 use crate::upstream::{Check, PeerCheck};
@@ -102,10 +102,10 @@ fn parsed<T: DeserializeOwned>(value: &RawValue) -> Option<T> {
 }
 
 /// A type that this library does not know is probed by a connection alone, which every peer has to take.
-fn kind(value: &RawValue) -> Kind {
+fn kind(value: &RawValue) -> CheckType {
     let name: Option<String> = parsed(value);
-    let known = |name: String| Kind::NAMES.iter().find(|(known, _)| *known == name).map(|&(_, kind)| kind);
-    name.and_then(known).unwrap_or(Kind::Tcp)
+    let known = |name: String| CheckType::NAMES.iter().find(|(known, _)| *known == name).map(|&(_, kind)| kind);
+    name.and_then(known).unwrap_or(CheckType::Tcp)
 }
 
 /// A number, or the nearest one in the range.
@@ -149,7 +149,7 @@ fn headers(value: &RawValue) -> Option<Vec<(String, String)>> {
 mod tests {
     use super::*;
     use crate::config::check::tests::any_check;
-    use crate::upstream::field::Kind as Takes;
+    use crate::upstream::field::FieldType as Takes;
     use proptest::prelude::*;
 
     fn read(json: &str) -> Check {
@@ -214,7 +214,7 @@ mod tests {
     #[test]
     fn a_type_that_is_not_known_is_probed_by_a_connection_and_loses_no_option() {
         let check = read(r#"{"type":"grpc","service":"x","url":"/u","host":"h","fall":9,"expect":"y"}"#);
-        assert_eq!((check.kind, check.fall, check.expect.as_deref()), (Kind::Tcp, 9, Some("y")));
+        assert_eq!((check.kind, check.fall, check.expect.as_deref()), (CheckType::Tcp, 9, Some("y")));
         assert_eq!(kept(&check), [("type", "\"grpc\""), ("service", "\"x\""), ("url", "\"/u\""), ("host", "\"h\"")]);
         assert_eq!(read(&stored(&check)), check);
     }

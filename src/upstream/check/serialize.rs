@@ -10,8 +10,8 @@ use super::{Check, PeerCheck, fields};
 ///
 /// ```
 /// use dyups::upstream::check::serialize::CheckObject;
-/// use dyups::upstream::check::{Check, Kind};
-/// let check = Check { kind: Kind::Tcp, port: Some(81), ..Check::default() };
+/// use dyups::upstream::check::{Check, CheckType};
+/// let check = Check { kind: CheckType::Tcp, port: Some(81), ..Check::default() };
 /// let numbers = r#""interval":3000,"timeout":2000,"rise":2,"fall":3,"concurrency":10"#;
 /// assert_eq!(
 ///     serde_json::to_string(&CheckObject { check: &check, is_default: false }).unwrap(),

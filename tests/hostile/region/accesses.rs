@@ -1,7 +1,7 @@
 //! How often a call touches the region, and a spoiling in the middle of it.
 
 use super::spoiler::{self, Spoiler};
-use dyups::shm::kill::{self, Kind};
+use dyups::shm::kill::{self, Counted};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicI32, AtomicU64, AtomicUsize};
 
@@ -21,8 +21,8 @@ static ACCESS: AtomicU64 = AtomicU64::new(0);
 pub fn at_most<T>(limit: u64, body: impl FnOnce() -> T) -> T {
     LIMIT.store(limit, Relaxed);
     match ACCESS.load(Relaxed) {
-        0 => kill::arm(Kind::Any, limit, libc::SIGABRT),
-        access => kill::arm(Kind::Any, access, SIGNAL),
+        0 => kill::arm(Counted::Any, limit, libc::SIGABRT),
+        access => kill::arm(Counted::Any, access, SIGNAL),
     }
     let value = body();
     kill::disarm();
@@ -47,5 +47,5 @@ pub fn meanwhile(access: u64, spoiler: &Spoiler, (word, value): (usize, u64), bo
 extern "C" fn spoil(_: i32) {
     spoiler::order(ORDERS.load(Relaxed), DONE.load(Relaxed), WORD.load(Relaxed), VALUE.load(Relaxed));
     ACCESS.store(0, Relaxed);
-    kill::arm(Kind::Any, LIMIT.load(Relaxed), libc::SIGABRT);
+    kill::arm(Counted::Any, LIMIT.load(Relaxed), libc::SIGABRT);
 }

@@ -137,7 +137,7 @@ fn probe(table: &Table) {
                 "one request: {orders:?}"
             );
             let _ = call(&"its end", || prober.end(table, id, Stage::Connect, b"connection refused", now));
-            while prober.event().is_some() {}
+            while prober.notice().is_some() {}
         }
     }
     let _ = call(&"the end", || prober.stop(table, 1_008_000));

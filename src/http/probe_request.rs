@@ -17,10 +17,10 @@ use crate::upstream::{Check, PeerCheck};
 /// a second request.
 ///
 /// ```
-/// use dyups::http::probe;
+/// use dyups::http::probe_request;
 /// use dyups::upstream::Check;
 /// let check = Check { url: "/health".into(), host: Some("api.local".into()), ..Check::default() };
-/// assert!(probe::request(&check, "10.0.0.1:8080", None).starts_with(b"GET /health HTTP/1.1\r\nHost: api.local\r\n"));
+/// assert!(probe_request::request(&check, "10.0.0.1:8080", None).starts_with(b"GET /health HTTP/1.1\r\nHost: api.local\r\n"));
 /// ```
 pub fn request(check: &Check, peer_host: &str, own: Option<&PeerCheck>) -> Vec<u8> {
     let own_url = own.and_then(|own| own.url.as_deref()).filter(|url| check_url(url).is_ok());
@@ -39,7 +39,7 @@ pub fn request(check: &Check, peer_host: &str, own: Option<&PeerCheck>) -> Vec<u
 /// has one (RFC 6066, section 3). `None` for an address, since TLS has names only.
 ///
 /// ```
-/// use dyups::http::probe::server_name;
+/// use dyups::http::probe_request::server_name;
 /// use dyups::upstream::Check;
 /// let name = |host: &str| server_name(&Check { host: Some(host.into()), ..Check::default() }, None).map(str::to_string);
 /// assert_eq!(name("api.local:8443"), Some("api.local".to_string()));

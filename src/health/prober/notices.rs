@@ -1,4 +1,4 @@
-//! Events of the probes, until the caller reads them.
+//! Notices of the probes, until the caller reads them.
 
 use crate::state::verdict::Transition;
 use std::collections::VecDeque;
@@ -9,7 +9,7 @@ const MOST: usize = 1 << 16;
 
 /// An event for the operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
+pub enum Notice {
     /// A peer has come up or gone down.
     Peer(PeerEvent),
     /// Something does not work as it was asked for.
@@ -29,11 +29,11 @@ pub struct PeerEvent {
     pub why: String,
 }
 
-impl fmt::Display for Event {
+impl fmt::Display for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Event::Warning(text) => f.write_str(text),
-            Event::Peer(PeerEvent { upstream, server, change, why }) => {
+            Notice::Warning(text) => f.write_str(text),
+            Notice::Peer(PeerEvent { upstream, server, change, why }) => {
                 let (from, to, because) = (change.from.name(), change.to.name(), change.because(why));
                 write!(f, "upstream {upstream}: peer {server} went from {from} to {to} after {because}")
             }
@@ -41,13 +41,13 @@ impl fmt::Display for Event {
     }
 }
 
-/// Event in the order in which they came.
+/// Notices in the order in which they came.
 #[derive(Debug, Default)]
-pub struct Events(VecDeque<Event>);
+pub struct Notices(VecDeque<Notice>);
 
-impl Events {
+impl Notices {
     /// One more.
-    pub fn add(&mut self, event: Event) {
+    pub fn add(&mut self, event: Notice) {
         if self.0.len() == MOST {
             self.0.pop_front();
         }
@@ -55,7 +55,7 @@ impl Events {
     }
 
     /// The oldest.
-    pub fn next(&mut self) -> Option<Event> {
+    pub fn next(&mut self) -> Option<Notice> {
         self.0.pop_front()
     }
 }
