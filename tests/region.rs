@@ -234,6 +234,17 @@ fn a_new_region_is_a_file_of_its_size_that_only_its_owner_may_open() {
 }
 
 #[test]
+fn an_empty_region_takes_no_more_memory_than_it_must() {
+    let scratch = Scratch::new();
+    open(&scratch.file("region"), 128 * MIB).expect("usable");
+    let path = |name: &String| scratch.file(&name.replace("vN", &format!("v{LAYOUT}")));
+    let taken = |name: &String| std::fs::metadata(path(name)).expect("there").blocks() * 512;
+    // With layout 1 it took 6,704 KiB.
+    let all: u64 = entries(&scratch).iter().map(taken).sum();
+    assert!((1..=4 * MIB).contains(&all), "{all} bytes");
+}
+
+#[test]
 fn processes_see_the_same_table() {
     let scratch = Scratch::new();
     let path = scratch.file("region");

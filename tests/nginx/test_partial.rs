@@ -13,8 +13,14 @@ fn host(index: usize) -> String {
     format!("127.1.{}.{}", index / 250, 1 + index % 250)
 }
 
+/// A way to an upstream whose failures count.
+const BALANCED: &str = "
+    upstream failing { server 127.0.0.1:1; balancer_by_lua_block { require('dyups').balance('failures') } }
+    server { listen @address@ reuseport; location / { proxy_pass http://failing; } }
+";
+
 #[test]
-fn the_peers_that_are_left_share_the_requests_whether_probes_or_the_operator_took_the_others_out() {
+fn the_peers_that_are_left_share_the_requests_whether_probes_failures_or_the_operator_took_the_others_out() {
     let place = Place::alone("partial");
     let [port, nowhere] = [place::free_everywhere().port(), place::free_everywhere().port()];
     let backend = format!(
@@ -30,16 +36,31 @@ fn the_peers_that_are_left_share_the_requests_whether_probes_or_the_operator_too
         let status = if UP.contains(&index) { "up" } else { "down" };
         json!({ "host": host(index), "port": port, "status": status })
     });
+    // Requests find these out, one after the other.
+    let by_failures = peers(&|index| {
+        let port = if UP.contains(&index) { port } else { nowhere };
+        json!({ "host": host(index), "port": port, "fail_timeout": 600 })
+    });
     let check = json!({ "type": "tcp", "interval": 200, "fall": 1, "timeout": 5000, "concurrency": 100 });
     let upstreams = json!({
         "probes": { "peers": by_probes, "healthcheck": check }, "operator": { "peers": by_operator },
+        "failures": { "peers": by_failures },
     });
-    let checked = Checked::start(&place, 2, &backend, &upstreams);
+    let balanced = place::free_address();
+    let http = backend + &BALANCED.replace("@address@", &balanced.to_string());
+    let checked = Checked::start(&place, 2, &http, &upstreams);
+    let failed = || checked.states("failures").iter().filter(|&state| state == "unavail").count();
+    wait_for("800 have failed", || {
+        // More than one cycle, so that each is met.
+        let _ = requests(balanced, "api", 1000, 8, Connections::Fresh);
+        failed() == PEERS - UP.len()
+    });
     wait_for("800 are out", || {
         checked.states("probes").iter().filter(|&state| state == "unhealthy").count() == PEERS - UP.len()
     });
-    for name in ["probes", "operator"] {
-        let seen = requests(checked.nginx.traffic, name, 5000, 8, Connections::Fresh);
+    let traffic = checked.nginx.traffic;
+    for (name, address) in [("probes", traffic), ("operator", traffic), ("failures", balanced)] {
+        let seen = requests(address, name, 5000, 8, Connections::Fresh);
         seen.assert_all_good();
         for index in UP {
             let got = seen.from(&host(index));
