@@ -105,15 +105,12 @@
 //! repair.
 
 pub mod arena;
-pub mod beside;
 pub mod cells;
 
 pub mod clock;
 pub mod deletions;
 pub mod file;
-pub mod find;
 pub mod glob;
-pub mod header;
 pub mod history;
 pub mod huge_pages;
 #[cfg(feature = "killpoints")]
@@ -122,8 +119,6 @@ pub mod layout;
 pub mod lock;
 pub mod mem;
 pub mod memory;
-pub mod older_layouts;
-pub mod open;
 pub mod packed;
 pub mod region;
 pub mod reserve;

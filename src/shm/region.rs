@@ -1,4 +1,10 @@
-//! The region: a named file that outlives every process, mapped. How a process comes by it is told in [`super::open`].
+//! The region: a named file that outlives every process, mapped. How a process comes by it is told in [`open`].
+
+pub mod beside;
+pub mod find;
+pub mod header;
+pub mod older_layouts;
+pub mod open;
 
 use super::cells::{Cells, Plan};
 use super::file::{self, with_suffix};

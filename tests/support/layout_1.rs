@@ -3,8 +3,8 @@
 #![allow(dead_code)]
 
 use dyups::checksum::Checksum;
-use dyups::shm::header::{boot_id, pid_namespace};
 use dyups::shm::layout::{Shape, fixed};
+use dyups::shm::region::header::{boot_id, pid_namespace};
 use dyups::shm::region::{file_of, lock_of};
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};

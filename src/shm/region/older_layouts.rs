@@ -2,12 +2,12 @@
 
 use super::find::{Found, find};
 use super::header::{self, Header};
-use super::layout::{LAYOUT, Shape, fixed};
-use super::lock::{Guard, LockFile, writer_byte};
-use super::memory::Memory;
-use super::region::{Content, Region, file_of};
+use super::{Content, Region, file_of};
 use crate::checksum::Checksum;
 use crate::error::{Code, Error, Result};
+use crate::shm::layout::{LAYOUT, Shape, fixed};
+use crate::shm::lock::{Guard, LockFile, writer_byte};
+use crate::shm::memory::Memory;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;

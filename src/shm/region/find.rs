@@ -1,13 +1,13 @@
 //! The region of one layout, as it lies in the file system: found, examined, mapped.
 
-use super::file;
 use super::header::{self, Header};
-use super::layout::{Geometry, Shape};
-use super::lock::LockFile;
-use super::mem::Mem;
-use super::memory::Memory;
-use super::region::{Region, file_of};
+use super::{Region, file_of};
 use crate::error::{Error, Result};
+use crate::shm::file;
+use crate::shm::layout::{Geometry, Shape};
+use crate::shm::lock::LockFile;
+use crate::shm::mem::Mem;
+use crate::shm::memory::Memory;
 use std::fs::File;
 use std::io;
 use std::ops::Range;

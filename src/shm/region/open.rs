@@ -20,16 +20,16 @@
 //! one creation lock. So no older writer came between.
 
 use super::beside::{self, make_file};
-use super::file::{self, with_suffix};
 use super::find::{Found, find, map};
 use super::header::{self, Header, Inherited};
-use super::history::History;
-use super::layout::{Geometry, LAYOUT, OURS, fixed, state};
-use super::lock::{CREATION, LockFile, WRITER};
-use super::memory::Memory;
 use super::older_layouts::{self, OlderLayouts};
-use super::region::{Beside, Content, Old, Region, cells_of, file_of, lock_of, now};
+use super::{Beside, Content, Old, Region, cells_of, file_of, lock_of, now};
 use crate::error::{Code, Error, Result};
+use crate::shm::file::{self, with_suffix};
+use crate::shm::history::History;
+use crate::shm::layout::{Geometry, LAYOUT, OURS, fixed, state};
+use crate::shm::lock::{CREATION, LockFile, WRITER};
+use crate::shm::memory::Memory;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

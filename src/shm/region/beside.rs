@@ -1,14 +1,14 @@
 //! The files beside a region, its cells and its history: found or made. Each says in its title whose it is.
 
-use super::cells::{self, Cells, Plan};
-use super::file::{self, with_suffix};
 use super::header;
-use super::history::{self, History};
-use super::mem::Mem;
-use super::memory::Memory;
-use super::region::{Beside, Region, cells_of, history_of};
-use super::units::{PAGE, WORD};
+use super::{Beside, Region, cells_of, history_of};
 use crate::error::Result;
+use crate::shm::cells::{self, Cells, Plan};
+use crate::shm::file::{self, with_suffix};
+use crate::shm::history::{self, History};
+use crate::shm::mem::Mem;
+use crate::shm::memory::Memory;
+use crate::shm::units::{PAGE, WORD};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;

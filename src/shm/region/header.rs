@@ -1,9 +1,9 @@
 //! The first words of a region's file: what it is, and where its table is from. The same in all layouts.
 
-use super::layout::{Geometry, MAGIC, Shape, fixed};
-use super::memory::{Damaged, Memory};
-use super::units::WORD;
 use crate::checksum::Checksum;
+use crate::shm::layout::{Geometry, MAGIC, Shape, fixed};
+use crate::shm::memory::{Damaged, Memory};
+use crate::shm::units::WORD;
 use std::fmt;
 use std::fs::File;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -44,7 +44,7 @@ impl fmt::Display for Header {
 pub struct Inherited {
     /// Layout of that one; 0: there was none.
     pub layout: u32,
-    /// The digest of its table then, see [`super::region::Content::digest`].
+    /// The digest of its table then, see [`super::Content::digest`].
     pub digest: u64,
 }
 
@@ -77,8 +77,8 @@ pub fn examine(file: &File, size: u64, shape: Shape) -> Header {
 }
 
 /// Whether a file of `size` bytes begins with `title`, and has this size.
-pub fn has_title(file: &File, size: u64, title: &[u64; super::cells::TITLE_WORDS]) -> bool {
-    let mut bytes = [0; super::cells::TITLE_WORDS * WORD];
+pub fn has_title(file: &File, size: u64, title: &[u64; crate::shm::cells::TITLE_WORDS]) -> bool {
+    let mut bytes = [0; crate::shm::cells::TITLE_WORDS * WORD];
     let read = file.read_exact_at(&mut bytes, 0).is_ok();
     let words = bytes.as_chunks::<WORD>().0;
     read && file.metadata().is_ok_and(|meta| meta.len() == size)
