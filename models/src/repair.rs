@@ -6,7 +6,7 @@ use crate::table::{change, names_in_bucket, pick, put, remove, version};
 use dyups::balance::pick::Handle;
 use dyups::shm::Memory;
 use dyups::shm::layout::Geometry;
-use dyups::table::commit;
+use dyups::table::repair;
 use loom::thread;
 
 const RECORDS: usize = 4;
@@ -34,7 +34,7 @@ impl Work {
 fn go_on<M: Memory>(mem: &M, geometry: &Geometry, name: &str) {
     let change = change(mem, geometry);
     if change.needs_repair().expect("inside") {
-        assert_eq!(commit::repair(&change), Ok(0), "nothing is lost");
+        assert_eq!(repair::repair(&change), Ok(0), "nothing is lost");
     }
     put(mem, geometry, &version(name, 9));
 }

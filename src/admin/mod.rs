@@ -2,10 +2,12 @@
 //! bytes out. nginx's side moves them.
 
 pub mod access;
+pub mod reply;
 
 use self::access::Sender;
+use self::reply::Reply;
 use crate::config::{dyups, nginx};
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Result};
 use crate::health::certificate;
 use crate::status;
 use crate::table::change_log::{self, Difference};
@@ -13,45 +15,6 @@ use crate::table::store::Table;
 use crate::upstream::{HashId, name};
 use crate::version::NginxVersion;
 use std::time::Duration;
-
-/// Status of an answer to a change that did not get its turn.
-pub const BUSY: u16 = 409;
-
-/// Status of an answer to a change that is to be made in the nginx that has superseded this one. On a new connection, the next
-/// try may well reach that one.
-pub const SUPERSEDED: u16 = 503;
-
-/// The answer to the client.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reply {
-    /// HTTP status.
-    pub status: u16,
-    /// Body, as the module has it: without a newline at its end.
-    pub body: Vec<u8>,
-    /// Content-Type of the body.
-    pub content_type: &'static str,
-    /// The whole story, for the log and the header X-Dyups-Error; empty when all went well.
-    pub error: String,
-}
-
-impl Reply {
-    fn text(status: u16, body: impl Into<Vec<u8>>) -> Self {
-        Reply { status, body: body.into(), content_type: "text/plain", error: String::new() }
-    }
-
-    fn of(error: &Error, status: u16, body: &str) -> Self {
-        match error.code {
-            Code::Busy => Reply { error: error.to_string(), ..Reply::text(BUSY, "wait and try again\n") },
-            Code::Superseded => Reply { error: error.to_string(), ..Reply::text(SUPERSEDED, "superseded") },
-            _ => Reply { error: error.to_string(), ..Reply::text(status, body) },
-        }
-    }
-
-    /// A list that may be empty.
-    fn list(body: String) -> Self {
-        if body.is_empty() { Reply::text(204, body) } else { Reply::text(200, body) }
-    }
-}
 
 /// A client's request.
 #[derive(Clone, Copy, Debug, Default)]

@@ -114,7 +114,7 @@ fn answer(request: &admin::Request<'_>, hosts: &[String], wait_ms: u32, reply: &
     let site =
         admin::Site { table: process::table()?, slot: process::own_slot(), nginx: process::nginx_version(), hosts };
     let answer = admin::answer(site, request, wait(wait_ms));
-    let busy = answer.status == admin::BUSY;
+    let busy = answer.status == admin::reply::BUSY;
     reply.status = u32::from(answer.status);
     [reply.body, reply.content_type, reply.error] =
         keep([answer.body, answer.content_type.into(), plain(answer.error.as_bytes()).into_owned().into_bytes()]);

@@ -9,7 +9,8 @@
 //! - [`carry`] gives a version the cells and ids of the version before it.
 //! - [`change_log`] says in numbers how a change has altered an upstream.
 //! - [`history`] enters changes into the history beside the region.
-//! - [`commit`] writes and publishes a change, and repairs the table.
+//! - [`commit`] writes and publishes a change.
+//! - [`repair`] clears away a change that died half way.
 //! - [`in_place`] does so where the region has no room for a second version.
 //! - [`deleted`] remembers peers that are deleted and have connections open.
 //! - [`ops`] has the changes of operators.
@@ -31,6 +32,7 @@ pub mod ops;
 pub mod options;
 pub mod ranks;
 pub mod record;
+pub mod repair;
 pub mod snapshot;
 pub mod store;
 

@@ -5,6 +5,7 @@ use super::carry;
 use super::change_log::{self, Difference};
 use super::commit::{self, Build, RingPlan};
 use super::directory::Directory;
+use super::repair;
 use super::snapshot::{Flags, Group, ImagePeers, Origin, View, build_ring, encode, merge_ring, ring_words};
 use crate::error::{Code, Error, Result};
 use crate::shm::layout::state;
@@ -283,7 +284,7 @@ impl<R: Borrow<Region>> Table<R> {
     ///
     /// [`Code::Full`]: there is no memory for a cell. [`Code::Damaged`]: the region itself makes no sense.
     pub fn repair(&self, writer: &Writer<'_>) -> Result<u64> {
-        commit::repair(writer)
+        repair::repair(writer)
     }
 }
 

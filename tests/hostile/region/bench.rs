@@ -418,7 +418,7 @@ fn bytes(words: &[u64]) -> Vec<u8> {
     words.iter().flat_map(|word| word.to_ne_bytes()).collect()
 }
 
-fn get(table: &Table, path: &[u8]) -> admin::Reply {
+fn get(table: &Table, path: &[u8]) -> admin::reply::Reply {
     let site = admin::Site { table, slot: None, nginx: None, hosts: &[] };
     admin::answer(site, &admin::Request { method: b"GET", path, ..admin::Request::default() }, SOON)
 }
