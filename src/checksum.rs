@@ -27,6 +27,10 @@ impl Checksum {
     }
 
     /// With `count` words behind what there was, that `copy` (from which on, where to) copies out; its error.
+    ///
+    /// # Errors
+    ///
+    /// The first of `copy`.
     pub fn and_copied<E>(
         mut self,
         count: usize,

@@ -63,11 +63,19 @@ pub fn admin_hosts() -> Vec<String> {
 }
 
 /// The table of this process.
+///
+/// # Errors
+///
+/// [`Code::NotSetUp`]: no `setup` of this process has mapped a region.
 pub fn table() -> Result<&'static Table> {
     attached().ok_or_else(not_set_up)
 }
 
 /// The name of an upstream that is there, or that may be made: see [`Table::name`].
+///
+/// # Errors
+///
+/// [`Code::Invalid`]: there is none of this name, and none may be made.
 pub fn name(name: &[u8]) -> Result<&str> {
     attached().map_or_else(|| crate::upstream::name::check(name), |table| table.name(name))
 }
@@ -81,6 +89,14 @@ fn not_set_up() -> Error {
 
 /// Maps the region, or keeps the one that is mapped, loads the files, and has all upstreams follow the default of
 /// `healthcheck`. Messages for the operator go to `notes`.
+///
+/// # Errors
+///
+/// - [`Code::Invalid`]: the size of the region, the content of a file, or a setting of an upstream is not allowed.
+/// - [`Code::System`]: a file cannot be read, may not be used, or the operating system refuses.
+/// - [`Code::Full`]: there is no room in the file system or in the region.
+/// - [`Code::Busy`]: another process is writing, or makes the region.
+/// - [`Code::Changing`], [`Code::Damaged`]: the table cannot be read.
 pub fn setup(conf: &Setup, notes: &mut Vec<String>) -> Result<()> {
     if let Some(version) = conf.nginx_version {
         NGINX_VERSION.store(version.number(), Ordering::Relaxed);
@@ -141,6 +157,13 @@ fn keep_open(file: Arc<LockFile>) {
 }
 
 /// Claims a worker slot, once a process, and counts in it from now on. Answers its number.
+///
+/// # Errors
+///
+/// - [`Code::NotSetUp`]: as [`table`].
+/// - [`Code::Full`]: all slots are taken.
+/// - [`Code::System`]: the operating system refuses a lock.
+/// - [`Code::Damaged`]: the region makes no sense.
 pub fn start() -> Result<u32> {
     let table = table()?;
     let mut slot = SLOT.lock();
@@ -196,6 +219,15 @@ fn picks_without_a_slot() -> Option<u32> {
 
 /// The work of any worker once a second: makes sure that its requests are counted, clears up behind dead workers, and marks
 /// upstreams that are well again. It does all of this, even where a part fails, and answers the first error.
+///
+/// # Errors
+///
+/// - [`Code::NotSetUp`]: as [`table`].
+/// - [`Code::Full`]: there is no memory to count connections in, or no room for a change or a ring.
+/// - [`Code::Invalid`]: the weights of an upstream make its ring too large.
+/// - [`Code::System`]: the operating system refuses a lock.
+/// - [`Code::Superseded`]: a pick wants a ring, and a newer nginx takes the changes.
+/// - [`Code::Changing`], [`Code::Damaged`]: the table or its cells cannot be read.
 pub fn tick() -> Result<()> {
     let table = table()?;
     let counts = count().and_then(|()| table.region().has_room_to_count());
@@ -205,6 +237,12 @@ pub fn tick() -> Result<()> {
 }
 
 /// Takes back what dead workers have counted, and says what they could not say any more.
+///
+/// # Errors
+///
+/// - [`Code::System`]: the operating system refuses a lock.
+/// - [`Code::Changing`]: other workers come and go in each of 16 tries.
+/// - [`Code::Damaged`]: the region, an upstream or a cell makes no sense.
 pub fn clear_up(table: &Table) -> Result<()> {
     if table.region().reap(own_slot())? { health::mark_failures(table) } else { Ok(()) }
 }

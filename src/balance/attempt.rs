@@ -68,6 +68,10 @@ impl<'a> Counters<'a, Mem> {
 
 impl<M: Memory> Counters<'_, M> {
     /// Counts a connection to a peer that was picked. `None`: it was deleted since then, and another peer has its cell.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: the cell of the peer, or the place of its upstream, lies outside of the mapping.
     pub fn begin(&self, account: Account, slot: Option<u32>) -> Result<Option<Attempt>, Damaged> {
         let mut trying = Attempt { account, counted: None };
         let Some(cells) = self.cells.filter(|_| account.cell != 0) else { return Ok(Some(trying)) };
@@ -85,6 +89,10 @@ impl<M: Memory> Counters<'_, M> {
     }
 
     /// Whether its peer has more than it may, now that this one is counted.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: the cell of the peer lies outside of the mapping.
     pub fn is_crowded(&self, trying: &Attempt) -> Result<bool, Damaged> {
         let Account { cell, max_conns, .. } = trying.account;
         match self.cells {
@@ -97,6 +105,10 @@ impl<M: Memory> Counters<'_, M> {
     }
 
     /// It has ended.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: the cell of the peer, or the place of its upstream, lies outside of the mapping.
     pub fn end(&self, trying: &Attempt, outcome: Outcome) -> Result<(), Damaged> {
         let Some(cells) = self.cells.filter(|_| trying.account.cell != 0) else { return Ok(()) };
         if let Some(slot) = trying.counted {
@@ -110,6 +122,10 @@ impl<M: Memory> Counters<'_, M> {
     }
 
     /// Gives the trial back that this try was to be, and will not be. Another request may make it.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: the cell of the peer, or the place of its upstream, lies outside of the mapping.
     pub fn give_back_trial(&self, trying: &Attempt) -> Result<(), Damaged> {
         match (self.cells, trying.account.trial) {
             (Some(cells), Some(trial)) => {
@@ -196,6 +212,10 @@ pub struct Trial {
 
 impl Trial {
     /// Gives back a trial that is not made after all. Another request may make it.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: the cell lies outside of the mapping.
     pub fn give_back<M: Memory>(self, cells: &Cells<'_, M>) -> Result<(), Damaged> {
         // A worker that changes it at the same time knows better.
         cells.set_health(self.cell, self.word.0, self.word.given_back(self.limits).0).map(|_| ())
@@ -214,6 +234,10 @@ pub enum Claimed {
 }
 
 /// Takes the peer with this cell for a request.
+///
+/// # Errors
+///
+/// [`Damaged`]: the cell lies outside of the mapping.
 pub fn claim<M: Memory>(cells: &Cells<'_, M>, cell: u32, limits: Limits, now: Tenths) -> Result<Claimed, Damaged> {
     let word = cells.health(cell)?;
     Ok(match Health(word).fitness(limits, now) {

@@ -24,6 +24,10 @@ impl<M: Memory, C: Memory> Bits<'_, M, C> {
     }
 
     /// The peer with a rank.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: the rank leads outside of the version or of its peers.
     pub fn peer(&self, rank: u32) -> Result<u32, Damaged> {
         self.ranks().peer(self.mem, self.view, rank)
     }
@@ -110,6 +114,10 @@ impl<M: Memory, C: Memory> Bits<'_, M, C> {
     }
 
     /// Makes each bit say whether its peer is out by now; whether that changed one.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: the version makes no sense, or a cell with bits lies outside of the mapping. Those of `is_out`.
     pub fn put_right(&self, is_out: impl Fn(u32) -> Result<bool, Damaged>) -> Result<bool, Damaged> {
         let Some(cells) = self.cells else { return Ok(false) };
         let (members, version) = (self.ranks().members, self.view.version as u32);

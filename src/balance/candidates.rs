@@ -3,6 +3,12 @@
 use super::miss::Miss;
 
 /// The members of a group, in the order of nginx's round robin, and whether each may be picked now.
+///
+/// # Errors
+///
+/// - [`Miss::Damaged`]: the version or a cell makes no sense.
+/// - [`Miss::Changing`], of [`Candidates::take_in_turn`] alone: other workers have become the trials of 64 peers, one after
+///   the other.
 pub trait Candidates {
     /// Entries of the schedule: one a unit of weight, as far as it is exact. 0: the group is empty.
     fn len(&self) -> u32;

@@ -33,6 +33,11 @@ fn put(bytes: &mut [u8; 16], from: &[u8]) -> usize {
 }
 
 /// Picks for `key`; after many that cannot be picked, the one whose turn is `count`.
+///
+/// # Errors
+///
+/// - [`Miss::Changing`]: other workers have become the trials of too many peers meanwhile.
+/// - [`Miss::Damaged`]: the version or a cell makes no sense.
 pub fn pick(among: &impl Candidates, key: &[u8], count: u64) -> Result<Option<u32>, Miss> {
     let (bytes, len) = hashed(key);
     match look(among, &bytes[..len], TRIES)? {

@@ -23,6 +23,11 @@ use crate::random::Random;
 pub const EXACT: u32 = 128;
 
 /// Picks for turn `count` of the round robin.
+///
+/// # Errors
+///
+/// - [`Miss::Changing`]: other workers have become the trials of too many peers meanwhile.
+/// - [`Miss::Damaged`]: the version or a cell makes no sense.
 pub fn pick(among: &impl Candidates, count: u64, random: &mut Random) -> Result<Option<u32>, Miss> {
     if among.peers() > EXACT {
         return match random::two(among, random)? {

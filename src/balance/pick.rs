@@ -83,7 +83,13 @@ impl Handle {
     ///
     /// # Errors
     ///
-    /// [`Miss`]: there is no such upstream, no peer that may be picked, or no ring; or the table cannot be read.
+    /// - [`Miss::NotFound`]: no upstream has the name.
+    /// - [`Miss::NoPeer`]: the upstream has no peer that configuration lets pick.
+    /// - [`Miss::AllTried`]: the request has tried all peers that may be picked, or 64 peers.
+    /// - [`Miss::AllFull`]: the same, but a peer that it has not tried has as many connections open as it may.
+    /// - [`Miss::NoRing`]: chash would walk too far: there is no ring, or most peers on it cannot be picked.
+    /// - [`Miss::Changing`]: changes met each of 16 tries, or other workers have become the trials of too many peers.
+    /// - [`Miss::Damaged`]: the table makes no sense.
     #[inline(always)]
     pub fn pick(&mut self, table: &Table, ask: Ask<'_>, cached: bool, out: &mut Picked) -> Result<u32, Miss> {
         let Ask { key, method, mut tried, counts } = ask;
@@ -120,6 +126,12 @@ impl Handle {
 
     /// Looks whether its upstream is still there. True: it has changed since the last pick or look, so that no text that was given out
     /// since then is one of this version.
+    ///
+    /// # Errors
+    ///
+    /// - [`Miss::NotFound`]: no upstream has the name.
+    /// - [`Miss::Changing`]: changes met each of 16 reads.
+    /// - [`Miss::Damaged`]: the table makes no sense.
     pub fn look(&mut self, table: &Table) -> Result<bool, Miss> {
         let region = table.region();
         let stamp = self.view.stamp;
@@ -146,6 +158,10 @@ impl Handle {
     }
 
     /// [`Handle::pick`] from the table in `mem`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Handle::pick`]. It builds no ring: [`Miss::NoRing`] where a lookup without one would take too long.
     #[inline(always)]
     pub fn pick_in(
         &mut self,

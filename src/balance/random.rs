@@ -13,6 +13,11 @@ use crate::random::Random;
 const TRIES: usize = 21;
 
 /// A peer by weight.
+///
+/// # Errors
+///
+/// - [`Miss::Changing`]: other workers have become the trials of all peers that were drawn.
+/// - [`Miss::Damaged`]: the version or a cell makes no sense.
 pub fn one(among: &impl Candidates, random: &mut Random) -> Result<Option<u32>, Miss> {
     for _ in 0..TRIES {
         match draw(among, random)? {
@@ -35,6 +40,10 @@ fn draw(among: &impl Candidates, random: &mut Random) -> Result<Option<u32>, Mis
 }
 
 /// The better of two by weight. `None`: no two were drawn that can be picked.
+///
+/// # Errors
+///
+/// [`Miss::Damaged`]: the version or a cell makes no sense.
 pub fn two(among: &impl Candidates, random: &mut Random) -> Result<Option<u32>, Miss> {
     let mut first = None;
     for _ in 0..TRIES {

@@ -156,6 +156,15 @@ pub struct Requests<W> {
 impl<W: Copy + Default> Requests<W> {
     /// Ends the try that is under way, and picks a peer for the next one. `last` answers the outcome of that try, given the
     /// identity of its peer. `slot` is that of this worker, if it has one. Without a slot, nothing is counted.
+    ///
+    /// # Errors
+    ///
+    /// - [`Refused::Budget`]: the last try failed, and the budget allows no retry.
+    /// - [`Refused::Tries`]: nginx tries once more, though the request had no try left.
+    /// - [`Refused::Miss`] with [`Miss::AllFull`]: also where other requests have just taken the last places of all
+    ///   peers.
+    /// - [`Refused::Miss`] with [`Miss::Changing`]: also where 16 picked peers were deleted before they were counted.
+    /// - [`Refused::Miss`] with any other: as [`Handle::pick`].
     pub fn next(
         &mut self,
         table: &Table,

@@ -53,6 +53,10 @@ impl Set {
     }
 
     /// Reads it anew, where so many bits have changed.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: the version makes no sense, or a cell with bits lies outside of the mapping.
     pub fn read<M: Memory, C: Memory>(&mut self, bits: &Bits<'_, M, C>, changes: u64) -> Result<(), Damaged> {
         let total = self.total;
         (self.of, self.total, self.count) = (None, 0, 0);
@@ -91,11 +95,19 @@ impl Set {
     }
 
     /// The usable peers. Runs in which none is cost nothing.
+    ///
+    /// # Errors
+    ///
+    /// An item is [`Damaged`] where the version makes no sense, or a cell with bits lies outside of the mapping.
     pub fn peers<M: Memory, C: Memory>(&self, bits: &Bits<'_, M, C>) -> impl Iterator<Item = Result<u32, Damaged>> {
         self.runs.iter().flat_map(|run| bits.peers(run.first, run.until))
     }
 
     /// Where number `number`, below the total, leads. `None`: bits have changed meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: the version makes no sense, or a cell with bits lies outside of the mapping.
     pub fn place<M: Memory, C: Memory>(&self, bits: &Bits<'_, M, C>, number: u64) -> Result<Option<Lot>, Damaged> {
         let at = self.runs.partition_point(|run| run.end <= number);
         let Some(run) = self.runs.get(at) else { return Ok(None) };
@@ -106,6 +118,10 @@ impl Set {
     }
 
     /// The numbers that lead to the peer with this rank. `None`: it is not usable.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: the version makes no sense, or a cell with bits lies outside of the mapping.
     pub fn place_of<M: Memory, C: Memory>(&self, bits: &Bits<'_, M, C>, rank: u32) -> Result<Option<Lot>, Damaged> {
         let at = self.runs.partition_point(|run| run.until <= rank);
         let Some(run) = self.runs.get(at).filter(|run| run.first <= rank) else { return Ok(None) };

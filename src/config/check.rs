@@ -56,6 +56,10 @@ pub fn merge_or_none(old: Option<&Check>, patch: &Value, at: &str) -> Result<Opt
 }
 
 /// The change of a check that `options` make, as [`merge_or_none`]. Messages call them `healthcheck`.
+///
+/// # Errors
+///
+/// The function that is returned has those of [`merge_or_none`].
 pub fn change(options: &Value) -> impl Fn(Option<&Check>) -> Result<Option<Check>> {
     move |old| merge_or_none(old, options, HEALTHCHECK.name)
 }

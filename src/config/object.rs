@@ -41,11 +41,19 @@ impl<'a> Object<'a> {
     }
 
     /// An integer within the field's range. `10.0` is one; `2.5` and `"10"` are none.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::error::Code::Invalid`]: it is no integer, or not within the range.
     pub fn number<T: TryFrom<i64>>(&self, field: &Field) -> Result<Option<T>> {
         self.read(field, |value| field.kind.number(integer(value)?))
     }
 
     /// One of `names`, as what it stands for.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::error::Code::Invalid`]: it is none of `names`.
     pub fn choice<T: Copy>(&self, field: &Field, names: &[(&str, T)]) -> Result<Option<T>> {
         self.read(field, |value| {
             let Value::Text(text) = value else { return None };
@@ -54,11 +62,19 @@ impl<'a> Object<'a> {
     }
 
     /// `true` or `false`.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::error::Code::Invalid`]: it is neither.
     pub fn boolean(&self, field: &Field) -> Result<Option<bool>> {
         self.read(field, |value| if let Value::Bool(value) = value { Some(*value) } else { None })
     }
 
     /// A text. U+FFFD in it is refused: it is what bytes that are not UTF-8 became (see [`super::value::parse`]).
+    ///
+    /// # Errors
+    ///
+    /// [`crate::error::Code::Invalid`]: it is no text, or has U+FFFD in it.
     pub fn text(&self, field: &Field) -> Result<Option<&'a str>> {
         let text = self.read(field, |value| if let Value::Text(text) = value { Some(text.as_str()) } else { None })?;
         match text {
@@ -71,6 +87,10 @@ impl<'a> Object<'a> {
     }
 
     /// A list. An empty object is an empty list, as Lua cannot tell them apart.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::error::Code::Invalid`]: it is no list.
     pub fn list(&self, field: &Field) -> Result<Option<&'a [Value]>> {
         self.read(field, |value| match value {
             Value::List(list) => Some(list.as_slice()),

@@ -51,6 +51,10 @@ struct Files {
 static KEPT: Mutex<Option<Files>> = Mutex::new(None);
 
 /// Checks the path of a file; the error says why not.
+///
+/// # Errors
+///
+/// Why not: the path is not absolute, or has a control byte.
 pub fn check_path(path: &str) -> Result<(), &'static str> {
     if !path.starts_with('/') {
         return Err("not an absolute path");

@@ -10,6 +10,11 @@ use crate::table::directory::Directory;
 use crate::table::snapshot::View;
 
 /// Lets picks no longer look at peers whose upstream is well again.
+///
+/// # Errors
+///
+/// [`crate::error::Code::Damaged`]: the region or an upstream makes no sense. The upstreams after that one are healed
+/// nevertheless.
 pub fn heal(table: &Table) -> Result<()> {
     let Some(cells) = table.region().cells() else { return Ok(()) };
     let directory = Directory::new(table.region());
@@ -17,6 +22,11 @@ pub fn heal(table: &Table) -> Result<()> {
 }
 
 /// The same of one upstream, by its record.
+///
+/// # Errors
+///
+/// - [`Unread::Changing`]: changes met each of 16 reads.
+/// - [`Unread::Damaged`]: the upstream or a cell makes no sense.
 pub fn heal_one<M: Memory>(
     directory: &Directory<'_, M>,
     cells: &Cells<'_, impl Memory>,
@@ -44,6 +54,11 @@ pub fn heal_one<M: Memory>(
 /// Marks upstreams whose peer failed while the worker that saw it died before setting the mark. Call after a worker's death. A
 /// worker that finds the upstream well after this failure sees it ([`heal`]). One that did so before has left a number that
 /// shows it here.
+///
+/// # Errors
+///
+/// [`crate::error::Code::Damaged`]: the region or an upstream makes no sense. The upstreams after that one are marked
+/// nevertheless.
 pub fn mark_failures(table: &Table) -> Result<()> {
     let Some(cells) = table.region().cells() else { return Ok(()) };
     let directory = Directory::new(table.region());

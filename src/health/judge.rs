@@ -26,6 +26,10 @@ pub struct Judged {
 }
 
 /// Adds a result, and says what it changes.
+///
+/// # Errors
+///
+/// [`Damaged`]: the record or a cell lies outside of its mapping.
 pub fn judge<M: Memory>(
     directory: &Directory<'_, M>,
     cells: &Cells<'_, impl Memory>,

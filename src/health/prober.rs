@@ -93,6 +93,11 @@ impl Prober {
 
     /// Looks what has changed, and which probes are due by now. `spent` says what this worker has spent on a CPU, in milliseconds.
     /// Answers in how many milliseconds to come again.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::error::Code::Damaged`]: the region, an upstream or a cell makes no sense. Where it is one upstream,
+    /// the others are probed nevertheless.
     pub fn tick(&mut self, table: &Table, now: u64, spent: impl FnOnce() -> u64) -> Result<u64> {
         let Some(place) = Shared::of(table, now) else { return Ok(MOST) };
         place.cells.set_ready(self.slot, now.max(1))?;
@@ -163,6 +168,11 @@ impl Prober {
     }
 
     /// Takes a peer whose probe is due, unless as many are under way as may be. The number names the probe in other calls.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::error::Code::Changing`], [`crate::error::Code::Damaged`]: the upstream of a peer that is due cannot
+    /// be read.
     pub fn next(&mut self, table: &Table, now: u64) -> Result<Option<(u32, Orders)>> {
         let Some(place) = Shared::of(table, now) else { return Ok(None) };
         while let Some((record, target)) = self.pop_ready() {
@@ -242,6 +252,11 @@ impl Prober {
     }
 
     /// Ends a probe. Its result counts, unless its time was over or another worker has taken its peer since.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::error::Code::Changing`], [`crate::error::Code::Damaged`]: an upstream that has the peer cannot be
+    /// read. The result does not count there.
     pub fn end(&mut self, table: &Table, id: u32, stage: Stage, error: &[u8], now: u64) -> Result<()> {
         let Some(probe) = self.running.remove(&id) else { return Ok(()) };
         self.ended(&probe);
@@ -369,6 +384,10 @@ impl Prober {
     }
 
     /// This worker probes no more: what is under way is given back, and its share is the others'.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::error::Code::Damaged`]: the slot or a cell lies outside of the mapping.
     pub fn stop(&mut self, table: &Table, now: u64) -> Result<()> {
         let Some(place) = Shared::of(table, now) else { return Ok(()) };
         place.cells.set_ready(self.slot, 0)?;

@@ -13,6 +13,10 @@ const MAX_HOST_BYTES: usize = 255;
 /// without it. HTTP/1.1 has a `Host`. Stricter than servers are: no `Transfer-Encoding`, no line that continues another, no
 /// control byte but a tab in a value, no NUL anywhere.
 ///
+/// # Errors
+///
+/// The first rule that the request breaks, in a few words.
+///
 /// ```
 /// use dyups::http::request::check_one;
 /// assert_eq!(check_one(b"GET /status HTTP/1.0\r\nHost: foo.com\r\n\r\n"), Ok(()));
@@ -131,6 +135,10 @@ fn is_target(bytes: &[u8]) -> bool {
 }
 
 /// Checks the path of a request, as `url` and a peer's `check_url` have it; the error says why not.
+///
+/// # Errors
+///
+/// Why not: no `/` at its beginning, or a space or a control byte in it.
 pub fn check_url(url: &str) -> Result<(), &'static str> {
     if !url.starts_with('/') {
         return Err("it does not begin with /");
@@ -143,6 +151,10 @@ pub fn check_url(url: &str) -> Result<(), &'static str> {
 
 /// Checks a host as the `Host` header has it: a name, an IPv4 address or an IPv6 address in brackets, with or without
 /// `:port`. The error says why not.
+///
+/// # Errors
+///
+/// Why not: too long, no host, an IPv6 address without brackets, or a port that is none.
 pub fn check_host(host: &str) -> Result<(), &'static str> {
     if host.len() > MAX_HOST_BYTES {
         return Err("more than 255 bytes");
@@ -170,6 +182,10 @@ pub fn check_host(host: &str) -> Result<(), &'static str> {
 }
 
 /// Checks a header of a request that is built; the error says why not.
+///
+/// # Errors
+///
+/// Why not: no name, a control byte in the value, or a header that says that there is a body.
 pub fn check_header(name: &str, value: &str) -> Result<(), &'static str> {
     if !is_token(name.as_bytes()) {
         return Err("its name is none");

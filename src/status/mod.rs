@@ -19,6 +19,12 @@ use serde_json::{Value, json};
 /// process, which no lock shows to itself.
 ///
 /// It reads, and changes nothing: what dead workers have counted stands until the next tick takes it back.
+///
+/// # Errors
+///
+/// - [`crate::error::Code::NotFound`]: there is no upstream called `name`.
+/// - [`crate::error::Code::Changing`], [`crate::error::Code::Damaged`]: the table or its cells cannot be read.
+/// - [`crate::error::Code::System`]: the operating system does not say which workers live.
 pub fn json(table: &Table, name: Option<&str>, slot: Option<u32>) -> Result<Vec<u8>> {
     let upstreams = match name {
         Some(name) => vec![table.upstream(name)?],

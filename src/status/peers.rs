@@ -36,6 +36,10 @@ impl Default for PeerState {
 }
 
 /// How the peers of an upstream fare, by index. Of one that has changed since, those that are still there.
+///
+/// # Errors
+///
+/// [`crate::error::Code::Changing`], [`crate::error::Code::Damaged`]: the upstream or a cell cannot be read.
 pub fn states(table: &Table, stored: &Stored) -> Result<Vec<PeerState>> {
     let mem = table.region().mem();
     let Some(cells) = table.region().cells() else { return Ok(Vec::new()) };

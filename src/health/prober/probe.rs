@@ -81,6 +81,10 @@ pub struct Orders {
 
 impl Orders {
     /// For the peer at `address`, with what is its own of the check. The error says why it cannot be probed.
+    ///
+    /// # Errors
+    ///
+    /// As [`certificate::of`].
     pub fn new(check: &Check, address: &Address, own: Option<&PeerCheck>) -> Result<Orders, String> {
         let port = address.port().map(|port| own.and_then(|own| own.port).or(check.port).unwrap_or(port));
         let host = address.host().to_string();
@@ -137,6 +141,10 @@ impl Probe {
 
     /// The peer's failure, if any, once the connection has ended: at which stage, and by which error (`closed`, `timeout`, or
     /// another).
+    ///
+    /// # Errors
+    ///
+    /// The failure, in words for the operator.
     pub fn end(mut self, stage: Stage, error: &[u8]) -> Result<(), String> {
         let is_connected = matches!(stage, Stage::Done | Stage::Receive);
         if let (true, Progress::Done(result)) = (is_connected, self.progress(b"")) {

@@ -74,6 +74,11 @@ struct Seen {
 
 impl Watched {
     /// Reads on, in a version that is not read yet or not wholly. Takes off `left` what it costs, a peer being one.
+    ///
+    /// # Errors
+    ///
+    /// - [`crate::error::Code::Changing`]: changes met each of 16 reads.
+    /// - [`crate::error::Code::Damaged`]: the upstream or a cell makes no sense.
     pub fn read_on(
         &mut self,
         place: &Shared<'_>,

@@ -44,6 +44,10 @@ pub struct Scanning {
 impl Scan<'_> {
     /// Finds the peers that are due for this worker, and those that will be before the next look. Looks at no more leases than
     /// `left`, and takes those off it.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::error::Code::Damaged`]: a cell lies outside of the mapping. This look at the upstream ends there.
     pub fn of(&self, watched: &mut Watched, random: &mut Random, left: &mut usize) -> Result<()> {
         let mut scanning = watched.scanning.take().unwrap_or_default();
         scanning.is_new |= std::mem::take(&mut watched.is_new);

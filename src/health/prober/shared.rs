@@ -37,6 +37,10 @@ impl<'a> Shared<'a> {
     }
 
     /// The slots of the workers that are ready to probe.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::error::Code::Damaged`]: the words about workers lie outside of the mapping.
     pub fn workers(&self) -> Result<Vec<u32>> {
         Ok(self.cells.ready(self.ready_since())?)
     }
@@ -46,6 +50,10 @@ impl<'a> Shared<'a> {
     }
 
     /// When a probe is due. That of a worker which is not ready any more is: it died, sleeps, or shuts down.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::error::Code::Damaged`]: the word about the owner lies outside of the mapping.
     pub fn due(&self, lease: Lease, most: Millis) -> Result<Due> {
         let due = lease.due(self.millis(), most);
         match (due, lease.owner()) {
@@ -55,17 +63,29 @@ impl<'a> Shared<'a> {
     }
 
     /// Gives back a peer whose probe counts for nothing: it is due now, unless another worker has taken it since.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::error::Code::Damaged`]: the cell lies outside of the mapping.
     pub fn give_back(&self, cell: u32, lease: Lease) -> Result<()> {
         Ok(self.cells.set_lease(cell, lease.0, lease.until(self.millis()).0).map(|_| ())?)
     }
 
     /// Gives back a peer that could not be probed: it is due in so many milliseconds, unless another worker has taken it since.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::error::Code::Damaged`]: the cell lies outside of the mapping.
     pub fn put_off(&self, cell: u32, lease: Lease, ms: Millis) -> Result<()> {
         let later = lease.until(self.millis().wrapping_add(ms));
         Ok(self.cells.set_lease(cell, lease.0, later.0).map(|_| ())?)
     }
 
     /// Whether a peer is probed by the version that is in force, in the same way as when it was met.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::error::Code::Changing`], [`crate::error::Code::Damaged`]: the upstream cannot be read.
     pub fn is_probed(&self, record: u32, target: &Target, watched: &Watched) -> Result<bool> {
         let is_probed = |view: &View| {
             if !view.checked || view.options_digest(self.mem)? != watched.options {
@@ -79,6 +99,10 @@ impl<'a> Shared<'a> {
 
     /// Whether an upstream is checked and has the peer with this cell, in any version. `index` is the peer's place when this
     /// worker last met it.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::error::Code::Changing`], [`crate::error::Code::Damaged`]: the upstream cannot be read.
     pub fn has(&self, record: u32, cell: u32, index: u32) -> Result<bool> {
         let has = |view: &View| Ok(view.checked && view.index_of(self.mem, cell, index)?.is_some());
         Ok(self.directory.look(record, has)?.unwrap_or(false))

@@ -34,6 +34,11 @@ pub struct Upstreams {
 
 impl Upstreams {
     /// Reads on in those that are other versions by now. Of very many peers, some are read each time, in turn.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::Damaged`]: the region or an upstream makes no sense. Where it is one upstream, the others are read
+    /// nevertheless.
     pub fn look(&mut self, place: &Shared<'_>) -> Result<()> {
         let taken = place.directory.taken()?;
         self.forget_all_but(&taken);
@@ -59,6 +64,10 @@ impl Upstreams {
     }
 
     /// Whether an upstream is still what it was when it was looked at.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::Damaged`]: the record lies outside of the region.
     pub fn is_current(&self, place: &Shared<'_>, record: u32) -> Result<bool> {
         let seen = self.seen.get(record as usize).copied().unwrap_or_default();
         Ok(place.directory.stamp(record)? == seen)
