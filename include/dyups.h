@@ -61,7 +61,7 @@ typedef struct {
   int32_t peers;
   // Bytes of `text` that are set.
   int32_t len;
-  // Identity of the peer's address: what a tried set holds.
+  // Identity of the peer's address, as a tried set has it.
   uint64_t ident;
   // `host:port`, `[host]:port` or `unix:/path`; not terminated.
   uint8_t text[120];

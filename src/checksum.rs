@@ -1,4 +1,4 @@
-//! CRC-32 over words: what tells that a word is not what was stored there.
+//! CRC-32 over words: it shows that a word is no longer the one that was stored.
 
 use crc32fast::Hasher;
 
@@ -15,7 +15,7 @@ impl Checksum {
         Checksum::default().and(words).value()
     }
 
-    /// With `words` behind what there was.
+    /// With `words` behind the words so far.
     #[must_use]
     pub fn and(mut self, words: &[u64]) -> Self {
         let mut bytes = [[0; 8]; CHUNK];
@@ -26,7 +26,8 @@ impl Checksum {
         self
     }
 
-    /// With `count` words behind what there was, that `copy` (from which on, where to) copies out; its error.
+    /// With `count` more words behind the words so far. `copy` gets the number of the first word and a place, and copies words
+    /// there.
     ///
     /// # Errors
     ///

@@ -4,15 +4,15 @@
 //! A tour, from the outside in:
 //!
 //! - [`ffi`] is the C ABI. It checks arguments and turns errors into a code and a message; nothing else happens there.
-//! - [`process`] holds what one process has: the table, mapped once, and its worker slot.
+//! - [`process`] holds the state of one process: the table, mapped once, and its worker slot.
 //! - [`admin`] and [`status`] answer operators: requests as bytes in, answers as bytes out.
 //! - [`source`] reads the files that have upstreams.
-//! - [`config`] reads what people and programs write, JSON and nginx's own syntax, by one table of fields.
+//! - [`config`] reads the texts of people and programs, JSON and nginx's own syntax, by one table of fields.
 //! - [`health`] takes peers out of the picking, and brings them back.
 //! - [`balance`] picks a peer. [`balance::pick`] is the request path.
-//! - [`table`] lays out a version of an upstream, publishes it and repairs what a dead writer left.
+//! - [`table`] lays out a version of an upstream, publishes it, and repairs the table after a dead writer.
 //! - [`order`] has the pure algorithms: the schedule of the round robin, the ring of the consistent hash.
-//! - [`state`] says what the words mean that all workers share of a peer.
+//! - [`state`] has the meaning of the words of a peer that all workers share.
 //! - [`shm`] is the memory below: bytes, offsets, locks and the protocol between readers and writers. Begin there to check
 //!   whether it is right.
 //! - [`http`] writes requests of HTTP/1 and reads responses.

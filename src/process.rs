@@ -1,7 +1,7 @@
 //! The state of one process: the table, mapped once, and its worker slot.
 //!
-//! Both live in statics of the library, so they outlast any Lua VM: nginx makes a new VM at each reload, and this library is
-//! never unloaded. No pid is kept across a fork by accident: the slot names its process.
+//! Both live in statics of the library, which is never unloaded. So they outlast any Lua VM: nginx makes a new one at each
+//! reload. No pid is kept across a fork by accident: the slot names its process.
 
 use crate::config::setup::Setup;
 use crate::error::{Code, Error, Result};
@@ -36,8 +36,8 @@ static NGINX_VERSION: AtomicU32 = AtomicU32::new(0);
 /// Why the last `setup` did not map a region.
 static FAILURE: Mutex<Option<String>> = Mutex::new(None);
 
-/// The lock files that this process has ever used. None is closed: that would free what another copy of this library, loaded
-/// from another path, holds in this same process.
+/// The lock files that this process has ever used. None is closed. This process may have another copy of this library, loaded
+/// from another path: a close would free the locks of that copy.
 static LOCK_FILES: Mutex<Vec<Arc<LockFile>>> = Mutex::new(Vec::new());
 
 /// The names that the HTTP interface may be called by.
@@ -217,7 +217,7 @@ fn picks_without_a_slot() -> Option<u32> {
     None
 }
 
-/// The work of any worker once a second: makes sure that its requests are counted, clears up behind dead workers, and marks
+/// The work of any worker once a second. It makes sure that its requests are counted, clears up behind dead workers, and marks
 /// upstreams that are well again. It does all of this, even where a part fails, and answers the first error.
 ///
 /// # Errors
@@ -236,7 +236,7 @@ pub fn tick() -> Result<()> {
     counts.and(cleared).and(healed).and(table.delete_drained(&NEXT_IDLE)).and_then(|()| table.take_lacking_ring())
 }
 
-/// Takes back what dead workers have counted, and says what they could not say any more.
+/// Takes back the counts of dead workers, and marks the failures that they could no longer mark.
 ///
 /// # Errors
 ///

@@ -8,7 +8,7 @@ use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// Bytes of a value that a message shows at most; what is left out becomes `…`.
+/// Bytes of a value that a message shows at most; the rest becomes `…`.
 pub const SHOWN_BYTES: usize = 64;
 
 /// `bytes` in double quotes, for a message.
@@ -65,7 +65,7 @@ pub fn plain(bytes: &[u8]) -> Cow<'_, str> {
     }
 }
 
-/// A writer that passes on what [`plain`] makes of each piece.
+/// A writer that passes each piece through [`plain`].
 pub struct Plain<'a, W>(pub &'a mut W);
 
 impl<W: fmt::Write> fmt::Write for Plain<'_, W> {

@@ -1,4 +1,4 @@
-//! The version of nginx, for what differs from one to another.
+//! The version of nginx, for the differences between versions.
 
 use std::fmt;
 

@@ -61,7 +61,7 @@ struct Authority<'a> {
 }
 
 impl<'a> Authority<'a> {
-    /// `None`: what no browser sends.
+    /// `None`: no browser sends this.
     fn parse(bytes: &'a [u8]) -> Option<Authority<'a>> {
         let text = std::str::from_utf8(bytes).ok()?;
         let end = if text.starts_with('[') { text.find(']')? + 1 } else { text.find(':').unwrap_or(text.len()) };

@@ -38,7 +38,7 @@ impl Request<'_> {
         !matches!(self.method, b"GET" | b"HEAD")
     }
 
-    /// Whether the query has `word`, or `word=` and anything, among what `&` separates.
+    /// Whether the query has `word`, or `word=` and anything, among its parts between `&`.
     fn asks(&self, word: &[u8]) -> bool {
         self.query.split(|&byte| byte == b'&').any(|part| part.split(|&byte| byte == b'=').next() == Some(word))
     }
@@ -87,7 +87,7 @@ fn is(part: &[u8], word: &str) -> bool {
     part.eq_ignore_ascii_case(word.as_bytes())
 }
 
-/// NAME of `/upstream/NAME`, or what the module says to anything else.
+/// NAME of `/upstream/NAME`, or the module's answer to anything else.
 fn upstream_part<'a>(parts: &[&'a [u8]]) -> std::result::Result<&'a [u8], &'static str> {
     match parts {
         [word, name] if is(word, "upstream") => Ok(name),

@@ -52,7 +52,7 @@ pub struct Counters<'a, M> {
     pub mem: &'a M,
     /// Beside it.
     pub cells: Option<Cells<'a, M>>,
-    /// What becomes of peers is entered there.
+    /// The history, which gets an event where a peer goes out or comes back.
     pub history: Option<History<'a, M>>,
     /// Since the boot.
     pub now_ms: u64,

@@ -354,7 +354,7 @@ pub(super) mod tests {
             }
         }
 
-        /// `ngx_http_upstream_get_random_peer` where `ngx_http_upstream_peek_random_peer` says what `peek` says; `None` as above.
+        /// `ngx_http_upstream_get_random_peer`, with `peek` for `ngx_http_upstream_peek_random_peer`; `None` as above.
         pub fn random(&self, mut peek: impl FnMut() -> u32) -> Option<u32> {
             (0..=NGINX_TRIES).map(|_| peek()).find(|&i| !self.peers[i as usize].is_passed_over)
         }

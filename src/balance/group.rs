@@ -167,7 +167,7 @@ pub(super) enum Look {
     Fits,
     /// Pass over it, though others may take it.
     Passed,
-    /// Pass over it, as everybody: it is out.
+    /// Pass over it, as all picks do: it is out.
     Out,
 }
 
@@ -199,7 +199,7 @@ impl<'a, M: Memory, C: Memory> InGroup<'a, M, C> {
         Bits { mem: self.one.mem, view: self.one.view, cells, group: self.group }
     }
 
-    /// Has `set` say what the bits say; and, where these have not been for a while, the bits what the cells say.
+    /// Reads `set` anew where the bits have changed. Puts the bits right first where no worker has for a while.
     pub(super) fn refresh(&self, set: &mut Set) -> Result<(), Miss> {
         if !set.is_of(self.one.view, self.changes()?) {
             self.read(set)?;
@@ -260,7 +260,7 @@ impl<'a, M: Memory, C: Memory> InGroup<'a, M, C> {
         Ok(look)
     }
 
-    /// Leaves a peer out of what is drawn from.
+    /// Leaves a peer out of the draw.
     pub(super) fn pass(&self, set: &Set, index: u32, passed: &mut Passed) -> Result<(), Miss> {
         let (view, mem) = (self.one.view, self.one.mem);
         let weight = view.bits(mem, index)?.weight();

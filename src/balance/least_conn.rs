@@ -6,8 +6,8 @@
 //! Where only a part is equal, the peer that has waited longest for its weight has its turn. That is round robin too, though
 //! for different weights not in nginx's order.
 //!
-//! A look at every peer takes time in proportion to the peers. Above [`EXACT`] two are drawn by weight and the better one is
-//! taken: "the power of two choices" (Mitzenmacher, 2001), whose longest queue is longer by a term of log log n.
+//! A look at every peer takes time in proportion to the peers. Above [`EXACT`] peers, two are drawn by weight and the better
+//! one is taken: "the power of two choices" (Mitzenmacher, 2001). Its longest queue is longer by a term of log log n.
 //!
 //! Of 1,000 equal peers with 10,000 connections open, the busiest has 1.20 times the mean, and 1.30 times when each connection
 //! has been replaced twice. With exactly the least: 1.00 and 1.00. By chance alone: 2.20 and 2.30. Of 200 peers: 1.04 and 1.06,
@@ -47,7 +47,7 @@ pub fn pick(among: &impl Candidates, count: u64, random: &mut Random) -> Result<
     among.take_in_turn(count)
 }
 
-/// How often another worker's connections may change what is least while we look.
+/// How often another worker's connections may change the least load while this pick looks.
 const TRIES: usize = 3;
 
 /// The least load of any that fits.
@@ -57,7 +57,7 @@ struct Least {
     /// The peer among these that has waited longest for its weight.
     next: u32,
     waited: u64,
-    /// Everybody in the group has it.
+    /// All members of the group have it.
     all: bool,
 }
 
@@ -143,7 +143,7 @@ mod tests {
                 let (Some(mine), Some(its)) = (mine, its) else { break };
                 prop_assert!(leasts.contains(&mine) && leasts.contains(&its), "{} {} {:?}", mine, its, leasts);
                 prop_assert!(leasts.len() > 1 || mine == its);
-                // Both see what nginx's pick leads to.
+                // Both see the connection of nginx's pick.
                 fake.opens(its);
                 open.push(its);
                 for _ in 0..(step % 3).min(open.len() as u64) {
@@ -213,8 +213,8 @@ mod tests {
         assert_eq!(pick(&fake, 0, &mut Random::new(1)).map(|picked| picked.is_some()), Ok(true));
     }
 
-    /// The most connections of a peer, as a multiple of the mean: with 10,000 connections open, and after so many again have
-    /// each replaced one that closed.
+    /// The most connections of a peer, as a multiple of the mean: once with 10,000 connections open, and once after 20,000
+    /// more. Each of these replaces one that closes.
     fn imbalance(peers: usize, pick: impl Fn(&Fake, u64) -> u32) -> [f64; 2] {
         const OPEN: u64 = 10_000;
         let fake = Fake::of_weights(vec![1; peers]);

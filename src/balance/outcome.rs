@@ -1,4 +1,4 @@
-//! How a try ended, by what nginx's variables say of it.
+//! How a try ended, by nginx's variables.
 //!
 //! `$upstream_addr`, `$upstream_status` and `$upstream_header_time` have a value for each try. Between those of one upstream
 //! stands ", ". Where nginx went on to another upstream by a redirect inside of it, " : " stands

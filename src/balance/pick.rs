@@ -1,6 +1,6 @@
 //! One pick: from an upstream's name and a key to a peer, without a lock, a system call or an allocation.
 //!
-//! A [`Handle`] remembers where its upstream was found and what its header said, as of one stamp. As long as the stamp is the
+//! A [`Handle`] remembers the place of its upstream and the fields of its header, as of one stamp. As long as the stamp is the
 //! record's, a pick is: the stamp, the method's own few words, the stamp again.
 
 use super::attempt::Account;
@@ -39,7 +39,7 @@ pub struct Ask<'a> {
     pub counts: bool,
 }
 
-/// An upstream's name and what was last seen of it. Belongs to one thread.
+/// An upstream's name and its last known place and header. A handle belongs to one thread.
 #[derive(Debug)]
 pub struct Handle {
     name: Box<[u8]>,

@@ -14,7 +14,7 @@ pub struct Picked {
     pub peers: i32,
     /// Bytes of `text` that are set.
     pub len: i32,
-    /// Identity of the peer's address: what a tried set holds.
+    /// Identity of the peer's address, as a tried set has it.
     pub ident: u64,
     /// `host:port`, `[host]:port` or `unix:/path`; not terminated.
     pub text: [u8; 120],

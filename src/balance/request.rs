@@ -4,9 +4,9 @@
 //! run. The cleanup ends the entry here, whichever way the request took. So nothing depends on phases that are skipped or
 //! contexts that are lost.
 //!
-//! nginx may be over with the upstream long before: it sends the rest to a slow client, or the request was a part of another
-//! one. It calls no code then, but `Watch` shows it. This is looked at ten times a second, and before a request is refused
-//! since all peers are full.
+//! nginx may be over with the upstream long before: it sends the rest to a slow client, or the request was a subrequest. It
+//! calls no code then, but `Watch` shows it. The worker looks ten times a second, and before it refuses a request since all
+//! peers are full.
 
 use super::attempt::{Attempt, Counters};
 use super::candidates::mixed;
@@ -35,11 +35,11 @@ pub enum Why {
     Dead,
     /// The last try failed by an answer, which nginx has thrown away: the client would have had that.
     Answered,
-    /// The last peer answered what another one is to be asked about, and is well.
+    /// The last peer is well, and has answered that another peer is to be asked.
     Declined,
 }
 
-/// How often a request may try, and what all of them may.
+/// How often a request may try, and the budget of all of them.
 #[derive(Clone, Copy, Debug)]
 pub struct Tries {
     /// Most tries of a request; 0: as many as there are peers.

@@ -54,7 +54,7 @@ impl BalanceOptions {
     ///
     /// # Errors
     ///
-    /// [`crate::error::Code::Invalid`]: the message names the option, the value and what is allowed.
+    /// [`crate::error::Code::Invalid`]: the message names the option, the value and the allowed values.
     pub fn read(json: &[u8]) -> Result<BalanceOptions> {
         let value = value::parse(json)?;
         let object = Object::new(&value, "options", &BALANCE)?;

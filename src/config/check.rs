@@ -1,4 +1,4 @@
-//! The options of `dyups.healthcheck`: read, and merged with what is set.
+//! The options of `dyups.healthcheck`: read, and merged with the check that is set.
 
 use super::fields::HEALTHCHECK;
 use super::object::{Object, entries};
@@ -64,8 +64,8 @@ pub fn change(options: &Value) -> impl Fn(Option<&Check>) -> Result<Option<Check
     move |old| merge_or_none(old, options, HEALTHCHECK.name)
 }
 
-/// The check that is set, with what `patch` gives in its place. Lists are replaced whole. `false` takes away an option that may be
-/// none.
+/// The check that is set, with the options of `patch` in place of its own. Lists are replaced whole. `false` takes away an
+/// option that may be none.
 ///
 /// When `patch` gives an option that the check's type does not know, that is an error. When the option is there from before and
 /// `patch` changes the type, it is forgotten. So `{"type": "tcp"}` alone makes a tcp check of any. Changed back, such options
@@ -76,7 +76,7 @@ pub fn change(options: &Value) -> impl Fn(Option<&Check>) -> Result<Option<Check
 ///
 /// # Errors
 ///
-/// [`crate::error::Code::Invalid`]: the message names the option, the value and what is allowed. `old` goes on as it was.
+/// [`crate::error::Code::Invalid`]: the message names the option, the value and the allowed values. `old` goes on as it was.
 ///
 /// ```
 /// use dyups::config::{check, value::parse};
@@ -118,7 +118,7 @@ fn forget_what_was_kept(object: &Object<'_>, new: &mut Check) {
     });
 }
 
-/// Changes what is given.
+/// Changes an option, if it is given.
 pub(super) fn set<T>(option: &mut T, given: Option<T>) {
     if let Some(value) = given {
         *option = value;
@@ -150,7 +150,7 @@ fn texts(object: &Object<'_>, new: &mut Check) -> Result<()> {
     Ok(())
 }
 
-/// An option that `false` takes away: not given, none, or what `read` finds.
+/// An option that `false` takes away: not given, none, or the value that `read` finds.
 pub(super) fn or_none<'a, T>(
     object: &Object<'a>,
     field: &Field,
@@ -277,7 +277,7 @@ fn refuse_half_a_certificate(object: &Object<'_>, new: &Check) -> Result<()> {
     Err(Error::invalid(format!("{}: {}: {why}", object.path(field), quote(path.as_bytes()))))
 }
 
-/// Refuses what the patch gives and the check would not look at.
+/// Refuses an option of the patch that the check would not look at.
 fn refuse_what_is_not_used(object: &Object<'_>, new: &Check) -> Result<()> {
     let refuse = |field: &Field, allowed: String| match object.given(field) {
         // There is nothing to be taken away, and there is nothing.

@@ -1,4 +1,4 @@
-//! The one table of what dyups knows of its input: beside the fields of upstreams and peers, those of files and of calls.
+//! The one table of the fields that dyups reads: beside those of upstreams and peers, those of files and of calls.
 
 use crate::upstream::field::{Field, FieldType, field};
 

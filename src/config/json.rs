@@ -14,7 +14,8 @@ use crate::upstream::{Peer, Status, Upstream};
 ///
 /// # Errors
 ///
-/// [`crate::error::Code::Invalid`]: what is not JSON, has no `upstreams`, or has in it what this version does not know.
+/// [`crate::error::Code::Invalid`]: the input is not JSON, has no `upstreams`, or has a field or value that this version does
+/// not know.
 ///
 /// ```
 /// use dyups::config::json;
@@ -55,8 +56,8 @@ impl More for () {}
 
 /// Appends one upstream's object in the file's shape, compact: every field, and then those of `more`.
 ///
-/// `method` is there when the upstream has one, `server` when a peer's port was not written: read back, it is the equal
-/// upstream, except for its name, which is the object's key and the caller's to write.
+/// `method` is there when the upstream has one, and `server` when a peer's port was not written. Read back, the object is the
+/// equal upstream, except for its name. The caller writes the name, as the object's key.
 ///
 /// ```
 /// use dyups::config::json;
@@ -253,7 +254,7 @@ pub(crate) mod tests {
             // Two equal addresses, as rare as they are, would be refused.
             peers.dedup_by(|a, b| a.address.same_as(&b.address));
             let own_check = check.is_some() || none;
-            // A path has no port, in what a check says for all either.
+            // A path has no port, and a check of paths may have none either.
             let is_path = |peer: &Peer| peer.address.port().is_none();
             let check = check.map(|check| Check { port: check.port.filter(|_| !peers.iter().any(is_path)), ..check });
             Upstream { name, method, hash_id, peers, check, own_check, foreign: None }

@@ -1,6 +1,6 @@
 //! Texts of people and programs, read into [`crate::upstream::Upstream`]s, and written back.
 //!
-//! - [`json`]: the upstreams file, and what `status` answers in its shape.
+//! - [`json`]: the upstreams file, and the answer of `status` in its shape.
 //! - [`nginx`]: nginx's own `upstream NAME { ... }`, whole files and the inside of one block.
 //! - [`dyups`]: the text answers of ngx_http_dyups_module.
 //! - [`check`]: the options of an upstream's health check.
@@ -9,8 +9,8 @@
 //! allows, and [`peer`] and [`upstream`] make the stored values from them. All of these are pure functions: they take bytes,
 //! give values, and touch neither files nor the region. [`crate::source`] reads files.
 //!
-//! A message names the place, the value and what is allowed: `upstreams.api.peers[3].weight: -1: allowed: an integer
-//! from 0 to 65535`. Values come from outside, so they are shown through [`crate::quote`].
+//! A message names the place, the value and the allowed values: `upstreams.api.peers[3].weight: -1: allowed: an integer from 0
+//! to 65535`. Values come from outside, so they are shown through [`crate::quote`].
 
 pub mod balance;
 pub mod check;

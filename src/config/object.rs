@@ -49,7 +49,7 @@ impl<'a> Object<'a> {
         self.read(field, |value| field.kind.number(integer(value)?))
     }
 
-    /// One of `names`, as what it stands for.
+    /// One of `names`: the value that it stands for.
     ///
     /// # Errors
     ///
@@ -70,7 +70,7 @@ impl<'a> Object<'a> {
         self.read(field, |value| if let Value::Bool(value) = value { Some(*value) } else { None })
     }
 
-    /// A text. U+FFFD in it is refused: it is what bytes that are not UTF-8 became (see [`super::value::parse`]).
+    /// A text. U+FFFD in it is refused: bytes that are not UTF-8 have become that (see [`super::value::parse`]).
     ///
     /// # Errors
     ///

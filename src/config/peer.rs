@@ -14,7 +14,7 @@ use crate::upstream::{Address, PeerPatch, Status};
 ///
 /// # Errors
 ///
-/// [`crate::error::Code::Invalid`], the message naming the field, its value and what is allowed.
+/// [`crate::error::Code::Invalid`]: the message names the field, its value and the allowed values.
 ///
 /// ```
 /// use dyups::config::{peer::peer_patch, value::parse};
@@ -43,7 +43,7 @@ pub fn peer_patch(value: &Value, at: &str) -> Result<PeerPatch> {
     })
 }
 
-/// Reads what is different in the probes of a peer.
+/// Reads the settings of a peer's probes that differ from the check's.
 ///
 /// # Errors
 ///
@@ -61,7 +61,7 @@ fn status(object: &Object<'_>) -> Result<Option<Status>> {
     let status = object.choice(&fields::STATUS, &Status::NAMES)?;
     match (object.boolean(&fields::LEAVING)?, status) {
         (Some(true), None | Some(Status::Drain)) => Ok(Some(Status::Leaving)),
-        // One of the two is not what was meant, and one of them would have the peer deleted.
+        // One of the two is a mistake, and one of them would have the peer deleted.
         (Some(true), Some(other)) => Err(Error::invalid(format!(
             "{}: true with status \"{}\": allowed: only with status \"drain\"",
             object.path(&fields::LEAVING),

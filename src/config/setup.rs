@@ -14,7 +14,7 @@ use crate::upstream::field::{Field, FieldType};
 use crate::version::NginxVersion;
 use std::path::PathBuf;
 
-/// Size of a region when `shm_size` does not say: 128 MiB, of which only what is used takes memory.
+/// Size of a region without `shm_size`: 128 MiB, of which only the used part takes memory.
 pub const DEFAULT_SIZE: u64 = 128 << 20;
 
 /// The files of the region, without the layout and `.lock`.
@@ -24,7 +24,7 @@ pub const SHM_SIZE: Field =
     Field { name: "shm_size", kind: FieldType::Text("bytes or a text like \"64m\", from 256 KiB to 4 GiB") };
 /// Files with upstreams.
 pub const FILES: Field = Field { name: "files", kind: FieldType::Text("a path or a list of paths") };
-/// Whether files win over what was changed at run time.
+/// Whether files win over changes at run time.
 pub const OVERWRITE: Field = Field { name: "overwrite", kind: FieldType::Bool };
 /// Of the HTTP interface.
 pub const ADMIN: Field = Field { name: "admin", kind: FieldType::Object };
@@ -47,7 +47,7 @@ pub struct Setup {
     shm_size: u64,
     /// Files with upstreams. `None`: none were named.
     pub files: Option<Vec<PathBuf>>,
-    /// Files win over what was changed at run time. Default false.
+    /// Files win over changes at run time. Default false.
     pub overwrite: bool,
     /// The check of all upstreams without a check of their own.
     pub healthcheck: Option<Check>,
@@ -63,7 +63,7 @@ impl Setup {
     ///
     /// # Errors
     ///
-    /// [`Code::Invalid`]: the message names the field, the value and what is allowed. [`Code::System`]: there is no current
+    /// [`Code::Invalid`]: the message names the field, the value and the allowed values. [`Code::System`]: there is no current
     /// directory for a relative prefix.
     pub fn read(bytes: &[u8]) -> Result<Setup> {
         let value = parse(bytes)?;

@@ -19,7 +19,7 @@ pub fn without_mark(text: &[u8]) -> &[u8] {
 ///
 /// # Errors
 ///
-/// [`crate::error::Code::Invalid`], with what is allowed.
+/// [`crate::error::Code::Invalid`]: the message says which encoding is allowed.
 pub fn check(text: &[u8]) -> Result<()> {
     if text.starts_with(b"\xff\xfe") || text.starts_with(b"\xfe\xff") {
         return Err(Error::invalid("in UTF-16: allowed: UTF-8"));

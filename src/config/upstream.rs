@@ -43,8 +43,8 @@ pub fn upstream(name: &str, value: &Value, at: &str) -> Result<Upstream> {
     Ok(upstream)
 }
 
-/// The upstream's check, and whether that is its own. `false` is none, as where a call switches a check off; what `status` shows as
-/// the default is as if it was not given.
+/// The upstream's check, and whether that is its own. `false` is none, as where a call switches a check off. A check that
+/// `status` shows as the default counts as not given.
 fn check(object: &Object<'_>) -> Result<(Option<Check>, bool)> {
     match object.given(&fields::HEALTHCHECK) {
         None => Ok((None, false)),
@@ -91,7 +91,7 @@ pub fn first_repeat(peers: &[Peer]) -> Option<(usize, usize)> {
     peers.iter().enumerate().find_map(|(i, peer)| seen.insert(Same(&peer.address), i).map(|first| (first, i)))
 }
 
-/// An address by what it is, not by how it is written.
+/// An address, compared by its meaning and not by its text.
 pub(super) struct Same<'a>(pub &'a Address);
 
 impl PartialEq for Same<'_> {

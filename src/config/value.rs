@@ -1,4 +1,4 @@
-//! A JSON value: any, before it is known what it should be.
+//! A JSON value: any, before the fields that it should have are known.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -10,7 +10,7 @@ use crate::bounds::check_json;
 use crate::error::{Error, Result};
 use crate::quote::{Short, quote};
 
-/// The key of the one-key object in which our Lua encoder says what JSON has no word for: `{"\u0001lua":"nan"}`.
+/// The key of the one-key object by which our Lua encoder names a value that JSON does not have: `{"\u0001lua":"nan"}`.
 ///
 /// The text is `nan`, `inf`, `-inf`, `function`, `userdata`, `cdata`, `thread`, `recursive`, `mixed` or the like. No
 /// field allows such a value; a message shows the text bare.
@@ -42,8 +42,9 @@ pub enum Value {
 ///
 /// # Errors
 ///
-/// [`crate::error::Code::Invalid`]: more than [`crate::bounds::MAX_INPUT_BYTES`] or [`crate::bounds::MAX_VALUES`]; not JSON, or
-/// nested deeper than 127 (the message has line and column); a key that is twice in one object (the message names it).
+/// [`crate::error::Code::Invalid`]: the input has more than [`crate::bounds::MAX_INPUT_BYTES`] or
+/// [`crate::bounds::MAX_VALUES`]. It is not JSON, or is nested deeper than 127 (the message has line and column). A key is
+/// twice in one object (the message names it).
 ///
 /// ```
 /// use dyups::config::value::{Value, parse};

@@ -1,8 +1,8 @@
 //! The certificates that probes show, and their keys: in the private memory of a process, by their paths.
 //!
-//! A process reads a file when its path is given. In `init_by_lua` that process is nginx's master, so the file may be root's alone;
-//! the workers inherit the bytes. A worker reads a path that is given at run time, as its own user. The region holds paths alone: a
-//! master reads what its configuration names, and never what a writer has put into the table.
+//! A process reads a file when its path is given. In `init_by_lua` that process is nginx's master, so the file may be root's
+//! alone; the workers inherit the bytes. A worker reads a path that is given at run time, as its own user. The region holds
+//! paths alone: a master reads the files that its configuration names, and never those that a writer has put into the table.
 
 use crate::error::{Code, Error};
 use crate::upstream::Check;
@@ -65,7 +65,7 @@ pub fn check_path(path: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// Reads the files that a check names, and keeps what is in them in place of what they had before.
+/// Reads the files that a check names, and keeps their content in place of any older one.
 ///
 /// # Errors
 ///
@@ -88,7 +88,7 @@ pub fn keep_for(check: Option<&Check>, at: &str) -> crate::error::Result<()> {
     check.map_or(Ok(()), keep).map_err(|why| Error::new(Code::System, format!("{at}.{why}")))
 }
 
-/// Reads one file, and keeps what is in it.
+/// Reads one file, and keeps its content.
 ///
 /// # Errors
 ///

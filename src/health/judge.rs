@@ -25,7 +25,7 @@ pub struct Judged {
     pub before: Verdict,
 }
 
-/// Adds a result, and says what it changes.
+/// Adds a result, and answers the change that it makes, if any.
 ///
 /// # Errors
 ///

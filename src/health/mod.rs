@@ -1,9 +1,9 @@
 //! Health: it takes peers out of the picking, and brings them back.
 //!
-//! - [`judge`]: what the result of a probe does
-//! - [`mod@heal`]: what ends when all peers of an upstream are well again
-//! - [`prober`]: which probes are due, and what their answers mean
-//! - [`certificate`]: what probes show of themselves
+//! - [`judge`]: the effect of a probe's result
+//! - [`mod@heal`]: brings an upstream back to quick picks once all its peers are well again
+//! - [`prober`]: the probes of one worker: which are due, and the meaning of their answers
+//! - [`certificate`]: the certificates that probes show
 
 pub mod certificate;
 pub mod heal;

@@ -91,8 +91,8 @@ impl Prober {
         self.slot
     }
 
-    /// Looks what has changed, and which probes are due by now. `spent` says what this worker has spent on a CPU, in milliseconds.
-    /// Answers in how many milliseconds to come again.
+    /// Reads the upstreams that have changed, and finds the probes that are due by now. `spent` answers how many milliseconds
+    /// this worker has spent on a CPU. Answers in how many milliseconds to come again.
     ///
     /// # Errors
     ///
@@ -115,7 +115,7 @@ impl Prober {
         done.and(next)
     }
 
-    /// The code that made them has died, and will not report how they ended.
+    /// Drops probes whose code has died: it will not report how they ended.
     fn drop_lost(&mut self, now: u64) {
         let is_lost = |probe: &Probe| now > probe.began + 2 * u64::from(probe.lease_time);
         let lost: Vec<u32> = self.running.iter().filter(|(_, probe)| is_lost(probe)).map(|(&id, _)| id).collect();
@@ -383,7 +383,7 @@ impl Prober {
         self.unread.next()
     }
 
-    /// This worker probes no more: what is under way is given back, and its share is the others'.
+    /// This worker probes no more. It gives back the probes that are under way, and the other workers take over its share.
     ///
     /// # Errors
     ///

@@ -1,8 +1,8 @@
 //! HTTP/1 as bytes: requests that are written, responses that are read. Nothing here opens a connection.
 //!
-//! - [`request`]: what is one request and no more, and how it is built
+//! - [`request`]: checks that bytes are one request and no more, and builds one
 //! - [`probe_request`]: the one that a probe sends
-//! - [`response`]: what a peer answers to it
+//! - [`response`]: the peer's answer to it
 
 pub mod probe_request;
 pub mod request;

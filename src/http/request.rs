@@ -1,4 +1,4 @@
-//! One HTTP request: what is one and no more, and how it is built.
+//! One HTTP request: the check that bytes are one and no more, and the building of one.
 //!
 //! A probe is one request. It goes out byte for byte as the operator wrote it. So a request is refused unless every server
 //! between here and the peer reads the same single request in it. Otherwise a user that may set a check could send other
@@ -199,7 +199,7 @@ pub fn check_header(name: &str, value: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// A request that passed [`check_one`], with what is a peer's own of it.
+/// A request that passed [`check_one`], with the peer's own target and host.
 pub(crate) fn of_peer(request: &str, target: Option<&str>, host: Option<&str>) -> Vec<u8> {
     let mut request = with_target(request, target);
     if let Some(host) = host {

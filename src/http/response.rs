@@ -1,6 +1,6 @@
 //! A peer's answer to a probe, read as it comes in, however it is split over packets.
 //!
-//! A response of HTTP/1.x is judged as nginx judges one of an upstream, by the [`Rules`] of the nginx at hand: a peer is
+//! A response of HTTP/1.x is judged as nginx judges one of an upstream, by the [`Rules`] of the nginx at hand. A peer is
 //! healthy when nginx can pass its responses on. tests/nginx/test_answers.rs asks that nginx and compares. Where nginx takes
 //! bytes without a good status line for HTTP/0.9, a probe fails. docs/healthcheck.md lists all such differences.
 //!
@@ -32,7 +32,7 @@ use search::Search;
 pub enum Progress {
     /// It needs more bytes, or the end of them.
     More,
-    /// It is over: the status (0 where there is none, for tcp), or what is wrong with the peer.
+    /// It is over: the status (0 where there is none, for tcp), or the peer's fault.
     Done(Result<u16, Failure>),
 }
 

@@ -62,7 +62,7 @@ impl Bounded {
         Ok((bytes, FileId { device: meta.dev(), inode: meta.ino() }))
     }
 
-    /// Reads on to the end, which may be beyond what the file says: it may grow, and files of /proc say nothing.
+    /// Reads on to the end, which may be beyond the size that the file states: it may grow, and files of /proc state none.
     fn content(&mut self, file: &File, len: usize) -> Result<Vec<u8>> {
         let mut bytes = Vec::with_capacity(len + 1);
         let read = file.take(self.bytes as u64 + 1).read_to_end(&mut bytes);

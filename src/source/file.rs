@@ -175,7 +175,7 @@ mod tests {
         let deep = format!("{MAX_DEPTH}:1: include \"{0}\": {0}: allowed: at most 16 files deep", MAX_DEPTH + 1);
         assert_eq!(why(&scratch, "0"), deep);
         assert!(load(&scratch, "1").is_ok());
-        // Each doubles what the next one reads.
+        // Each has the next one read twice.
         for i in 0..MAX_DEPTH {
             scratch.file(&i.to_string(), format!("include {0}; include {0};", i + 1).as_bytes());
         }

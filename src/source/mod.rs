@@ -1,4 +1,4 @@
-//! Sources of upstreams: each reads what others have written, and gives upstreams. The bytes become values in
+//! Sources of upstreams: each reads files that people or programs have written, and gives upstreams. The bytes become values in
 //! [`crate::config`].
 //!
 //! - [`mod@file`]: the files that `setup` names.

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 /// The whole table, or the upstream called `name` alone, as JSON. Loading it back gives the same table. `slot`: that of this
 /// process, which no lock shows to itself.
 ///
-/// It reads, and changes nothing: what dead workers have counted stands until the next tick takes it back.
+/// It reads, and changes nothing: the counts of dead workers stand until the next tick takes them back.
 ///
 /// # Errors
 ///

@@ -1,4 +1,4 @@
-//! How peers fare: what `status` shows of each beside its configuration.
+//! How peers fare: the fields that `status` shows of each beside its configuration.
 
 use crate::error::Result;
 use crate::shm::history::{Event, Who};
@@ -69,7 +69,7 @@ impl PeerState {
     }
 }
 
-/// Operators come first, then probes, then what requests meet.
+/// The operator's word comes first, then that of probes, then that of requests.
 fn in_a_word(status: Status, verdict: Option<Verdict>, out: bool) -> Standing {
     match (status, verdict.filter(|verdict| verdict.is_down())) {
         (Status::Up, Some(verdict)) if !verdict.is_judged() => Standing::Checking,

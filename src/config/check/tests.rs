@@ -29,7 +29,7 @@ const URL: &str = "a path from / without spaces and control bytes, of at most 81
 const A_DAY: &str = "an integer from 10 to 86400000";
 const NAME_VALUE: &str = "a text \"Name: value\"";
 
-/// Option, type of check, what is wrong, value, what the message says after the option's path.
+/// Option, type of check, kind of fault, value, and the message after the option's path.
 type Row = (&'static str, &'static str, Wrong, String, String);
 
 fn row(option: &'static str, kind: &'static str, wrong: Wrong, value: &str, message: &str) -> Row {

@@ -12,7 +12,7 @@ use crate::quote::quote;
 use crate::upstream::field::Field;
 use crate::upstream::{HashId, MAX_PEERS, Method, Peer, Upstream};
 
-/// Lines that some nginx has and dyups has not, and what to do until it has.
+/// Lines that some nginx has and dyups has not yet, and a way to do without them.
 const NOT_YET: [(&str, &str); 7] = [
     ("least_time", "least_conn; or, where there are many peers, random two"),
     ("sticky", "hash KEY consistent, with a key that a client keeps, such as $cookie_NAME or $remote_addr"),
@@ -161,7 +161,7 @@ fn hash(directive: &Directive) -> Result<Method> {
     }
 }
 
-/// An error for a line that is none of dyups's, with what to do about it.
+/// An error for a line that dyups does not know, with advice.
 fn unknown(directive: &Directive) -> Error {
     let word = directive.name();
     let name = quote(word);

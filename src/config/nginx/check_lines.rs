@@ -37,7 +37,7 @@ const STATUSES_A_LINE: usize = 50;
 /// The lines of one block that were read.
 #[derive(Default)]
 pub(super) struct CheckLines {
-    /// The `check` line, and what it says; `None` there: off.
+    /// The `check` line, and its options; `None` there: off.
     check: Option<(Place, Option<Options>)>,
     /// Of `check_http_send`.
     send: Option<(Place, String)>,
@@ -179,7 +179,7 @@ fn option(options: &mut Options, written: &str) -> Result<()> {
     Ok(())
 }
 
-/// A line for each of them is what `headers` is here.
+/// The line of one header: several of them make up the option `headers`.
 const HEADER: &str = "header";
 
 /// The options that `check` takes as they are.

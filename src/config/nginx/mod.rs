@@ -1,9 +1,9 @@
 //! nginx's own syntax: `upstream NAME { ... }`, whole files that may include others, and the inside of one such block, which is written
 //! too.
 //!
-//! A line means what it means to nginx. One that the nginx at hand refuses, or that dyups cannot act upon, is refused with the
-//! reason. One that only nginx itself can act upon (`keepalive`, `zone`) is a warning. A message begins with `FILE:LINE: `. docs/files.md
-//! has a list of all that dyups takes otherwise than nginx does.
+//! A line means the same as to nginx. One that the nginx at hand refuses, or that dyups cannot act upon, is refused with the
+//! reason. One that only nginx itself can act upon (`keepalive`, `zone`) is a warning. A message begins with `FILE:LINE: `.
+//! docs/files.md has a list of all that dyups takes otherwise than nginx does.
 
 mod block;
 mod check_lines;
@@ -35,13 +35,13 @@ use crate::version::NginxVersion;
 
 /// Reads a text of `upstream NAME { ... }` blocks: the upstreams in its order, and warnings for a log.
 ///
-/// `file_name` is what messages call the text. `nginx` is the version that it is for: what that one refuses is an error; `None`: what
-/// all refuse is. It includes no files, see [`read`].
+/// Messages call the text `file_name`. `nginx` is the version that the text is for: a line that this version refuses is an
+/// error. With `None`, a line that all versions refuse is one. The text includes no files, see [`read`].
 ///
 /// # Errors
 ///
-/// [`crate::error::Code::Invalid`]: more than [`crate::bounds::MAX_INPUT_BYTES`]; bad syntax; a bad name, or one that is there
-/// twice; a line that dyups does not know or cannot do; an upstream without servers.
+/// [`crate::error::Code::Invalid`]: the text has more than [`crate::bounds::MAX_INPUT_BYTES`], or bad syntax. A name is bad, or
+/// there twice. dyups does not know a line, or cannot do it. An upstream has no servers.
 ///
 /// ```
 /// use dyups::config::nginx;
@@ -72,7 +72,7 @@ pub fn read(
 /// Reads the inside of one block, such as `server 10.0.0.1:8088 weight=2; server 10.0.0.1:8089;`, as the upstream
 /// `name`; and warnings for a log.
 ///
-/// `source` is what messages call the input, such as `body`; `nginx` is as for [`file()`]. It includes no files.
+/// Messages call the input `source`, such as `body`. `nginx` is as for [`file()`]. The input includes no files.
 ///
 /// # Errors
 ///

@@ -1,4 +1,5 @@
-//! Servers with one address, which nginx takes for peers of their own. dyups has one peer for them, that gets what all would get.
+//! Servers with one address, which nginx takes for peers of their own. dyups has one peer for them, which gets the requests of
+//! all.
 
 use std::collections::HashMap;
 

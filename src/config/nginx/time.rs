@@ -14,8 +14,8 @@ const UNITS: [(&str, i64); 8] = [
 
 const SECOND: i64 = 1000;
 
-/// The seconds of a time, as nginx's `ngx_parse_time` reads it for a directive in seconds: numbers with units from large to
-/// small, spaces between them, seconds without a unit. `None` for all else, also for `500ms`.
+/// The seconds of a time, as nginx's `ngx_parse_time` reads it for a directive in seconds. It has numbers with units from large
+/// to small, spaces between them, and seconds without a unit. `None` for all else, also for `500ms`.
 pub(super) fn seconds(text: &str) -> Option<i64> {
     parse(text, &UNITS[..7], SECOND)
 }
@@ -25,7 +25,7 @@ pub(super) fn milliseconds(text: &str) -> Option<i64> {
     parse(text, &UNITS[2..], 1)
 }
 
-/// The sum in units of `least` milliseconds, of what has one of `units`, which may still come.
+/// The sum in units of `least` milliseconds. `units` are those that may still come.
 fn parse(text: &str, mut units: &[(&str, i64)], least: i64) -> Option<i64> {
     let mut rest = text;
     let (mut total, mut value, mut digits) = (0_i64, 0_i64, false);

@@ -8,7 +8,7 @@ use crate::config::text;
 use crate::error::{Error, Result};
 use crate::quote::quote;
 
-/// Most words of one directive: far more than a `server` has, and a bound on what bad input can take of memory.
+/// Most words of one directive: far more than a `server` has, and a bound on the memory that bad input can take.
 const MAX_WORDS: usize = 64;
 
 /// nginx's buffer: a word or a comment has to be shorter.
@@ -36,7 +36,7 @@ pub(super) enum End {
     Close,
 }
 
-/// Words and what ends them.
+/// Words and their end.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Directive {
     /// At least one; none with [`End::Close`].
@@ -105,7 +105,7 @@ pub(super) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// `source` is what messages call the text. A byte order mark at its beginning is skipped.
+    /// Messages call the text `source`. A byte order mark at its beginning is skipped.
     pub(super) fn new(text: &'a [u8], source: &str) -> Reader<'a> {
         Reader { rest: text::without_mark(text), line: 1, source: source.into(), longest: BUFFER }
     }
@@ -165,7 +165,7 @@ impl<'a> Reader<'a> {
         self.place(self.line).error(format_args!("unexpected {}", quote(&self.rest[..self.rest.len().min(1)])))
     }
 
-    /// Refuses what began at `start`, on `line`, where nginx's buffer ends before it does.
+    /// Refuses a word or comment that began at `start`, on `line`, and is longer than nginx's buffer.
     fn check_length(&self, start: &[u8], line: usize) -> Result<()> {
         if start.len() - self.rest.len() < self.longest || self.rest.is_empty() {
             return Ok(());
@@ -251,7 +251,7 @@ fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
 }
 
-/// Takes the backslash from what nginx knows as an escape; before all else it stays.
+/// Takes the backslash from the escapes that nginx knows; before any other byte it stays.
 fn unescape(raw: &[u8]) -> Vec<u8> {
     let mut text = Vec::with_capacity(raw.len());
     let mut rest = raw;

@@ -13,7 +13,7 @@ pub struct Member {
     pub cell: u32,
 }
 
-/// All peers by what their probes have in common. Mostly each is alone, which takes no memory beside the entry.
+/// All peers, by the key that their probes have in common. Mostly each is alone, which takes no memory beside the entry.
 #[derive(Debug, Default)]
 pub struct Groups(HashMap<u64, Group>);
 

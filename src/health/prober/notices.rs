@@ -23,7 +23,7 @@ pub struct PeerEvent {
     pub upstream: String,
     /// Its address, as written.
     pub server: String,
-    /// From what to what, and after how many results in a row.
+    /// The states before and after, and the number of results in a row that led there.
     pub change: Transition,
     /// The result of the last probe.
     pub why: String,

@@ -1,4 +1,4 @@
-//! One probe: where it goes, what it sends, and what is made of what comes back.
+//! One probe: its address, the bytes that it sends, and the verdict about the answer.
 
 use super::watch::Watched;
 use crate::health::certificate::{self, Identity};
@@ -80,7 +80,7 @@ pub struct Orders {
 }
 
 impl Orders {
-    /// For the peer at `address`, with what is its own of the check. The error says why it cannot be probed.
+    /// For the peer at `address`, with the peer's own settings of the check. The error says why it cannot be probed.
     ///
     /// # Errors
     ///

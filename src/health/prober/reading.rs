@@ -73,7 +73,7 @@ struct Seen {
 }
 
 impl Watched {
-    /// Reads on, in a version that is not read yet or not wholly. Takes off `left` what it costs, a peer being one.
+    /// Reads on, in a version that is not read yet or not wholly. Takes its cost off `left`; a peer costs one.
     ///
     /// # Errors
     ///

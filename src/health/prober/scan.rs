@@ -1,7 +1,7 @@
 //! Finds the peers that are due, by the leases of an upstream's peers, every now and then. In between only the time goes on.
 //!
-//! A turn of the event loop looks at so many leases at most. An upstream that has more is looked at over several turns, and what
-//! was due before stays so meanwhile.
+//! A turn of the event loop looks at so many leases at most. An upstream that has more is looked at over several turns. Peers
+//! that were due before stay due meanwhile.
 
 use super::groups::Groups;
 use super::probe::Probe;

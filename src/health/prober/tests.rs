@@ -9,7 +9,7 @@ use std::time::Duration;
 
 const WAIT: Duration = Duration::from_secs(1);
 
-/// A table, its workers, and what time it is.
+/// A table, its workers, and the time.
 struct World {
     table: Table,
     dir: std::path::PathBuf,
@@ -105,7 +105,7 @@ impl World {
             .collect()
     }
 
-    /// What `status` shows as the causes of these states.
+    /// The causes of these states, as `status` shows them.
     fn causes(&self, name: &str) -> Vec<Option<String>> {
         let stored = self.table.upstream(name).expect("it is there");
         let states = crate::status::peers::states(&self.table, &stored).expect("sound");

@@ -13,13 +13,13 @@ const BUSY: u64 = 25;
 /// The load of a worker of late.
 #[derive(Debug, Default)]
 pub struct Tick {
-    /// The time, and what the worker had spent on a CPU, when that was last looked at; both in milliseconds.
+    /// The time of the last look, and the time on a CPU that the worker had spent by then; both in milliseconds.
     last: Option<(u64, u64)>,
     is_busy: bool,
 }
 
 impl Tick {
-    /// Now and then asks what the worker has spent on a CPU, in milliseconds.
+    /// Now and then asks how many milliseconds the worker has spent on a CPU.
     pub fn measure(&mut self, now: u64, spent: impl FnOnce() -> u64) {
         if self.last.is_some_and(|(at, _)| now.saturating_sub(at) < WINDOW) {
             return;

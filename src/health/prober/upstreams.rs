@@ -63,7 +63,7 @@ impl Upstreams {
         done
     }
 
-    /// Whether an upstream is still what it was when it was looked at.
+    /// Whether an upstream is still the version that this worker has read.
     ///
     /// # Errors
     ///

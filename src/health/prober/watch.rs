@@ -10,7 +10,7 @@ use std::collections::{HashMap, VecDeque};
 use std::hash::{Hash, Hasher};
 use std::rc::Rc;
 
-/// Milliseconds to say what came of a probe, at least and at most.
+/// Milliseconds to report the result of a probe, at least and at most.
 const GRACE: (Millis, Millis) = (50, 500);
 /// Milliseconds between two looks at all leases, at least and at most.
 const SCANS: (Millis, Millis) = (10, 100);
@@ -24,9 +24,9 @@ pub struct Watched {
     pub check: Rc<Check>,
     /// The options of some of its peers alone, by index, in the version that was read last.
     pub(super) own: PeerChecks,
-    /// Says what its check is.
+    /// The hash of its check.
     pub(super) plan: u64,
-    /// Says what its options are, those of single peers too.
+    /// The digest of its options, those of single peers too.
     pub(super) options: u64,
     /// The peers that are probed. A place is free where the cell is 0.
     pub targets: Vec<Target>,
@@ -114,7 +114,7 @@ impl Watched {
         }
     }
 
-    /// Whether what is due in so many milliseconds may be due before the next look at all leases, were that late.
+    /// Whether a peer that is due in so many milliseconds may be due before the next look at all leases, even a late one.
     pub fn is_soon(&self, ms: Millis) -> bool {
         u64::from(ms) <= 2 * self.scans()
     }
@@ -144,7 +144,7 @@ impl Watched {
         coming.min(self.scan_at).saturating_sub(now)
     }
 
-    /// For how many milliseconds a worker takes a peer: for the probe, and to say what came of it.
+    /// For how many milliseconds a worker takes a peer: for the probe, and to report its result.
     pub fn lease_time(&self) -> Millis {
         let grace = (self.check.interval / 4).clamp(GRACE.0, GRACE.1);
         self.check.timeout.saturating_add(grace)

@@ -3,7 +3,7 @@
 use super::search::Search;
 use super::{Failure, Looked, Rules};
 
-/// Bytes after the head that are looked at, with what frames chunks.
+/// Bytes after the head that are looked at, with the framing of chunks.
 pub const MAX_BYTES: usize = 64 << 10;
 
 /// The largest size that nginx knows.
@@ -21,7 +21,7 @@ pub(super) enum Framing {
 }
 
 impl Framing {
-    /// By what the headers say.
+    /// The framing that the headers give.
     pub(super) fn new(length: Option<u64>, chunked: bool) -> Framing {
         match length {
             _ if chunked => Framing::Chunked(Chunk::Start),
@@ -53,7 +53,7 @@ pub(super) enum Chunk {
 pub(super) struct Body {
     framing: Framing,
     rules: Rules,
-    /// Bytes that came, with what frames chunks.
+    /// Bytes that came, with the framing of chunks.
     seen: usize,
     /// Bytes of the body alone.
     looked: usize,
@@ -94,7 +94,7 @@ impl Body {
         }
     }
 
-    /// Looks at what there is of the body up to the next thing that frames it.
+    /// Looks at the bytes of the body up to the next framing.
     fn look(&mut self, bytes: &mut &[u8]) {
         let mut whole = u64::MAX;
         let left = match &mut self.framing {
@@ -120,7 +120,7 @@ impl Body {
 }
 
 impl Chunk {
-    /// Skips what is no data, to the next data or the end of `bytes`; whether the last chunk is there.
+    /// Skips the framing, to the next data or the end of `bytes`; whether the last chunk is there.
     fn skip(&mut self, bytes: &mut &[u8], rules: Rules) -> Result<bool, Failure> {
         while let Some((&byte, rest)) = bytes.split_first() {
             if matches!(self, Chunk::Data(1..)) {

@@ -3,7 +3,7 @@
 use super::{Failure, Progress};
 use crate::upstream::Check;
 
-/// An answer that has to begin with a text. Of what came it keeps at most the length of that.
+/// An answer that has to begin with a text. It keeps at most as many bytes of the answer as the text has.
 ///
 /// ```
 /// use dyups::upstream::Check;

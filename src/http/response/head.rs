@@ -80,14 +80,15 @@ impl Head {
         Ok(Some(line))
     }
 
-    /// Refuses a first line that has no end, when there is enough of it to show: what does not speak HTTP may never send one.
+    /// Refuses a first line that has no end, when there is enough of it to show. A server of another protocol may never send an
+    /// end.
     fn refuse_early(&self, bytes: &[u8]) -> Result<(), Failure> {
         let first: Vec<u8> = self.line.iter().chain(bytes).copied().take(SHOWN_BYTES).collect();
         let whole = first.len() < SHOWN_BYTES || first.contains(&b'\n');
         if whole || first.starts_with(BEGIN) { Ok(()) } else { Err(no_status_line(&first)) }
     }
 
-    /// Takes what a header says of the body's length.
+    /// Takes a header's statement about the body's length.
     fn take(&mut self, name: &[u8], value: &[u8]) -> Result<(), Failure> {
         let strict = self.rules.strict_lengths;
         if name.eq_ignore_ascii_case(b"content-length") {
@@ -152,7 +153,7 @@ fn status_line(line: &[u8]) -> Option<u16> {
     let rest = version(minor)?;
     let rest = rest.strip_prefix(b" ")?;
     let spaces = rest.iter().take_while(|&&byte| byte == b' ').count();
-    // Spaces between digits nginx takes, but what it sends its client then is no status line.
+    // nginx takes spaces between digits, but the line that it then sends its client is no status line.
     let (digits, after) = rest[spaces..].split_at_checked(3)?;
     // IIS may have a status such as 403.1.
     let ends = matches!(after.first(), None | Some(b' ' | b'.'));
@@ -170,7 +171,7 @@ fn version(bytes: &[u8]) -> Option<&[u8]> {
 /// A name and a value.
 type Header<'a> = (&'a [u8], &'a [u8]);
 
-/// The name and value of a header line, as nginx takes it apart; `None`: it passes over this line. The error says what is wrong.
+/// The name and value of a header line, as nginx takes it apart; `None`: it passes over this line. The error names the fault.
 fn header(line: &[u8]) -> Result<Option<Header<'_>>, &'static str> {
     match line[0] {
         b' ' | b'\t' => return Err("continues the one before"),

@@ -47,7 +47,7 @@ const DAMAGED: &str = "its chunks are damaged";
 /// An nginx that is less strict.
 const OLD: Rules = Rules { strict_lengths: false, early_hints: false, strict_chunks: false };
 
-/// Responses of all kinds: what is expected of the body, and what becomes of it in the newest nginx.
+/// Responses of all kinds: the text that is expected in the body, the bytes, and the result in the newest nginx.
 fn corpus() -> Vec<(Option<&'static str>, &'static str, Result<u16, Failure>)> {
     let bad = |what: &str| Err(Failure::Malformed(what.to_string()));
     let (ok, closed) = (Some("ok"), Err(Failure::Closed));
@@ -84,7 +84,7 @@ fn corpus() -> Vec<(Option<&'static str>, &'static str, Result<u16, Failure>)> {
             Ok(200),
         ),
         (None, "HTTP/1.1 103 Early\r\n\r\n", closed.clone()),
-        // nginx passes these on as what they are, and the client waits in vain.
+        // nginx passes these on unchanged, and the client waits in vain.
         (None, "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\n", Err(Failure::Status(100))),
         (None, "HTTP/1.1 102 P\r\n", Err(Failure::Status(102))),
         (None, "HTTP/1.1 101 Switching Protocols\r\n\r\n\u{1}\u{2}", Ok(101)),
