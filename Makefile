@@ -8,8 +8,8 @@ CARGO ?= cargo
 target := $(or $(CARGO_TARGET_DIR),target)
 lib := $(target)/release/libdyups-$(VERSION).so
 
-# Tests of the code itself need no link-time optimisation; those of what ships load what `make build` made. All are built with the
-# hooks that the kill points need, so that the code is compiled once.
+# Tests of the code itself need no link-time optimisation. Tests of the shipped library load the one that `make build` made. All
+# are built with the hooks that the kill points need, so that the code is compiled once.
 quick := --profile quick --locked --features killpoints
 
 programs := $(basename $(notdir $(wildcard tests/*.rs))) $(notdir $(patsubst %/main.rs,%,$(wildcard tests/*/main.rs)))
@@ -123,7 +123,7 @@ lint: ## check format, lints, docs, imports, patches of mutants, and the rule ab
 	@tools/deps build lint
 	@tools/lint
 
-# Under sudo there is often no cargo: then what was built before is installed.
+# Under sudo there is often no cargo. Then the library that was built before is installed.
 install: $(if $(shell command -v $(CARGO) 2>/dev/null),build) ## install below PREFIX (/usr/local); DESTDIR is honoured
 	@test -f $(lib) || { echo "install: no $(lib): run make build first" >&2; exit 1; }
 	@VERSION='$(VERSION)' PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' LIB='$(lib)' tools/install
