@@ -1,4 +1,4 @@
--- Two workers at once, each on its CPU: what a pick costs when another process makes the same.
+-- Two workers at once, each on its CPU: the cost of a pick while another process makes the same.
 
 local dyups = require "dyups"
 local loop = require "loop"
@@ -11,8 +11,8 @@ local _M = {}
 local rows = {}
 
 
--- prepare(upstream, word): the upstream and the word of the page that this worker has to itself; upstream "shared" and
--- word 0 are everybody's.
+-- prepare(upstream, word): the upstream and the word of the page that this worker has to itself; both workers use upstream
+-- "shared" and word 0.
 function _M.prepare(upstream, word)
     for _, name in ipairs { "shared", upstream } do
         assert(dyups.set_upstream(name, { peers = {

@@ -14,7 +14,7 @@ for i = 0, MOST_KEYS - 1 do
     keys[i] = "/some/path/" .. i
 end
 
--- By name of a row: what makes that many calls.
+-- By name of a row: the function that makes that many calls.
 local rows = {}
 
 

@@ -15,7 +15,7 @@ const RING_NS: f64 = 40.0;
 /// 10,000 peers as against 4.
 const GROWTH: f64 = 1.15;
 
-/// Keys of chash: so few that what they lead to stays in the CPU's caches, and more.
+/// Keys of chash: so few that their part of the ring stays in the CPU's caches, and more.
 const KEYS: [usize; 2] = [1024, 65_536];
 
 /// A row: the upstream, the method, the number of peers, the number of keys.

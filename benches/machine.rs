@@ -18,7 +18,7 @@ pub fn quiet() -> f64 {
     })
 }
 
-/// Below the table: on what it was measured, and how far it is to be trusted.
+/// Below the table: the machine that it was measured on, and how far to trust it.
 pub fn print(shares: &[f64]) {
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));

@@ -1,4 +1,4 @@
-//! `make bench`: what dyups costs, beside nginx's own way or another yardstick of the same run.
+//! `make bench`: the cost of dyups, beside nginx's own way or another yardstick of the same run.
 //!
 //! Every figure is the median of runs that alternate with those of its yardstick, so that a slow moment of the machine
 //! meets both. The measured code runs in nginx's workers, through the Lua functions that a configuration calls. This program
@@ -39,7 +39,7 @@ use support::system;
 use table::Line;
 use web::{client, load, place, server};
 
-/// A section: its name, and what measures it.
+/// A section: its name, and the function that measures it.
 type Section = (&'static str, fn(&Place) -> Vec<Line>);
 
 const SECTIONS: [Section; 9] = [

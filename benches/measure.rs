@@ -1,4 +1,4 @@
-//! Runs that alternate, and what is made of their figures.
+//! Runs that alternate, and the medians of their figures.
 
 /// Measures something once and gives the figure.
 pub type Run<'a> = Box<dyn FnMut() -> f64 + 'a>;
@@ -45,7 +45,7 @@ impl Figures {
         sorted[rank.clamp(1, sorted.len()) - 1]
     }
 
-    /// The median of what each run was of the other's run beside it.
+    /// The median of the ratios of each run to the other's run beside it.
     pub fn of(&self, yardstick: &Figures) -> f64 {
         Figures::new(self.0.iter().zip(&yardstick.0).map(|(figure, beside)| figure / beside).collect()).median()
     }

@@ -27,7 +27,7 @@ local function clock(which)
 end
 
 
--- Nanoseconds that this process was on a CPU: what others do meanwhile does not count.
+-- Nanoseconds that this process was on a CPU: the work of others meanwhile does not count.
 function _M.cpu()
     return clock(PROCESS_CPU)
 end

@@ -1,4 +1,4 @@
-//! nginx without dyups: what a change of its upstream takes there.
+//! nginx without dyups: the cost of a change of its upstream.
 
 use crate::cpu;
 use crate::place::{self, Place};

@@ -1,4 +1,4 @@
-//! All peers of an upstream replaced under load: when the last request went to the old ones, and what it cost.
+//! All peers of an upstream replaced under load: the time of the last request to the old ones, and the cost.
 
 use crate::backend::Backend;
 use crate::cpu;

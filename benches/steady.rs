@@ -1,7 +1,7 @@
 //! Requests at a steady rate. Each is sent when it is due, even if earlier ones are still open, and its time counts from then
 //! on. So a stall of the server shows in all requests that are due meanwhile.
 //!
-//! One thread has all connections, so that it takes little of the CPUs that what is measured needs.
+//! One thread has all connections, so that it leaves the CPUs to the processes that are measured.
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};

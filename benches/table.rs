@@ -11,7 +11,7 @@ pub struct Line {
 }
 
 impl Line {
-    /// `ratio` is of `figure` to what stands beside it.
+    /// `ratio` is of `figure` to the yardstick beside it.
     pub fn new(what: impl Into<String>, figure: String, beside: impl Into<String>, ratio: f64) -> Line {
         Line { what: what.into(), figure, beside: beside.into(), ratio: digits(ratio), limit: None, doubt: false }
     }

@@ -21,7 +21,7 @@ local function version(k)
 end
 
 
--- By what a pick answers: which version that is.
+-- By the answer of a pick: the version that it is of.
 local function versions(n)
     local map = {}
     for k = 1, n do

@@ -1,4 +1,4 @@
-//! An nginx with one worker, on a CPU of its own, that is told what to do in Lua.
+//! An nginx with one worker, on a CPU of its own, that gets its orders in Lua.
 
 use crate::cpu;
 use crate::place::{Place, root};
@@ -79,7 +79,7 @@ impl Drop for Worker {
     }
 }
 
-/// The file of a region that does not exist: what another worker left under this name is gone.
+/// The file of a region that does not exist: files that another worker left under this name are gone.
 pub fn new_region(place: &Place, name: &str) -> PathBuf {
     let base = place.path(name);
     let file = file_of(&base, LAYOUT);
@@ -89,7 +89,7 @@ pub fn new_region(place: &Place, name: &str) -> PathBuf {
     file
 }
 
-/// Puts what the workers load where their user may read it; the directory.
+/// Puts the files that the workers load where their user may read them; answers the directory.
 pub fn native(place: &Place) -> String {
     let library = place.path("native.so");
     if !library.exists() {

@@ -152,7 +152,7 @@ fn every_address_form_as_nginx() {
 fn host_port_as_lua_resty_chash() {
     let mut servers = ipv4([1, 2, 1, 5, 1, 30]);
     servers.push(("[2001:db8::1]:8080".into(), 2));
-    // Without a port: what is hashed is where it listens.
+    // Without a port: the ring hashes the port on which the peer listens.
     servers.push(("10.9.9.9".into(), 2));
     let identities: Vec<(Vec<u8>, u16)> = servers
         .iter()

@@ -1,5 +1,5 @@
-//! Peers that are to be deleted once they are idle, and peers that were deleted while they were not: how calls keep them, how
-//! `status` shows them, and that loading it brings them back as they were.
+//! Peers that are to be deleted once they are idle, and peers that were deleted while they were not. Calls keep them, `status`
+//! shows them, and a load of its answer brings them back as they were.
 
 #![allow(unsafe_code)]
 
@@ -42,7 +42,7 @@ fn shown(table: &Table) -> Option<Status> {
     first(table).map(|peer| peer.status)
 }
 
-/// Its connection ends, and what is done once a second is done.
+/// Its connection ends, and a worker does the work of each second.
 fn becomes_idle(table: &Table) {
     let cells = table.region().cells().expect("some");
     if let Some(&cell) = cells_of(table, "api").get(ONE) {

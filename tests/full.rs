@@ -66,7 +66,7 @@ fn count(table: &Table, slot: u32, cell: u32) -> Result<bool, Error> {
     Ok(table.region().cells().expect("it has some").count_in(slot, cell, true)?)
 }
 
-/// Another process that has opened the region; what an operator would have read.
+/// Another process that has opened the region, and its messages for the operator.
 fn another(path: &Path, size: u64) -> (Helper, String) {
     let mut helper = Helper::start("user", &[&path.display().to_string(), &size.to_string()]);
     let notes = helper.answer().expect("it opens");
@@ -116,7 +116,8 @@ fn fill(table: &Table) -> Error {
     errors.into_iter().flatten().last().expect("it ends")
 }
 
-/// Where there is no memory for the record of another name, there may be some in the heap: checks of upstreams that are there take it.
+/// Where there is no memory for the record of another name, there may be some in the heap. Checks of existing upstreams take
+/// it.
 fn fill_by_checks(table: &Table) {
     let fillers: Vec<String> = names(table).into_iter().filter(|name| name.ends_with('-')).collect();
     let mut left = fillers.iter();
@@ -230,7 +231,7 @@ const NOT_GROWING: &[Try] = &[
     ("delete_upstream with rings", |table| table.delete_upstream("ringed", true, SOON)),
 ];
 
-/// Tries everything in a table that is full, and says what it is with `message`.
+/// Tries everything in a table that is full: the changes that it refuses fail with `message`.
 fn everything_is_tried(table: &Table, path: &Path, message: &str) {
     let refused = |error: &Error, what: &str| {
         assert_eq!(error.code, Code::Full, "{what}: {error}");
@@ -260,7 +261,7 @@ fn everything_is_tried(table: &Table, path: &Path, message: &str) {
     refused(&fill(table), "again");
 }
 
-/// Deletes until there is room, and then does what was refused.
+/// Deletes until there is room, and then makes the changes that were refused.
 fn with_room_all_is_done(table: &Table) {
     for (what, change) in GROWING {
         for name in names(table) {
@@ -537,7 +538,7 @@ fn a_container_s_64_mb_hold_100_000_peers_and_serve_when_there_is_no_room_for_mo
         assert!((1..10).contains(&rings), "{rings}");
         everything_is_tried(&table, &path, &format!("the file system of {} is full: ", region_file(&path).display()));
 
-        // Of what is large too.
+        // Also of a large upstream.
         let name = "large9";
         table.delete_peer(name, &address(&server(name, 9_999)), SOON).expect("it does not grow");
         let down = PeerPatch { status: Some(Status::Down), ..PeerPatch::new(address(&server(name, 0))) };

@@ -1,4 +1,4 @@
-//! include/dyups.h is what cbindgen makes of src/ffi. `make header` writes it anew.
+//! cbindgen makes include/dyups.h of src/ffi. `make header` writes it anew.
 
 use std::path::Path;
 

@@ -90,7 +90,7 @@ fn options_numbers_and_tiers_of_a_later_library_are_kept() {
     assert_eq!(bits.map(|bits| bits.group() as u8), [0, 1, 0]);
     assert_eq!(bits.map(|bits| bits.status()), [Status::Up, Status::Up, Status::Down]);
     assert_eq!(bits.map(|bits| bits.takes_traffic()), [true, true, false]);
-    // An edit of one peer loses nothing of the others, nor what it does not touch of its own.
+    // An edit of one peer loses nothing of the others, nor any field of this one that it does not touch.
     table.put_peer("api", &patch("10.0.0.4", 9), Absent::Refuse, SOON).expect("there");
     table.delete_peer("api", &address("10.0.0.2"), SOON).expect("there");
     let stored = table.upstream("api").expect("there").upstream;
@@ -115,7 +115,7 @@ fn put_foreign(table: &Table, name: &str) {
     commit::put(&*table.writer(SOON).expect("free"), name, build, None).expect("room");
 }
 
-/// How many names of that kind there are, and what is in their blocks behind the head.
+/// The names of that kind, and the content of their blocks behind the head.
 fn foreign(table: &Table) -> Vec<(String, Vec<u64>)> {
     let (mut found, mem) = (Vec::new(), table.region().mem());
     let read = |view: &View| {

@@ -19,7 +19,7 @@ const MIB: u64 = 1 << 20;
 
 // ---- the other process ------------------------------------------------------------------------------------------------
 
-/// Does what a test in another process orders; nothing when it runs as a test.
+/// Carries out the orders of a test in another process; does nothing when it runs as a test.
 #[test]
 fn helper_process() {
     match role() {
@@ -87,14 +87,14 @@ fn start() -> Helper {
     helper
 }
 
-/// A process that has the region open; what an operator would have read.
+/// A process that has the region open, and its messages for the operator.
 fn user(path: &Path, size: u64) -> (Helper, String) {
     let mut helper = start();
     let notes = helper.ok(&format!("open {} {size}", path.display()));
     (helper, notes)
 }
 
-/// Opens the region in another process, which ends: the table's names and what an operator would have read.
+/// Opens the region in another process, which ends: the table's names, and the messages for the operator.
 fn look(path: &Path, size: u64) -> (String, String) {
     let (mut helper, notes) = user(path, size);
     let names = helper.ok("list");
@@ -102,7 +102,7 @@ fn look(path: &Path, size: u64) -> (String, String) {
     (names, notes)
 }
 
-/// Opens what cannot be opened, in another process. Asserts the code; answers the message.
+/// Opens, in another process, a region that cannot be opened. Asserts the code; answers the message.
 fn refused(path: &Path, size: u64) -> String {
     let mut helper = start();
     let error = helper.refused(&format!("open {} {size}", path.display()));
@@ -130,9 +130,9 @@ fn become_user(uid: u32) {
 }
 
 /// Tries in a forked child to take the locks of the parent, and drops the parent's guard there. The child's findings as a
-/// number: 1: the writer lock was free to it, 2: it was not told that the parent holds it, 4: its own slot was its parent's.
+/// number. 1: the writer lock was free to it. 2: it was not told that the parent holds it. 4: its own slot was its parent's.
 fn forked(table: &Table, held: Option<&Writer<'_>>) -> i32 {
-    // SAFETY: no other thread of this helper matters: none holds a lock of the allocator, and glibc takes care of its own locks
+    // SAFETY: no other thread of this helper matters. None holds a lock of the allocator, and glibc takes care of its own locks
     // at a fork. The child ends by _exit.
     let pid = unsafe { libc::fork() };
     if pid == 0 {
@@ -150,7 +150,7 @@ fn forked(table: &Table, held: Option<&Writer<'_>>) -> i32 {
         if dyups::process::own_slot().is_some() {
             found |= 4;
         }
-        // SAFETY: ends the child at once, without running what the parent registered.
+        // SAFETY: ends the child at once, without running the functions that the parent registered.
         unsafe { libc::_exit(found) }
     }
     let mut status = 0;
@@ -328,7 +328,7 @@ fn nobody_holds_a_descriptor_of_the_region_and_no_child_gets_the_lock() {
     helper.finish();
 }
 
-// ---- what is in the way -----------------------------------------------------------------------------------------------
+// ---- things in the way ------------------------------------------------------------------------------------------------
 
 #[test]
 fn a_file_that_is_no_region_is_refused_and_left_alone() {

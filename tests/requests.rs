@@ -1,5 +1,5 @@
-//! Requests from their first try to their end, over a real table: counts, failures, retries. Without nginx: its calls are made
-//! here, a worker is a slot and what it holds.
+//! Requests from their first try to their end, over a real table: counts, failures, retries. Without nginx: the tests make its
+//! calls. A worker is a slot and the requests that it holds.
 
 #![allow(unsafe_code)]
 
@@ -46,7 +46,7 @@ fn helper_process() {
     race(&table, slot, &board(Path::new(&args[0])), args[1].parse().expect("a number"));
 }
 
-/// A worker: what it holds, its slot, and its handle.
+/// A worker: its requests, its slot, and its handle.
 struct Worker<'a> {
     table: &'a Table,
     /// A request is watched by its own number.

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-/// Whether the rooms below `src` are good, and the lines that say what is not.
+/// Whether the rooms below `src` are good, and the lines that name the faults.
 fn rooms(src: Option<&Path>) -> (bool, String) {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tools/rooms");
     let output = Command::new(script).args(src).output().expect("perl");

@@ -669,7 +669,7 @@ proptest! {
     }
 }
 
-// ---- what does not make sense -----------------------------------------------------------------------------------------
+// ---- data without sense ---------------------------------------------------------------------------------------------
 
 proptest! {
     #![proptest_config(quick(200))]
@@ -949,7 +949,7 @@ fn updates_leave_no_memory_behind() {
     let begun = Instant::now();
     let mut after_1000 = None;
     for i in 0..total / 4 {
-        // Two updates of what is there, and a name that was never used comes and goes.
+        // Two updates of peers that are there, and a name that was never used comes and goes.
         table.put_peer("api", &patch("10.0.0.1:80", 1 + (i % 7) as u16), Absent::Refuse, SOON).expect("there");
         table.put_peer("api", &patch("10.0.0.2:80", 1 + (i % 5) as u16), Absent::Refuse, SOON).expect("there");
         let name = format!("session-{i}");
@@ -1291,7 +1291,7 @@ fn a_repair_reads_no_more_than_twice_the_region_whatever_records_claim() {
         assert_eq!(table.repair(&writer).expect("repairable"), records as u64, "all of them are lost");
         Duration::from_millis(spent_ms() - start)
     };
-    // Everybody's memory is there after the first.
+    // The first repair takes the memory; the later ones find it there.
     repair_with(2);
     let (two, many) = (repair_with(2), repair_with(500));
     assert!(many < 10 * two + SOON / 50, "{two:?} with 2, {many:?} with 500");

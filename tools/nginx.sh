@@ -43,7 +43,7 @@ find_module() {
     [[ -f $module ]] || { module=; return 1; }
 }
 
-# Sets modules: what has to be loaded for Lua, in order. False when this nginx cannot have Lua.
+# Sets modules: those that have to be loaded for Lua, in order. False when this nginx cannot have Lua.
 find_lua_modules() {
     modules=()
     find_module lua '(lua-nginx-module|ngx_lua)' || return 1

@@ -28,7 +28,7 @@ sources_for() { # SUITE
     done < <(debian_archives)
 }
 
-# Lets the system in DIR reach what this machine reaches, by the same ways. Credentials stay here.
+# Lets the system in DIR reach the same places as this machine, by the same ways. Credentials stay here.
 connect_root() { # DIR SUITE
     local file
     cp /etc/resolv.conf /etc/hosts "$1/etc/"

@@ -12,7 +12,7 @@ pub fn fork(body: impl FnOnce()) -> libc::pid_t {
         -1 => panic!("fork: {}", std::io::Error::last_os_error()),
         0 => {
             let ended = catch_unwind(AssertUnwindSafe(body));
-            // SAFETY: ends the child without running what its parent has registered.
+            // SAFETY: ends the child without running the functions that its parent has registered.
             unsafe { libc::_exit(i32::from(ended.is_err())) }
         }
         child => child,
@@ -38,7 +38,7 @@ pub fn said_by(body: impl FnOnce() -> String) -> String {
     said
 }
 
-/// A child that has what a worker inherits, and does what it is told. Killed when the value goes.
+/// A child that inherits the same as a worker, and carries out orders. Killed when the value goes.
 pub struct Worker {
     pid: libc::pid_t,
     orders: std::io::PipeWriter,

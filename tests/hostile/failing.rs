@@ -7,7 +7,7 @@ thread_local! {
     static AT: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
-/// Runs `body`; if it panics or is ended by a signal, `what` is said.
+/// Runs `body`; if it panics or is ended by a signal, the message names `what`.
 pub fn while_at(what: &str, body: impl FnOnce()) {
     AT.set(format!("hostile: failed at {what}\n"));
     for signal in [libc::SIGABRT, libc::SIGSEGV, libc::SIGBUS, libc::SIGALRM] {
@@ -31,7 +31,7 @@ extern "C" fn say(signal: i32) {
     AT.with_borrow(|at| {
         let _ = std::io::stderr().write_all(at.as_bytes());
     });
-    // SAFETY: the signal does now what it does by default.
+    // SAFETY: the signal has its default effect again.
     unsafe {
         libc::signal(signal, libc::SIG_DFL);
         libc::raise(signal);

@@ -6,7 +6,7 @@ use crate::system::{is_root, worker_user};
 /// descriptor of the lock file, and those in `keep`. It dies with its parent.
 pub fn become_worker(keep: &[i32]) {
     for descriptor in descriptors() {
-        // Standard streams, and what panics are written to.
+        // Standard streams, and the file to which panics are written.
         if descriptor > 2 && !keep.contains(&descriptor) && !is_lock_file(descriptor) {
             // SAFETY: closes a descriptor that nothing of this child uses from here on.
             unsafe { libc::close(descriptor) };

@@ -28,7 +28,8 @@ pub fn a_region_that_is_spoiled_while_it_is_used_is_survived() {
     bench.finish();
 }
 
-/// Stores for ever: anything, or what is there elsewhere, or what is there with another bit; mostly where the table is.
+/// Stores for ever: any word, a word from elsewhere, or the word that is there with another bit. Mostly it stores into the
+/// table.
 fn spoil(mem: &Mem) {
     let mut random = Random(0);
     let words = mem.words() as u64;

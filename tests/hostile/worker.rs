@@ -285,13 +285,13 @@ pub fn a_lock_file_that_a_worker_cuts_or_fills_locks_as_before() {
 /// Has a worker take pages out of the file: a process that reads them finds zeros.
 fn punch(address: usize, size: usize) {
     let (_worker, said) = hostile(|| {
-        // SAFETY: changes what is in the mapping, of which this process holds no reference.
+        // SAFETY: changes the content of the mapping, to which this process holds no reference.
         outcome(unsafe { libc::madvise(address as *mut libc::c_void, size, libc::MADV_REMOVE) }.into())
     });
     assert_eq!(said, "ok");
 }
 
-/// Errors, or what was there, or nothing.
+/// Whether it is an error, the number of peers that were there, or nothing.
 fn is_an_answer(answer: &Result<Option<usize>, Code>) -> bool {
     matches!(answer, Ok(None | Some(1)) | Err(Code::NotFound | Code::Damaged | Code::Changing))
 }

@@ -76,7 +76,7 @@ impl Driver {
         self.answer()
     }
 
-    /// A call that has to succeed; what it said.
+    /// A call that has to succeed; answers its text.
     pub fn ok(&mut self, call: &str) -> String {
         let answer = self.call(call);
         assert!(answer.code >= 0, "{call}: {answer:?}");

@@ -1,5 +1,5 @@
-//! The users of a region after a death, both through the shipped library: a process that starts now, and one that has been
-//! there all along. Each must find a whole table and go on with it.
+//! The two users of a region after a death: a process that starts now, and one that has been there all along. Both use the
+//! shipped library. Each must find a whole table and go on with it.
 
 use super::content::Whole;
 use super::driver::Driver;

@@ -1,4 +1,4 @@
-//! The files of a region at one instant: what a death at this instant would leave.
+//! The files of a region at one instant, as a death at this instant would leave them.
 
 use super::support::{layout_1, region_file};
 use dyups::shm::cells::Plan;
@@ -37,7 +37,7 @@ const COUNT: usize = 2;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Content {
     size: u64,
-    /// Of cells, what is before the rows: no call that is looked at counts.
+    /// Of cells, the bytes before the rows: no call that is looked at counts.
     bytes: Vec<u8>,
 }
 
@@ -176,7 +176,7 @@ impl Watch {
 
     /// Whether they have changed since this was asked last.
     pub fn changed(&mut self) -> bool {
-        // Of both, always: what has changed has been seen now.
+        // Asks all files, always: each remembers the changes that it has shown.
         self.0.iter_mut().filter_map(|file| file.changed().then_some(())).count() > 0
     }
 }

@@ -49,7 +49,7 @@ fn after_any_instruction_of_any_call_others_find_the_old_table_or_the_new_one() 
     println!("{}", seen.expect("ptrace"));
 }
 
-/// Looks at calls, and then at so many of the repairs of what they left around their publish.
+/// Looks at calls, and then at so many repairs of the regions that they left around their publish.
 fn look_at<'a>(operations: impl Iterator<Item = &'a Operation>, most: usize) -> io::Result<Seen> {
     let scratch = Scratch::new();
     let mut stepper = Stepper::new(&scratch);

@@ -202,8 +202,8 @@ fn files(scratch: &Scratch) -> Vec<Operation> {
     ]
 }
 
-/// The repairs of the region that `operation` left when it was killed at `image`: by the next change of a process that lives
-/// on, and by the next start.
+/// The repairs of the region that `operation` left when it was killed at `image`. One is by the next change of a process that
+/// lives on, the other by the next start.
 pub fn repairs(operation: &str, image: &Image) -> [Operation; 2] {
     let change = format!("add_peer\tafterwards\t{}", json(&peer(0)));
     [

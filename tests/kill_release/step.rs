@@ -114,7 +114,7 @@ impl Stepper {
         at
     }
 
-    /// Has it done without being watched: the tables that there may be meanwhile, and what it returns.
+    /// Has it done without being watched: the tables that there may be meanwhile, and its result.
     fn rehearse(&self, operation: &Operation) -> (Vec<Whole>, i32) {
         let mut driver = operation.prepare(&self.rehearsal);
         let look = self.rehearsal.with_extension("look");

@@ -1,5 +1,5 @@
-//! Nothing is left out: a process died at every line of the library that stores to the region, and every function that changes
-//! the table is an operation here.
+//! Nothing is left out. A process died at every line of the library that stores to the region. Every function that changes the
+//! table is an operation here.
 
 use crate::Tally;
 use std::path::{Path, PathBuf};

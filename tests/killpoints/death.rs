@@ -65,7 +65,7 @@ pub fn dies_at(nth: u64, body: impl FnOnce()) -> bool {
         0 => {
             kill::arm(Counted::Store, nth, libc::SIGKILL);
             let ended = catch_unwind(AssertUnwindSafe(body)).is_ok();
-            // SAFETY: ends the child without running what the parent has registered.
+            // SAFETY: ends the child without running the functions that the parent has registered.
             unsafe { libc::_exit(i32::from(!ended)) }
         }
         child => {

@@ -1,4 +1,4 @@
-//! All words of a region: what a death is undone with.
+//! All words of a region, which undo a death.
 
 use dyups::shm::layout::{Geometry, state};
 use dyups::shm::{Region, WORD};
@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
-/// The slots in which the operations and what follows them count.
+/// The slots in which the operations and the steps after them count.
 const SLOTS: [u32; 4] = [3, 7, 8, 9];
 
 /// A region's files seen as plain bytes, through mappings of their own: thousands of deaths are undone by copying.
@@ -17,7 +17,7 @@ pub struct Bytes {
     cells: &'static mut [u8],
     /// The parts that the operations change: the bits and as many cells as they take, and those cells' numbers in each row.
     parts: Vec<Range<usize>>,
-    /// Bytes of what lies before the cells.
+    /// Bytes before the cells.
     bits: usize,
 }
 
@@ -35,7 +35,7 @@ impl Bytes {
         Bytes { region: map(region.path(), None), cells: map(&cells, end), parts, bits: bytes(plan.words_until(0)) }
     }
 
-    /// The part that a repair looks at: all but the heap, of which it reads the blocks of stamps, and but the cells, of which
+    /// The part that a repair looks at: all but the heap and the cells. Of the heap it reads the blocks of stamps, of the cells
     /// it has the bits. Two images with one outline differ only in words that no process can reach. The writer's identity is no
     /// part of it.
     pub fn outline(&self, geometry: &Geometry) -> Box<[u8]> {
@@ -53,7 +53,7 @@ impl Bytes {
         Image { region: (*self.region).into(), cells }
     }
 
-    /// Makes the region what it was.
+    /// Makes the region as it was.
     pub fn put_back(&mut self, image: &Image) {
         self.region.copy_from_slice(&image.region);
         for (part, bytes) in self.parts.iter().zip(&image.cells) {
@@ -66,8 +66,8 @@ impl Bytes {
 fn map(path: &Path, len: Option<usize>) -> &'static mut [u8] {
     let file = OpenOptions::new().read(true).write(true).open(path).expect("open");
     let len = len.unwrap_or_else(|| file.metadata().expect("metadata").len() as usize);
-    // SAFETY: a new shared mapping of bytes that the file has. It is never unmapped, and no process changes it while the slice
-    // is used: this process has one thread, and its children are dead or wait.
+    // SAFETY: a new shared mapping of bytes that the file has. It is never unmapped. No process changes it while the slice is
+    // used: this process has one thread, and its children are dead or wait.
     unsafe {
         let prot = libc::PROT_READ | libc::PROT_WRITE;
         let at = libc::mmap(std::ptr::null_mut(), len, prot, libc::MAP_SHARED, file.as_raw_fd(), 0);

@@ -23,8 +23,8 @@ pub fn patch(i: usize) -> PeerPatch {
     PeerPatch::new(Address::from_server(&server(i)).expect("an address"))
 }
 
-/// Upstreams that were acknowledged before, and that no process may lose: by rr, by chash with a long text, and one deleted
-/// that a file would bring back.
+/// Upstreams that were acknowledged before, and that no process may lose. One is by rr, one by chash with a long text, and one
+/// deleted that a file would bring back.
 pub fn bystanders(table: &Table) {
     let named = |name: &str, size, method| Upstream { name: name.into(), ..subject(size, method) };
     table.set_upstream(&named("hashed", 3, Method::Chash), WAIT).expect("set");

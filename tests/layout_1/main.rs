@@ -1,6 +1,6 @@
 //! A region of layout 1, as the library wrote it that had no other one, is taken over whole.
 //!
-//! upstreams.json has what `status` showed of that region.
+//! upstreams.json is the answer of `status` for that region.
 
 #![allow(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! Bad input is refused by a message that names the field, the value and what is allowed, and the table stays as it was. That
+//! Bad input is refused by a message that names the field, the value and the allowed values. The table stays as it was. That
 //! holds for every field that the library knows, in every syntax in which it can be given.
 //!
 //! The tables below have rows for every field. The library itself lists its fields: a field without its rows fails the test.
@@ -450,8 +450,8 @@ const FILE_EXEMPT: &[Exempt] = &[
     ("deleted", Above, READ_ONLY),
 ];
 
-/// nginx's syntax: a parameter of a `server`, what is wrong with it, and how the message shows it. `@256@` and `@8192@`
-/// stand for as many bytes.
+/// nginx's syntax: a parameter of a `server`, its fault, and how the message shows it. `@256@` and `@8192@` stand for as many
+/// bytes.
 const PARAMETER_ROWS: &[(&str, Wrong, &str, &str)] = &[
     ("weight", Type, "weight=x", r#""x""#),
     ("weight", Type, "weight=", r#""""#),
@@ -704,7 +704,7 @@ fn what_is_not_allowed_is_refused_by_name_and_changes_nothing() {
     bench.end();
 }
 
-/// The library itself says what it knows; each of its names, misspelt, is not known.
+/// The library itself lists the fields that it knows; each of these names, misspelt, is not known.
 fn known_fields(bench: &mut Bench) {
     for List { name, known, .. } in LISTS {
         let all = fields::known(known);
@@ -983,7 +983,7 @@ fn upstream_names(bench: &mut Bench) {
     }
 }
 
-/// Whole arguments that are not what they should be: empty, too long, cut, of another type, not text.
+/// Whole arguments that are bad: empty, too long, cut, of another type, not text.
 fn bytes(bench: &mut Bench) {
     let calls = ["add_peer", "set_peer", "delete_peer", "set_upstream"];
     for call in calls {

@@ -213,7 +213,7 @@ fn a_new_vm_meets_the_table_of_the_old_one(old: Vm) {
 
 #[test]
 fn the_library_stays_when_it_is_closed() {
-    // Said by the linker, and what a Lua VM that closes relies on.
+    // The linker marks it so, and a Lua VM that closes relies on that.
     let out = Command::new("readelf").arg("-d").arg(library()).output();
     let Ok(out) = out else { return eprintln!("no readelf: not tried") };
     assert!(String::from_utf8_lossy(&out.stdout).contains("NODELETE"));

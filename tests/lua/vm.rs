@@ -14,7 +14,7 @@ impl Vm {
     pub fn new() -> Vm {
         let scratch = Scratch::executable();
         std::fs::copy(library(), scratch.path().join(LIBRARY)).expect("copy the library");
-        // SAFETY: dyups needs ffi, which the safe constructor leaves out; what runs in this VM is ours.
+        // SAFETY: dyups needs ffi, which the safe constructor leaves out; all code that runs in this VM is ours.
         let lua = unsafe { Lua::unsafe_new() };
         let vm = Vm { lua, scratch };
         vm.set("package_path", format!("{}/lua/?.lua", root().display()));

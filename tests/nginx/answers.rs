@@ -165,7 +165,7 @@ const HEADERS: &[&str] = &[
     "Status: 500",
 ];
 
-/// Lines of chunks: what is before the data, where `4` stands for its length.
+/// Lines of chunks: the line before the data, where `4` stands for its length.
 const SIZES: &[&str] = &[
     "4",
     "04",
@@ -292,7 +292,7 @@ fn by_chance(random: &mut Random) -> Case {
     }
     let odd = [0, 1, 9, 10, 13, 32, 48, 58, 59, 127, 128, 255];
     for _ in 0..random.below(3) {
-        // Of a body what frames it alone: the text has to stay what it is.
+        // In a body, only its framing changes: the text has to stay the same.
         let most = if body { bytes.len() - TEXT.len() - 9 } else { bytes.len() };
         let at = random.below(most as u64) as usize;
         let byte = odd[random.below(odd.len() as u64) as usize];

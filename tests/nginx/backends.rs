@@ -1,4 +1,4 @@
-//! Backends: an nginx of its own, whose servers answer with their names and count what arrives.
+//! Backends: an nginx of its own, whose servers answer with their names and count the requests that arrive.
 
 use super::place::{self, Place};
 use super::server::Nginx;

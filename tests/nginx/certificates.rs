@@ -24,7 +24,7 @@ const CA: &str = "
     commonName = supplied
 ";
 
-/// An authority, and what it has signed.
+/// An authority, and the certificates that it has signed.
 pub struct Authority {
     dir: PathBuf,
 }

@@ -1,4 +1,4 @@
-//! Changes from many sides, and what the table has to be after them.
+//! Changes from many sides, and the table that they have to lead to.
 
 use super::client::{Client, Response};
 use std::collections::BTreeMap;
@@ -97,7 +97,7 @@ pub fn insist(client: &mut Client, method: &str, path: &str, body: &str, good: &
     panic!("{method} {path}: nobody answers");
 }
 
-/// The table, as a worker shows it, has just this, and what else `stable` names.
+/// The table, as a worker shows it, has just this, and the upstreams in `stable`.
 pub fn assert_table(status: &serde_json::Value, expected: &Table, stable: &[&str]) {
     let upstreams = status["upstreams"].as_object().expect("upstreams");
     let mut names: Vec<&str> = upstreams.keys().map(String::as_str).collect();

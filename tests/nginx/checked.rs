@@ -1,11 +1,11 @@
-//! An nginx whose upstreams are probed, and what it makes known of their peers.
+//! An nginx whose upstreams are probed, and the news that it gives of their peers.
 
 use super::place::Place;
 use super::server::{Conf, Nginx};
 use super::system::wait_for;
 use serde_json::{Value, json};
 
-/// Lua: two handlers of peer_state, of which one fails and one keeps what it hears, with the time.
+/// Lua: two handlers of peer_state. One fails, and one keeps the events that it gets, with the time.
 const HANDLERS: &str = r#"
     local clock = dofile("@clock@")
     local dyups = require "dyups"
@@ -128,7 +128,7 @@ impl Checked {
         log.lines().filter_map(change).collect()
     }
 
-    /// The last change of an upstream, once it is one to this state: what status says is said before.
+    /// The last change of an upstream, once it is one to this state. `status` shows a state before its event comes.
     pub fn wait_for_change(&self, upstream: &str, to: &str) -> Change {
         let mut found = None;
         wait_for(&format!("{upstream} is told to be {to}"), || {

@@ -237,7 +237,7 @@ impl Curl {
         Curl(command.spawn().expect("curl: make deps installs it"))
     }
 
-    /// All that it said when it has ended: what it was asked for by more arguments, and then its status.
+    /// Its whole output when it has ended: the parts that more arguments asked for, and then its status.
     pub fn said(mut self) -> String {
         let mut said = String::new();
         self.0.stdout.as_mut().expect("piped").read_to_string(&mut said).expect("text");

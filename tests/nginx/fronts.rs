@@ -26,7 +26,7 @@ pub struct Fronts {
 }
 
 impl Fronts {
-    /// `how` they listen: `ssl`, `http2` or both; `certificate` is what they show.
+    /// `how` they listen: `ssl`, `http2` or both. They show `certificate`.
     pub fn start(place: &Place, how: &str, certificate: &str, backends: &[Gated]) -> Fronts {
         let addresses: Vec<SocketAddr> = backends.iter().map(|_| place::free_address()).collect();
         let servers: String =

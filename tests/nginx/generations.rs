@@ -41,7 +41,7 @@ impl Master {
         wait_for("its workers run", || self.workers().len() == count);
     }
 
-    /// Its workers finish what they have and end; it stays.
+    /// Its workers finish their requests and end; it stays.
     pub fn lets_its_workers_go(self) {
         self.signal(libc::SIGWINCH);
         wait_for("its workers are gone", || children(self.0).iter().all(|(_, title)| title.contains("master process")));

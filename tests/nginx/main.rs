@@ -1,4 +1,4 @@
-//! dyups inside real nginx processes: what operators were promised, seen from outside, over HTTP.
+//! dyups inside real nginx processes: the promises to operators, seen from outside, over HTTP.
 //!
 //! Every test starts its own nginx, with its own prefix, ports and region, and leaves nothing behind. The tests run side by side, as
 //! many as `--test-threads` says. One that measures has the machine to itself: see [`Place::alone`](web::place::Place::alone). The

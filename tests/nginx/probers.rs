@@ -1,4 +1,4 @@
-//! nginx whose probes say which worker has made them, and what a backend saw of them.
+//! nginx whose probes name the worker that has made them, and the probes as a backend saw them.
 
 use super::place::Place;
 use super::server::{Conf, Nginx};

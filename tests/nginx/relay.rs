@@ -50,7 +50,7 @@ impl Relay {
     }
 }
 
-/// Each hears what the other says, until one of them ends.
+/// Passes the bytes of each to the other, until one of them ends.
 fn join(client: TcpStream, backend: TcpStream) {
     let (client, backend) = (Arc::new(client), Arc::new(backend));
     for (from, to) in [(client.clone(), backend.clone()), (backend, client)] {

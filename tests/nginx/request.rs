@@ -6,7 +6,7 @@ use std::io::{BufRead, Read};
 pub struct Request {
     /// Every byte of it.
     pub raw: Vec<u8>,
-    /// Without what follows a `?`. None: a line that is no HTTP, and a request by itself.
+    /// Without the part from a `?` on. None: a line that is no HTTP, and a request by itself.
     pub path: Option<String>,
     /// It asks for a head alone.
     pub head_only: bool,

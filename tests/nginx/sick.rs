@@ -142,7 +142,7 @@ impl Sick {
         counts
     }
 
-    /// Waits for so many more than the first `seen` ones, and returns what came after these.
+    /// Waits for so many more than the first `seen` ones, and returns the probes that came after these.
     pub fn wait_for_probes(&self, seen: usize, more: usize) -> Vec<Probe> {
         wait_for(&format!("{more} more probes of {}", self.name), || self.probed() >= seen + more);
         self.probes().split_off(seen)

@@ -1,4 +1,4 @@
-//! How a backend can be, and what it says then.
+//! The states that a backend can be in, and its answers then.
 
 use super::request::Request;
 use std::net::SocketAddr;

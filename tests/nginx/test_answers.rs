@@ -1,4 +1,4 @@
-//! A probe says what the nginx at hand says: both are asked about the same bytes.
+//! A probe and the nginx at hand agree: both judge the same bytes.
 
 use super::answers::{self, Case, TEXT};
 use super::door::Door;

@@ -1,4 +1,4 @@
-//! Answers out of nginx's cache cost no connection; what fills it and what keeps it fresh is counted like all else.
+//! Answers out of nginx's cache cost no connection. The requests that fill it and keep it fresh count like all others.
 
 use super::client::Client;
 use super::counted::{Counted, NAME, PROTOCOLS};

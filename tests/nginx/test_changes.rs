@@ -1,4 +1,4 @@
-//! A change that was acknowledged is what every request that begins afterwards meets.
+//! Every request that begins after the acknowledgement of a change meets the change.
 
 use super::backends::Backends;
 use super::client::Client;

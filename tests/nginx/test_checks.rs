@@ -97,8 +97,8 @@ impl Pair {
         self.sick.asked().iter().filter(|path| (from..until).contains(&begun(path))).count()
     }
 
-    /// No request that began in this time went to the sick one, by its own count and by the clients' answers; and all workers
-    /// had some. Answers their number.
+    /// No request that began in this time went to the sick one, by its own count and by the clients' answers. All workers had
+    /// some requests. Answers their number.
     fn assert_without_traffic(&self, number: usize, load: &Timed, workers: usize, (from, until): (u64, u64)) -> usize {
         let name = &self.name;
         assert_eq!(self.traffic(from, until), 0, "{name}: requests to a peer that was out");
@@ -209,7 +209,7 @@ fn a_peer_that_shows_a_bad_certificate_is_out_and_the_message_says_what_is_wrong
     let check = json!({
         "type": "https", "host": HOST, "url": HEALTH, "interval": 100, "timeout": LONG, "rise": RISE, "fall": FALL,
     });
-    // Traffic goes elsewhere than probes, and finds everybody well.
+    // Traffic goes elsewhere than probes, and finds all backends well.
     let pairs = BAD_CERTIFICATES.map(|(name, _)| Pair::new(name, LONG));
     let relays = [(); 3].map(|()| Relay::to(good.address));
     let mut upstreams = HashMap::new();

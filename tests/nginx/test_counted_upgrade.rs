@@ -1,4 +1,4 @@
-//! An upgrade by USR2 under requests that are held: what both generations have open adds up, in the eyes of each.
+//! An upgrade by USR2 under requests that are held. Each generation sees the sum of the connections that both have open.
 
 use super::counted::{Curl, NAME};
 use super::gated::{Gate, Gated};

@@ -1,4 +1,4 @@
-//! `make run`: what it prints works, and each signal does what nginx does with it.
+//! `make run`: the commands that it prints work, and each signal has the same effect as on nginx.
 
 use super::place::{self, Place};
 use super::system::{children, group_lives, is_root, signal, wait_for, wait_until};
@@ -22,7 +22,7 @@ struct Demo {
 }
 
 impl Demo {
-    /// Starts it, and waits until it answers. `on_int`: what its parent does about INT, which it inherits.
+    /// Starts it, and waits until it answers. `on_int`: its parent's action for INT, which it inherits.
     fn start(place: &Place, on_int: libc::sighandler_t) -> Demo {
         let mut demo = Demo::launch(place, on_int);
         wait_for("the demo answers", || {

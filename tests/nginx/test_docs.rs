@@ -41,7 +41,7 @@ fn alone_on_the_network() -> bool {
     request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as i16;
     // SAFETY: an ordinary socket, closed below.
     let socket = unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM, 0) };
-    // SAFETY: the request outlives the call and is what SIOCSIFFLAGS takes.
+    // SAFETY: the request outlives the call and has the type that SIOCSIFFLAGS takes.
     let up = unsafe { libc::ioctl(socket, libc::SIOCSIFFLAGS, &request) };
     // SAFETY: opened above.
     unsafe { libc::close(socket) };
@@ -49,7 +49,7 @@ fn alone_on_the_network() -> bool {
     true
 }
 
-/// Runs the `$` lines of a console block and compares what they print with the lines below them.
+/// Runs the `$` lines of a console block and compares their output with the lines below them.
 fn run_console(block: &str) {
     let mut steps: Vec<(&str, String)> = Vec::new();
     for line in block.lines() {
@@ -112,7 +112,7 @@ fn the_readme_and_the_http_page_run_as_they_stand_on_what_make_install_installs(
     let conf = blocks("README.md", "nginx")[0]
         .replace("/usr/local", installed.to_str().expect("UTF-8"))
         .replace(r#"setup{ "#, &format!(r#"setup{{ shm_path = "{}", "#, place.text("region")));
-    // The worker_processes line comes after what a test needs, and load_module has to be first.
+    // The worker_processes line comes after the lines that a test needs, and load_module has to be first.
     let text = main_of("readme") + &conf;
     let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
     let nginx = Nginx::with_text(&prefix, &text, 2, at(8080), at(8081));

@@ -1,4 +1,4 @@
-//! Files that are not what they should be, or go away.
+//! Files that are damaged, foreign or unfit, or go away.
 
 use super::backends::Backends;
 use super::load::{Connections, requests};

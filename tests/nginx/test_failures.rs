@@ -1,4 +1,4 @@
-//! Peers that fail, and that may not have more: what a request meets, and what they meet.
+//! Peers that fail, and peers that may have no more connections: the requests that they get, and the answers to clients.
 
 use super::client::Client;
 use super::counted::{Counted, NAME, PROTOCOLS, Protocol};
@@ -202,7 +202,7 @@ fn a_failure_counts_whatever_status_the_client_is_shown() {
         for (path, status, fails) in
             [("/pass/reset", 502, 1), ("/masked/reset", 404, 1), ("/timeout/late", 504, 1), ("/pass/500", 500, 0)]
         {
-            // Anew, without what failed before.
+            // Anew, without the earlier failures.
             counted.nginx.admin("DELETE", &format!("/upstream/{NAME}"), "");
             counted.post("max_fails=3", false);
             assert_eq!(counted.curl(protocol, path, &[]).status(), status, "{path}");

@@ -41,7 +41,7 @@ fn add_ring(nginx: &Nginx, number: usize, weight: u32, port: u16) -> String {
     ))
 }
 
-/// Adds ever smaller things until not even the smallest fits; how many rings there are, and what was said to the last one.
+/// Adds ever smaller things until not even the smallest fits; how many rings there are, and the answer to the last one.
 fn fill(nginx: &Nginx, port: u16) -> (usize, String) {
     let mut rings = 0;
     for weight in [100, 30, 10, 3, 1] {
@@ -115,7 +115,7 @@ fn with_64_mb_of_shared_memory_100_000_peers_are_served_when_there_is_no_room_fo
     // With room again, all is done.
     assert_eq!(nginx.admin("DELETE", "/upstream/ring0", "").status, 200);
     assert_eq!(nginx.eval(&add), "true");
-    // As many peers as there were: what the files of a full file system have given back.
+    // As many peers as there were: the files of a full file system have given their memory back.
     nginx.post("new", &servers(0, 1, port));
     assert_eq!(nginx.get("new", "/").body, backends.names[0]);
     assert_eq!(add_ring(&nginx, 0, 50, port), "true");

@@ -99,7 +99,7 @@ fn a_call_that_was_sent_fails_its_peer_and_is_not_sent_again() {
         ("the answer is not of HTTP/2", "/grpc/ok", &not_http2, 502),
     ];
     for (what, path, servers, status) in cases {
-        // Anew, without what failed before.
+        // Anew, without the earlier failures.
         counted.nginx.admin("DELETE", &format!("/upstream/{NAME}"), "");
         counted.nginx.post(NAME, servers);
         // Without a message: of an answer that comes before all of that was read, curl does not always see the status.

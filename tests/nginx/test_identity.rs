@@ -1,5 +1,5 @@
-//! The identity of a probe, and the names that it asks for: a certificate of its own, a host of each peer, and names as TLS has
-//! them. A probe and a request agree on the peers that they trust.
+//! The identity of a probe, and the names that it asks for. A probe has a certificate of its own, a host of each peer, and
+//! names as TLS has them. A probe and a request agree on the peers that they trust.
 
 use super::certificates::Authority;
 use super::checked::Checked;
@@ -47,7 +47,7 @@ fn upstream(peer: Value, options: Value) -> Value {
     json!({ "peers": [peer], "healthcheck": https(options) })
 }
 
-/// A check of an upstream, set by a worker: what it answers.
+/// Sets an upstream by a worker, with a check; answers the result.
 fn set(nginx: &Nginx, name: &str, upstream: &Value) -> String {
     nginx.eval(&format!("return require('dyups').set_upstream('{name}', require('cjson').decode([==[{upstream}]==]))"))
 }

@@ -5,7 +5,7 @@ use super::load::{Connections, requests};
 use super::place::{self, Place};
 use super::server::{Conf, Nginx};
 
-/// Says what went wrong and lets nginx start.
+/// Logs an error of setup and lets nginx start.
 const INIT: &str = r#"
     local ok, err = require("dyups").setup{}
     if not ok then ngx.log(ngx.ERR, "setup: ", err) end

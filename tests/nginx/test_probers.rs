@@ -1,5 +1,5 @@
-//! The workers that probe, and the times: each peer by one worker once an interval, whatever happens to workers, upstreams,
-//! timers and handlers.
+//! The workers that probe, and the times: one worker probes each peer once an interval. No event of workers, upstreams, timers
+//! and handlers changes that.
 
 use super::generations::Generations;
 use super::load::{Connections, Load};
@@ -12,7 +12,7 @@ use super::system::{children, signal, stop, wait_for, wait_until};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-/// Waits until every worker probes what is its share for about two intervals.
+/// Waits until every worker has probed its share for about two intervals.
 fn settle(nginx: &Nginx, sick: &Sick, peers: usize) {
     let pids: BTreeSet<u32> = nginx.worker_pids().into_iter().collect();
     let mut seen = sick.probed();
@@ -117,7 +117,7 @@ fn a_worker_stopped_while_it_probes_loses_its_share_and_what_it_says_when_it_wak
     let victim = fresh(&held, Duration::from_millis(300)).by;
     assert!(stop(victim));
     let stopped = Instant::now();
-    // This ends the connection: what it will find is a failure, of which one is enough.
+    // This ends the connection. The result will be a failure, and one is enough.
     held.set_probes(Mode::Well);
     let taken_over = next(&held, 2);
     assert!(!workers(&taken_over).contains(&victim));

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 const UPSTREAMS: usize = 100;
 const CHANGERS: usize = 4;
 
-/// From when to when an upstream was there: what was sent first, and acknowledged last.
+/// From when to when an upstream was there: from the first order sent to the last one acknowledged.
 struct Life {
     from: Instant,
     /// When its deletion was sent, and when it was acknowledged.
@@ -103,7 +103,7 @@ fn upstreams_added_and_deleted_while_probing_have_no_probe_after_their_deletion_
         }
     }
     assert!(late <= deletions / 100, "{late} probes begun after {deletions} deletions");
-    // Those that are there, and what many of them have in common.
+    // Those that are there, and the peers that many of them have in common.
     let mut rest: Vec<_> = stay.iter().map(|number| peers[*number]).collect();
     rest.extend(&peers[UPSTREAMS..]);
     let longest = assert_even(&all, &rest, interval, (changed, now));
@@ -155,7 +155,7 @@ fn a_thousand_peers_that_hang_hold_up_no_request_and_one_warning_says_the_real_i
     let load = Load::start(nginx.traffic, 2, |worker| _ = worker.get("well", Connections::Fresh));
     let warning = "upstream api: its 1000 peers are probed every ";
     nginx.wait_for_log(warning);
-    // Four intervals more, of what two workers can.
+    // Four intervals more, at the pace of two workers.
     next(&sick, 4 * 20);
     let answered = load.count();
     load.wait_for_more(50);
@@ -241,7 +241,7 @@ fn where_one_timer_alone_may_run_it_probes_and_the_log_names_the_limit() {
     set(&nginx, "api", &peers, "interval = 100, timeout = 80");
     sick.wait_for_probes(0, 3);
     wait_for("dyups names the limit", || names_the_limit(&nginx));
-    // Also beyond what one handler makes before it hands over to a timer that has no room.
+    // Also beyond the probes of one handler, before it hands over to a timer that has no room.
     set(&nginx, "api", &peers, "interval = 10, timeout = 10");
     sick.wait_for_probes(sick.probed(), 600);
 }

@@ -1,4 +1,4 @@
-//! The oldest version of HTTP that nginx speaks, and what only the newer one can do: take back one request of many.
+//! The oldest version of HTTP that nginx speaks, and a feature of the newer one alone: to take back one request of many.
 
 use super::counted::{Counted, NAME, Protocol};
 use super::place::Place;

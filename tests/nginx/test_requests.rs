@@ -26,7 +26,7 @@ const WAYS: [Way; 9] = [
     Way { path: "/ssi", meanwhile: 1 },
 ];
 
-/// `what` for each protocol and each way, held.
+/// Calls `what` for each protocol and each way, held.
 fn each_way(counted: &Counted, what: impl Fn(Protocol, &Way)) {
     for protocol in PROTOCOLS {
         for way in &WAYS {

@@ -25,7 +25,7 @@ struct Case {
     location: String,
     /// Connections are kept.
     kept: bool,
-    /// Lua: what balance() hashes.
+    /// Lua: the key that balance() hashes.
     key: &'static str,
 }
 

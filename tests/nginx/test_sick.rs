@@ -13,7 +13,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Long enough for what would come if something did.
+/// Long enough for an answer that should not come.
 const SOON: Duration = Duration::from_millis(100);
 
 const TRAFFIC: &str = "/traffic";

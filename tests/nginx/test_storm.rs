@@ -34,7 +34,7 @@ struct Peer {
     absences: Vec<Absence>,
 }
 
-/// From the acknowledgement of a deletion to the announcement of what followed it.
+/// From the acknowledgement of a deletion to the announcement of the change that followed it.
 #[derive(Clone, Copy, Debug)]
 struct Absence {
     from: u64,
@@ -107,7 +107,7 @@ fn rage(nginx: &Nginx, kills: u64, changes: impl Fn()) -> (u64, u64) {
     (killed, reloads)
 }
 
-/// No request came to a peer that was acknowledged to be gone when the request began, before a hand set out to bring the peer
+/// No request came to a peer whose deletion was acknowledged when the request began, until a hand set out to bring the peer
 /// back.
 fn assert_arrivals<'a>(backends: &Backends, peers: impl Iterator<Item = &'a Peer>) -> usize {
     let absences: BTreeMap<&str, &[Absence]> = peers.map(|peer| (peer.name.as_str(), &peer.absences[..])).collect();

@@ -63,7 +63,7 @@ fn killed_workers_under_load_changes_and_reloads_lose_no_change_and_cause_no_5xx
     let seen = load.stop();
     seen.assert_all_good();
     assert_table(&nginx.status(), &table, &["stable"]);
-    // Those of the last reload may still be at what they had begun.
+    // Workers of the last reload may still be at their requests.
     let workers = || nginx.status()["workers"].as_array().expect("workers").len();
     wait_for("the dead have left their slots", || workers() == 2);
     nginx.assert_calm();

@@ -100,7 +100,7 @@ fn with_few_files(command: &Command) -> Command {
     few
 }
 
-/// Has each of `cases` looked at; of two threads one takes every other. Answers what is wrong.
+/// Has each of `cases` looked at; of two threads one takes every other. Panics with the faults that they find.
 fn on_two_desks<T: Sync>(place: &Place, cases: &[T], look: impl Fn(&Desk, &T) -> Option<String> + Sync) {
     let look = &look;
     let mut wrong = Vec::new();
@@ -245,7 +245,7 @@ fn what_is_damaged_is_taken_or_refused_as_by_nginx() {
             let mark = damage[random.below(damage.len() as u64) as usize];
             match random.below(4) {
                 0 => drop(words.remove(at)),
-                // An address is left alone: nginx would ask the DNS for what it became.
+                // An address is left alone: nginx would ask the DNS for a changed one.
                 1 if words[at] != "10.0.0.1" => words[at] += mark,
                 _ => words.insert(at, mark.into()),
             }

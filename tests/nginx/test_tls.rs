@@ -58,9 +58,9 @@ impl Secure {
         Secure { counted, fronts, authority, tls }
     }
 
-    /// Backends that answer, and before them what is given.
+    /// Posts backends that answer, behind the lines in `before`.
     fn post(&self, before: &str) {
-        // Anew, without what failed before.
+        // Anew, without the earlier failures.
         self.counted.nginx.admin("DELETE", &format!("/upstream/{NAME}"), "");
         self.counted.nginx.post(NAME, &(before.to_owned() + &self.fronts.servers("max_fails=0")));
     }

@@ -1,5 +1,5 @@
-//! nginx upgraded by USR2, with the same layout of the region and with another one, and back; and the result of a reload after
-//! the library was replaced.
+//! nginx upgraded by USR2, with the same layout of the region and with another one, and back. And a reload after the library
+//! was replaced.
 
 use super::backends::Backends;
 use super::generations::{Generations, Master};
@@ -28,7 +28,7 @@ fn assert_none_failed(seen: &Seen) {
     assert!(seen.total() > 200, "{} requests", seen.total());
 }
 
-/// A directory in `place` with `library` under the name that it is installed by: what goes into lua_package_cpath.
+/// A directory in `place` with `library` under its installed name: the value for lua_package_cpath.
 fn installed(place: &Place, name: &str, library: &Path) -> String {
     let dir = place.path(name);
     fs::create_dir_all(&dir).expect("mkdir");
@@ -111,7 +111,7 @@ fn another_layout_takes_over_and_gives_back_and_no_request_fails() {
     nginx.kill(new);
     writes_again(&nginx, old, "again", &servers);
 
-    // The next one has what the old one was told meanwhile.
+    // The next one has the changes that the old one took meanwhile.
     let traffic = load(nginx.traffic);
     traffic.wait_for_more(100);
     let new = nginx.upgrade(old, WORKERS);

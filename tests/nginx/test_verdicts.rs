@@ -173,7 +173,7 @@ fn failures_of_requests_take_out_who_is_up_by_probes_until_fail_timeout_or_until
     assert_eq!(balanced(&counted, &sicks), [0, 60]);
     is(["unavail", "up"]);
     assert_eq!(cause(), "1 failed request: out for 600 s");
-    // Good probes of a peer that was up for them all the time say nothing about what requests met.
+    // Good probes of a peer that was up for them all the time say nothing about the failures of requests.
     sicks[0].set(Mode::Well);
     sicks[0].wait_for_probes(sicks[0].probed(), 10);
     let before = sicks[0].traffic();

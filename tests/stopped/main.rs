@@ -1,5 +1,5 @@
-//! Stopped, not dead: a process that stands in the middle of a read or of a change holds up no other for longer than is
-//! promised. When it goes on, it finds its way, whatever has become of the memory that it read.
+//! Stopped, not dead: a process that stands in the middle of a read or of a change. It holds up no other for longer than is
+//! promised. When it goes on, it finds its way, although others have reused the memory that it read.
 
 #![allow(unsafe_code)]
 
@@ -31,7 +31,7 @@ fn helper_process() {
     roles::play();
 }
 
-/// How long one stands at each step of what it does.
+/// How long one stands at each step of its work.
 const SHORT: Duration = Duration::from_millis(20);
 /// How long one stands at a few of them, in milliseconds.
 const LONG: u64 = 10_000;
@@ -58,8 +58,8 @@ impl Scene {
         Scene { table, path, sleeper, _scratch: scratch }
     }
 
-    /// Has the sleeper do something until it stands before its access number `nth`. Answers what it did if it does not get
-    /// that far.
+    /// Has the sleeper do something until it stands before its access number `nth`. Answers its work if it does not get that
+    /// far.
     fn stops(&mut self, order: &str, nth: u64) -> Option<Done> {
         self.sleeper.send(&format!("{order} {nth}"));
         wait_for("the sleeper stands or is done", || self.sleeper.is_stopped() || self.sleeper.has_answered());
@@ -273,7 +273,7 @@ impl LongStop {
         LongStop { scene, others, before, private }
     }
 
-    /// Ten seconds of changes while the sleeper stands, and one more while it wakes: what was woken is `woken`.
+    /// Ten seconds of changes while the sleeper stands, and one more while `woken` wakes it.
     fn others_go_on(mut self, what: &str, woken: impl Fn(&mut Scene) -> String) {
         self.others.begin(LONG + 1000);
         std::thread::sleep(Duration::from_millis(LONG));
@@ -283,7 +283,8 @@ impl LongStop {
         assert!(found >= current, "{what}: woke at version {current} and found {found}");
         let during = self.others.end();
         for work in &during {
-            // A thousand times a second, whatever that one does. Two writers are in each other's way now and then.
+            // A thousand times a second, at any step where the sleeper stands. Two writers are in each other's way now and
+            // then.
             let rounds = work.done + work.busy;
             assert!(
                 rounds > (LONG + 1000) * 9 / 10 && work.done > LONG / 2 && work.slowest < SLACK,

@@ -52,8 +52,8 @@ pub fn pick(table: &Table, handle: &mut Handle, method: Method) -> std::result::
     Ok(String::from_utf8_lossy(&picked.text[..picked.len as usize]).into_owned())
 }
 
-/// Does one thing, and stops itself before access number `nth` to the region while it does; 0: never. Answers how many there
-/// were, and what came of it.
+/// Does one thing, and stops itself before access number `nth` to the region while it does; 0: never. Answers the number of
+/// accesses, and the result.
 fn sleeper(table: &Table) {
     let mut kept = Handle::new(NAME.as_bytes());
     for order in orders() {

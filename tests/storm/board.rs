@@ -9,7 +9,7 @@ use std::path::Path;
 /// The content of a thing: 0 for absent, else a number that it shows in the table.
 pub type Content = u8;
 
-/// A thing at one instant: its content, what the change under way makes of it, and how many changes were announced.
+/// A thing at one instant: its content, its content after the change under way, and the number of announced changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cell {
     announced: u64,
@@ -101,13 +101,13 @@ impl Board {
         self.mem.publish(self.at(cell), content.word()).expect("inside");
     }
 
-    /// Says what will be tried.
+    /// Announces the content that a process is about to try.
     pub fn announce(&self, cell: usize, next: Content) {
         let Cell { announced, now, .. } = self.cell(cell);
         self.write(cell, Cell { announced: announced + 1, now, next });
     }
 
-    /// Says what it is, the change that was announced being over.
+    /// States the content, after the change that was announced is over.
     pub fn settle(&self, cell: usize, content: Content) {
         self.write(cell, Cell { now: content, next: content, ..self.cell(cell) });
     }

@@ -91,7 +91,7 @@ impl Storm<'_> {
         None
     }
 
-    /// Kills them, and settles what was under way: done or not done, but whole.
+    /// Kills them, and settles the changes that were under way: done or not done, but whole.
     fn kill(&mut self, victims: &[usize]) {
         for &seat in victims {
             let status = self.processes[seat].kill();

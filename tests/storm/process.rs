@@ -1,4 +1,4 @@
-//! One process of a storm: it finds, adds and deletes until it is stopped or killed, and compares what it finds with the board.
+//! One process of a storm: it finds, adds and deletes until it is stopped or killed, and compares its findings with the board.
 
 use super::board::{Board, Content, Count, Span};
 use super::world::{Place, SHARED, WORLD};
@@ -17,7 +17,7 @@ pub struct Process<'a> {
     board: &'a Board,
     seat: usize,
     random: Random,
-    /// By upstream: what a worker keeps of it.
+    /// By upstream: the handles that a worker keeps.
     finders: Vec<Finder>,
     own: Vec<usize>,
 }
@@ -51,7 +51,7 @@ impl<'a> Process<'a> {
         self.random.below(count as u64) as usize
     }
 
-    /// Calls `look`; what the board said of the upstream before and after.
+    /// Calls `look`; the state of the upstream on the board before and after.
     fn around<T>(&mut self, upstream: usize, look: impl FnOnce(&mut Self) -> T) -> (T, Spans) {
         let (board, first) = (self.board, WORLD.cells(upstream));
         let before = board.cells(first.clone());

@@ -69,7 +69,7 @@ pub fn json(peer: &Peer) -> String {
     format!(r#"{{"server": "{}", "weight": {}, "backup": {}}}"#, peer.address.text(), peer.weight, peer.backup)
 }
 
-/// The call that makes an upstream what `it` is.
+/// The call that makes an upstream like `it`.
 pub fn set(it: &Upstream) -> Call {
     set_with(it, "")
 }

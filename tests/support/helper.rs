@@ -1,7 +1,7 @@
 //! Other processes of a test.
 //!
 //! Another process is this test binary again, started anew and not forked: `--exact helper_process` with its orders in the
-//! environment and on stdin. It answers in lines that begin with `@`, so that what libtest prints is told apart.
+//! environment and on stdin. It answers in lines that begin with `@`, to tell them from the output of libtest.
 
 use super::wait_for;
 use dyups::error::{Error, Result};

@@ -1,5 +1,5 @@
-//! Second libraries, made of this source: one with a layout in which every size differs (feature `next-layout`), and one with
-//! the same layout, wider bounds and more options (feature `next-options`).
+//! Second libraries, made of this source. One has a layout in which every size differs (feature `next-layout`). One has the
+//! same layout, wider bounds and more options (feature `next-options`).
 
 use super::shipped;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! The library as it ships: what `make build` made, not what cargo links into a test.
+//! The library as it ships: the one that `make build` made, not the one that cargo links into a test.
 
 use std::path::{Path, PathBuf};
 

@@ -71,7 +71,7 @@ struct Process {
 }
 
 impl Process {
-    /// Its command line, or what it has put there.
+    /// Its command line, or the title that it has put there.
     fn title(&self) -> String {
         let title = std::fs::read(format!("/proc/{}/cmdline", self.pid)).unwrap_or_default();
         String::from_utf8_lossy(&title).trim_end_matches('\0').to_owned()
@@ -110,7 +110,7 @@ pub fn worker_user() -> (&'static str, u32, u32) {
     panic!("neither www-data nor nobody in /etc/passwd");
 }
 
-/// Whether everybody may pass through to `dir`.
+/// Whether every user may pass through to `dir`.
 pub fn passable(dir: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
     dir.ancestors().all(|dir| std::fs::metadata(dir).is_ok_and(|meta| meta.mode() & 0o001 != 0))

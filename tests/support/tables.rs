@@ -1,4 +1,4 @@
-//! Regions and tables of a test, what is put into them, and whether a change has leaked anything.
+//! Regions and tables of a test, the upstreams in them, and whether a change has leaked anything.
 
 use super::Scratch;
 use dyups::error::Result;

@@ -17,7 +17,7 @@ type Change = unsafe extern "C" fn(*const c_char, usize, *const c_char, usize, u
 impl Library {
     pub fn load(path: &str) -> Library {
         let path = CString::new(path).expect("no NUL");
-        // SAFETY: a NUL-terminated path; what the library runs when it is loaded is ours.
+        // SAFETY: a NUL-terminated path; the code that the library runs when it is loaded is ours.
         let library = unsafe { libc::dlopen(path.as_ptr(), libc::RTLD_NOW | libc::RTLD_LOCAL) };
         assert!(!library.is_null(), "{path:?} does not load");
         Library(library)
@@ -69,12 +69,12 @@ impl Library {
         let mut text = Text { data: std::ptr::null(), len: 0 };
         // SAFETY: NULL for all, and a place for the answer.
         self.answer(unsafe { status(std::ptr::null(), 0, &mut text) })?;
-        // SAFETY: what it has just answered.
+        // SAFETY: the bytes that it has just answered.
         let bytes = unsafe { std::slice::from_raw_parts(text.data.cast::<u8>(), text.len) };
         Ok(serde_json::from_slice(bytes).expect("JSON"))
     }
 
-    /// All upstreams as one line, without what a version counts for itself.
+    /// All upstreams as one line, without the numbers that a version counts for itself.
     pub fn upstreams(&self) -> Result<String, String> {
         let mut upstreams = self.status()?["upstreams"].take();
         for upstream in upstreams.as_object_mut().expect("an object").values_mut() {

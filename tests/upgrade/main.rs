@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use support::*;
 use support::{next, shipped};
 
-/// Does what a test in another process orders; nothing when it runs as a test.
+/// Carries out the orders of a test in another process; does nothing when it runs as a test.
 #[test]
 fn helper_process() {
     match role() {
@@ -41,7 +41,7 @@ fn old(scratch: &Scratch) -> Helper {
     old
 }
 
-/// A process with the new library and its region; what an operator would have read.
+/// A process with the new library and its region, and its messages for the operator.
 fn new(scratch: &Scratch) -> (Helper, String) {
     let mut new = process(next::library());
     let notes = new.ok(&setup(scratch));

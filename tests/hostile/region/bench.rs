@@ -155,7 +155,7 @@ struct Run<'a> {
     bench: &'a Bench,
     beginning: &'a [u64],
     truth: Truth,
-    /// Kept from step to step: what they remember gets old.
+    /// Kept from step to step, so that their memory gets old.
     handles: BTreeMap<String, Handle>,
 }
 
@@ -206,7 +206,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Makes the checksums right of what `record` leads to, and of its rings.
+    /// Makes the checksums right of the version to which `record` leads, and of its rings.
     fn forge(&mut self, record: u32) {
         for seal in [seals::ring_seal, seals::body_seal, seals::head_seal] {
             if let Some((word, value)) = seal(self.table(), record) {
@@ -383,7 +383,8 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// A repair makes a table of it again: what is there is read, picked from, changed and deleted, and then nothing is left.
+    /// A repair makes a table of it again. Every upstream in it is read, picked from, changed and deleted, and then nothing is
+    /// left.
     fn finish(mut self) {
         self.act(&Act::Repair);
         self.what_is_sure_is_there();

@@ -1,4 +1,4 @@
-//! A case: any bytes name a valid region to begin with, and what then happens to it, step by step.
+//! A case: any bytes name a valid region to begin with, and the steps that then change it.
 
 use super::names::names;
 use super::places::{Place, Spoil, Value};

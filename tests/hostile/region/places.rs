@@ -14,9 +14,9 @@ pub struct Spoil {
 /// A word of the region. Numbers that are too large count from the start again.
 #[derive(Clone, Copy, Debug)]
 pub enum Place {
-    /// Of the header, what never changes.
+    /// A word of the header that never changes.
     Fixed(u8),
-    /// Of the header, what writers change.
+    /// A word of the header that writers change.
     State(u8),
     Slot(u16),
     Bucket(u8),

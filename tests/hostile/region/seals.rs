@@ -32,7 +32,7 @@ pub fn head_seal(table: &Table, record: u32) -> Option<(usize, u64)> {
     Some((stamp.word() + 7, words[7] & !0xffff_ffff | u64::from(seal)))
 }
 
-/// Of what is behind it.
+/// Of the part behind the head.
 pub fn body_seal(table: &Table, record: u32) -> Option<(usize, u64)> {
     let (stamp, words) = snapshot(table, record)?;
     let seal = Checksum::of(&words[head(&words)..]);

@@ -1,4 +1,4 @@
-//! The other process: what a worker is after it has inherited all that it gets, and gone bad.
+//! The other process: a worker that has inherited all that workers get, and has gone bad.
 
 use crate::inherited::become_worker;
 use dyups::shm::{Mem, Memory};
@@ -57,7 +57,7 @@ fn serve(mem: &Mem, orders: i32, done: i32) -> ! {
             break;
         }
     }
-    // SAFETY: ends the child without running what its parent has registered.
+    // SAFETY: ends the child without running the functions that its parent has registered.
     unsafe { libc::_exit(0) }
 }
 

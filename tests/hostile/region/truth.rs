@@ -1,8 +1,8 @@
 //! The upstreams that are still known to be right after a damage: all but those in doubt.
 //!
-//! An upstream is in doubt once a word was spoiled on which its answers rest: its record, the snapshot and the rings, the bits
-//! that say that these are taken, and the way to it through its bucket. So is one to which a forgery lays claim: a forger that
-//! makes the checksums right can claim any memory.
+//! An upstream is in doubt once a word was spoiled on which its answers rest. These words are its record, the snapshot and the
+//! rings, the bits that say that these are taken, and the way to it through its bucket. So is one to which a forgery lays
+//! claim: a forger that makes the checksums right can claim any memory.
 
 use super::case::Brief;
 use super::names::names;
@@ -28,7 +28,7 @@ pub struct Truth {
     pub spoiled: bool,
     /// The header, by which the next process knows the region, was.
     pub header_spoiled: bool,
-    /// A block may have been given away twice: what is written from now on may be written over.
+    /// A block may have been given away twice: a version that is written from now on may be written over.
     loose: bool,
     forged: BTreeSet<u32>,
     restless: bool,

@@ -1,4 +1,4 @@
-//! Many clients at once, and what they saw.
+//! Many clients at once, and the answers that they got.
 
 use super::client::{Client, Response};
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,4 +1,4 @@
-//! An nginx of a test or a bench: where it lies, what it is told, and clients that ask it.
+//! An nginx of a test or a bench: its place, its configuration, and clients that ask it.
 
 #![allow(dead_code, unsafe_code)]
 

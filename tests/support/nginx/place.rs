@@ -31,7 +31,7 @@ pub fn copy(from: &Path, to: &Path, names: &[&str]) {
     }
 }
 
-/// nginx by its absolute path, and what it has to load to speak Lua: what tools/nginx.sh says.
+/// nginx by its absolute path, and the modules that it has to load to speak Lua, from tools/nginx.sh.
 pub fn nginx() -> &'static (PathBuf, Vec<String>) {
     static FOUND: OnceLock<(PathBuf, Vec<String>)> = OnceLock::new();
     FOUND.get_or_init(|| {
@@ -69,7 +69,7 @@ enum Turn {
 /// A directory and a turn of one test. Dropped last, it takes the directory away.
 pub struct Place {
     dir: TempDir,
-    /// For what cannot lie in a directory whose path is long.
+    /// For files that cannot lie in a directory whose path is long.
     short: OnceLock<TempDir>,
     _turn: Turn,
 }
@@ -81,7 +81,7 @@ impl Place {
         Place::with(name, Turn::SideBySide { _held: held })
     }
 
-    /// Of a test that runs alone, since it measures, or takes what others need too.
+    /// Of a test that runs alone, since it measures, or takes things that others need too.
     pub fn alone(name: &str) -> Place {
         let held = TURN.write().unwrap_or_else(|poisoned| poisoned.into_inner());
         Place::with(name, Turn::Alone { _held: held })
@@ -112,8 +112,8 @@ impl Place {
         self.path(name).to_str().expect("UTF-8").to_owned()
     }
 
-    /// Directories of the Lua files and of the library that the workers may read: the checkout's, or else copies, under a name that
-    /// no test uses.
+    /// Directories of the Lua files and of the library that the workers may read. They are the checkout's, or else copies under
+    /// a name that no test uses.
     pub fn readable(&self) -> (PathBuf, PathBuf) {
         let library = library();
         let release = library.parent().expect("a directory");
@@ -176,8 +176,8 @@ pub fn host(last: u8) -> Ipv4Addr {
     Ipv4Addr::new(127, 16 + (pid / 250 % 200) as u8, 1 + (pid % 250) as u8, last)
 }
 
-/// A listener at a free address. A child that another test is just starting may hold on to what showed that it is free, until it
-/// executes its program.
+/// A listener at a free address. A child that another test is just starting may hold the socket that showed that it is free,
+/// until it executes its program.
 pub fn listen(address: SocketAddr) -> TcpListener {
     let mut listener = None;
     wait_for("the address is free", || {

@@ -72,7 +72,7 @@ impl Conf {
         dyups::shm::region::file_of(&self.shm_path, dyups::shm::layout::LAYOUT)
     }
 
-    /// Lua: what init_by_lua begins with.
+    /// Lua: the beginning of init_by_lua.
     fn usual_init(&self) -> String {
         let (path, more) = (self.shm_path.display(), &self.setup);
         format!(
@@ -254,7 +254,7 @@ impl Nginx {
         assert_eq!((answer.status, answer.body.as_str()), (200, "success"), "{:?}", answer.header("x-dyups-error"));
     }
 
-    /// Runs Lua in a content handler: what it returned, as text.
+    /// Runs Lua in a content handler: its result, as text.
     pub fn eval(&self, lua: &str) -> String {
         let answer = self.admin("POST", "/eval", lua);
         assert_eq!(answer.status, 200, "{lua}: {}\n{}", answer.body, self.log());
