@@ -1,6 +1,6 @@
-//! Active checks of many peers: the cost of a probe for the workers, the delay of other work in their event loops, and the
-//! effect on requests. Beside it, the effect of another process that makes as many connections to the same backend, since all
-//! share the CPUs here.
+//! Active checks of many peers: the cost of a probe for the workers, the delay of other work in them, and the effect on
+//! requests. Beside it, the effect of another process that makes as many connections to the same backend, since all share the
+//! CPUs here.
 
 use crate::backend::Backend;
 use crate::client::Client;

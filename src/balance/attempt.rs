@@ -39,7 +39,7 @@ pub struct Account {
 /// A try that is under way.
 #[derive(Clone, Copy, Debug)]
 pub struct Attempt {
-    /// With its peer.
+    /// The data of its peer.
     pub account: Account,
     /// The slot in whose row it is counted.
     counted: Option<u32>,
@@ -59,7 +59,7 @@ pub struct Counters<'a, M> {
 }
 
 impl<'a> Counters<'a, Mem> {
-    /// Where those of `table` are, now.
+    /// The counters of `table`, at this time.
     pub fn of(table: &'a Table) -> Self {
         let region = table.region();
         Counters { mem: region.mem(), cells: region.cells(), history: region.history(), now_ms: now_ms() }
@@ -88,7 +88,7 @@ impl<M: Memory> Counters<'_, M> {
         Ok(Some(trying))
     }
 
-    /// Whether its peer has more than it may, now that this one is counted.
+    /// Whether its peer has more connections than it may, now that this try is counted.
     ///
     /// # Errors
     ///
@@ -104,7 +104,7 @@ impl<M: Memory> Counters<'_, M> {
         }
     }
 
-    /// It has ended.
+    /// Ends a try: its connection counts no more, and its outcome changes the health of its peer.
     ///
     /// # Errors
     ///
@@ -121,7 +121,7 @@ impl<M: Memory> Counters<'_, M> {
         }
     }
 
-    /// Gives the trial back that this try was to be, and will not be. Another request may make it.
+    /// Gives back the trial that this try was to be. Another request may make it.
     ///
     /// # Errors
     ///
@@ -199,19 +199,19 @@ impl<M: Memory> Counters<'_, M> {
     }
 }
 
-/// That a request is the one trial of a peer.
+/// The one trial of a peer, which a request makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Trial {
-    /// Of the peer with this cell.
+    /// The cell of the peer.
     pub cell: u32,
-    /// By this word of it.
+    /// The word of the cell that states the trial.
     pub word: Health,
     /// The limits that have the peer out.
     pub limits: Limits,
 }
 
 impl Trial {
-    /// Gives back a trial that is not made after all. Another request may make it.
+    /// Gives back a trial that no request makes. Another request may make it.
     ///
     /// # Errors
     ///

@@ -113,7 +113,7 @@ impl<M: Memory, C: Memory> Bits<'_, M, C> {
         })
     }
 
-    /// Makes each bit say whether its peer is out by now; whether that changed one.
+    /// Sets or clears each bit, by whether its peer is out by now. Answers whether that changed one.
     ///
     /// # Errors
     ///
@@ -141,7 +141,7 @@ impl<M: Memory, C: Memory> Bits<'_, M, C> {
             }
             changed = true;
             self.mem.fence();
-            // Those that came back between the look and the store.
+            // Peers that came back between the look and the store.
             let mut cleared = bits & !new;
             while cleared != 0 {
                 let rank = base + cleared.trailing_zeros();

@@ -12,7 +12,7 @@ use crate::table::snapshot::RingWords;
 const MAX_WEIGHT_WITHOUT_RING: u64 = 20_000;
 
 /// Whether a walk along a ring of so many points takes longer than a look at all points of the peers that are usable. A step of
-/// the one takes 15 ns, and 160 of the other 800 ns for each unit of weight.
+/// the walk takes 15 ns. The look takes 800 ns for each unit of weight, which has 160 points.
 fn is_walked_far(usable: u64, points: u32) -> bool {
     let all = u64::from(points) / 160;
     usable.saturating_mul(usable).saturating_mul(53) < all

@@ -14,13 +14,13 @@ use crate::state::verdict::Verdict;
 use crate::table::snapshot::Group;
 use std::cell::Cell;
 
-/// One group of it.
+/// One group of a version, as one try of a pick sees it.
 pub(super) struct InGroup<'a, M, C> {
     pub(super) one: &'a One<'a, M, C>,
     pub(super) group: Group,
     /// Since the boot.
     pub(super) now_ms: u64,
-    /// Those that are out may be picked.
+    /// Peers that are out may be picked.
     pub(super) lenient: bool,
     pub(super) notes: &'a Notes,
 }
@@ -184,7 +184,7 @@ const MOST_DISTURBED: u32 = 4;
 
 /// The peers that are usable.
 impl<'a, M: Memory, C: Memory> InGroup<'a, M, C> {
-    /// All are, as far as this pick is concerned.
+    /// Whether this pick takes all peers for usable.
     pub(super) fn takes_all(&self) -> bool {
         self.lenient || !self.one.has_failures
     }
@@ -221,7 +221,7 @@ impl<'a, M: Memory, C: Memory> InGroup<'a, M, C> {
         Ok(set.read(&self.bits(), changes)?)
     }
 
-    /// Whether all peers were last looked at so long ago; then this worker is the one to do so now.
+    /// Whether the last look at all peers is so long ago. Then this worker makes the next one.
     pub(super) fn looked_before(&self, ms: u64) -> Result<bool, Damaged> {
         self.one.record.takes_look(self.one.mem, self.now_ms, ms)
     }
@@ -339,7 +339,7 @@ impl<'a, M: Memory, C: Memory> InGroup<'a, M, C> {
         Ok(None)
     }
 
-    /// Says that a peer which is out is not usable.
+    /// Clears the bit of a peer that is out.
     #[cold]
     pub(super) fn clear(&self, index: u32) -> Result<(), Miss> {
         let (Some(cells), false) = (self.one.cells, self.takes_all()) else { return Ok(()) };

@@ -31,11 +31,11 @@ pub(super) struct One<'a, M, C> {
     pub(super) careful: bool,
     /// Some peer may be out.
     pub(super) has_failures: bool,
-    /// How the request ends will be known: it may be a trial.
+    /// The end of the request will be known, so it may be a trial.
     pub(super) counts: bool,
     /// The place of the upstream.
     pub(super) record: Record,
-    /// Where lookups without a ring are written down, and whether one is refused when they have cost enough.
+    /// The account of lookups without a ring, and whether a lookup is refused when they have cost enough.
     pub(super) debt: &'a Debt,
     pub(super) builds: bool,
 }
@@ -52,7 +52,7 @@ pub(super) enum Quick {
 pub(super) enum Walk {
     Rr(u64),
     Chash(u32),
-    /// A method, and whose turn it is by round robin.
+    /// A method, and the turn of the round robin.
     Other(Method, u64),
 }
 

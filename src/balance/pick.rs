@@ -33,7 +33,7 @@ pub struct Ask<'a> {
     pub key: Option<&'a [u8]>,
     /// `None`: the upstream's own method, else chash with a key and rr without.
     pub method: Option<Method>,
-    /// Passed over, and added to.
+    /// The peers to pass over. The pick adds its peer.
     pub tried: Option<&'a mut Tried>,
     /// Keep the data that counting with the peer needs: [`Handle::account`].
     pub counts: bool,
@@ -45,7 +45,7 @@ pub struct Handle {
     name: Box<[u8]>,
     record: Record,
     view: View,
-    /// By group, those that are usable, and then all.
+    /// The usable peers of each group, and then all peers of each group.
     sets: RefCell<[Set; 4]>,
     random: Random,
     account: Account,
@@ -152,7 +152,7 @@ impl Handle {
         method.or(self.view.method) == Some(Method::IpHash)
     }
 
-    /// Of the peer that was picked last, if [`Ask::counts`] said so.
+    /// The data that counting with the last picked peer needs, if [`Ask::counts`] was set.
     pub fn account(&self) -> Account {
         self.account
     }

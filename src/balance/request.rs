@@ -44,7 +44,7 @@ pub enum Why {
 pub struct Tries {
     /// Most tries of a request; 0: as many as there are peers.
     pub most: u32,
-    /// The upstream's.
+    /// The budget of the upstream.
     pub allowance: Allowance,
 }
 
@@ -57,13 +57,14 @@ pub struct Wanted<'a, W> {
     pub key: Option<&'a [u8]>,
     /// As in [`Ask`].
     pub method: Option<Method>,
-    /// Why.
+    /// Why the peer is wanted.
     pub why: Why,
-    /// How often.
+    /// How often the request may try.
     pub tries: Tries,
-    /// nginx adds a try where one went over a connection that was kept and is dead. Else it counts that as any other.
+    /// Whether nginx adds a try after one over a kept connection that was dead. If not, it counts that try like any other.
     pub adds_tries: bool,
-    /// How to know that nginx is over with the upstream; where it begins with one, or the request is not held yet.
+    /// Shows when nginx is over with the upstream. It counts where nginx begins with an upstream, or the request is not held
+    /// yet.
     pub watch: W,
 }
 
@@ -104,7 +105,7 @@ impl From<Damaged> for Refused {
 /// One request.
 #[derive(Debug, Default)]
 struct Held<W> {
-    /// How to know that nginx is over with the upstream of `trying`.
+    /// Shows when nginx is over with the upstream of `trying`.
     watch: W,
     /// The peer of the try that is under way.
     trying: Option<Attempt>,
@@ -141,11 +142,11 @@ impl Hasher for AddressHasher {
     }
 }
 
-/// Requests that are looked through at any time; more of them for at most a tenth of the time.
+/// So many requests are looked through at any time. More are looked through for at most a tenth of the time.
 const FEW: usize = 256;
 const REST: u32 = 9;
 
-/// All requests of a worker that hold something. `W` is how to know that nginx is over with an upstream.
+/// All requests of a worker that hold something. `W` shows when nginx is over with an upstream.
 #[derive(Debug, Default)]
 pub struct Requests<W> {
     held: HashMap<usize, Held<W>, BuildHasherDefault<AddressHasher>>,
@@ -254,7 +255,7 @@ impl<W: Copy + Default> Requests<W> {
         }
     }
 
-    /// Whether the end of this request is told.
+    /// Whether nginx will report the end of this request.
     pub fn holds(&self, request: usize) -> bool {
         self.held.contains_key(&request)
     }

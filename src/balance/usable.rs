@@ -26,19 +26,19 @@ pub struct Lot {
     pub rank: u32,
     /// The first number that leads to it.
     pub from: u64,
-    /// How many do: its weight.
+    /// How many numbers do: its weight.
     pub weight: u64,
 }
 
 /// A worker's copy of the usable peers of a group.
 #[derive(Debug, Default)]
 pub struct Set {
-    /// Of which version, at how many changes of bits.
+    /// The version that it is of, and the count of changed bits then.
     of: Option<(Stamp, u64, u64)>,
     runs: Vec<Run>,
     /// The weight of all usable peers.
     pub total: u64,
-    /// How many they are.
+    /// The number of usable peers.
     pub count: u32,
     /// All members of the group are usable.
     pub all: bool,
@@ -52,7 +52,7 @@ impl Set {
         self.of == Some((view.stamp, view.version, changes))
     }
 
-    /// Reads it anew, where so many bits have changed.
+    /// Reads it anew. `changes` is the count of changed bits by now.
     ///
     /// # Errors
     ///

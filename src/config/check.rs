@@ -36,7 +36,7 @@ pub fn files(value: &Value) -> Option<Check> {
     Some(Check { ssl_cert: path(&fields::SSL_CERT), ssl_key: path(&fields::SSL_KEY), ..Check::default() })
 }
 
-/// Whether `status` says of these options that they are the default.
+/// Whether these options are those of the default check, as `status` marks them.
 pub fn is_default(value: &Value) -> bool {
     matches!(value, Value::Map(map) if map.iter().any(|(key, value)| key == fields::DEFAULT.name && *value == Value::Bool(true)))
 }
@@ -280,7 +280,7 @@ fn refuse_half_a_certificate(object: &Object<'_>, new: &Check) -> Result<()> {
 /// Refuses an option of the patch that the check would not look at.
 fn refuse_what_is_not_used(object: &Object<'_>, new: &Check) -> Result<()> {
     let refuse = |field: &Field, allowed: String| match object.given(field) {
-        // There is nothing to be taken away, and there is nothing.
+        // `false` takes away an option that is not there anyway.
         None | Some(Value::Bool(false)) if matches!(field.kind, FieldType::Optional(_)) => Ok(()),
         None => Ok(()),
         Some(value) => Err(Error::invalid(format!("{}: {value}: {allowed}", object.path(field)))),

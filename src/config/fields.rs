@@ -9,7 +9,7 @@ const MILLISECONDS: FieldType = FieldType::Integer { min: 1, max: 86_400_000 };
 
 /// A peer to be deleted: whether it drains first.
 pub const DRAIN: Field = field("drain", FieldType::Bool);
-/// A change: on whose behalf it is made.
+/// A change: the user or program for which it is made.
 pub const BY: Field = field("by", FieldType::Text("a text of 1 to 255 bytes"));
 
 /// Balancing: most tries of a request.

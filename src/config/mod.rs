@@ -6,8 +6,8 @@
 //! - [`check`]: the options of an upstream's health check.
 //!
 //! JSON, from a file or from Lua, first becomes a [`value::Value`]. [`object`] reads its fields as the table in [`fields`]
-//! allows, and [`peer`] and [`upstream`] make the stored values from them. All of these are pure functions: they take bytes,
-//! give values, and touch neither files nor the region. [`crate::source`] reads files.
+//! allows. [`peer`] and [`upstream`] make the stored values from them. All of these are pure functions: they take bytes, give
+//! values, and touch neither files nor the region. [`crate::source`] reads files.
 //!
 //! A message names the place, the value and the allowed values: `upstreams.api.peers[3].weight: -1: allowed: an integer from 0
 //! to 65535`. Values come from outside, so they are shown through [`crate::quote`].

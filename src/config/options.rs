@@ -12,7 +12,7 @@ const OPTIONS: &[Field] = &[fields::BY];
 /// Most bytes of `by`.
 const MAX_BY_BYTES: usize = 255;
 
-/// On whose behalf a change is made, as `by` says; `null` in place of an object says nothing.
+/// The user or program for which a change is made, from the option `by`. `null` in place of an object means no options.
 ///
 /// # Errors
 ///

@@ -71,7 +71,7 @@ fn status(object: &Object<'_>) -> Result<Option<Status>> {
     }
 }
 
-/// Reads which peer is meant, and nothing else: the other known fields are not looked at.
+/// Reads the address of a peer that is to be deleted, and whether it drains first. The other known fields are not looked at.
 ///
 /// # Errors
 ///
@@ -81,7 +81,7 @@ pub fn peer_to_delete(value: &Value, at: &str) -> Result<(Address, bool)> {
     Ok((address(&object)?, object.boolean(&fields::DRAIN)?.unwrap_or(false)))
 }
 
-/// The address from `host` and `port`, from `server`, or from all of them, where `server` is how it was written.
+/// The address from `host` and `port`, from `server`, or from all of them. Then `server` is the address as it was written.
 fn address(object: &Object<'_>) -> Result<Address> {
     match (host_port(object)?, server(object)?) {
         (None, None) => Err(object.missing(&fields::HOST)),
@@ -102,7 +102,7 @@ fn host_port(object: &Object<'_>) -> Result<Option<Address>> {
             let address = Address::from_host_port(host, port);
             address.map(Some).map_err(|error| error.within(object.path(&fields::HOST)))
         }
-        // A port without its host is an address half given.
+        // A port without its host is half an address.
         None if port.is_some() => Err(object.missing(&fields::HOST)),
         None => Ok(None),
     }

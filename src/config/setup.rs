@@ -26,18 +26,18 @@ pub const SHM_SIZE: Field =
 pub const FILES: Field = Field { name: "files", kind: FieldType::Text("a path or a list of paths") };
 /// Whether files win over changes at run time.
 pub const OVERWRITE: Field = Field { name: "overwrite", kind: FieldType::Bool };
-/// Of the HTTP interface.
+/// The options of the HTTP interface.
 pub const ADMIN: Field = Field { name: "admin", kind: FieldType::Object };
 /// Names by which it may be called.
 pub const HOSTS: Field =
     Field { name: "hosts", kind: FieldType::Text("a list of at most 64 host names without a port") };
-/// nginx's prefix, which relative paths and the default name follow from. Set by the Lua module.
+/// nginx's prefix, from which relative paths and the default name follow. The Lua module sets it.
 pub const PREFIX: Field = Field { name: "prefix", kind: FieldType::Text("a path") };
 /// nginx's version as its own number, such as 1022001. Set by the Lua module.
 pub const NGINX_VERSION: Field =
     Field { name: "nginx_version", kind: FieldType::Integer { min: 1, max: u32::MAX as i64 } };
 
-/// All of them.
+/// All arguments of `setup`.
 pub const SETUP: &[Field] = &[SHM_PATH, SHM_SIZE, FILES, OVERWRITE, HEALTHCHECK, ADMIN, PREFIX, NGINX_VERSION];
 
 /// The arguments of `setup`, checked.

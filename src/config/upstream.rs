@@ -72,7 +72,7 @@ fn peers(object: &Object<'_>) -> Result<Vec<Peer>> {
     }
 }
 
-/// The options of a deletion: whether it is forced. `null` is none.
+/// The options of a deletion: whether it is forced. `null` means no options.
 ///
 /// # Errors
 ///

@@ -21,7 +21,7 @@ pub fn heal(table: &Table) -> Result<()> {
     directory.visit(directory.taken()?, |record| Ok(heal_one(&directory, &cells, record)?))
 }
 
-/// The same of one upstream, by its record.
+/// The same for one upstream, by its record.
 ///
 /// # Errors
 ///

@@ -58,7 +58,7 @@ pub struct Prober {
     turns: VecDeque<u32>,
     running: HashMap<u32, Probe>,
     next_id: u32,
-    /// Whose workers are ready.
+    /// The slots of the workers that are ready.
     workers: Vec<u32>,
     tick: Tick,
     looked_at: u64,
@@ -68,7 +68,7 @@ pub struct Prober {
 }
 
 impl Prober {
-    /// That of the worker in `slot`, whose nginx has these rules.
+    /// The prober of the worker in `slot`, whose nginx has these rules.
     pub fn new(slot: u32, seed: u64, rules: Rules) -> Prober {
         Prober {
             slot,
@@ -160,7 +160,7 @@ impl Prober {
         watched.filter(|watched| self.may_begin(watched)).map(|watched| watched.ready.len()).sum()
     }
 
-    /// Whether as many are under way as may be.
+    /// Whether one more probe of an upstream may begin.
     fn may_begin(&self, watched: &Watched) -> bool {
         let under_way = self.running.len();
         let is_full = under_way >= MOST_AT_ONCE && watched.running > 0 || under_way >= 2 * MOST_AT_ONCE;

@@ -1,4 +1,5 @@
-//! Reading the files that `setup` names, and those that they include: so many and so much, and nothing but files.
+//! Reading the files that `setup` names, and those that they include. Their number and size are bounded, and only regular files
+//! are read.
 
 use std::fs::{File, OpenOptions};
 use std::io::Read;
@@ -15,7 +16,7 @@ use crate::shm::glob;
 /// Most files that one `setup` opens, a file that is included twice counted twice.
 pub const MAX_FILES: usize = 65_536;
 
-/// How much may still be read: files that include others twice would otherwise grow beyond all bounds.
+/// The number of files and bytes that may still be read. Without bounds, files that include others twice would grow for ever.
 #[derive(Debug)]
 pub struct Bounded {
     files: usize,

@@ -39,9 +39,9 @@ const STATUSES_A_LINE: usize = 50;
 pub(super) struct CheckLines {
     /// The `check` line, and its options; `None` there: off.
     check: Option<(Place, Option<Options>)>,
-    /// Of `check_http_send`.
+    /// The text of `check_http_send`.
     send: Option<(Place, String)>,
-    /// Of `check_http_expect_alive`.
+    /// The statuses of `check_http_expect_alive`.
     alive: Option<(Place, Vec<u16>)>,
 }
 

@@ -46,7 +46,7 @@ pub trait Files {
 pub(super) struct Reading<'a> {
     nginx: Option<NginxVersion>,
     warnings: Vec<String>,
-    /// How many more there were.
+    /// How many more warnings there were.
     left_out: usize,
     /// `None`: a text that is no file includes none.
     includes: Option<Includes<'a>>,
@@ -60,12 +60,12 @@ struct Includes<'a> {
 }
 
 impl<'a> Reading<'a> {
-    /// Of a text for this version of nginx; `None`: any.
+    /// The reading of a text for this version of nginx; `None`: any.
     pub(super) fn new(nginx: Option<NginxVersion>) -> Reading<'a> {
         Reading { nginx, warnings: Vec::new(), left_out: 0, includes: None }
     }
 
-    /// Of a file at `path`, which is `id`, and of those that it includes.
+    /// The reading of a file at `path`, with the identity `id`, and of the files that it includes.
     pub(super) fn of_file(
         nginx: Option<NginxVersion>,
         path: &Path,
@@ -81,7 +81,7 @@ impl<'a> Reading<'a> {
         self.nginx.filter(|nginx| *nginx < version)
     }
 
-    /// Something that an operator should know; so many are kept, and of the others their number.
+    /// Adds a warning for the operator. So many are kept, and of the others their number.
     pub(super) fn warn(&mut self, place: &Place, message: impl std::fmt::Display) {
         let most = if self.includes.is_some() { MAX_WARNINGS } else { MAX_WARNINGS_OF_A_TEXT };
         if self.warnings.len() < most {

@@ -13,9 +13,9 @@ use crate::upstream::{Method, Peer, Status};
 /// A peer and all the lines that have made it.
 struct Joined {
     peer: Peer,
-    /// Of all lines that count.
+    /// The weights of all lines that count.
     weight: u64,
-    /// The first of them.
+    /// The place of the first line.
     place: Place,
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-/// One of them.
+/// One of the peers that are probed together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Member {
     /// The record of its upstream.

@@ -12,7 +12,7 @@ const MOST: usize = 1 << 16;
 pub enum Notice {
     /// A peer has come up or gone down.
     Peer(PeerEvent),
-    /// Something does not work as it was asked for.
+    /// A setting cannot work as the operator has it.
     Warning(String),
 }
 
@@ -46,7 +46,7 @@ impl fmt::Display for Notice {
 pub struct Notices(VecDeque<Notice>);
 
 impl Notices {
-    /// One more.
+    /// Adds a notice.
     pub fn add(&mut self, event: Notice) {
         if self.0.len() == MOST {
             self.0.pop_front();
@@ -54,7 +54,7 @@ impl Notices {
         self.0.push_back(event);
     }
 
-    /// The oldest.
+    /// Takes the oldest notice.
     pub fn next(&mut self) -> Option<Notice> {
         self.0.pop_front()
     }

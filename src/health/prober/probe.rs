@@ -13,30 +13,30 @@ use std::rc::Rc;
 /// How far the connection was when it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// All was said that had to be.
+    /// The exchange was complete.
     Done,
-    /// It was to be made.
+    /// The connection was being made.
     Connect,
-    /// TLS was to be agreed on.
+    /// The TLS handshake was under way.
     Handshake,
-    /// Something was to be sent.
+    /// The request was being sent.
     Send,
-    /// An answer was waited for.
+    /// The answer was awaited.
     Receive,
-    /// Something of this worker's own was wrong, before there was a connection: nothing is known of the peer.
+    /// There was no connection, by a fault of this worker's own: nothing is known of the peer.
     NotMade,
 }
 
 /// A probe that is under way.
 #[derive(Debug)]
 pub struct Probe {
-    /// The record of the upstream whose concurrency it counts towards, and its name.
+    /// The record of the upstream whose concurrency it counts towards.
     pub record: u32,
-    /// As above.
+    /// The name of that upstream.
     pub upstream: Rc<str>,
-    /// The key that it shares with the peers that it is for.
+    /// The key of the peers that it is for.
     pub key: u64,
-    /// Of the peer that leads them.
+    /// The cell of the peer that leads them.
     pub cell: u32,
     /// The leader's lease, as long as the probe counts.
     pub lease: Lease,

@@ -18,7 +18,7 @@ use std::rc::Rc;
 
 /// The number of passes in a row after which a pass drops the peers that it has not met, even if it met two versions.
 const MOST_MIXED: u32 = 3;
-/// Peers that are dropped, or seen to stay, for as much as one costs that is read.
+/// So many peers are dropped, or seen to stay, at the cost of one that is read.
 const SWEPT_AT_ONCE: usize = 16;
 
 /// How far an upstream is read.
@@ -32,7 +32,7 @@ pub struct Reading {
     swept: usize,
     /// It has met two versions.
     is_mixed: bool,
-    /// So many before it have.
+    /// How many passes in a row before it have.
     mixed: u32,
 }
 
@@ -68,7 +68,7 @@ struct Seen {
     index: u32,
     cell: u32,
     generation: u16,
-    /// Of one that is not known.
+    /// The address of a peer that is not known yet.
     address: Option<Address>,
 }
 
@@ -135,7 +135,7 @@ impl Watched {
         Ok(Slice { stamp: view.stamp, plan, peers: view.peers, seen })
     }
 
-    /// From now on it is checked like this.
+    /// Takes over a check, and the options of its peers.
     fn follow(&mut self, check: Check, own: PeerChecks) {
         if check != *self.check {
             (self.late_since, self.ended, self.warned, self.unprobed) = (None, 0, false, None);

@@ -14,9 +14,9 @@ pub const READY: u64 = 600;
 
 /// The parts of the table that a worker reads.
 pub struct Shared<'a> {
-    /// Of the upstreams.
+    /// The directory of the upstreams.
     pub directory: Directory<'a>,
-    /// Of their peers.
+    /// The cells of their peers.
     pub cells: Cells<'a, Mem>,
     /// The region.
     pub mem: &'a Mem,

@@ -10,7 +10,7 @@ use crate::table::directory::unless_changing;
 use crate::table::snapshot::View;
 use std::collections::BTreeMap;
 
-/// Peers that a look reads.
+/// Most peers that one look reads.
 pub(super) const READ: usize = 4096;
 
 /// The upstreams that this worker reads, and the peers that are probed together.

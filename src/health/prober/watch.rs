@@ -36,19 +36,19 @@ pub struct Watched {
     pub(super) free: Vec<u32>,
     /// How far it is read, if not wholly.
     pub(super) reading: Option<Reading>,
-    /// Which pass through its peers this is.
+    /// The number of this pass through its peers.
     pub(super) pass: u32,
     /// All of its peers were met once.
     pub is_read: bool,
     /// Places in `targets` of those whose probes are due.
     pub ready: VecDeque<u32>,
-    /// Those whose probes will be, and when: the next one is the last.
+    /// The peers whose probes will be due, and when. The next one stands last.
     coming: Vec<(u64, u32)>,
     /// When to look at all leases again.
     pub scan_at: u64,
     /// How far they are looked at, if not all are.
     pub scanning: Option<Scanning>,
-    /// It is among those whose turns are to come.
+    /// It is in the queue of the prober.
     pub is_queued: bool,
     /// Probes of this worker that are under way.
     pub running: u32,
@@ -58,7 +58,7 @@ pub struct Watched {
     pub late_since: Option<u64>,
     /// Probes of this worker that have ended since.
     pub ended: u32,
-    /// It was said that the check does not get round.
+    /// The operator was told that probes take longer than the interval.
     pub warned: bool,
     /// The message that its peers cannot be probed, if the log has it already.
     pub unprobed: Option<Box<str>>,
@@ -67,9 +67,9 @@ pub struct Watched {
 /// A peer that is probed.
 #[derive(Debug)]
 pub struct Target {
-    /// Its cell, and how often that was taken.
+    /// Its cell.
     pub cell: u32,
-    /// By this it is known that the cell is still its own.
+    /// The generation of the cell while it is this peer's.
     pub generation: u16,
     /// Where it stood in the upstream when it was met.
     pub index: u32,
@@ -86,7 +86,7 @@ pub struct Target {
 }
 
 impl Watched {
-    /// One of which nothing is read yet.
+    /// An upstream whose peers are not read yet.
     pub fn new(name: &str, check: Check) -> Watched {
         Watched {
             name: name.into(),
@@ -119,19 +119,19 @@ impl Watched {
         u64::from(ms) <= 2 * self.scans()
     }
 
-    /// Those whose probes are due before long, as all leases say.
+    /// Sets the peers whose probes are due before long, by all leases.
     pub fn set_coming(&mut self, mut coming: Vec<(u64, u32)>) {
         coming.sort_unstable_by(|one, other| other.cmp(one));
         self.coming = coming;
     }
 
-    /// One more of them.
+    /// Adds one of these.
     pub fn add_coming(&mut self, at: u64, target: u32) {
         let place = self.coming.partition_point(|&one| one > (at, target));
         self.coming.insert(place, (at, target));
     }
 
-    /// Those of them that are due by now are ready.
+    /// Makes those ready that are due by now.
     pub fn advance(&mut self, now: u64) {
         while let Some((_, target)) = self.coming.pop_if(|&mut (at, _)| at <= now) {
             self.ready.push_back(target);

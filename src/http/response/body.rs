@@ -16,7 +16,7 @@ pub(super) enum Framing {
     Length(u64),
     /// With the chunk that is empty.
     Chunked(Chunk),
-    /// With the connection.
+    /// With the end of the connection.
     Close,
 }
 
@@ -128,7 +128,7 @@ impl Chunk {
             }
             *bytes = rest;
             *self = self.after(byte, rules).ok_or_else(|| Failure::Malformed("its chunks are damaged".to_string()))?;
-            // A size line that says 0: trailers have nothing to say.
+            // A size line with 0: the trailers behind it do not matter.
             if *self == Chunk::Data(0) && byte == b'\n' {
                 return Ok(true);
             }

@@ -21,7 +21,8 @@ pub struct Expect {
 }
 
 impl Expect {
-    /// For a probe by `check`. One that expects nothing is over before it begins: [`Expect::feed`] with no bytes says so.
+    /// The answer to a probe by `check`. A probe that expects nothing is over before it begins: [`Expect::feed`] with no bytes
+    /// says so.
     pub fn new(check: &Check) -> Expect {
         Expect { text: check.expect.clone().unwrap_or_default().into_bytes(), got: Vec::new() }
     }

@@ -23,7 +23,7 @@ pub(super) enum HeadPart {
 #[derive(Clone, Debug)]
 pub(super) struct Head {
     rules: Rules,
-    /// Of the line that is not whole yet.
+    /// The bytes of the line that is not whole yet.
     line: Vec<u8>,
     /// Bytes of all lines.
     seen: usize,
