@@ -83,9 +83,10 @@
 //! its lock asks whether a newer layout is in use. If so, it is refused: "superseded by layout N".
 //!
 //! A process that opens a region of its own layout for the first time marks that layout as in use. It takes the writer locks of
-//! the older ones, and copies the table ([`region::open`]). So nothing is acknowledged that the copy lacks. When the last of its users
-//! is gone, the older layout writes again. Hence a region remembers whose table it began with, and a digest of that table. A
-//! later process that is alone and finds another digest begins anew with the older table, which was in use last ([`region::older_layouts`]).
+//! the older ones, and copies the table ([`region::open`]). So nothing is acknowledged that the copy lacks. When the last of
+//! its users is gone, the older layout writes again. Hence a region remembers whose table it began with, and a digest of that
+//! table. A later process that is alone and finds another digest begins anew with the older table, which was in use last
+//! ([`region::older_layouts`]).
 //!
 //! # Damage
 //!
