@@ -42,6 +42,10 @@ impl<'a, M: Memory> Arena<'a, M> {
     }
 
     /// Finds a run of free granules for `words` words and takes it. `None`: there is none that long.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: a word lies outside of the memory.
     pub fn take(&self, words: usize, room: Room) -> Result<Option<u32>, Damaged> {
         let count = granules_of(words);
         let lowest = self.mem.load(state::LOWEST_FREE)? as usize;
@@ -59,6 +63,10 @@ impl<'a, M: Memory> Arena<'a, M> {
     }
 
     /// Gives back the block that [`Arena::take`] answered for `words`.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: the block does not lie in the heap, or a word lies outside of the memory.
     pub fn give_back(&self, block: u32, words: usize) -> Result<(), Damaged> {
         let (first, count) = (block as usize, granules_of(words));
         if !self.contains(first, count) {
@@ -78,6 +86,10 @@ impl<'a, M: Memory> Arena<'a, M> {
     }
 
     /// Makes the bitmap say what `taken` says: the end of a repair.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: a word lies outside of the memory.
     pub fn rebuild(&self, taken: &Marks) -> Result<(), Damaged> {
         for (i, &bits) in taken.bits.iter().enumerate() {
             self.mem.amend(self.geometry.granule_bits_at + i, bits)?;

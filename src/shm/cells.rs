@@ -74,12 +74,20 @@ impl<'a, M: Memory> Cells<'a, M> {
     }
 
     /// Writes the header of a new file, in which all else is 0.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: the header does not fit into the memory.
     pub fn write_header(&self, title: &[u64]) -> Result<(), Damaged> {
         self.mem.store_all(header::TITLE, title)?;
         self.mem.store(header::LOWEST_FREE, 1)
     }
 
     /// Whether no peer has this cell.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: there is no such cell, or its bit lies outside of the memory.
     pub fn is_free(&self, cell: u32) -> Result<bool, Damaged> {
         self.health_at(cell)?;
         Ok(self.mem.load(self.plan.bits_at + cell as usize / 64)? >> (cell % 64) & 1 == 0)

@@ -55,6 +55,10 @@ impl<'a, M: Memory> Deletions<'a, M> {
 
     /// Says that `name`, of which the first [`MAX_NAME`] bytes count, is deleted by this change. The caller holds the writer lock, and
     /// publishes the deletion afterwards.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: a word lies outside of the memory.
     pub fn add(&self, deletion: &Deletion) -> Result<(), Damaged> {
         let count = self.mem.load(state::DELETIONS)?;
         let Some(entry) = count.checked_rem(self.geometry.deletions as u64) else { return Ok(()) };
@@ -71,6 +75,10 @@ impl<'a, M: Memory> Deletions<'a, M> {
     }
 
     /// All that are in the ring, the oldest first.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: a word lies outside of the memory.
     pub fn all(&self) -> Result<Vec<Deletion>, Damaged> {
         let mut all = Vec::new();
         for entry in 0..self.geometry.deletions {
@@ -81,6 +89,10 @@ impl<'a, M: Memory> Deletions<'a, M> {
     }
 
     /// All by changes with greater numbers than `sequence`, the oldest first. `None`: the ring may have lost some of them.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: a word lies outside of the memory.
     pub fn since(&self, sequence: u64) -> Result<Option<Vec<Deletion>>, Damaged> {
         let count = self.mem.load(state::DELETIONS)?;
         let mut all = self.all()?;

@@ -18,6 +18,10 @@ fn options() -> OpenOptions {
 }
 
 /// Opens a file that must be there; `None` when it is not.
+///
+/// # Errors
+///
+/// [`Code::System`]: the file cannot be opened, or is a symbolic link.
 pub fn open_existing(path: &Path) -> Result<Option<File>> {
     match options().open(path) {
         Ok(file) => Ok(Some(file)),
@@ -27,11 +31,19 @@ pub fn open_existing(path: &Path) -> Result<Option<File>> {
 }
 
 /// Opens a file, making it with mode 0600 if it is not there.
+///
+/// # Errors
+///
+/// [`Code::System`]: the file cannot be opened or made, or is a symbolic link.
 pub fn open_or_create(path: &Path) -> Result<File> {
     options().create(true).truncate(false).open(path).map_err(|error| explain(path, &error))
 }
 
 /// Makes a file that must not be there, mode 0600.
+///
+/// # Errors
+///
+/// [`Code::System`]: the file cannot be made, mostly since it is there.
 pub fn create_new(path: &Path) -> Result<File> {
     options().create_new(true).open(path).map_err(|error| explain(path, &error))
 }
@@ -41,6 +53,10 @@ pub fn create_new(path: &Path) -> Result<File> {
 ///
 /// In a directory where every user may write, another user can make it first. root sets aside such a directory, so root starts
 /// whatever others do. Any other user cannot, and is refused.
+///
+/// # Errors
+///
+/// [`Code::System`]: the directory cannot be made or looked at, or it is not this user's alone and cannot be set aside.
 pub fn private_directory(path: &Path) -> Result<Option<String>> {
     match DirBuilder::new().mode(0o700).create(path) {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(explain(path, &error)),
@@ -133,6 +149,10 @@ pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 }
 
 /// Refuses a file that is not a regular one with a single name, of our own user and closed to all others.
+///
+/// # Errors
+///
+/// [`Code::System`]: the file is not like that, or cannot be looked at.
 pub fn check_owned(file: &File, path: &Path) -> Result<()> {
     let meta = file.metadata().map_err(|error| explain(path, &error))?;
     let refuse = |what: String, todo: &str| {
@@ -161,6 +181,10 @@ pub fn check_owned(file: &File, path: &Path) -> Result<()> {
 }
 
 /// Has the file system set aside all `size` bytes of `file`.
+///
+/// # Errors
+///
+/// That of posix_fallocate(3): `ENOSPC` where the file system is full.
 pub fn allocate(file: &File, size: u64) -> io::Result<()> {
     use std::os::fd::AsRawFd;
     // SAFETY: an open descriptor and two numbers; the call touches no memory of ours.
@@ -171,6 +195,10 @@ pub fn allocate(file: &File, size: u64) -> io::Result<()> {
 }
 
 /// Whether `path` still names the file with these numbers.
+///
+/// # Errors
+///
+/// The operating system does not let this process look at `path`.
 pub fn is_still(path: &Path, device: u64, inode: u64) -> io::Result<bool> {
     match std::fs::symlink_metadata(path) {
         Ok(meta) => Ok(meta.dev() == device && meta.ino() == inode),

@@ -159,11 +159,19 @@ impl<'a, M: Memory> History<'a, M> {
     }
 
     /// Writes the header of a new file, in which all else is 0.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: the title does not fit into the memory.
     pub fn write_header(&self, title: &[u64]) -> Result<(), Damaged> {
         self.mem.store_all(header::TITLE, title)
     }
 
     /// Adds a change. Where there is no memory for it, it is lost.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: a word lies outside of the memory.
     pub fn add_change(&self, new: &Change) -> Result<(), Damaged> {
         let number = self.mem.add(header::CHANGES, 1)?;
         let mut words = [0; change::END];
@@ -177,6 +185,10 @@ impl<'a, M: Memory> History<'a, M> {
     }
 
     /// The last changes, the oldest first.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: a word lies outside of the memory.
     pub fn changes(&self) -> Result<Vec<Change>, Damaged> {
         let count = self.mem.load(header::CHANGES)?;
         let mut all = Vec::new();
@@ -198,6 +210,10 @@ impl<'a, M: Memory> History<'a, M> {
     }
 
     /// Adds an event of a peer. Where there is no memory for it, it is lost.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: a word lies outside of the memory.
     pub fn add_event(&self, who: Who, new: &Event) -> Result<(), Damaged> {
         let set = set_of(who);
         if self.mem.reserve(SETS_AT + set * SET, SET).is_err() {
@@ -214,6 +230,10 @@ impl<'a, M: Memory> History<'a, M> {
     }
 
     /// The last events of a peer, the oldest first.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: a word lies outside of the memory.
     pub fn events(&self, who: Who) -> Result<Vec<Event>, Damaged> {
         Ok(self.entries(who)?.iter().map(Event::of).collect())
     }

@@ -220,12 +220,20 @@ pub struct Geometry {
 }
 
 impl Geometry {
-    /// The layout of a region of `size` bytes that this library makes, or what sizes are allowed.
+    /// The layout of a region of `size` bytes that this library makes.
+    ///
+    /// # Errors
+    ///
+    /// A text with the allowed sizes, where `size` is none of them.
     pub fn of(size: u64) -> Result<Self, &'static str> {
         Geometry::shaped(OURS, size)
     }
 
     /// The same for a region of any known layout.
+    ///
+    /// # Errors
+    ///
+    /// As [`Geometry::of`].
     pub fn shaped(shape: Shape, size: u64) -> Result<Self, &'static str> {
         if !(MIN_SIZE..=MAX_SIZE).contains(&size) || !size.is_multiple_of(PAGE as u64) {
             return Err("from 256 KiB to 4 GiB, in whole pages of 4 KiB");

@@ -107,12 +107,20 @@ impl Drop for Guard<'_> {
 /// The questions of slots to the kernel.
 pub trait Locks {
     /// Takes `byte` for the rest of the process's life if it is free.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::System`]: the operating system refuses to lock or to tell.
     fn keep(&self, byte: u32) -> Result<bool>;
 
     /// Frees a byte that was to be kept.
     fn give_back(&self, byte: u32);
 
     /// Another process that holds one of `count` bytes from `byte` on, if there is one. Never this process itself.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::System`]: the operating system refuses to tell.
     fn holder(&self, byte: u32, count: u32) -> Result<Option<Holder>>;
 }
 
@@ -151,6 +159,10 @@ impl Drop for Alive {
 impl LockFile {
     /// Opens the lock file, and makes it if it is missing (mode 0600, no symbolic link followed). If this process has it open
     /// already, it answers that one. `path` names it in messages.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::System`]: the file cannot be opened or made, or is not this user's alone ([`check_owned`](super::file::check_owned)).
     pub fn open(path: &Path) -> Result<Arc<Self>> {
         let mut open = OPEN.lock();
         open.retain(|lock| lock.strong_count() > 0);
@@ -189,7 +201,12 @@ impl LockFile {
         self.file.metadata().is_ok_and(|meta| meta.nlink() == 0)
     }
 
-    /// Takes `byte`, trying for at most `wait`; [`Code::Busy`] names the holder.
+    /// Takes `byte`, trying for at most `wait`.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::Busy`]: the byte is held for all of `wait`; the message names the holder.
+    /// [`Code::System`]: the operating system refuses to lock or to tell.
     pub fn lock(&self, byte: u32, wait: Duration) -> Result<Guard<'_>> {
         let deadline = Instant::now() + wait;
         loop {
@@ -210,6 +227,10 @@ impl LockFile {
     }
 
     /// Takes `byte` if it is free, else answers its holder. `None`: others in turn, each gone when asked for its name.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::System`]: the operating system refuses to lock or to tell.
     pub fn try_lock(&self, byte: u32) -> Result<std::result::Result<Guard<'_>, Option<Holder>>> {
         let me = std::process::id();
         let mut held = self.held.lock();
@@ -240,6 +261,10 @@ impl LockFile {
     }
 
     /// Says that our layout is in use, for as long as the answer lives here or in any process that is forked from here on.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::System`]: a foreign program has locked the byte, or the operating system refuses to lock.
     pub fn live(self: &Arc<Self>) -> Result<Arc<Alive>> {
         let mut alive = self.alive.lock();
         if let Some(alive) = alive.upgrade() {
@@ -255,11 +280,19 @@ impl LockFile {
     }
 
     /// Whether others say that this layout is in use: neither this process nor those that have their share from it.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::System`]: the operating system refuses to tell.
     pub fn others_live(&self) -> Result<Option<Holder>> {
         Ok(self.first(libc::F_OFD_GETLK, ALIVE, 1)?.map(|(_, holder)| holder))
     }
 
     /// Another user of `layout`, if there is one; one that can be named, if possible.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::System`]: the operating system refuses to tell.
     pub fn user_of(&self, layout: u32) -> Result<Option<Holder>> {
         Ok(match self.holder(first_byte(layout) + 1, BYTES - 1)? {
             None if layout == LAYOUT => self.others_live()?,
@@ -269,6 +302,10 @@ impl LockFile {
     }
 
     /// The layout above `layout` that is in use, and its user.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::System`]: the operating system refuses to lock or to tell.
     pub fn newer_than(&self, layout: u32) -> Result<Option<(u32, Holder)>> {
         // A length of 0: to the end, however large the numbers of layouts become.
         let (first, count) = (first_byte(layout + 1), 0);

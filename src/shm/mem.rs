@@ -72,11 +72,19 @@ unsafe impl Sync for Mem {}
 
 impl Mem {
     /// Maps the first `bytes` (a multiple of [`PAGE`]) of `file`, shared and writable. The file may be closed afterwards.
+    ///
+    /// # Errors
+    ///
+    /// That of mmap(2), or that the file was mapped at address 0.
     pub fn map(file: &std::fs::File, bytes: usize) -> io::Result<Self> {
         Mem::map_by_chunks(file, bytes, reserve::CHUNK)
     }
 
     /// The same; `chunk` words of it are reserved at a time.
+    ///
+    /// # Errors
+    ///
+    /// As [`Mem::map`].
     pub fn map_by_chunks(file: &std::fs::File, bytes: usize, chunk: usize) -> io::Result<Self> {
         use std::os::fd::AsRawFd;
         assert!(bytes > 0 && bytes.is_multiple_of(PAGE));
@@ -105,8 +113,14 @@ impl Mem {
         self.reserved.all();
     }
 
-    /// Has the kernel back the pages of `words` words from `index` on with memory, so that no touch of them can be
-    /// answered by SIGBUS. `ENOSPC` when there is none left; `Unsupported` before Linux 5.14.
+    /// Has the kernel back the pages of `words` words from `index` on with memory. Then no touch of them can be answered by SIGBUS.
+    ///
+    /// # Errors
+    ///
+    /// `ENOSPC`: there is no memory left.
+    /// `Unsupported`: before Linux 5.14.
+    /// `InvalidInput`: no words, or some that lie outside of the mapping.
+    /// Else that of madvise(2).
     pub fn populate(&self, index: usize, words: usize) -> io::Result<()> {
         if words == 0 || index.checked_add(words).is_none_or(|end| end > self.words) {
             return Err(io::Error::from(io::ErrorKind::InvalidInput));

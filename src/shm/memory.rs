@@ -35,15 +35,28 @@ pub trait Memory {
     type Word: Word;
 
     /// `len` words from `index` on: one check for all of them.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: some of them lie outside of the memory.
     fn slice(&self, index: usize, len: usize) -> Result<&[Self::Word], Damaged>;
 
     /// One word.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: the word lies outside of the memory.
     fn word(&self, index: usize) -> Result<&Self::Word, Damaged>;
 
     /// The size in words.
     fn words(&self) -> usize;
 
-    /// Sees to it that `words` words from `index` on can be written to: `ENOSPC` when there is no memory for them.
+    /// Sees to it that `words` words from `index` on can be written to.
+    ///
+    /// # Errors
+    ///
+    /// `ENOSPC`: there is no memory for them.
+    /// Any other error: the index is out of bounds, or the operating system refuses.
     fn reserve(&self, index: usize, words: usize) -> io::Result<()>;
 
     /// Whether some of it is gone, so that other processes may not see the stores of this one.
@@ -52,18 +65,30 @@ pub trait Memory {
     }
 
     /// A relaxed load. Order comes from [`super::versioned`] or from the lock.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: the word lies outside of the memory.
     #[inline(always)]
     fn load(&self, index: usize) -> Result<u64, Damaged> {
         Ok(self.word(index)?.get(Ordering::Relaxed))
     }
 
     /// A load that sees all that was stored before the matching [`Memory::publish`].
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: the word lies outside of the memory.
     #[inline(always)]
     fn load_acquire(&self, index: usize) -> Result<u64, Damaged> {
         Ok(self.word(index)?.get(Ordering::Acquire))
     }
 
     /// A relaxed store.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: the word lies outside of the memory.
     #[inline(always)]
     #[cfg_attr(feature = "killpoints", track_caller)]
     fn store(&self, index: usize, value: u64) -> Result<(), Damaged> {
@@ -73,6 +98,10 @@ pub trait Memory {
 
     /// A store that makes all stores before it visible to a reader that sees it, and that no store after it overtakes. So a
     /// block to which the old value led may be written again right away (see the protocol in [`super`]).
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: the word lies outside of the memory.
     #[inline]
     #[cfg_attr(feature = "killpoints", track_caller)]
     fn publish(&self, index: usize, value: u64) -> Result<(), Damaged> {
@@ -82,6 +111,10 @@ pub trait Memory {
     }
 
     /// Adds to a counter that many processes share and returns what it was.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: the word lies outside of the memory.
     #[inline(always)]
     #[cfg_attr(feature = "killpoints", track_caller)]
     fn add(&self, index: usize, value: u64) -> Result<u64, Damaged> {
@@ -89,6 +122,10 @@ pub trait Memory {
     }
 
     /// Stores `new` where `old` is, in one step; whether it was. For words that many processes change.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: the word lies outside of the memory.
     #[inline(always)]
     #[cfg_attr(feature = "killpoints", track_caller)]
     fn replace(&self, index: usize, old: u64, new: u64) -> Result<bool, Damaged> {
@@ -96,6 +133,10 @@ pub trait Memory {
     }
 
     /// Reads words from `index` on into `values`, each by a relaxed load: as a whole they may be a mixture of versions.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: some of them lie outside of the memory.
     fn load_all(&self, index: usize, values: &mut [u64]) -> Result<(), Damaged> {
         let words = self.slice(index, values.len())?;
         values.iter_mut().zip(words).for_each(|(value, word)| *value = word.get(Ordering::Relaxed));
@@ -103,6 +144,10 @@ pub trait Memory {
     }
 
     /// Writes `values` from `index` on, relaxed; nothing when they do not all fit.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: some of them lie outside of the memory.
     #[cfg_attr(feature = "killpoints", track_caller)]
     fn store_all(&self, index: usize, values: &[u64]) -> Result<(), Damaged> {
         // A loop, since a closure would hide the caller.
@@ -113,6 +158,10 @@ pub trait Memory {
     }
 
     /// A relaxed store of what is not there yet: a repair that finds all in order writes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: the word lies outside of the memory.
     #[cfg_attr(feature = "killpoints", track_caller)]
     fn amend(&self, index: usize, value: u64) -> Result<(), Damaged> {
         if self.load(index)? == value { Ok(()) } else { self.store(index, value) }

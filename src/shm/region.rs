@@ -83,12 +83,23 @@ pub struct Old<'a> {
 pub trait Content {
     /// Fills `new`, which no other process sees yet, with the table of `old`, which none changes; it may be of an older layout.
     /// Answers a message for the operator.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::Full`]: the table does not fit into `new`.
+    /// [`Code::Busy`], [`Code::Superseded`]: as [`Region::writer`] of `new`.
+    /// [`Code::System`]: the operating system refuses a lock or memory.
+    /// [`Code::Damaged`]: a word lies outside of a region.
     fn copy(&self, old: &Region, new: &Region) -> Result<Option<String>>;
 
     /// Fills `history`, that of `new`, with the history of the region whose table `new` has. All that is lost costs no table.
     fn copy_history(&self, old: &Old<'_>, new: &Region, history: &History<'_, Mem>);
 
     /// A number that is another one after any change of the table; `None` as long as there was none.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::Damaged`]: a word of the table lies outside of the region.
     fn digest(&self, region: &Region) -> Result<Option<u64>>;
 }
 
@@ -226,17 +237,32 @@ impl Region {
     }
 
     /// Claims a worker slot for the rest of this process's life.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::Full`]: all slots are taken.
+    /// [`Code::System`]: the operating system refuses to lock or to tell.
+    /// [`Code::Damaged`]: a word of a slot lies outside of the region.
     pub fn claim_slot(&self) -> Result<u32> {
         slots::claim(&self.mem, &self.geometry, &*self.lock, now())
     }
 
     /// Counts for the worker in `slot`, which is this process.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::Changing`]: other workers come or go at each of 16 tries.
+    /// [`Code::Damaged`]: there is no such slot, or a word lies outside of the cells.
     pub fn count_for(&self, slot: u32) -> Result<()> {
         let Some(cells) = self.cells() else { return Ok(()) };
         Ok(cells.activate(slot)?)
     }
 
-    /// An error as long as this process has connections that it could not count, for want of memory.
+    /// Sees whether this process counts all its connections.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::Full`]: there is no memory to count some of them in.
     pub fn has_room_to_count(&self) -> Result<()> {
         let Some(Beside { mem, plan, path, .. }) = &self.cells else { return Ok(()) };
         if mem.wanting().is_none_or(|at| !plan.is_in_a_row(at)) {
@@ -249,6 +275,13 @@ impl Region {
 
     /// Takes back the counts of dead workers; `own` is the slot of this process. Answers whether there were any. That is said
     /// once, and to no other process, so an error of another part waits for the next time.
+    ///
+    /// # Errors
+    ///
+    /// An error is answered only where no counts were taken back.
+    /// [`Code::Changing`]: other workers come or go at each of 16 tries.
+    /// [`Code::System`]: the operating system refuses to lock or to tell.
+    /// [`Code::Damaged`]: a word lies outside of the cells.
     pub fn reap(&self, own: Option<u32>) -> Result<bool> {
         let Some(cells) = self.cells() else { return Ok(false) };
         let (mut any, mut failure) = (false, None);
@@ -269,11 +302,20 @@ impl Region {
     }
 
     /// All live workers; `own` is the slot of this process.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::System`]: the operating system refuses to tell.
+    /// [`Code::Damaged`]: a word of a slot lies outside of the region.
     pub fn workers(&self, own: Option<u32>) -> Result<Vec<Worker>> {
         slots::live(&self.mem, &self.geometry, &*self.lock, own)
     }
 
     /// Another process that uses the region, if there is one: one that has a slot, rather than one that has not.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::System`]: the operating system refuses to tell.
     pub fn in_use(&self) -> Result<Option<Holder>> {
         Ok(match slots::others_live(&self.geometry, &*self.lock)? {
             None => self.lock.others_live()?,
@@ -282,11 +324,21 @@ impl Region {
     }
 
     /// Whether another process uses its layout.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::System`]: the operating system refuses to tell.
     pub fn is_alive(&self) -> Result<bool> {
         Ok(self.lock.user_of(self.layout())?.is_some())
     }
 
-    /// Takes the writer lock, trying for at most `wait`. Refused while a newer layout is in use.
+    /// Takes the writer lock, trying for at most `wait`.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::Busy`]: another process holds the lock for all of `wait`.
+    /// [`Code::Superseded`]: a newer layout is in use.
+    /// [`Code::System`]: the operating system refuses to lock or to tell.
     pub fn writer(&self, wait: Duration) -> Result<Writer<'_>> {
         let guard = self.lock.lock(WRITER, wait)?;
         // Asked with the lock in hand. A newer layout marks its life under this lock. So it takes over all changes that were

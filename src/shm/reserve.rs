@@ -31,6 +31,11 @@ impl Reserved {
     }
 
     /// Has `populate` (first word, words) back the chunks that `words` words from `at` on touch, unless they are.
+    ///
+    /// # Errors
+    ///
+    /// Those of `populate`.
+    /// `InvalidInput`: the words lie behind the last chunk that has a bit.
     pub fn reserve(
         &self,
         at: usize,

@@ -34,6 +34,12 @@ pub struct Worker {
 }
 
 /// Claims the first free slot for the rest of this process's life; `now` in seconds since the epoch.
+///
+/// # Errors
+///
+/// [`Code::Full`]: all slots are taken.
+/// [`Code::Damaged`]: a word of a slot lies outside of the memory.
+/// Those of `locks`.
 pub fn claim(mem: &impl Memory, geometry: &Geometry, locks: &impl Locks, now: u64) -> Result<u32> {
     for slot in 0..geometry.slots {
         if locks.keep(FIRST_SLOT + slot)? {
@@ -60,6 +66,10 @@ fn enter(mem: &impl Memory, at: usize, now: u64) -> Result<(), Damaged> {
 }
 
 /// Takes a slot in which no worker lives, to clear up behind the last one. Answers whether it did.
+///
+/// # Errors
+///
+/// Those of `locks`.
 pub fn take_if_dead(locks: &impl Locks, slot: u32) -> Result<bool> {
     Ok(locks.holder(FIRST_SLOT + slot, 1)?.is_none() && locks.keep(FIRST_SLOT + slot)?)
 }
@@ -70,11 +80,20 @@ pub fn give_back(locks: &impl Locks, slot: u32) {
 }
 
 /// Whether another process than this one lives in any slot.
+///
+/// # Errors
+///
+/// Those of `locks`.
 pub fn others_live(geometry: &Geometry, locks: &impl Locks) -> Result<Option<Holder>> {
     locks.holder(FIRST_SLOT, geometry.slots)
 }
 
 /// All live workers; `own` is this process's slot, whose lock it cannot see itself.
+///
+/// # Errors
+///
+/// [`Code::Damaged`]: a word of a slot lies outside of the memory.
+/// Those of `locks`.
 pub fn live(mem: &impl Memory, geometry: &Geometry, locks: &impl Locks, own: Option<u32>) -> Result<Vec<Worker>> {
     let mut workers = Vec::new();
     for slot in 0..geometry.slots {

@@ -44,6 +44,10 @@ impl<'a, M: Memory> Sources<'a, M> {
     }
 
     /// All numbers and texts.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: a word lies outside of the memory.
     pub fn all(&self) -> Result<Vec<(u32, String)>, Damaged> {
         let mut all = Vec::new();
         for entry in 0..self.geometry.sources {
@@ -53,12 +57,20 @@ impl<'a, M: Memory> Sources<'a, M> {
     }
 
     /// The number of a source. `None`: it has none.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: a word lies outside of the memory.
     pub fn number(&self, text: &str) -> Result<Option<u32>, Damaged> {
         Ok(self.all()?.into_iter().find(|(_, its)| its == text).map(|(number, _)| number))
     }
 
     /// The number of a source, which has one from now on. `None`: all numbers are others', or the text is empty or longer than
     /// [`MAX_TEXT`] bytes. The caller holds the writer lock.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: a word lies outside of the memory.
     pub fn add(&self, text: &str) -> Result<Option<u32>, Damaged> {
         if let Some(number) = self.number(text)? {
             return Ok(Some(number));
@@ -76,6 +88,10 @@ impl<'a, M: Memory> Sources<'a, M> {
     }
 
     /// Gives a source its number: one that no other has.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: there is no entry with this number, or a word lies outside of the memory.
     pub fn put(&self, number: u32, text: &str) -> Result<(), Damaged> {
         let entry = (number as usize).checked_sub(1).filter(|&entry| entry < self.geometry.sources).ok_or(Damaged)?;
         let mut words = [0; ENTRY - 1];

@@ -56,12 +56,20 @@ impl Stamp {
 }
 
 /// Loads the stamp at `place`; what it leads to may be read from here on.
+///
+/// # Errors
+///
+/// [`Damaged`]: `place` lies outside of the memory.
 #[inline(always)]
 pub fn begin(mem: &impl Memory, place: usize) -> Result<Stamp, Damaged> {
     mem.load_acquire(place).map(Stamp)
 }
 
 /// Whether all that was read since [`begin`] returned `stamp` belongs to it.
+///
+/// # Errors
+///
+/// [`Damaged`]: `place` lies outside of the memory.
 #[inline(always)]
 pub fn holds(mem: &impl Memory, place: usize, stamp: Stamp) -> Result<bool, Damaged> {
     mem.fence_loads();
@@ -84,6 +92,11 @@ impl From<Damaged> for Unread {
 }
 
 /// Calls `read` with the stamp at `place` until the stamp outlives the call, at most [`TRIES`] times.
+///
+/// # Errors
+///
+/// [`Unread::Changing`]: the stamp has changed after each of [`TRIES`] calls.
+/// [`Unread::Damaged`]: `read` answers [`Damaged`] and the stamp is still the same, or `place` lies outside of the memory.
 pub fn read<T>(
     mem: &impl Memory,
     place: usize,

@@ -36,6 +36,13 @@ impl<'a, M: Memory> Writing<'a, M> {
     }
 
     /// Takes cells for so many new peers, whose verdicts begin with these bits; zeros where peers have none.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::Full`]: fewer cells are free, or there is no memory for them.
+    /// [`Code::Changing`]: workers count in the free cells at each of 16 tries.
+    /// [`Code::System`]: the operating system refuses memory for another reason.
+    /// [`Code::Damaged`]: a word lies outside of the memory.
     pub fn take_cells(&self, count: usize, verdict: u64) -> Result<Vec<u32>> {
         let Some(cells) = self.cells else { return Ok(vec![0; count]) };
         match cells.take(count, verdict) {
@@ -47,6 +54,10 @@ impl<'a, M: Memory> Writing<'a, M> {
     }
 
     /// Gives the cells of peers back that are no more.
+    ///
+    /// # Errors
+    ///
+    /// As [`Cells::give_back`].
     pub fn free_cells(&self, freed: &[u32]) -> Result<(), Damaged> {
         self.cells.map_or(Ok(()), |cells| cells.give_back(freed))
     }
@@ -62,11 +73,19 @@ impl<'a, M: Memory> Writing<'a, M> {
     }
 
     /// Whether a writer before this one did not come to its end.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: a word lies outside of the memory.
     pub fn needs_repair(&self) -> Result<bool, Damaged> {
         Ok(self.mem.load(state::WRITING)? != 0)
     }
 
     /// Says that a change is under way.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: a page of the memory is gone, or a word lies outside of it.
     pub fn begin(&self) -> Result<(), Damaged> {
         self.is_seen_by_all()?;
         self.mem.store(state::WRITING, u64::from(std::process::id()))?;
@@ -76,19 +95,31 @@ impl<'a, M: Memory> Writing<'a, M> {
     }
 
     /// Says that the region is whole again. Where it is not, since a page went under the change, the next writer repairs.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: a page of the memory is gone, or a word lies outside of it.
     pub fn end(&self) -> Result<(), Damaged> {
         self.mem.fence();
         self.is_seen_by_all()?;
         self.mem.store(state::WRITING, 0)
     }
 
-    /// An error once something was stored, or may have been, that this process alone sees. To be asked before anything is
-    /// published: what leads to a block that others lack would be damage to them.
+    /// Sees whether other processes see all stores of this one. A writer asks before it publishes anything: a stamp that leads to a
+    /// block that the others lack would be damage to them.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: a page of the memory is gone.
     pub fn is_seen_by_all(&self) -> Result<(), Damaged> {
         if self.mem.is_torn() { Err(Damaged) } else { Ok(()) }
     }
 
     /// The number of this change, larger than that of any before it.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: a word lies outside of the memory.
     pub fn next_version(&self) -> Result<u64, Damaged> {
         let version = self.mem.load(state::SEQUENCE)?.wrapping_add(1);
         self.mem.store(state::SEQUENCE, version)?;
@@ -96,17 +127,32 @@ impl<'a, M: Memory> Writing<'a, M> {
     }
 
     /// Sees to it that a record can be written to.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::Full`]: there is no memory for it.
+    /// [`Code::System`]: the operating system refuses memory for another reason.
     pub fn reserve_record(&self, record: u32) -> Result<()> {
         let (at, words) = (self.geometry.record(record), self.geometry.shape.record);
         self.mem.reserve(at, words).map_err(|error| file::full(self.path, &error, file::FEWER))
     }
 
     /// Copies `image` into a new block. No reader sees it yet.
+    ///
+    /// # Errors
+    ///
+    /// As [`Writing::allocate_in`].
     pub fn allocate(&self, image: &[u64]) -> Result<u32> {
         self.allocate_in(Room::Home, image)
     }
 
     /// The same, in this part of the heap.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::Full`]: this part of the heap has no room for it, or there is no memory.
+    /// [`Code::System`]: the operating system refuses memory for another reason.
+    /// [`Code::Damaged`]: a word lies outside of the memory.
     pub fn allocate_in(&self, room: Room, image: &[u64]) -> Result<u32> {
         let arena = Arena::new(self.mem, self.geometry);
         let Some(block) = arena.take(image.len(), room)? else {
@@ -126,6 +172,10 @@ impl<'a, M: Memory> Writing<'a, M> {
     }
 
     /// Writes `image` over the front of a block of `words` words that nothing leads to any more, and gives back the rest.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: `image` is larger than the block, the block does not lie in the heap, or a word lies outside of the memory.
     pub fn rewrite(&self, block: u32, words: usize, image: &[u64]) -> Result<(), Damaged> {
         let (has, needs) = (granules_of(words), granules_of(image.len()));
         let rest = has.checked_sub(needs).ok_or(Damaged)?;
@@ -137,11 +187,19 @@ impl<'a, M: Memory> Writing<'a, M> {
     }
 
     /// Gives back a block of `words` words that nothing leads to any more.
+    ///
+    /// # Errors
+    ///
+    /// As [`Arena::give_back`].
     pub fn free(&self, block: u32, words: usize) -> Result<(), Damaged> {
         Arena::new(self.mem, self.geometry).give_back(block, words)
     }
 
     /// Makes the heap hold what `marks` has marked, and nothing else.
+    ///
+    /// # Errors
+    ///
+    /// As [`Arena::rebuild`].
     pub fn rebuild(&self, marks: &Marks) -> Result<(), Damaged> {
         Arena::new(self.mem, self.geometry).rebuild(marks)
     }

@@ -64,11 +64,19 @@ impl<'a, M: Memory> Budget<'a, M> {
     }
 
     /// Counts a request.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: a word of the budget lies outside of the memory.
     pub fn request(&self) -> Result<(), Damaged> {
         self.count(1 << RETRIES_BITS, |requests, _| requests < MOST_REQUESTS)
     }
 
     /// The rest of it now.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: a word of the budget lies outside of the memory.
     pub fn left(&self, allowance: Allowance) -> Result<Left, Damaged> {
         if allowance.percent == Allowance::ANY {
             return Ok(Left::Some);
@@ -92,11 +100,19 @@ impl<'a, M: Memory> Budget<'a, M> {
     }
 
     /// Counts a retry. It was allowed: workers that ask at once may go beyond the budget by one each.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: a word of the budget lies outside of the memory.
     pub fn retry(&self) -> Result<(), Damaged> {
         self.count(1, |_, retries| retries < MOST_RETRIES)
     }
 
     /// Remembers that a retry goes beyond it.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: a word of the budget lies outside of the memory.
     pub fn overdraw(&self) -> Result<(), Damaged> {
         let at = self.place(self.interval);
         // With each time that it fails, another worker has counted.

@@ -37,6 +37,10 @@ impl Bit {
     }
 
     /// Sets or clears it; whether that changed it. Bits of a later version stay as they are.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: there is no such cell, or its word lies outside of the memory.
     pub fn set(self, cells: &Cells<'_, impl Memory>, usable: bool) -> Result<bool, Damaged> {
         if self.host == 0 {
             return Ok(false);

@@ -15,6 +15,10 @@ const MOVED: u32 = 0x9e37_79b9;
 /// Gives an image what it has of `old`, and new ids to the other peers. Answers what becomes of the cells.
 ///
 /// The words of `old` may be of any version by now. Then another one is there, and the plan is made again.
+///
+/// # Errors
+///
+/// [`Code::Damaged`](crate::error::Code::Damaged): a word of `old` lies outside of the region.
 pub fn over(region: &Region, old: Option<&View>, image: &mut [u64]) -> Result<CellPlan> {
     // A name that was deleted and is remembered has no peers, and what comes next is another upstream.
     let Some(old) = old else { return Ok(again(image, None, Origin::default())) };

@@ -59,6 +59,14 @@ impl Build {
 }
 
 /// Puts a new version in the place of `old`, or makes the upstream called `name`.
+///
+/// # Errors
+///
+/// After [`Code::Full`], [`Code::System`] and [`Code::Changing`] the table is as it was.
+/// [`Code::Full`]: there is no free record, no cell for a new peer, no block or no memory; or the generations of the record are used up.
+/// [`Code::System`]: the operating system refuses memory for another reason.
+/// [`Code::Changing`]: workers count in the free cells at each of 16 tries.
+/// [`Code::Damaged`]: a page of the region is gone, or a word does not make sense.
 pub fn put<M: Memory>(change: &Writing<'_, M>, name: &str, mut build: Build, old: Option<(u32, View)>) -> Result<()> {
     let directory = Directory::over(change.mem(), change.geometry());
     let record = match old {
@@ -207,6 +215,10 @@ pub(super) fn publish<M: Memory>(
 }
 
 /// Ends the upstream in `record`, whose version is `old`.
+///
+/// # Errors
+///
+/// [`Code::Damaged`]: a page of the region is gone, or a word does not make sense.
 pub fn remove<M: Memory>(change: &Writing<'_, M>, record: u32, old: &View) -> Result<()> {
     let directory = Directory::over(change.mem(), change.geometry());
     let next = old.stamp.next(0).unwrap_or_default();

@@ -9,6 +9,10 @@ const _: () = assert!(crate::upstream::name::MAX_NAME_BYTES <= deleted::MAX_NAME
 /// Remembers those peers of `old`, to which no pick leads any more, whose cells are among `freed`, in order, and have
 /// connections open. Mostly there are none, and nothing else is read. Peers that cannot be read are not remembered: a deletion
 /// does not fail for them.
+///
+/// # Errors
+///
+/// [`Damaged`]: a word lies outside of the memory.
 pub fn remember<M: Memory>(change: &Writing<'_, M>, old: &View, freed: &[u32]) -> Result<(), Damaged> {
     let Some(cells) = change.cells() else { return Ok(()) };
     let busy = cells.busy(freed)?;

@@ -75,6 +75,11 @@ impl<'a, M: Memory> Directory<'a, M> {
     }
 
     /// The record and the snapshot of `name`, tombstones included.
+    ///
+    /// # Errors
+    ///
+    /// [`Unread::Changing`]: changes met each of [`TRIES`] walks.
+    /// [`Unread::Damaged`]: a link, the chain or the snapshot does not make sense.
     pub fn find(&self, name: &[u8]) -> Result<Option<(u32, View)>, Unread> {
         let mut endless = false;
         for _ in 0..TRIES {
@@ -162,6 +167,11 @@ impl<'a, M: Memory> Directory<'a, M> {
     ///
     /// All blocks together fit into the heap, and changes meanwhile make it twice that at most. Records that claim more share
     /// blocks that are not theirs. That is damage, and without a bound a spoiled region would have us copy for ever.
+    ///
+    /// # Errors
+    ///
+    /// [`Unread::Changing`]: changes met each of [`TRIES`] reads of one upstream.
+    /// [`Unread::Damaged`]: an upstream does not make sense, or all together claim more words than that.
     pub fn each<T>(&self, read: impl Fn(&View) -> Result<T, Damaged>, mut each: impl FnMut(T)) -> Result<(), Unread> {
         let mut left = 2 * self.mem.words();
         for record in 0..self.used_records()? {
@@ -187,6 +197,11 @@ impl<'a, M: Memory> Directory<'a, M> {
 
     /// The result of `read` on the upstream in `record`, if there is one. It is one of many: its words are taken from those
     /// that are `left`, see [`Directory::each`].
+    ///
+    /// # Errors
+    ///
+    /// [`Unread::Changing`]: changes met each of [`TRIES`] reads.
+    /// [`Unread::Damaged`]: the upstream does not make sense, or claims more words than are `left`.
     pub fn look_within<T>(
         &self,
         record: u32,
@@ -226,6 +241,10 @@ impl<'a, M: Memory> Directory<'a, M> {
     }
 
     /// The records that are taken.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: a word lies outside of the memory.
     pub fn taken(&self) -> Result<Vec<u32>, Damaged> {
         let mut taken = Vec::new();
         for index in 0..self.geometry.records.div_ceil(64) {
@@ -240,6 +259,11 @@ impl<'a, M: Memory> Directory<'a, M> {
     }
 
     /// The result of `read` on the upstream in `record`, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// [`Unread::Changing`]: changes met each of [`TRIES`] reads.
+    /// [`Unread::Damaged`]: the upstream does not make sense.
     pub fn look<T>(&self, record: u32, read: impl Fn(&View) -> Result<T, Damaged>) -> Result<Option<T>, Unread> {
         self.look_within(record, &mut usize::MAX.clone(), read)
     }
@@ -264,6 +288,10 @@ impl<'a, M: Memory> Directory<'a, M> {
 
     /// A number that is another one after any change: it is made of all stamps, which count the changes of their records.
     /// `None` where there was none yet.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: a word lies outside of the memory.
     pub fn digest(&self) -> Result<Option<u64>, Damaged> {
         let (mut digest, mut all) = (0u64, 0);
         for record in (0..self.used_records()?).filter(|&record| self.has_memory(record)) {
@@ -279,6 +307,10 @@ impl<'a, M: Memory> Directory<'a, M> {
 }
 
 /// Takes an upstream that changes too often to be read for done: there is another time.
+///
+/// # Errors
+///
+/// That of `done`, unless it is [`Code::Changing`].
 pub fn unless_changing(done: crate::error::Result<()>) -> crate::error::Result<()> {
     match done {
         Err(error) if error.code == Code::Changing => Ok(()),
@@ -289,6 +321,10 @@ pub fn unless_changing(done: crate::error::Result<()>) -> crate::error::Result<(
 /// The writer's steps on the directory. Each step leaves it whole; the caller holds the writer lock.
 impl<M: Memory> Directory<'_, M> {
     /// A record that is free, `None` when all are taken.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: a word lies outside of the memory.
     pub fn free_record(&self) -> Result<Option<u32>, Damaged> {
         let lowest = (self.mem.load(state::LOWEST_RECORD)? as usize).min(self.geometry.records);
         for index in lowest / 64..self.geometry.records.div_ceil(64) {
@@ -303,6 +339,10 @@ impl<M: Memory> Directory<'_, M> {
 
     /// Takes `record`, empties it, and links it into the bucket of `name`. Readers see no upstream in it yet. The caller has
     /// reserved its memory.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: a word lies outside of the memory.
     pub fn link(&self, record: u32, name: &[u8]) -> Result<(), Damaged> {
         let at = self.geometry.record(record);
         self.use_record(record)?;
@@ -334,6 +374,10 @@ impl<M: Memory> Directory<'_, M> {
     }
 
     /// Takes `record`, whose stamp is empty, out of its bucket and gives it back.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: the record is not in its bucket, a link leads to no record, or a word lies outside of the memory.
     pub fn unlink(&self, record: u32) -> Result<(), Damaged> {
         let at = self.geometry.record(record);
         let mut place = self.bucket(self.mem.load(at + word::HASH)? as u32);
@@ -352,21 +396,37 @@ impl<M: Memory> Directory<'_, M> {
     }
 
     /// The current stamp of `record`.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: the word of the stamp lies outside of the memory.
     pub fn stamp(&self, record: u32) -> Result<Stamp, Damaged> {
         self.record(record).stamp(self.mem)
     }
 
     /// Whether `stamp` is still that of `record`, after reading what it leads to.
+    ///
+    /// # Errors
+    ///
+    /// As [`Directory::stamp`].
     pub fn stamp_holds(&self, record: u32, stamp: Stamp) -> Result<bool, Damaged> {
         self.record(record).holds(self.mem, stamp)
     }
 
     /// The one store by which a change happens. The block of the old stamp may be freed afterwards.
+    ///
+    /// # Errors
+    ///
+    /// As [`Directory::stamp`].
     pub fn publish(&self, record: u32, stamp: Stamp) -> Result<(), Damaged> {
         self.mem.publish(stamp_at(self.geometry, record), stamp.0)
     }
 
     /// Marks that a peer of the upstream in `record` may have failed, so that picks look at each. Any process may call it.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: the word of the failures lies outside of the memory.
     pub fn mark_failure(&self, record: u32) -> Result<(), Damaged> {
         self.record(record).mark_failure(self.mem)
     }
@@ -380,6 +440,10 @@ impl<M: Memory> Directory<'_, M> {
     /// Walks all buckets, and unlinks every record for which `keep` (record, hash, stamp) answers no. Sets the bitmap of
     /// records to the rest. This is the directory's half of a repair. Answers how many upstreams were lost; a record without
     /// one is none.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: a word lies outside of the memory.
     pub fn rebuild(&self, mut keep: impl FnMut(u32, u32, Stamp) -> bool) -> Result<u64, Damaged> {
         let mut seen = vec![0u64; self.geometry.records.div_ceil(64)];
         let mut passed = vec![0u8; self.geometry.records];

@@ -49,6 +49,10 @@ impl<R: Borrow<Region>> Table<R> {
     }
 
     /// Takes those of `idle` out of their upstream that are to be deleted when they are idle, and were not made to stay.
+    ///
+    /// # Errors
+    ///
+    /// As [`Table::edit`].
     pub fn delete_idle(&self, name: &str, idle: &[u64], wait: Duration) -> Result<()> {
         self.edit(name, wait, |stored| {
             let Some(Stored { mut upstream, flags, .. }) = visible(stored) else { return Ok(Edit::Keep) };

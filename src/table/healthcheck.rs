@@ -39,6 +39,12 @@ impl<R: Borrow<Region>> Table<R> {
     }
 
     /// Has all upstreams that have no check of their own follow the default.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::Changing`](crate::error::Code::Changing): changes met each of 16 reads of one upstream.
+    /// [`Code::Damaged`](crate::error::Code::Damaged): a word lies outside of the region.
+    /// Those of [`Table::edit`]; the upstreams before the one that fails follow the default.
     pub fn spread_default_check(&self, wait: Duration) -> Result<()> {
         let (mem, default) = (self.region().mem(), self.default_check());
         let differs = |view: &View| {

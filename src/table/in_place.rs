@@ -18,6 +18,10 @@ use crate::shm::{Damaged, GRANULE_WORDS, Memory, Stamp, Writing};
 
 /// Puts a version in the place of `old`, which is larger or as large in all its parts. False: it is not, or it is too large
 /// for the spare; and nothing is changed.
+///
+/// # Errors
+///
+/// [`Damaged`]: a page of the region is gone, or a word does not make sense.
 pub fn replace<M: Memory>(
     change: &Writing<'_, M>,
     record: u32,
@@ -118,6 +122,10 @@ fn words(mem: &impl Memory, at: usize, count: usize) -> Result<Vec<u64>, Damaged
 }
 
 /// Brings a version home, if there is room: what it replaced has left some, once a repair has found it.
+///
+/// # Errors
+///
+/// [`Damaged`]: a page of the region is gone, or a word does not make sense.
 pub fn clear_of<M: Memory>(change: &Writing<'_, M>, view: &View) -> Result<(), Damaged> {
     let image = words(change.mem(), view.stamp.word(), view.words)?;
     let mut build = Build { image, rings: [RingPlan::None, RingPlan::None], must: true, cells: CellPlan::default() };

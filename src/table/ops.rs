@@ -110,8 +110,10 @@ impl<R: Borrow<Region>> Table<R> {
     ///
     /// # Errors
     ///
-    /// [`Code::NotFound`]: with [`Absent::Refuse`], there is no such peer or upstream. [`Code::Invalid`]: the name, or
-    /// too many peers. Those of [`Table::edit`].
+    /// [`Code::NotFound`]: with [`Absent::Refuse`], there is no such peer or upstream.
+    /// [`Code::Full`]: the upstream has as many peers as it may have.
+    /// [`Code::Invalid`]: the new peer has no port, and its check needs one.
+    /// Those of [`Table::edit`].
     pub fn put_peer(&self, name: &str, patch: &PeerPatch, absent: Absent, wait: Duration) -> Result<()> {
         self.edit(name, wait, |stored| {
             let flags = flags(stored.as_ref());

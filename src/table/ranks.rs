@@ -121,6 +121,10 @@ fn hosts(members: usize) -> usize {
 
 impl View {
     /// The bit that says whether the peer with this index is usable.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: a rank leads to no peer, or a word lies outside of the memory.
     pub fn usable_bit(&self, mem: &impl Memory, index: u32) -> Result<Bit, Damaged> {
         let bits = self.bits(mem, index)?;
         let ranks = &self.ranks[bits.group() as usize];
@@ -148,12 +152,20 @@ pub struct Ranks {
 
 impl Ranks {
     /// Weight and number of peers of a class.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: a word lies outside of the memory.
     pub fn class(&self, mem: &impl Memory, class: u32) -> Result<(u32, u32), Damaged> {
         let word = mem.load(self.at + class as usize)?;
         Ok(((word as u32).min(u16::MAX.into()), (word >> 32) as u32))
     }
 
     /// The cell that has the bits of the ranks of a block; 0: there are none.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: a word lies outside of the memory.
     #[inline(always)]
     pub fn host(&self, mem: &impl Memory, block: u32) -> Result<u32, Damaged> {
         let word = mem.load(self.at + self.classes as usize + block as usize / 2)?;
@@ -161,6 +173,10 @@ impl Ranks {
     }
 
     /// The peer with a rank.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: there is no such rank, it leads to no peer, or a word lies outside of the memory.
     #[inline(always)]
     pub fn peer(&self, mem: &impl Memory, view: &View, rank: u32) -> Result<u32, Damaged> {
         if rank >= self.members {
@@ -173,6 +189,10 @@ impl Ranks {
     }
 
     /// The rank of a peer of this weight; `None`: it has none.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: a rank leads to no peer, or a word lies outside of the memory.
     pub fn rank_of(&self, mem: &impl Memory, view: &View, index: u32, weight: u16) -> Result<Option<u32>, Damaged> {
         if !self.ordered {
             return Ok((index < self.members).then_some(index));

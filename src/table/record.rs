@@ -70,51 +70,87 @@ impl Record {
     }
 
     /// Its stamp.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: the word lies outside of the memory, as any word of [`Record::default`].
     #[inline(always)]
     pub fn stamp(self, mem: &impl Memory) -> Result<Stamp, Damaged> {
         mem.load_acquire(self.at + word::STAMP).map(Stamp)
     }
 
     /// Whether `stamp` is still its stamp, after reading what it leads to.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: the word lies outside of the memory, as any word of [`Record::default`].
     #[inline(always)]
     pub fn holds(self, mem: &impl Memory, stamp: Stamp) -> Result<bool, Damaged> {
         versioned::holds(mem, self.at + word::STAMP, stamp)
     }
 
     /// The next turn of the round robin.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: the word lies outside of the memory, as any word of [`Record::default`].
     #[inline(always)]
     pub fn take_turn(self, mem: &impl Memory) -> Result<u64, Damaged> {
         mem.add(self.at + word::COUNTER, 1)
     }
 
     /// Whether its peers have failed.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: the word lies outside of the memory, as any word of [`Record::default`].
     #[inline(always)]
     pub fn failures(self, mem: &impl Memory) -> Result<Failures, Damaged> {
         mem.load(self.at + word::FAILURES).map(Failures)
     }
 
     /// Says that a peer may have failed, so that picks look at each. Any worker may.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: the word lies outside of the memory, as any word of [`Record::default`].
     pub fn mark_failure(self, mem: &impl Memory) -> Result<(), Damaged> {
         mem.add(self.at + word::FAILURES, 1).map(|_| ())
     }
 
     /// Says that all peers are well, if none has failed since `failures` was read; whether that is so.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: the word lies outside of the memory, as any word of [`Record::default`].
     pub fn mark_well(self, mem: &impl Memory, failures: Failures) -> Result<bool, Damaged> {
         mem.replace(self.at + word::FAILURES, failures.0, failures.healed())
     }
 
     /// How often a bit of a usable peer has changed.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: the word lies outside of the memory, as any word of [`Record::default`].
     #[inline(always)]
     pub fn changes(self, mem: &impl Memory) -> Result<u64, Damaged> {
         mem.load_acquire(self.at + word::CHANGES)
     }
 
     /// Has workers read the bits of usable peers anew.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: the word lies outside of the memory, as any word of [`Record::default`].
     pub fn mark_change(self, mem: &impl Memory) -> Result<(), Damaged> {
         mem.add(self.at + word::CHANGES, 1).map(|_| ())
     }
 
     /// Sets or clears the bit of a usable peer, and says so; whether that changed it.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: the cell that has the bit does not exist, or a word lies outside of the memory.
     pub fn change_usable(
         self,
         mem: &impl Memory,
@@ -130,6 +166,10 @@ impl Record {
     }
 
     /// Whether the last look at all its peers is `ms` old or older. Then the next look is this worker's.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: the word lies outside of the memory, as any word of [`Record::default`].
     pub fn takes_look(self, mem: &impl Memory, now_ms: u64, ms: u64) -> Result<bool, Damaged> {
         let at = self.at + word::LOOKED;
         let looked = mem.load(at)?;

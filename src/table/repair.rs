@@ -11,6 +11,10 @@ use crate::shm::cells::CellMarks;
 use crate::shm::{GRANULE_WORDS, Memory, Writing};
 
 /// Marks the blocks that can be reached and frees the rest. Drops upstreams that do not make sense, and answers their number.
+///
+/// # Errors
+///
+/// [`Code::Damaged`](crate::error::Code::Damaged): a page of the region is gone, or a word lies outside of it.
 pub fn repair<M: Memory>(change: &Writing<'_, M>) -> Result<u64> {
     let (mem, geometry) = (change.mem(), change.geometry());
     change.begin()?;

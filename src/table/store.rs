@@ -174,8 +174,11 @@ impl<R: Borrow<Region>> Table<R> {
     ///
     /// # Errors
     ///
-    /// Those of `change`. [`Code::Full`]: there is no room. [`Code::Busy`]: another process is writing. [`Code::Superseded`]:
-    /// a newer nginx takes the changes. [`Code::Changing`], [`Code::Damaged`]: the upstream cannot be read.
+    /// Those of `change`, and those of [`Table::writer`].
+    /// [`Code::Invalid`]: the options of its checks are too long, or its weights make the ring too large.
+    /// [`Code::Full`]: there is no room.
+    /// [`Code::System`]: the operating system refuses memory for another reason.
+    /// [`Code::Changing`], [`Code::Damaged`]: the upstream cannot be read.
     pub fn edit(&self, name: &str, wait: Duration, change: impl Fn(Option<Stored>) -> Result<Edit>) -> Result<()> {
         if wait.is_zero() {
             // Nothing is computed for a caller that will be refused.
@@ -200,7 +203,10 @@ impl<R: Borrow<Region>> Table<R> {
     ///
     /// # Errors
     ///
-    /// [`Code::Busy`]: another process is writing. [`Code::Superseded`]: a newer nginx takes the changes.
+    /// [`Code::Busy`]: another process is writing.
+    /// [`Code::Superseded`]: a newer nginx takes the changes.
+    /// [`Code::System`]: the operating system refuses the lock.
+    /// [`Code::Damaged`]: the region cannot be repaired.
     pub fn writer(&self, wait: Duration) -> Result<Writer<'_>> {
         let writer = self.region().writer(wait)?;
         if writer.needs_repair()? {
@@ -262,7 +268,9 @@ impl<R: Borrow<Region>> Table<R> {
     ///
     /// # Errors
     ///
-    /// [`Code::Busy`]: another process is writing. [`Code::System`]: the lock cannot be taken.
+    /// [`Code::Busy`]: another process is writing.
+    /// [`Code::System`]: the lock cannot be taken.
+    /// [`Code::Damaged`]: the region cannot be repaired.
     pub fn check(&self, wait: Duration) -> Result<Option<String>> {
         if self.region().in_use()?.is_some() {
             return Ok(None);
@@ -282,7 +290,7 @@ impl<R: Borrow<Region>> Table<R> {
     ///
     /// # Errors
     ///
-    /// [`Code::Full`]: there is no memory for a cell. [`Code::Damaged`]: the region itself makes no sense.
+    /// [`Code::Damaged`]: a page of the region is gone, or a word lies outside of it.
     pub fn repair(&self, writer: &Writer<'_>) -> Result<u64> {
         repair::repair(writer)
     }

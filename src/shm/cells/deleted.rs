@@ -132,6 +132,10 @@ impl<'a, M: Memory> Ledger<'a, M> {
     }
 
     /// All whose connections are not over, in the order in which they were deleted.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: a word lies outside of the memory.
     pub fn all(&self) -> Result<Vec<Deleted>, Damaged> {
         let mut entries = Vec::new();
         for slot in 0..self.used()? {
@@ -182,6 +186,10 @@ impl<'a, M: Memory> Ledger<'a, M> {
 
     /// Remembers deleted peers of one upstream whose cells have connections open. The name has at most [`MAX_NAME`] bytes. Of more
     /// than [`ENTRIES`] peers, the first are remembered. Where there is no memory for an entry, none is: no deletion waits for room.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: one of these peers has no cell, there is no memory for that cell, or a word lies outside of the memory.
     pub fn add(&self, upstream: &[u8], removed: &[Removed]) -> Result<(), Damaged> {
         let (slots, mut stamp) = self.slots()?;
         for (peer, slot) in removed.iter().zip(slots) {

@@ -48,6 +48,10 @@ impl<M: Memory> Cells<'_, M> {
     }
 
     /// How many connections the worker in `slot` has open to a peer.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: there is no such slot or cell, or a word lies outside of the memory.
     pub fn open_of(&self, slot: u32, cell: u32) -> Result<u32, Damaged> {
         let number = self.number(slot, cell)?;
         // Reserved in spite of the bit, as every page that is touched: the bit may be spoiled. Pages that are there need no memory
@@ -60,6 +64,10 @@ impl<M: Memory> Cells<'_, M> {
 
     /// Counts a connection more, or one less, in the row of `slot`, where only the worker in it writes. False: there is no memory for
     /// it, nothing was counted, and nothing is to be taken back.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: there is no such slot or cell, or a word lies outside of the memory.
     pub fn count_in(&self, slot: u32, cell: u32, more: bool) -> Result<bool, Damaged> {
         let number = self.number(slot, cell)?;
         let is_backed = self.is_backed(&number)?;
@@ -87,6 +95,10 @@ impl<M: Memory> Cells<'_, M> {
     }
 
     /// How many connections all workers have open to a peer.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: a slot is active and there is no such cell, or a word lies outside of the memory.
     pub fn open(&self, cell: u32) -> Result<u64, Damaged> {
         let mut sum = 0;
         for index in 0..SLOTS / 64 {
@@ -103,6 +115,10 @@ impl<M: Memory> Cells<'_, M> {
 
     /// Those of `cells`, in order, to whose peers connections are open. Mostly there are none, so this looks at the numbers of
     /// neighbours at once. Where there is no memory for a row, no worker has counted in it.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: the bits of the active slots lie outside of the memory.
     pub fn busy(&self, cells: &[u32]) -> Result<Vec<u32>, Damaged> {
         let mut busy = Vec::new();
         for index in 0..SLOTS / 64 {
@@ -135,6 +151,10 @@ impl<M: Memory> Cells<'_, M> {
     }
 
     /// The slots whose rows count.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: the bits of the active slots lie outside of the memory.
     pub fn active(&self) -> Result<Vec<u32>, Damaged> {
         let mut slots = Vec::new();
         for index in 0..SLOTS / 64 {
@@ -145,6 +165,10 @@ impl<M: Memory> Cells<'_, M> {
     }
 
     /// Says that the worker in `slot` is ready to probe at this time, which is not 0; with 0, that it is not.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: there is no such slot, or its word lies outside of the memory.
     pub fn set_ready(&self, slot: u32, at: u64) -> Result<(), Damaged> {
         if slot as usize >= SLOTS {
             return Err(Damaged);
@@ -153,6 +177,10 @@ impl<M: Memory> Cells<'_, M> {
     }
 
     /// The active slots whose workers were ready to probe at `since` or later.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: the bits of the active slots lie outside of the memory.
     pub fn ready(&self, since: u64) -> Result<Vec<u32>, Damaged> {
         let mut slots = self.active()?;
         slots.retain(|&slot| self.is_ready(slot, since) == Ok(true));
@@ -160,6 +188,10 @@ impl<M: Memory> Cells<'_, M> {
     }
 
     /// Whether the worker in `slot` was ready to probe at `since` or later.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: a word lies outside of the memory.
     pub fn is_ready(&self, slot: u32, since: u64) -> Result<bool, Damaged> {
         if slot as usize >= SLOTS {
             return Ok(false);
@@ -169,6 +201,10 @@ impl<M: Memory> Cells<'_, M> {
     }
 
     /// Says that a process without a slot is about to pick peers, and may hold on to them.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: a word lies outside of the memory.
     pub fn goes_unnumbered(&self) -> Result<(), Damaged> {
         if self.mem.load(header::UNNUMBERED)? == 0 {
             self.mem.store(header::UNNUMBERED, 1)?;
@@ -184,6 +220,11 @@ impl<M: Memory> Cells<'_, M> {
     }
 
     /// Begins the row of `slot` at 0, and has it count. That needs no memory. The caller holds the slot, and picks afterwards.
+    ///
+    /// # Errors
+    ///
+    /// [`Unread::Changing`]: other workers come or go at each of [`TRIES`] tries.
+    /// [`Unread::Damaged`]: there is no such slot, or a word lies outside of the memory.
     pub fn activate(&self, slot: u32) -> Result<(), Unread> {
         self.deactivate(slot)?;
         self.set_ready(slot, 0)?;
@@ -199,6 +240,11 @@ impl<M: Memory> Cells<'_, M> {
     }
 
     /// Ends the counting in the row of `slot`. The caller holds the slot.
+    ///
+    /// # Errors
+    ///
+    /// [`Unread::Changing`]: other workers come or go at each of [`TRIES`] tries.
+    /// [`Unread::Damaged`]: the bit of the slot lies outside of the memory.
     pub fn deactivate(&self, slot: u32) -> Result<(), Unread> {
         self.set_active(slot, false)
     }

@@ -42,6 +42,11 @@ struct Search {
 impl<M: Memory> Cells<'_, M> {
     /// Takes `count` cells, or none and answers `None` where there are fewer. Their verdicts begin with these bits below the
     /// generation.
+    ///
+    /// # Errors
+    ///
+    /// [`Untaken::NoMemory`]: there is no memory for the cells.
+    /// [`Untaken::Unread`]: workers count in the free cells at each of [`TRIES`] tries, or a word lies outside of the memory.
     pub fn take(&self, count: usize, verdict: u64) -> Result<Option<Vec<u32>>, Untaken> {
         for _ in 0..TRIES {
             let Some((cells, lowest)) = self.find_free(count)? else { return Ok(None) };
@@ -146,6 +151,10 @@ impl<M: Memory> Cells<'_, M> {
     }
 
     /// How many free cells are retired, so that no peer can have them for now.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: a word lies outside of the memory.
     pub fn retired(&self) -> Result<usize, Damaged> {
         let (mut count, mut eldest) = (0, None);
         let untouched = self.mem.load(header::UNTOUCHED)?.min(self.plan.count as u64) as u32;
@@ -162,6 +171,10 @@ impl<M: Memory> Cells<'_, M> {
 
     /// Has the verdict of a peer begin anew, with these bits below the generation, as for a new peer. A worker that is probing it
     /// finds another lease.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: there is no such cell, or its words lie outside of the memory.
     pub fn forget_probes(&self, cell: u32, verdict: u64) -> Result<(), Damaged> {
         let generation = self.mem.load(self.health_at(cell)?)? >> GENERATION_SHIFT << GENERATION_SHIFT;
         self.begin_probes(cell, generation, verdict)
@@ -211,6 +224,10 @@ impl<M: Memory> Cells<'_, M> {
     }
 
     /// Gives cells back. Connections that are still open to their peers are counted until they end.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: one of them is no cell, and nothing is changed; or a word lies outside of the memory.
     pub fn give_back(&self, cells: &[u32]) -> Result<(), Damaged> {
         let Some(&lowest) = cells.iter().min() else { return Ok(()) };
         cells.iter().try_for_each(|&cell| self.health_at(cell).map(|_| ()))?;
@@ -233,6 +250,10 @@ impl<M: Memory> Cells<'_, M> {
     }
 
     /// Makes the bitmap say what `marks` says: the end of a repair.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: a word lies outside of the memory.
     pub fn rebuild(&self, marks: &CellMarks) -> Result<(), Damaged> {
         for (index, &bits) in marks.bits.iter().enumerate() {
             self.mem.amend(self.plan.bits_at + index, bits)?;
@@ -241,6 +262,10 @@ impl<M: Memory> Cells<'_, M> {
     }
 
     /// How many cells are taken.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: a word lies outside of the memory.
     pub fn used(&self) -> Result<u64, Damaged> {
         let words = 0..self.plan.count.div_ceil(64);
         words.map(|index| Ok(u64::from(self.mem.load(self.plan.bits_at + index)?.count_ones()))).sum()

@@ -148,39 +148,67 @@ impl<M: Memory> Cells<'_, M> {
     }
 
     /// How the peer with this cell fares.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: there is no such cell, or its word lies outside of the memory.
     #[inline(always)]
     pub fn health(&self, cell: u32) -> Result<u64, Damaged> {
         self.mem.load(self.health_at(cell)?)
     }
 
     /// Stores `new` where `old` is; whether it was.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: there is no such cell, or its word lies outside of the memory.
     pub fn set_health(&self, cell: u32, old: u64, new: u64) -> Result<bool, Damaged> {
         self.mem.replace(self.health_at(cell)?, old, new)
     }
 
     /// What probes found of the peer with this cell.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: there is no such cell, or its word lies outside of the memory.
     #[inline(always)]
     pub fn verdict(&self, cell: u32) -> Result<u64, Damaged> {
         self.mem.load(self.word_at(cell, cell::VERDICT)?)
     }
 
     /// Stores `new` where `old` is; whether it was.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: there is no such cell, or its word lies outside of the memory.
     pub fn set_verdict(&self, cell: u32, old: u64, new: u64) -> Result<bool, Damaged> {
         self.mem.replace(self.word_at(cell, cell::VERDICT)?, old, new)
     }
 
     /// Which worker probes the peer with this cell, and when.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: there is no such cell, or its word lies outside of the memory.
     pub fn lease(&self, cell: u32) -> Result<u64, Damaged> {
         self.mem.load(self.word_at(cell, cell::LEASE)?)
     }
 
     /// Word `word` of the bits of usable peers that lie in a cell.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: there is no such cell, or its word lies outside of the memory.
     #[inline(always)]
     pub fn usable(&self, cell: u32, word: u32) -> Result<u64, Damaged> {
         self.mem.load(self.usable_at(cell, word)?)
     }
 
     /// Stores `new` where `old` is; whether it was.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: there is no such cell, or its word lies outside of the memory.
     pub fn set_usable(&self, cell: u32, word: u32, old: u64, new: u64) -> Result<bool, Damaged> {
         self.mem.replace(self.usable_at(cell, word)?, old, new)
     }
@@ -191,11 +219,19 @@ impl<M: Memory> Cells<'_, M> {
     }
 
     /// Stores `new` where `old` is; whether it was.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: there is no such cell, or its word lies outside of the memory.
     pub fn set_lease(&self, cell: u32, old: u64, new: u64) -> Result<bool, Damaged> {
         self.mem.replace(self.word_at(cell, cell::LEASE)?, old, new)
     }
 
     /// How often this cell was taken, which stands in the top bits of its words.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: there is no such cell, or no memory for it.
     pub fn generation(&self, cell: u32) -> Result<u16, Damaged> {
         let at = self.health_at(cell)?;
         // Asked of any cell, also of one that was never taken.
@@ -209,16 +245,28 @@ impl<M: Memory> Cells<'_, M> {
     }
 
     /// The peer with this cell, told from all others that the cell ever has.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: there is no such cell, or no memory for it.
     pub fn who(&self, cell: u32) -> Result<Who, Damaged> {
         Ok(Who::new(cell, self.generation(cell)?, self.returns(cell)?))
     }
 
     /// When the peer with this cell was last taken among equals, by a clock of its upstream's.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: there is no such cell, or its word lies outside of the memory.
     pub fn turn(&self, cell: u32) -> Result<Turn, Damaged> {
         Ok(Turn { cell, word: self.mem.load(self.word_at(cell, cell::TURN)?)? })
     }
 
     /// Says that the peer is taken now. Nothing if the cell is another's by now, or if another pick has just taken it too.
+    ///
+    /// # Errors
+    ///
+    /// As [`Cells::turn`].
     pub fn take_turn(&self, since: Turn, now: u64) -> Result<(), Damaged> {
         let new = since.word & !Turn::CLOCK | now & Turn::CLOCK;
         if since.waited(now) == 0 {

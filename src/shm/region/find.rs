@@ -28,6 +28,11 @@ pub enum Found {
 }
 
 /// Looks for the region of one layout.
+///
+/// # Errors
+///
+/// [`Code::System`](crate::error::Code::System): the file cannot be opened or mapped, or is not this user's alone.
+/// [`Code::Full`](crate::error::Code::Full): there is no memory for the words that must be there in any case.
 pub fn find(base: &Path, shape: Shape, lock: &Arc<LockFile>) -> Result<Found> {
     let path = file_of(base, shape.layout);
     let Some(file) = file::open_existing(&path)? else { return Ok(Found::Nothing) };

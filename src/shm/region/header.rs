@@ -86,6 +86,10 @@ pub fn has_title(file: &File, size: u64, title: &[u64; crate::shm::cells::TITLE_
 }
 
 /// Writes the header of a region that is being made. `lock`: inode of its lock file.
+///
+/// # Errors
+///
+/// [`Damaged`]: the header does not fit into the memory.
 pub fn write(mem: &impl Memory, geometry: &Geometry, lock: u64, origin: Inherited) -> Result<(), Damaged> {
     let [boot_high, boot_low] = boot_id();
     let mut header = [0; fixed::WORDS];
@@ -109,6 +113,10 @@ fn random() -> [u64; 2] {
 }
 
 /// The origin of the table in `mem`. An impossible layout counts as none: a spoiled header keeps no process from starting.
+///
+/// # Errors
+///
+/// [`Damaged`]: a word lies outside of the memory.
 pub fn origin(mem: &impl Memory) -> Result<Inherited, Damaged> {
     let layout = u32::try_from(mem.load(fixed::ORIGIN)?).unwrap_or(0);
     Ok(Inherited { layout, digest: mem.load(fixed::ORIGIN + 1)? })

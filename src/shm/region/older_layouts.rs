@@ -25,6 +25,13 @@ pub struct OlderLayouts<'a> {
 
 impl<'a> OlderLayouts<'a> {
     /// The regions beside `base` of all layouts before ours. One that cannot be used is a note.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::Busy`]: the writer of an older layout does not come to its end in time.
+    /// [`Code::System`]: a file cannot be opened or mapped, or is not this user's alone; or the operating system refuses to lock.
+    /// [`Code::Full`]: there is no memory for the words of a region that must be there in any case.
+    /// [`Code::Damaged`]: a word lies outside of a region.
     pub fn hold(base: &Path, lock: &'a Arc<LockFile>, notes: &mut Vec<String>) -> Result<Self> {
         let mut older = OlderLayouts::default();
         for &shape in Shape::KNOWN.iter().filter(|shape| shape.layout < LAYOUT) {
@@ -50,6 +57,11 @@ impl<'a> OlderLayouts<'a> {
 
     /// The region whose table counts instead of that of `own`, if there is one: the last to be made. But if its origin has
     /// changed since, and no process uses the later one any more, it is the origin.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::System`]: the operating system refuses to tell.
+    /// [`Code::Damaged`]: a word lies outside of a region.
     pub fn heir_of(&self, own: Option<&Region>, content: &impl Content) -> Result<Option<&Region>> {
         let Some(mut latest) = own.or(self.regions.last()) else { return Ok(None) };
         while let Some(origin) = self.changed_origin(latest, content)? {
@@ -70,6 +82,10 @@ impl<'a> OlderLayouts<'a> {
 }
 
 /// A digest of the table of `region` as it is now, in this very file; `None`: there was never anything in it.
+///
+/// # Errors
+///
+/// As [`Content::digest`].
 pub fn digest(region: &Region, content: &impl Content) -> Result<Option<u64>> {
     let file = u64::from(Checksum::of(&[region.inode()]));
     Ok(content.digest(region)?.map(|digest| digest ^ file))
@@ -78,6 +94,10 @@ pub fn digest(region: &Region, content: &impl Content) -> Result<Option<u64>> {
 /// Refuses to open a region where this process has one of another layout open. That one belongs to another copy of this
 /// library, which a reload has replaced by this one. Its layout would be superseded for as long as the master lives, even if
 /// the reload fails.
+///
+/// # Errors
+///
+/// [`Code::System`]: this process has a region of another layout open.
 pub fn refuse_company(base: &Path) -> Result<()> {
     let maps = std::fs::read("/proc/self/maps").unwrap_or_default();
     let maps = String::from_utf8_lossy(&maps);

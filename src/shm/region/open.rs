@@ -41,6 +41,15 @@ const CREATION_WAIT: Duration = Duration::from_secs(5);
 impl Region {
     /// Finds or makes the region that its users call `base`: of `size` bytes, if it is to be made. Answers the region and what
     /// an operator should read about it.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::Invalid`]: the size.
+    /// [`Code::System`]: owner, mode or kind of a file; another layout in this process; or the operating system refuses.
+    /// [`Code::Full`]: the file system is full, or the table does not fit into a new region.
+    /// [`Code::Busy`]: another process makes the region, or writes, for too long.
+    /// [`Code::Superseded`]: a table is to be copied, and a newer layout is in use.
+    /// [`Code::Damaged`]: a word lies outside of a region.
     pub fn open(base: &Path, size: u64, content: &impl Content) -> Result<(Region, Vec<String>)> {
         let geometry =
             Geometry::of(size).map_err(|allowed| Error::invalid(format!("shm_size: {size}: allowed: {allowed}")))?;

@@ -128,6 +128,10 @@ impl<'a> ImagePeers<'a> {
     }
 
     /// Whether the round robin goes over the same peers as in `old`, in the same order and by the same weights.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: a word lies outside of the memory.
     pub fn are_picked_as(&self, mem: &impl Memory, old: &View) -> Result<bool, Damaged> {
         if self.count() != old.peers as usize {
             return Ok(false);
@@ -142,6 +146,10 @@ impl<'a> ImagePeers<'a> {
 
     /// How many peers at the beginning are in `old` as they are here, with their cells. Peers with long texts may be taken for
     /// others, as their texts have other places; what is different in the probes of a peer is not looked at.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: a word lies outside of the memory.
     pub fn alike(&self, mem: &impl Memory, old: &View) -> Result<usize, Damaged> {
         let most = self.count().min(old.peers as usize);
         for (index, words) in self.words().take(most).enumerate() {

@@ -156,18 +156,30 @@ impl View {
     }
 
     /// The identity of a peer's address.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: a word lies outside of the memory.
     #[inline(always)]
     pub fn ident(&self, mem: &impl Memory, index: u32) -> Result<u64, Damaged> {
         mem.load(self.peer_word(index))
     }
 
     /// The cell of a peer, 0 for none.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: a word lies outside of the memory.
     #[inline(always)]
     pub fn cell(&self, mem: &impl Memory, index: u32) -> Result<u32, Damaged> {
         mem.load(self.peer_word(index) + 4).map(|word| halves(word).1)
     }
 
     /// The index of the peer with a cell, which mostly is the one `before`; `None`: there is no such peer any more.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: a word lies outside of the memory.
     pub fn index_of(&self, mem: &impl Memory, cell: u32, before: u32) -> Result<Option<u32>, Damaged> {
         for index in std::iter::once(before).filter(|&index| index < self.peers).chain(0..self.peers) {
             if self.cell(mem, index)? == cell {
@@ -178,6 +190,10 @@ impl View {
     }
 
     /// Most connections that may be open to a peer (0: any number), and what takes it out.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: a word lies outside of the memory.
     pub fn limits(&self, mem: &impl Memory, index: u32) -> Result<(u32, Limits), Damaged> {
         let at = self.peer_word(index);
         let (max_conns, max_fails) = halves(mem.load(at + 2)?);
@@ -186,6 +202,10 @@ impl View {
     }
 
     /// Whether failures take a peer out: it takes traffic, and has a `max_fails`.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: a word lies outside of the memory.
     pub fn is_watched(&self, mem: &impl Memory, index: u32) -> Result<bool, Damaged> {
         let mut words = [0; 3];
         mem.load_all(self.peer_word(index), &mut words)?;
@@ -193,6 +213,10 @@ impl View {
     }
 
     /// The id of a peer.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: a word lies outside of the memory.
     pub fn id(&self, mem: &impl Memory, index: u32) -> Result<u32, Damaged> {
         mem.load(self.peer_word(index) + 4).map(|word| halves(word).0)
     }
@@ -212,6 +236,10 @@ impl View {
     }
 
     /// The identity of a peer's address, and its cell.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: a word lies outside of the memory.
     #[inline(always)]
     pub fn ident_and_cell(&self, mem: &impl Memory, index: u32) -> Result<(u64, u32), Damaged> {
         let mut words = [0; 5];
@@ -220,12 +248,20 @@ impl View {
     }
 
     /// What a pick looks at.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: a word lies outside of the memory.
     #[inline(always)]
     pub fn bits(&self, mem: &impl Memory, index: u32) -> Result<PeerBits, Damaged> {
         mem.load(self.peer_word(index) + 1).map(PeerBits)
     }
 
     /// Copies the text of a peer ("host:port") out; returns its length.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: the text is empty, lies outside of the version, or a word lies outside of the memory.
     #[inline(always)]
     pub fn text(&self, mem: &impl Memory, index: u32, out: &mut [u8; MAX_TEXT]) -> Result<usize, Damaged> {
         let at = self.peer_word(index);
@@ -241,6 +277,10 @@ impl View {
     }
 
     /// Reads the address of a peer.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: the words are no address, or one lies outside of the memory.
     pub fn address(&self, mem: &impl Memory, index: u32) -> Result<Address, Damaged> {
         let mut text = [0; MAX_TEXT];
         let len = self.text(mem, index, &mut text)?;

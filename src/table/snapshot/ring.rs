@@ -54,12 +54,20 @@ pub(super) fn check_ring(mem: &impl Memory, ring: &RingPlace) -> Result<(), Dama
 }
 
 /// Words of the ring that [`build_ring`] makes.
+///
+/// # Errors
+///
+/// As [`chash::shape_of`].
 pub fn ring_words(upstream: &Upstream, group: Group) -> crate::error::Result<usize> {
     let members = group.members(upstream).map(|(index, peer)| (index, peer.weight));
     chash::shape_of(members).map(RingShape::words)
 }
 
 /// The ring of a group's members, `None` when it has no members.
+///
+/// # Errors
+///
+/// As [`chash::build`].
 pub fn build_ring(upstream: &Upstream, group: Group) -> crate::error::Result<Option<Ring>> {
     let members = ring_members(upstream, group);
     if members.is_empty() {

@@ -29,6 +29,10 @@ pub(super) fn append_shares(words: &mut Vec<u64>, upstream: &Upstream) {
 
 impl View {
     /// What all peers of a group weigh, whether or not they take traffic.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: a word lies outside of the memory.
     pub fn weight_of_all(&self, mem: &impl Memory, group: Group) -> Result<u64, Damaged> {
         match (self.alike, group) {
             (true, Group::Primary) if self.peers > 0 => {
@@ -40,6 +44,10 @@ impl View {
     }
 
     /// The peer that unit `unit` of all weights of a group belongs to.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: a word lies outside of the memory.
     pub fn peer_of_unit(&self, mem: &impl Memory, group: Group, unit: u64) -> Result<Option<u32>, Damaged> {
         if self.alike {
             let weight = u64::from(self.bits(mem, 0)?.weight());

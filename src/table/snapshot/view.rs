@@ -117,6 +117,10 @@ impl View {
     ///
     /// The stamp is looked at again before anything that the header says is followed: a header that is being recycled could
     /// lead to memory that is not reserved, where even a load may end in SIGBUS.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: the stamp leads to nothing or has changed, a number in the head is out of bounds, or its checksum is wrong.
     pub fn read(mem: &impl Memory, geometry: &Geometry, place: usize, stamp: Stamp) -> Result<View, Damaged> {
         let at = stamp.word();
         if stamp.block() == 0 {
@@ -216,6 +220,10 @@ impl View {
     }
 
     /// Whether all words behind the head, and those of the rings, are as a writer left them.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: a word lies outside of the memory.
     pub fn is_sealed(&self, mem: &impl Memory) -> Result<bool, Damaged> {
         let rings = self.rings.iter().filter(|ring| ring.block != 0);
         let rings_hold = rings.clone().all(|ring| chash::is_sealed(&RingWords::new(mem, ring), ring.shape));
@@ -224,6 +232,10 @@ impl View {
     }
 
     /// What the high half of the word with the checksums has to be.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: a word lies outside of the memory.
     pub fn seal_of_body(&self, mem: &impl Memory) -> Result<u32, Damaged> {
         let head = self.head + self.name_len.div_ceil(WORD);
         let first = self.stamp.word() + head;
@@ -232,6 +244,10 @@ impl View {
     }
 
     /// Whether this is the upstream called `name`.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: a word lies outside of the memory.
     pub fn is_named(&self, mem: &impl Memory, name: &[u8]) -> Result<bool, Damaged> {
         let mut own = [0; 256];
         unpack(mem, self.stamp.word() + self.head, self.name_len, &mut own)?;
@@ -239,6 +255,10 @@ impl View {
     }
 
     /// The peer at `position` of the group's schedule.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: the entry is no peer's index, or lies outside of the memory.
     #[inline(always)]
     pub fn scheduled(&self, mem: &impl Memory, schedule: &Schedule, position: u32) -> Result<u32, Damaged> {
         self.entry(mem, schedule.at, position)
@@ -256,6 +276,10 @@ impl View {
     }
 
     /// Reads the name.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: the name is not UTF-8, or a word lies outside of the memory.
     pub fn name(&self, mem: &impl Memory) -> Result<String, Damaged> {
         let mut name = [0; 256];
         unpack(mem, self.stamp.word() + self.head, self.name_len, &mut name)?;
@@ -263,6 +287,10 @@ impl View {
     }
 
     /// Reads the whole upstream.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: the name, a peer, an option of a check or an extra does not make sense, or a word lies outside of the memory.
     pub fn decode(&self, mem: &impl Memory) -> Result<Upstream, Damaged> {
         // With room for one more, since most changes add a peer.
         let mut peers = Vec::with_capacity(self.peers as usize + 1);
@@ -288,6 +316,10 @@ impl View {
     }
 
     /// How the peers are checked, and what is different for some of them, by index. `None`: they are not, or not by this library.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: the stored options do not make sense, or a word lies outside of the memory.
     pub fn checks(&self, mem: &impl Memory) -> Result<Option<(Check, PeerChecks)>, Damaged> {
         if !self.checked {
             return Ok(None);
@@ -297,6 +329,10 @@ impl View {
     }
 
     /// A number that is another one when the options of its checks are, and may be when there are very many.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: a word lies outside of the memory.
     pub fn options_digest(&self, mem: &impl Memory) -> Result<u64, Damaged> {
         const MOST: usize = 64 << 10;
         let (first, len) = self.checks;

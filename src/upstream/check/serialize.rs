@@ -75,6 +75,10 @@ pub struct PeerCheckObject<'a>(pub &'a PeerCheck);
 
 impl PeerCheckObject<'_> {
     /// Adds its fields to an object that has others too.
+    ///
+    /// # Errors
+    ///
+    /// Those of `map`.
     pub fn add_to<M: SerializeMap>(&self, map: &mut M) -> std::result::Result<(), M::Error> {
         let PeerCheckObject(check) = self;
         if let Some(port) = check.port {
