@@ -5,7 +5,7 @@
 //! equals, and takes the sum of all weights off it. The order repeats after sum / gcd picks. So one period of it, indexed by a
 //! shared counter, gives every worker nginx's exact order without any state of its own.
 
-/// Longest schedule, in slots of 4 bytes, that weights alone may cause. See [`schedule`] for what happens above it.
+/// Longest schedule, in slots of 4 bytes, that weights alone may cause. [`schedule`] tells how a longer one is scaled.
 pub const MAX_SCHEDULE: usize = 65_536;
 
 /// One period of nginx's order of picks, as peer indexes.
@@ -15,20 +15,20 @@ pub const MAX_SCHEDULE: usize = 65_536;
 ///
 /// # Length, and the error of long ones
 ///
-/// With n peers, S their sum of weights divided by the gcd of the weights, and a limit L = max([`MAX_SCHEDULE`], 2n):
-/// if S <= L, the schedule has S slots and is exact. Otherwise a peer of weight w, whose exact part of L slots is
+/// There are n peers. S is their sum of weights divided by the gcd of the weights. The limit L is max([`MAX_SCHEDULE`], 2n).
+/// If S <= L, the schedule has S slots and is exact. Otherwise a peer of weight w, whose exact part of L slots is
 /// x = w·L/S, gets round(x) slots, and at least one. So
 ///
-/// - the slots of a peer are off by at most half a slot, or, where x < 1/2, by less than one, in the peer's favour;
-/// - equal weights get equal slots, and a larger weight never fewer than a smaller one;
-/// - the schedule has at least L − n/2 and less than L + n slots, before these are divided by their own gcd;
-/// - a share p = w/S comes out as a share p′ with |p′ − p| <= (1 + p·n) / (L − n/2). For ten peers that is below 0.02 %
-///   of the traffic; it grows as n nears L/2, where a peer has hardly more than the one slot that it cannot go below.
+/// - The slots of a peer are off by at most half a slot. Where x < 1/2 they are off by less than one, in the peer's favour.
+/// - Equal weights get equal slots, and a larger weight never fewer than a smaller one.
+/// - The schedule has at least L − n/2 and less than L + n slots, before these are divided by their own gcd.
+/// - A share p = w/S comes out as a share p′ with |p′ − p| <= (1 + p·n) / (L − n/2). For ten peers that is below 0.02 % of
+///   the traffic. It grows as n nears L/2, where a peer has hardly more than one slot, the least.
 ///
 /// # Cost
 ///
 /// At most slots × distinct weights, not slots × peers. Among peers of one weight the picks go round in list order: they grow
-/// alike, so the one picked least often leads, and of those the first. So a step compares one leader a weight. Where many peers
+/// alike, so the one picked least often leads, and the first of equals. So a step compares one leader a weight. Where many peers
 /// have one weight, whole runs of its picks are copied.
 ///
 /// ```
@@ -100,7 +100,7 @@ const BLOCK: std::ops::RangeInclusive<usize> = 64..=2048;
 struct Race {
     /// By distinct weight: its leader.
     leaders: Vec<i64>,
-    /// By distinct weight: what a step adds to its leader.
+    /// By distinct weight: the number that a step adds to its leader.
     steps: Vec<i64>,
     /// By distinct weight: the rank behind its last peer.
     ends: Vec<usize>,
@@ -208,7 +208,7 @@ impl Race {
 
     /// Where many peers have one weight, each of them is picked before the first is picked again. So there are long runs, in
     /// which only the leaders grow. Makes the picks that certainly come next from the weight that is due, up to the end of its
-    /// round: when the period ends, all rounds do. Answers their number.
+    /// round. When the period ends, all rounds end. Answers the number of these picks.
     fn run_of_one(&mut self, order: &mut Vec<u32>) -> usize {
         let due = (0..self.leaders.len()).max_by_key(|&class| self.leaders[class] + self.steps[class]).unwrap_or(0);
         let from = (self.leaders[due] & ((1 << self.bits) - 1)) as usize;

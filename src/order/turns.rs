@@ -1,4 +1,4 @@
-//! The turns of the round robin among peers of any set: turn `c` goes to number `c * s mod W` of the weight `W` of the set.
+//! The turns of the round robin among peers of any set. `W` is the weight of the set, and turn `c` goes to its number `c * s mod W`.
 
 /// The step from turn to turn of the round robin, among the numbers below `total`. It is near the golden part of it, so that
 /// any few turns in a row are spread evenly. It has no common divisor, so that each number has a turn.

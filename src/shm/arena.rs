@@ -22,7 +22,7 @@ pub fn granules_of(words: usize) -> usize {
 /// Where a block is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Room {
-    /// Behind the spare: where what stays has its place.
+    /// Behind the spare: the place of blocks that stay.
     Home,
     /// In the spare.
     Spare,
@@ -85,7 +85,7 @@ impl<'a, M: Memory> Arena<'a, M> {
         first >= self.geometry.heap_at && first.checked_add(count).is_some_and(|end| end <= self.geometry.granules)
     }
 
-    /// Makes the bitmap say what `taken` says: the end of a repair.
+    /// Sets the bitmap to the marks in `taken`: the end of a repair.
     ///
     /// # Errors
     ///
@@ -143,7 +143,7 @@ pub struct Marks {
 }
 
 impl Marks {
-    /// Nothing but what lies before the heap is in use.
+    /// Marks no granule of the heap yet.
     pub fn new(geometry: &Geometry) -> Self {
         Marks {
             bits: vec![0; geometry.granules.div_ceil(64)],
@@ -172,7 +172,7 @@ impl Marks {
         (self.spare_end..self.granules).find(|granule| !taken(granule)).unwrap_or(self.granules)
     }
 
-    /// Takes back what [`Marks::mark`] marked.
+    /// Takes back the marks of [`Marks::mark`].
     pub fn unmark(&mut self, block: u32, words: usize) {
         let (first, count) = (block as usize, granules_of(words));
         (first..first + count).for_each(|g| self.bits[g / 64] &= !(1 << (g % 64)));

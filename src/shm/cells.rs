@@ -19,11 +19,11 @@
 //!
 //! Open connections are counted by *rows*. Each worker slot has a row with a number for each cell, and only the worker in that slot
 //! writes there. The connections of a peer are the sum over the active slots; those of a dead worker go with its slot. So no count
-//! can drift: it is what living processes say. A cell that was given back is not taken again before its sum is 0.
+//! can drift: living processes keep it. A cell that was given back is not taken again before its sum is 0.
 //!
 //! Most words of the rows are never written and have no memory. A worker reserves a part of its row when it first counts there,
-//! begins that part at 0, and says so by a bit. Where the bit is not set, all numbers are 0, and no process looks at them: a look at
-//! an untouched page would take memory too. A worker that finds no memory serves on and does not count.
+//! begins that part at 0, and says so by a bit. Where the bit is not set, all numbers are 0. No process looks at them, since a
+//! look at an untouched page would take memory too. A worker that finds no memory serves on and does not count.
 //!
 //! Nothing here needs to survive. A lost or spoiled file is made anew, with every count at 0 and every peer well.
 pub mod deleted;

@@ -51,8 +51,8 @@ pub fn create_new(path: &Path) -> Result<File> {
 /// Makes the directory `path` with mode 0700 if it is not there. An existing one must belong to this user, and no other may
 /// write to it. Answers a message for the operator.
 ///
-/// In a directory where every user may write, another user can make it first. root sets aside such a directory, so root starts
-/// whatever others do. Any other user cannot, and is refused.
+/// In a directory where every user may write, another user can make it first. root sets aside such a directory, so no
+/// other user can keep root from starting. Any other user cannot, and is refused.
 ///
 /// # Errors
 ///
@@ -141,7 +141,7 @@ fn rename(from: &Path, to: &Path, flags: u32) -> io::Result<()> {
     }
 }
 
-/// `path` with something behind its name.
+/// `path` with `suffix` behind its name.
 pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
@@ -213,7 +213,7 @@ pub fn effective_user() -> u32 {
     unsafe { libc::geteuid() }
 }
 
-/// One sentence about a failed open: what, why, and what to do about it.
+/// One sentence about a failed open: the file, the reason, and the way out.
 pub fn explain(path: &Path, error: &io::Error) -> Error {
     let path = path.display();
     let message = match error.raw_os_error() {

@@ -1,4 +1,4 @@
-//! The names of files by a pattern, by glob(3), which is what nginx's `include` asks.
+//! The names of files by a pattern, by glob(3), as nginx's `include` has them.
 
 use crate::error::{Code, Error, Result};
 use std::ffi::{CStr, CString, OsStr};
@@ -29,7 +29,7 @@ pub fn glob(directory: &Path, pattern: &[u8]) -> Result<Vec<PathBuf>> {
         libc::GLOB_NOMATCH => Ok(Vec::new()),
         _ => Err(Error::new(Code::System, "cannot look for files")),
     };
-    // SAFETY: what glob has filled in, also when it failed on its way, is given back once.
+    // SAFETY: glob has filled `found` in, also when it failed on its way. It is given back once.
     unsafe { libc::globfree(&raw mut found) };
     paths
 }

@@ -1,5 +1,5 @@
-//! The history beside a region: the last changes of upstreams, and the last events of each peer. It is for people who ask what
-//! happened; nothing depends on it, and a lost file costs no table.
+//! The history beside a region: the last changes of upstreams, and the last events of each peer. Operators read
+//! it. No other part depends on it, and a lost file costs no table.
 //!
 //! Any process writes, at any time, without a lock. An entry begins with a *seal*: its number, and a checksum over all of it. A writer
 //! takes a number by one addition, stores a seal that fits nothing, the words, and the seal. Where two writers meet in one entry, or
@@ -108,7 +108,7 @@ pub struct Change {
     pub by: String,
     /// The versions before and after; 0: there was none, or there is none any more.
     pub versions: [u64; 2],
-    /// What it did, 128 bytes of it.
+    /// Its effect in words, 128 bytes of it.
     pub summary: String,
 }
 
@@ -265,7 +265,7 @@ impl<'a, M: Memory> History<'a, M> {
         Ok(all)
     }
 
-    /// The place of a peer in its set, which it takes now if it has none: a free one, or that of the peer with the oldest last event.
+    /// The place of a peer in its set. A peer without one takes a free one now, or that of the peer with the oldest last event.
     /// `None`: another process has just taken that.
     fn place_of(&self, who: Who, set: usize) -> Result<Option<usize>, Damaged> {
         let mut best: Option<(u64, usize, u64)> = None;
@@ -300,7 +300,7 @@ impl<'a, M: Memory> History<'a, M> {
         Ok(())
     }
 
-    /// Writes an entry of this number, of `whose` it is. Its seal is its first word.
+    /// Writes an entry of this number; `whose` is its peer, or 0. Its seal is its first word.
     fn write(&self, at: usize, whose: u64, number: u64, words: &mut [u64]) -> Result<(), Damaged> {
         if self.mem.reserve(at, words.len()).is_err() {
             return Ok(());

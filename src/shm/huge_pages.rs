@@ -9,7 +9,7 @@ pub fn in_huge_pages<T>(vec: &Vec<T>) {
     let end = (from + vec.capacity() * size_of::<T>()) / PAGE * PAGE;
     let from = from.next_multiple_of(PAGE);
     if end > from {
-        // SAFETY: whole pages inside of what the vector has allocated, and the advice changes nothing that is in them.
+        // SAFETY: whole pages inside of the vector's own memory, and the advice changes no byte in them.
         unsafe { libc::madvise(from as *mut libc::c_void, end - from, libc::MADV_HUGEPAGE) };
     }
 }

@@ -9,8 +9,8 @@ use std::ops::Range;
 /// over from any older layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shape {
-    /// Version of all this: of this file, of the slots, of the records and of the blocks that the table writes. A number, that
-    /// is never used again, and part of the name of the region's file.
+    /// Version of all this: of this file, of the slots, of the records and of the blocks that the table writes. The number is
+    /// never used again, and is part of the name of the region's file.
     pub layout: u32,
     /// Words of the header.
     pub header: usize,
@@ -18,7 +18,7 @@ pub struct Shape {
     pub state: usize,
     /// Words of a slot: at least a cache line.
     pub slot: usize,
-    /// Words of a record: at least two cache lines, of which the second is for what readers write.
+    /// Words of a record: at least two cache lines, of which the second is for the words that readers write.
     pub record: usize,
     /// Words of a snapshot before its name.
     pub head: usize,
@@ -81,11 +81,11 @@ pub const OURS: Shape = Shape::KNOWN[Shape::KNOWN.len() - 1];
 /// Its number.
 pub const LAYOUT: u32 = OURS.layout;
 
-/// There is a bucket for so many bytes of a region, whatever its layout.
+/// There is a bucket for so many bytes of a region of any layout.
 const BYTES_OF_A_BUCKET: u64 = 4096;
-/// There is an entry of the ring of deletions for so many records,
+/// There is an entry of the ring of deletions for so many records.
 pub const RECORDS_OF_A_DELETION: usize = 128;
-/// and in a small region for so many entries.
+/// Entries of that ring in a small region.
 const LEAST_DELETIONS: usize = 8;
 
 /// Words of an entry of each table.
@@ -105,7 +105,7 @@ pub const MAGIC: u64 = u64::from_le_bytes(*b"dyups\0sm");
 
 /// Smallest region that is worth having, in bytes.
 pub const MIN_SIZE: u64 = 256 * 1024;
-/// Largest region, in bytes: what a stamp can address.
+/// Largest region, in bytes: a stamp can address no more.
 pub const MAX_SIZE: u64 = 4 << 30;
 
 /// Words of the header that never change after creation. They are the same in all layouts, for ever: by them one library knows
@@ -125,7 +125,7 @@ pub mod fixed {
     pub const LOCK: usize = 6;
     /// CRC-32 of the words before it.
     pub const CHECKSUM: usize = 7;
-    /// Two words: the layout that the table was taken over from, and what its digest was.
+    /// Two words: the layout that the table was taken over from, and the digest of that table.
     pub const ORIGIN: usize = 8;
     /// Two words: a random number, by which a region is known from any other; zeros in layout 1.
     pub const IDENTITY: usize = 10;
@@ -280,8 +280,8 @@ impl Geometry {
         self.heap_at * GRANULE_WORDS
     }
 
-    /// Words that must be there in any case, reserved when the region is made: all up to the spare, but for records in layouts that
-    /// tell which of them were ever used.
+    /// Words that must be there in any case, reserved when the region is made: all words up to the end of the spare. A layout that
+    /// tells which records were ever used has none of its records among them.
     pub fn in_advance(&self) -> [Range<usize>; 2] {
         let end = self.spare_end() * GRANULE_WORDS;
         match state::records_end_in(self.shape) {

@@ -9,8 +9,8 @@
 //!
 //! Byte 0 of them says that the layout is in use at all. It alone is shared, and belongs to the open file (an open file
 //! description lock), which fork passes on. The master that sets up, the daemon that it becomes and workers without a slot all
-//! hold it together. It is free when the last of them is gone. So between the making of a region and the first worker, there is
-//! no moment at which a writer of an older layout could believe to be alone.
+//! hold it together. It is free when the last of them is gone. So a writer of an
+//! older layout never believes to be alone, not even between the making of a region and the first worker.
 
 use super::layout::{LAYOUT, SLOTS};
 use crate::error::{Code, Error, Result};
@@ -166,7 +166,7 @@ impl LockFile {
     pub fn open(path: &Path) -> Result<Arc<Self>> {
         let mut open = OPEN.lock();
         open.retain(|lock| lock.strong_count() > 0);
-        // Asked by name: a second descriptor, once closed, would free what is held by the first.
+        // Asked by name: a second descriptor, once closed, would free the locks that the first holds.
         let named = std::fs::symlink_metadata(path).ok().map(|meta| (meta.dev(), meta.ino()));
         if let Some(lock) = open.iter().filter_map(Weak::upgrade).find(|lock| Some(lock.identity) == named) {
             super::file::check_owned(&lock.file, path)?;

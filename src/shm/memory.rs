@@ -4,7 +4,7 @@
 use std::io;
 use std::sync::atomic::Ordering;
 
-/// Something read from the region cannot be true: an offset outside of it, a length that does not fit.
+/// A word that was read from the region cannot be true: an offset outside of it, a length that does not fit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Damaged;
 
@@ -17,7 +17,7 @@ pub trait Word {
     #[cfg_attr(feature = "killpoints", track_caller)]
     fn put(&self, value: u64, order: Ordering);
 
-    /// Adds in one step and returns what it was.
+    /// Adds in one step and returns the old value.
     #[cfg_attr(feature = "killpoints", track_caller)]
     fn add(&self, value: u64, order: Ordering) -> u64;
 
@@ -110,7 +110,7 @@ pub trait Memory {
         Ok(())
     }
 
-    /// Adds to a counter that many processes share and returns what it was.
+    /// Adds to a counter that many processes share and returns the old value.
     ///
     /// # Errors
     ///
@@ -157,7 +157,7 @@ pub trait Memory {
         Ok(())
     }
 
-    /// A relaxed store of what is not there yet: a repair that finds all in order writes nothing.
+    /// A relaxed store, unless the value is there already: a repair that finds all in order writes nothing.
     ///
     /// # Errors
     ///

@@ -6,16 +6,16 @@
 //! A file ([`region`]) that the master maps and every worker inherits. [`layout`] says where everything lies. That follows from
 //! the size and the number of the layout, so no offset of an area is read from the file. The file is closed once it is mapped.
 //!
-//! The lock file ([`lock`]) remains open, and each exclusive right is one of its bytes: the making of a region, the writer, the
-//! life of a worker. The kernel frees them when their process dies, in one step.
+//! The lock file ([`lock`]) remains open, and each exclusive right is one of its bytes: to make a region, to write, to be the
+//! worker of a slot. The kernel frees all bytes of a process in one step when it dies.
 //!
 //! Memory is of three kinds, and no word ever changes its kind:
 //!
-//! - what one writer at a time changes and readers follow: a *record* has a fixed place, and its *stamp* leads to a block of the
-//!   heap that is written before and never while it can be reached;
-//! - what the writer alone reads: the bitmaps and counters of the heap and of the records;
-//! - what readers write too: counters and *cells* ([`cells`]), each in a fixed place of a fixed type. A process that slept can add to
-//!   a counter that means something else by now, and no more than that.
+//! - Words that one writer at a time changes and readers follow. A *record* has a fixed place, and its *stamp* leads to a block of
+//!   the heap. The writer writes the block before that, and never while it can be reached.
+//! - Words that the writer alone reads: the bitmaps and counters of the heap and of the records.
+//! - Words that readers write too: counters and *cells* ([`cells`]), each in a fixed place of a fixed type. A process that slept can
+//!   add to a counter that means something else by now, and no more than that.
 //!
 //! # Readers
 //!
@@ -33,10 +33,10 @@
 //!
 //! One at a time, by the writer lock. A change
 //!
-//! 1. says in the header that it is under way (`WRITING`),
-//! 2. takes blocks from the heap ([`arena`]) and fills them; no reader can see them yet,
-//! 3. publishes: **one** store of one word, the stamp, after everything that it leads to and before everything that follows,
-//! 4. frees the blocks that the old stamp led to; they may be reused at once,
+//! 1. says in the header that it is under way (`WRITING`).
+//! 2. takes blocks from the heap ([`arena`]) and fills them. No reader can see them yet.
+//! 3. publishes: **one** store of one word, the stamp. It comes after all stores to the blocks, and before all that follow.
+//! 4. frees the blocks that the old stamp led to. They may be reused at once.
 //! 5. says that it has ended.
 //!
 //! Where the heap has no room, a version that is no larger than the old one ([`crate::table::in_place`]) takes steps 2 and 3
@@ -46,13 +46,13 @@
 //!
 //! # Death
 //!
-//! A process killed before step 3 leaves the old table, after it the new one, and in both cases a `WRITING` word that is not
-//! zero. The kernel frees its lock. The next writer finds the word and repairs. It walks the chains, cuts off links that no
-//! chain can have, marks the blocks that can be reached, and sets the bitmaps to these marks. There is no log and nothing to
-//! undo, since nothing half built can be reached.
+//! A process killed before step 3 leaves the old table, and after it the new one. In both cases the `WRITING` word is not zero.
+//! The kernel frees its lock. The next writer finds the word and repairs. It walks the chains, cuts off links that no chain can
+//! have, and marks the blocks that can be reached. Then it sets the bitmaps to these marks. There is no log and nothing to undo,
+//! since nothing half built can be reached.
 //!
-//! Last, it brings home a version that was left in the spare, as a change does: it writes a block, publishes it, and frees the
-//! other. Where all is in order, a repair stores nothing that a reader looks at. Where a link or a record is damaged, each of
+//! Last, it brings home a version that was left in the spare. It does so as a change: it writes a block, publishes it, and frees
+//! the other. Where all is in order, a repair stores nothing that a reader looks at. Where a link or a record is damaged, each of
 //! its stores leaves a table that is whole for the others. A repair that is killed is done again, since it clears `WRITING` at
 //! its end.
 //!

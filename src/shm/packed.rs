@@ -1,8 +1,8 @@
-//! Bytes in words: the first byte is the lowest of the first word, and what is left of the last word is 0.
+//! Bytes in words: the first byte is the lowest of the first word, and the rest of the last word is 0.
 
 use super::units::WORD;
 
-/// Puts the front of `bytes` into the front of `words`, as far as there is room and its length fits a byte; how many bytes that are.
+/// Puts the front of `bytes` into the front of `words`, as far as there is room. Answers how many bytes that are, at most 255.
 pub fn pack(bytes: &[u8], words: &mut [u64]) -> u64 {
     let bytes = &bytes[..bytes.len().min(words.len() * WORD).min(u8::MAX.into())];
     for (word, bytes) in words.iter_mut().zip(bytes.chunks(WORD)) {

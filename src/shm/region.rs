@@ -92,7 +92,7 @@ pub trait Content {
     /// [`Code::Damaged`]: a word lies outside of a region.
     fn copy(&self, old: &Region, new: &Region) -> Result<Option<String>>;
 
-    /// Fills `history`, that of `new`, with the history of the region whose table `new` has. All that is lost costs no table.
+    /// Fills `history`, that of `new`, with the history of the region whose table `new` has. A history that is lost costs no table.
     fn copy_history(&self, old: &Old<'_>, new: &Region, history: &History<'_, Mem>);
 
     /// A number that is another one after any change of the table; `None` as long as there was none.
@@ -146,7 +146,7 @@ impl Region {
         self.history = history;
     }
 
-    /// What happened in it lately; none where there is no file for that.
+    /// Its history; none where there is no file for that.
     pub fn history(&self) -> Option<History<'_, Mem>> {
         self.history.as_ref().map(History::over)
     }
@@ -157,7 +157,7 @@ impl Region {
         self.cells.as_ref().map(Beside::cells)
     }
 
-    /// Keeps what says that its layout is in use.
+    /// Keeps the share that says that its layout is in use.
     pub(super) fn lives(&mut self, alive: Arc<Alive>) {
         self.alive = Some(alive);
     }

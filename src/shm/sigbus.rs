@@ -103,7 +103,7 @@ extern "C" fn on_bus(signal: i32, info: *mut libc::siginfo_t, context: *mut libc
     pass_on(signal, info, context);
 }
 
-/// Has SIGBUS do what it did before, and stays in place if the process lives on.
+/// Has SIGBUS take its former effect, and stays in place if the process lives on.
 fn pass_on(signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
     type Handler = extern "C" fn(i32);
     type InfoHandler = extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void);

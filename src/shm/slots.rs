@@ -74,7 +74,7 @@ pub fn take_if_dead(locks: &impl Locks, slot: u32) -> Result<bool> {
     Ok(locks.holder(FIRST_SLOT + slot, 1)?.is_none() && locks.keep(FIRST_SLOT + slot)?)
 }
 
-/// Gives back what [`take_if_dead`] took.
+/// Gives back the slot that [`take_if_dead`] took.
 pub fn give_back(locks: &impl Locks, slot: u32) {
     locks.give_back(FIRST_SLOT + slot);
 }

@@ -55,7 +55,7 @@ impl Stamp {
     }
 }
 
-/// Loads the stamp at `place`; what it leads to may be read from here on.
+/// Loads the stamp at `place`. A reader may read the block of it from here on.
 ///
 /// # Errors
 ///

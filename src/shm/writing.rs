@@ -195,7 +195,7 @@ impl<'a, M: Memory> Writing<'a, M> {
         Arena::new(self.mem, self.geometry).give_back(block, words)
     }
 
-    /// Makes the heap hold what `marks` has marked, and nothing else.
+    /// Sets the bitmap of the heap to `marks`.
     ///
     /// # Errors
     ///

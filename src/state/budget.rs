@@ -1,5 +1,5 @@
-//! How many retries an upstream may have: a share of the requests of the last ten seconds or so, of all workers, and never less
-//! than a floor. A retry of every request doubles the load of an upstream that fails because of its load. A share of them
+//! How many retries an upstream may have: a share of all workers' requests of about the last ten seconds, and never less than a
+//! floor. A retry of every request doubles the load of an upstream that fails because of its load. A share of them
 //! hardly adds to it. The idea is that of Finagle's retry budgets.
 //!
 //! nginx asks before a try ends whether there may be another one. So a request may try once more though the budget is spent.

@@ -113,7 +113,7 @@ impl Health {
         self.with(self.fails(), self.checked().wrapping_sub(before), false)
     }
 
-    /// After probes have found the peer up again: what requests met while it was down is over.
+    /// After probes have found the peer up again: failures of requests before that no longer count.
     pub fn cured(self) -> Health {
         self.with(0, self.checked(), false)
     }

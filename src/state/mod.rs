@@ -2,7 +2,7 @@
 //! word lies.
 //!
 //! - [`failures`]: failures that requests meet
-//! - [`verdict`]: what probes found
+//! - [`verdict`]: the results of probes
 //! - [`lease`]: which worker probes next, and when
 //! - [`events`]: when a peer was taken out or brought back, and why
 //! - [`usable`]: which peers a pick may take, a bit each

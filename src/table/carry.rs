@@ -1,5 +1,5 @@
-//! The parts that a new version takes over from the one before it: the cells and ids of its peers, and the start of the round
-//! robin.
+//! The parts that a new version takes over from the version before it. They are the cells and ids of its peers, and the start of
+//! the round robin.
 
 use super::commit::CellPlan;
 use super::snapshot::{Flags, ImagePeers, Origin, View};
@@ -12,7 +12,7 @@ use std::collections::{HashMap, HashSet};
 /// volume 3, section 6.4, theorem S.
 const MOVED: u32 = 0x9e37_79b9;
 
-/// Gives an image what it has of `old`, and new ids to the other peers. Answers what becomes of the cells.
+/// Gives an image the parts that it takes over from `old`, and new ids to the other peers. Answers the plan for the cells.
 ///
 /// The words of `old` may be of any version by now. Then another one is there, and the plan is made again.
 ///
@@ -20,7 +20,7 @@ const MOVED: u32 = 0x9e37_79b9;
 ///
 /// [`Code::Damaged`](crate::error::Code::Damaged): a word of `old` lies outside of the region.
 pub fn over(region: &Region, old: Option<&View>, image: &mut [u64]) -> Result<CellPlan> {
-    // A name that was deleted and is remembered has no peers, and what comes next is another upstream.
+    // A name that was deleted and is remembered has no peers, and its next version is another upstream.
     let Some(old) = old else { return Ok(again(image, None, Origin::default())) };
     let most = region.cells().map_or(0, |cells| cells.count());
     let (mut plan, mut peers, mut no_id) = (CellPlan::default(), ImagePeers::of(image), Vec::new());
@@ -49,7 +49,7 @@ pub fn over(region: &Region, old: Option<&View>, image: &mut [u64]) -> Result<Ce
     Ok(plan)
 }
 
-/// Gives an image what stood in another region: the ids of its peers, where there are any, and an origin. All its cells are new.
+/// Gives an image the parts of a version in another region: the ids of its peers, if it has any, and an origin. All its cells are new.
 pub fn again(image: &mut [u64], ids: Option<&[u32]>, origin: Origin) -> CellPlan {
     let mut peers = ImagePeers::of(image);
     let all: Vec<usize> = (0..peers.count()).collect();
@@ -113,7 +113,7 @@ struct Left<'a> {
 impl Left<'_> {
     /// The parts that the peer with this identity keeps, if it is among them.
     fn take(&mut self, ident: u64) -> Result<Option<Carried>, Damaged> {
-        // Asked first, since a map that is empty hashes what it is asked for all the same.
+        // Asked first, since even an empty map hashes the key.
         if !self.passed.is_empty()
             && let Some(kept) = self.passed.remove(&ident)
         {
@@ -143,7 +143,8 @@ impl Left<'_> {
         Ok(())
     }
 
-    /// The identity of a peer, and what it keeps. A cell that there is not is none, so that a spoiled number ends with its version.
+    /// The identity of a peer, and the parts that it keeps. The number of a cell that does not exist counts as none. So a spoiled
+    /// number ends with its version.
     fn read(&self, at: u32) -> Result<(u64, Carried), Damaged> {
         let (ident, cell, id) = self.old.identity(self.mem, at)?;
         let cell = if (cell as usize) < self.most { cell } else { 0 };

@@ -39,7 +39,7 @@ pub struct Difference {
     pub reordered: bool,
     /// The methods before and after, where they differ.
     pub method: Option<[Option<Method>; 2]>,
-    /// The same of what a ring hashes.
+    /// The hash ids before and after, where they differ.
     pub hash_id: Option<[HashId; 2]>,
     /// The change of its check, in a word.
     pub check: Option<&'static str>,
@@ -51,12 +51,12 @@ pub struct Difference {
     pub old_version: u64,
     /// The version of the upstream from this change on.
     pub version: u64,
-    /// From where the change came, if that is known better than the caller knows it.
+    /// The origin of the change, where a part of the library knows it better than the caller.
     pub by: Option<String>,
 }
 
 impl Difference {
-    /// The difference; `None`: nothing that an operator sees.
+    /// The difference. `None`: an operator sees none.
     ///
     /// The caller knows that the first `alike` peers are the same before and after; `old` has the peers behind these only.
     pub(super) fn between(
@@ -129,7 +129,7 @@ impl Difference {
         }
     }
 
-    /// The line for the log. `by`: from where the change came, unless that is known already.
+    /// The line for the log. `by`: the origin of the change, unless that is known already.
     pub fn line(&self, by: &str) -> String {
         let by = self.by.as_deref().unwrap_or(by);
         format!("upstream {}: {} by {by}: {self}", self.upstream, self.verb())
@@ -190,7 +190,7 @@ impl Drop for Recording {
     }
 }
 
-/// Runs `body`; answers what it answers, and the changes that were made by it in this thread, in their order.
+/// Runs `body`. Answers its answer, and the changes that it made in this thread, in their order.
 pub fn record<T>(body: impl FnOnce() -> T) -> (T, Vec<Difference>) {
     let recording = Recording;
     RECORDED.set(Some(Vec::new()));
@@ -214,7 +214,7 @@ pub fn last() -> Option<Difference> {
     RECORDED.with_borrow(|recorded| recorded.as_ref()?.last().cloned())
 }
 
-/// Says of the changes that were recorded and whose origin is not known, from where they came.
+/// Gives an origin to the recorded changes that have none.
 pub fn came_from(origin: impl Fn(&Difference) -> String) {
     RECORDED.with_borrow_mut(|recorded| {
         for change in recorded.iter_mut().flatten().filter(|change| change.by.is_none()) {

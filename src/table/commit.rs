@@ -1,5 +1,5 @@
-//! How a new version of an upstream is written and published, and an old one ended. The order of the steps here is what the protocol
-//! in [`crate::shm`] promises; the caller holds the writer lock.
+//! How a writer writes and publishes a new version of an upstream, and ends an old one. The order of the steps here is that of the
+//! protocol in [`crate::shm`]. The caller holds the writer lock.
 
 use super::directory::Directory;
 use super::snapshot::{ImagePeers, RingPlace, View, place, set_version};
@@ -25,7 +25,7 @@ pub struct Build {
     pub cells: CellPlan,
 }
 
-/// Which peers keep their cells is in the image; and beside that:
+/// The changes of cells. The image says which peers keep theirs.
 #[derive(Debug, Default)]
 pub struct CellPlan {
     /// Indexes of peers that get one.
@@ -108,7 +108,7 @@ pub fn put<M: Memory>(change: &Writing<'_, M>, name: &str, mut build: Build, old
             Some((_, old)) if full => in_place::replace(change, record, &mut build, old)?,
             _ => false,
         };
-        // Once more without what is only a help.
+        // Once more without the rings that are only a help.
         if done || !full || !build.leave_out_new_rings() {
             match done {
                 true => tell()?,
@@ -196,7 +196,7 @@ pub(super) fn write<M: Memory>(
     Ok(written)
 }
 
-/// Publishes what was written, and frees what the old version has and the new one does not.
+/// Publishes a version that was written. Frees the cells and blocks that the old version has and the new one does not.
 pub(super) fn publish<M: Memory>(
     change: &Writing<'_, M>,
     record: u32,

@@ -1,4 +1,4 @@
-//! Peers that are deleted while connections are open to them: what a writer leaves of them for `status`.
+//! Peers that are deleted while connections are open to them. A writer leaves their names for `status`.
 
 use super::snapshot::{MAX_TEXT, View};
 use crate::shm::cells::deleted::{self, Ledger, Removed};
@@ -6,9 +6,9 @@ use crate::shm::{Damaged, Memory, Writing};
 
 const _: () = assert!(crate::upstream::name::MAX_NAME_BYTES <= deleted::MAX_NAME && MAX_TEXT <= deleted::MAX_SERVER);
 
-/// Remembers those peers of `old`, to which no pick leads any more, whose cells are among `freed`, in order, and have
-/// connections open. Mostly there are none, and nothing else is read. Peers that cannot be read are not remembered: a deletion
-/// does not fail for them.
+/// Remembers the peers of `old` whose cells are among `freed`, in order, and have connections open. No pick leads to `old` any more.
+/// Mostly there are no such peers, and nothing else is read. Peers that cannot be read are not remembered: a deletion does not fail
+/// for them.
 ///
 /// # Errors
 ///

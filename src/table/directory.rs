@@ -1,4 +1,4 @@
-//! From a name to its record, and back to nothing: chained buckets that readers walk while a writer changes them.
+//! From a name to its record: chained buckets that readers walk while a writer changes them.
 //!
 //! A record has a fixed place and type for as long as the region lives. Its stamp alone says whether there is an upstream in
 //! it: a record is linked with an empty stamp, and emptied before it is unlinked. So one store makes an upstream visible and
@@ -359,8 +359,8 @@ impl<M: Memory> Directory<'_, M> {
         self.mem.publish(self.bucket(hash), u64::from(record) + 1)
     }
 
-    /// Says that a record is used from now on, before it is linked. Where the region has said before that it never was, and a version
-    /// is in it all the same, that was spoiled, and the version is no upstream's.
+    /// Says that a record is used from now on, before it is linked. The region may have said that it never was, while a version is in it.
+    /// Then a word is spoiled, and no upstream has that version.
     fn use_record(&self, record: u32) -> Result<(), Damaged> {
         let end = self.mem.load(state::RECORDS_END)?;
         if u64::from(record) < end {
@@ -404,7 +404,7 @@ impl<M: Memory> Directory<'_, M> {
         self.record(record).stamp(self.mem)
     }
 
-    /// Whether `stamp` is still that of `record`, after reading what it leads to.
+    /// Whether `stamp` is still that of `record`, after its block was read.
     ///
     /// # Errors
     ///

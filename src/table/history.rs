@@ -1,5 +1,5 @@
-//! Enters changes of upstreams into the history beside the region: the change itself, and an event of each peer that its operator has
-//! taken out or brought back by it. Copies a history where another region takes the table over.
+//! Enters changes of upstreams into the history beside the region. An entry is the change itself, and an event of each peer that the
+//! operator has taken out or brought back by it. Copies a history where another region takes the table over.
 
 use super::change_log::{Difference, Turned};
 use super::directory::Directory;
@@ -10,7 +10,7 @@ use crate::shm::{Mem, Old, Region, clock};
 use crate::state::events::{Cause, Standing, remember};
 use std::collections::HashMap;
 
-/// Enters a change by `origin`, unless its origin is known better. Nothing waits for it, and nothing is refused for it.
+/// Enters a change by `origin`, unless its origin is known better. No caller waits for it, and no change is refused for it.
 pub fn enter(table: &Table, change: &Difference, origin: &str) {
     let Some(history) = table.region().history() else { return };
     let _ = history.add_change(&change.entry(origin, clock::epoch_ms()));

@@ -121,7 +121,7 @@ fn words(mem: &impl Memory, at: usize, count: usize) -> Result<Vec<u64>, Damaged
     mem.load_all(at, &mut words).map(|()| words)
 }
 
-/// Brings a version home, if there is room: what it replaced has left some, once a repair has found it.
+/// Brings a version home, if there is room. The version that it replaced has left some, once a repair has found it.
 ///
 /// # Errors
 ///

@@ -1,4 +1,4 @@
-//! Upstreams and peers: what the table is, and how a new version of it is published.
+//! The table of upstreams and peers, and how a writer publishes a new version of an upstream.
 //!
 //! - [`snapshot`] lays out an upstream for readers.
 //! - [`options`] writes the options of checks into a version. [`options::lenient`] reads them again, and [`options::object`] splits them.
@@ -11,7 +11,7 @@
 //! - [`history`] enters changes into the history beside the region.
 //! - [`commit`] writes and publishes a change.
 //! - [`repair`] clears away a change that died half way.
-//! - [`in_place`] does so where the region has no room for a second version.
+//! - [`in_place`] publishes a change where the region has no room for a second version.
 //! - [`deleted`] remembers peers that are deleted and have connections open.
 //! - [`ops`] has the changes of operators.
 //! - [`draining`] deletes peers whose drain has ended.

@@ -142,7 +142,7 @@ impl<R: Borrow<Region>> Table<R> {
                     changed = true;
                 }
             }
-            // Where nothing is new to any reader, it is still from now on the operator's, not the file's.
+            // Even where no reader sees a change, the upstream is from now on the operator's, not the file's.
             Ok(if changed { Edit::Put(upstream, touched(flags)) } else { Edit::Keep })
         })
     }
@@ -250,8 +250,8 @@ impl<R: Borrow<Region>> Table<R> {
         })
     }
 
-    /// Makes the table follow its files: what was not touched at run time becomes as they say, appears and goes with them.
-    /// With `overwrite`, what was touched too. Where only the check was set at run time, only that stays.
+    /// Makes the table follow its files. An upstream that was not touched at run time becomes as they say, appears and goes with
+    /// them. With `overwrite`, so does one that was touched. Where only the check was set at run time, only that stays.
     ///
     /// # Errors
     ///

@@ -37,7 +37,7 @@ pub struct Checks {
 }
 
 impl Checks {
-    /// Reads what [`write()`] gave, of this library or another.
+    /// Reads the output of [`write()`], of this library or another.
     ///
     /// # Errors
     ///

@@ -7,7 +7,7 @@
 //! by rank: the peer, as in a schedule; zeros that no reader looks at where it is the rank itself
 //! ```
 //!
-//! Zeros, and not nothing: a writer that takes a peer down must not need more room, and then a rank is no index any more.
+//! Zeros keep the room: a writer that takes a peer down must not need more of it, and then a rank is no index any more.
 
 use super::snapshot::{View, entries_a_word};
 use crate::shm::{Damaged, Memory};
@@ -104,7 +104,7 @@ fn ends_of_classes(distinct: &[u16]) -> Vec<u16> {
     ends
 }
 
-/// Words of what [`append`] writes of a group.
+/// Words that [`append`] writes of a group.
 pub fn words(members: usize, classes: usize, peers: usize) -> usize {
     order_at(members, classes) + members.div_ceil(entries_a_word(peers))
 }

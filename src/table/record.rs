@@ -15,8 +15,7 @@ pub(super) mod word {
     pub const NEXT: usize = 1;
     /// Hash of its name : 32 | how often it was linked, twice : 32 (low half first).
     pub const HASH: usize = 2;
-    /// How often one of its peers failed : 32 | up to which of these times all are well by now that can be out : 32 (low half
-    /// first).
+    /// How often one of its peers failed : 32 | up to which of these times all peers that can be out are well : 32 (low half first).
     pub const FAILURES: usize = 3;
     /// How often a bit of a usable peer has changed: see [`crate::state::usable`].
     pub const CHANGES: usize = 4;
@@ -79,7 +78,7 @@ impl Record {
         mem.load_acquire(self.at + word::STAMP).map(Stamp)
     }
 
-    /// Whether `stamp` is still its stamp, after reading what it leads to.
+    /// Whether `stamp` is still its stamp, after its block was read.
     ///
     /// # Errors
     ///

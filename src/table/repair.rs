@@ -43,11 +43,11 @@ pub fn repair<M: Memory>(change: &Writing<'_, M>) -> Result<u64> {
     Ok(lost)
 }
 
-/// Marks a snapshot that makes sense; what is read for that is taken from the words that are `left`.
+/// Marks a snapshot that makes sense. The words that it reads for that are taken from those that are `left`.
 fn mark_whole(marks: &mut Marks, left: &mut usize, view: &View, mem: &impl Memory, hash: u32) -> bool {
     let words = blocks_of(view).map(|(_, words)| words).sum();
     let Some(still_left) = left.checked_sub(words) else { return false };
-    // First the marking: what overlaps another is not read.
+    // First the marking: a block that overlaps another is not read.
     if !mark(marks, view) {
         return false;
     }

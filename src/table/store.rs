@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use std::borrow::Borrow;
 use std::time::Duration;
 
-/// The table: a region whose content are upstreams.
+/// The table: a region that contains upstreams.
 #[derive(Debug)]
 pub struct Table<R = Region> {
     region: R,
@@ -110,7 +110,7 @@ impl<R: Borrow<Region>> Table<R> {
         *self.default_check.lock() = check;
     }
 
-    /// A pick has tried to build the ring of this upstream. That another process is writing is nothing to be said.
+    /// A pick has tried to build the ring of this upstream. It reports nothing where another process is writing.
     pub(crate) fn lacks_ring(&self, name: &str, why: Option<Error>) {
         if let Some(error) = why.filter(|error| !matches!(error.code, Code::Busy | Code::NotFound)) {
             *self.lacks_ring.lock() = Some(error.within(format!("upstream {name}: no ring for chash")));
@@ -169,8 +169,8 @@ impl<R: Borrow<Region>> Table<R> {
         Ok(names.into_iter().map(|(name, _)| name).collect())
     }
 
-    /// Changes the upstream called `name` to what `change` makes of it, trying for at most `wait` to become the writer.
-    /// `change` may be called twice: what it computes outside the lock is used only if nothing changed meanwhile.
+    /// Changes the upstream called `name` as `change` answers, trying for at most `wait` to become the writer.
+    /// `change` may be called twice: its first answer, outside the lock, is used only if nothing has changed meanwhile.
     ///
     /// # Errors
     ///
@@ -199,7 +199,7 @@ impl<R: Borrow<Region>> Table<R> {
         Ok(())
     }
 
-    /// Becomes the writer, and repairs what the last one left if it did not come to its end.
+    /// Becomes the writer, and repairs the region if the last writer did not come to its end.
     ///
     /// # Errors
     ///
@@ -334,8 +334,8 @@ impl Before {
 
     /// The change that leads to `after`, whose peers `image` has.
     ///
-    /// Another writer may have recycled the old version by now, and what is read of it may make no sense. Then there is another
-    /// version, and the caller plans anew, under the lock, where the old version stays.
+    /// Another writer may have recycled the old version by now, so that its words make no sense. Then there is another version, and
+    /// the caller plans anew, under the lock, where the old version stays.
     fn until(&self, mem: &Mem, name: &str, image: &mut [u64], after: Option<&Upstream>) -> Option<Difference> {
         let (Some(old), Some(view)) = (&self.upstream, &self.view) else {
             return Difference::between(name, 0, self.upstream.as_ref(), after);

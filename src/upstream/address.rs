@@ -13,7 +13,7 @@ pub const DEFAULT_PORT: u16 = 80;
 /// Most bytes of an address's text: `unix:` and a path of 107 bytes fit, and so does every IP address.
 pub const MAX_TEXT_BYTES: usize = 120;
 
-/// Most bytes of a unix path: what `sockaddr_un` has room for, without its NUL.
+/// Most bytes of a unix path: `sockaddr_un` has room for so many, without the NUL.
 pub const MAX_PATH_BYTES: usize = 107;
 
 /// The words of messages for the allowed hosts of a peer.

@@ -1,4 +1,4 @@
-//! How an operator wants the peers of an upstream checked, and what is different for one of them.
+//! How an operator wants the peers of an upstream checked, and the options for one of them alone.
 
 pub mod fields;
 pub mod serialize;
@@ -13,7 +13,7 @@ pub enum CheckType {
     Http,
     /// The same through TLS.
     Https,
-    /// A connection, and what is sent and expected on it.
+    /// A connection, and the texts that are sent and expected on it.
     Tcp,
 }
 
@@ -38,9 +38,9 @@ pub struct Check {
     pub kind: CheckType,
     /// http: the request, byte for byte. `None`: one is built from `url`, `host` and `headers`.
     pub http_req: Option<String>,
-    /// tcp: what is sent.
+    /// tcp: the text that a probe sends.
     pub send: Option<String>,
-    /// tcp: what the answer begins with. `None`: a connection is enough.
+    /// tcp: the begin of the answer. `None`: a connection is enough.
     pub expect: Option<String>,
     /// The port of all probes, for peers without one of their own. `None`: where the peer takes requests.
     pub port: Option<u16>,
@@ -128,7 +128,7 @@ impl Check {
         self.http_req.as_ref().is_some_and(|request| request.starts_with("HEAD "))
     }
 
-    /// Puts back to its default what a check of this kind has no use for, and `url` and `headers` where `http_req` is the request.
+    /// Puts options back to their defaults: those for which a check of this kind has no use, and `url` and `headers` beside `http_req`.
     pub fn forget_what_is_not_used(&mut self) {
         let default = Check::default();
         if self.kind == CheckType::Tcp {

@@ -1,4 +1,4 @@
-//! A field: its name, and what it takes.
+//! A field: its name, and the values that it takes.
 
 use super::address;
 
@@ -39,7 +39,7 @@ pub enum FieldType {
     Object,
     /// A field that `status` adds: any value, ignored by readers.
     ReadOnly,
-    /// One of these, or `false`, which takes away what was set.
+    /// One of these, or `false`, which takes away the value that was set.
     Optional(&'static FieldType),
     /// A limit, or `false`: there is none.
     Limit(&'static FieldType),

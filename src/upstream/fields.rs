@@ -53,7 +53,7 @@ pub const CHECK_HOST: Field = field("check_host", FieldType::Optional(&check::fi
 
 /// Upstream: how a peer is picked.
 pub const METHOD: Field = field("method", FieldType::Choice(&names(&Method::NAMES)));
-/// Upstream: what the ring of chash hashes of a peer.
+/// Upstream: the text of a peer that the ring of chash hashes.
 pub const HASH_ID: Field = field("hash_id", FieldType::Choice(&names(&HashId::NAMES)));
 /// Upstream: the options of its check, see [`crate::config::check`].
 pub const HEALTHCHECK: Field = field("healthcheck", FieldType::Optional(&FieldType::Object));

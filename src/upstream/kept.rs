@@ -1,4 +1,4 @@
-//! Stored options that this library does not know, or not so: it keeps them word for word for the library that wrote them.
+//! Stored options, or values of them, that this library does not know. It keeps them word for word for the library that wrote them.
 
 use serde_json::value::RawValue;
 use std::hash::{Hash, Hasher};

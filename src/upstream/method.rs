@@ -1,4 +1,4 @@
-//! How a peer is picked, and what the ring of chash hashes of it.
+//! How a peer is picked, and which text of it the ring of chash hashes.
 
 /// A method of picking. The numbers are part of the C ABI (`dyups_find`, 0 there means "the upstream's own").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

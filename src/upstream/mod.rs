@@ -1,11 +1,11 @@
-//! An upstream as a value: what a writer edits, and what `status` shows. These are values alone: no file here knows memory or a
-//! text format.
+//! An upstream as a value, which a writer edits and `status` shows. These are values alone: no file here knows memory or a text
+//! format.
 //!
-//! - [`name`], [`address`]: what they are called, and where they are
+//! - [`name`], [`address`]: the name of an upstream, and the address of a peer
 //! - [`peer`]: a peer, and [`patch`]: the fields of one that change
 //! - [`method`]: how a peer is picked
 //! - [`check`]: how peers are probed
-//! - [`fields`]: the names of all that, and what each takes
+//! - [`fields`]: the names of all these, and the values that each takes
 //! - [`kept`]: stored options that this version does not know
 
 pub mod address;
@@ -27,7 +27,7 @@ pub use peer::{Peer, Status};
 use crate::error::{Error, Result};
 use kept::Foreign;
 
-/// Most peers that one upstream may have (2^18: what a ring point has bits for).
+/// Most peers that one upstream may have: 2^18, since a ring point has bits for no more.
 pub const MAX_PEERS: usize = 1 << 18;
 
 /// An upstream: a named, ordered list of peers and how one of them is picked.

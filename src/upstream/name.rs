@@ -17,11 +17,11 @@ const ALLOWED: &str = r#"allowed: a name of 1 to 255 bytes of UTF-8 without cont
 /// Takes `name` as the name of an upstream: 1 to 255 bytes of UTF-8 without control bytes, `/`, `|` or space.
 ///
 /// The same has to hold for the name percent-decoded (once), as names stand in URLs: `a%2Fb` is refused. U+FFFD is
-/// refused too: it is what a byte that is not UTF-8 becomes when JSON is read.
+/// refused too: the reader of JSON puts it in the place of a byte that is not UTF-8.
 ///
 /// # Errors
 ///
-/// [`crate::error::Code::Invalid`], with the name and what is allowed in the message.
+/// [`crate::error::Code::Invalid`], with the name and the allowed ones in the message.
 ///
 /// ```
 /// use dyups::upstream::name;

@@ -3,7 +3,7 @@
 use super::fields;
 use super::{Address, Peer, PeerCheck, Status};
 
-/// A peer's address and the fields that were given; `None` is not given. See [`Peer`] for what they mean.
+/// A peer's address and the fields that were given; `None` is not given. See [`Peer`] for their meaning.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerPatch {
     /// Which peer.
@@ -38,14 +38,14 @@ pub struct PeerCheckPatch {
 }
 
 impl PeerCheckPatch {
-    /// The same, and what `more` gives.
+    /// Adds the fields that `more` gives.
     pub fn add(&mut self, more: PeerCheckPatch) {
         set(&mut self.port, more.port.map(Some));
         set(&mut self.url, more.url.map(Some));
         set(&mut self.host, more.host.map(Some));
     }
 
-    /// Changes what is given.
+    /// Changes the fields that are given.
     pub fn apply(&self, check: &mut Option<Box<PeerCheck>>) {
         if *self == PeerCheckPatch::default() {
             return;
@@ -96,7 +96,7 @@ impl PeerPatch {
         self.check.apply(&mut peer.check);
     }
 
-    /// A new peer, with defaults for what was not given.
+    /// A new peer, with defaults for the fields that were not given.
     pub fn into_peer(self) -> Peer {
         let mut peer = Peer::new(self.address.clone());
         self.apply(&mut peer);
@@ -104,7 +104,7 @@ impl PeerPatch {
     }
 }
 
-/// Changes what is given.
+/// Sets `option` to the given value, if there is one.
 fn set<T>(option: &mut T, given: Option<T>) {
     if let Some(value) = given {
         *option = value;

@@ -1,4 +1,4 @@
-//! One peer: its address and what an operator sets of it.
+//! One peer: its address, and the options that an operator sets.
 
 use super::kept::ForeignPeer;
 use super::{Address, PeerCheck};
@@ -12,7 +12,7 @@ pub enum Status {
     Up = 0,
     /// Out: never picked.
     Down = 1,
-    /// No new picks; what runs may finish.
+    /// No new picks. Requests under way may finish.
     Drain = 2,
     /// The same, and then it is deleted. Files and calls say that it drains, and beside that, that it is leaving.
     Leaving = 3,
@@ -42,7 +42,7 @@ impl Status {
     }
 }
 
-/// A peer of an upstream, with nginx's own words and defaults for what `server` lines set.
+/// A peer of an upstream. Options that `server` lines set have nginx's own names and defaults.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
     /// Where it listens, as written and as parsed.

@@ -1,4 +1,4 @@
-//! The points of a peer: CRC-32 of what identifies it, continued over the previous point.
+//! The points of a peer: CRC-32 of the text that identifies it, continued over the previous point.
 
 use crc32fast::Hasher;
 

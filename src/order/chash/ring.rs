@@ -144,7 +144,7 @@ fn starts_of(counts: &mut [u32]) -> u32 {
 /// left, all of them mispredicted branches. A ring of 10,000 peers takes 17 ms instead of 21.
 const FINER_BITS: u32 = 2;
 
-/// Sorts part after part, and packs what is sorted.
+/// Sorts part after part, and packs the sorted points.
 struct Builder {
     shape: RingShape,
     words: Vec<u64>,
@@ -206,7 +206,7 @@ impl Builder {
 /// Largest bucket that insertion sort gets: it takes the square of that many steps.
 const MOST_TO_INSERT: u32 = 32;
 
-/// Sorts what is nearly sorted: nothing is far from its place, a bucket's size at most.
+/// Sorts points that are nearly sorted: each is at most a bucket's size from its place.
 fn insertion_sort(points: &mut [u64]) {
     for end in 1..points.len() {
         let point = points[end];

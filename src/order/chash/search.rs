@@ -16,7 +16,7 @@ use super::shape::RingShape;
 /// assert_eq!((words.word(1), words.word(2)), (Some(8), None));
 /// ```
 pub trait Words {
-    /// The word at `index`, `None` where there is none: then the ring is not what its shape says, it is damaged.
+    /// The word at `index`. `None`: there is none, so the ring is damaged: it does not have the shape that it claims.
     fn word(&self, index: usize) -> Option<u64>;
 
     /// Copies the words from `index` on into `out`. `None` as for [`Words::word`]; then `out` may hold some of them.

@@ -31,7 +31,7 @@ pub struct Plan {
     /// Words of these bits that a slot has.
     pub(super) backed: usize,
     pub(super) cells_at: usize,
-    /// A multiple of [`CHUNK`], as a row is: what is reserved for one row is no part of another.
+    /// A multiple of [`CHUNK`], as a row is: a chunk that is reserved for one row is no part of another.
     pub(super) rows_at: usize,
     pub(super) row: usize,
 }

@@ -85,7 +85,7 @@ impl<M: Memory> Cells<'_, M> {
         Ok(true)
     }
 
-    /// Begins a part of a row at 0, whatever the last worker in its slot has left there, and then says that it counts.
+    /// Begins a part of a row at 0, and then says that it counts. The last worker in the slot may have left other numbers there.
     #[cold]
     fn begin_chunk(&self, number: &Number) -> Result<(), Damaged> {
         for at in number.chunk_at..number.chunk_at + CHUNK {

@@ -26,7 +26,7 @@ impl From<Damaged> for Untaken {
     }
 }
 
-/// What a search for free cells has met.
+/// The cells that a search for free ones has met.
 #[derive(Default)]
 struct Search {
     /// Free cells with open connections.
@@ -249,7 +249,7 @@ impl<M: Memory> Cells<'_, M> {
         Ok(())
     }
 
-    /// Makes the bitmap say what `marks` says: the end of a repair.
+    /// Sets the bitmap to `marks`: the end of a repair.
     ///
     /// # Errors
     ///

@@ -286,10 +286,10 @@ fn where_nobody_has_counted_a_look_and_a_worker_s_start_ask_for_no_memory() {
     assert_eq!(mem.asked.get(), 0);
 }
 
-/// Memory beside which somebody does ill: what a fence would order, and what is replaced, it spoils.
+/// Memory beside a hostile worker. No replacement succeeds, and at each fence the worker counts a connection in a free cell.
 struct Haunted<'a> {
     mem: &'a Mem,
-    /// Counted in, by the first slot, at each fence.
+    /// The row in which it counts.
     at: usize,
 }
 

@@ -39,12 +39,12 @@ pub(super) mod cell {
     pub const HEALTH: usize = 0;
     /// Whose turn it is among equals: see [`crate::balance::least_conn`].
     pub const TURN: usize = 1;
-    /// What probes found: see [`crate::state::verdict`].
+    /// The results of its probes: see [`crate::state::verdict`].
     pub const VERDICT: usize = 2;
     /// Which worker probes, and when: see [`crate::state::lease`].
     pub const LEASE: usize = 3;
-    /// How often it came back : 24 | retired until no worker has a number below this one : 40 (low part first). 0 in the latter: not
-    /// retired, or no writer has seen it yet.
+    /// How often it came back : 24 | retired until no worker has a number below this one : 40 (low part first).
+    /// The latter is 0 where the cell is not retired, or no writer has seen it yet.
     pub const REST: usize = 4;
     /// Kept for slow start and ejection: when it began, in tenths of a second since the boot : 32 | two streaks : 8, 8.
     pub const SLOW_START: usize = 5;
@@ -66,7 +66,7 @@ pub(super) mod cell {
 /// Bits of the times that a cell came back.
 const RETURNS: u32 = 24;
 
-/// What is in [`cell::REST`].
+/// The content of [`cell::REST`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Rest(pub u64);
 
@@ -100,7 +100,7 @@ pub const BITS_OF_A_CELL: u32 = USABLE_WORDS * u32::BITS;
 /// Above this bit, each word of a cell says how often that was taken. A process that holds on to its last peer finds another word.
 pub const GENERATION_SHIFT: u32 = 48;
 
-/// A word of a cell that begins anew, from what was there: where the bits are used up, from 1 again.
+/// A word of a cell that begins anew, made of the old word. Where the bits are used up, the count begins from 1 again.
 pub fn begin(old: u64) -> u64 {
     let generation = if is_used_up(old) { 1 } else { (old >> GENERATION_SHIFT) + 1 };
     generation << GENERATION_SHIFT
@@ -166,7 +166,7 @@ impl<M: Memory> Cells<'_, M> {
         self.mem.replace(self.health_at(cell)?, old, new)
     }
 
-    /// What probes found of the peer with this cell.
+    /// The results of the probes of the peer with this cell.
     ///
     /// # Errors
     ///

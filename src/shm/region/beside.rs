@@ -1,4 +1,4 @@
-//! The files beside a region, its cells and its history: found or made. Each says in its title whose it is.
+//! The files beside a region, its cells and its history: found or made. The title of each names its region.
 
 use super::header;
 use super::{Beside, Region, cells_of, history_of};
@@ -97,7 +97,7 @@ fn map_history(file: &File, path: &Path) -> Result<Mem> {
 fn map_sparse(file: &File, path: &Path, bytes: usize, chunk: usize, first: usize) -> Result<Mem> {
     let mem = Mem::map_by_chunks(file, bytes, chunk).map_err(|error| file::explain(path, &error))?;
     match mem.reserve(0, first) {
-        // Before Linux 5.14 it could only be all of it, most of which is never used: what is touched is what there is.
+        // Before Linux 5.14 only all of it could be reserved, and most of it is never used. So a touch takes the memory.
         Err(error) if error.kind() == io::ErrorKind::Unsupported => mem.all_reserved(),
         done => done.map_err(|error| file::full(path, &error, file::ELSEWHERE))?,
     }

@@ -1,4 +1,4 @@
-//! The first words of a region's file: what it is, and where its table is from. The same in all layouts.
+//! The first words of a region's file: its layout, and the origin of its table. The same in all layouts.
 
 use crate::checksum::Checksum;
 use crate::shm::layout::{Geometry, MAGIC, Shape, fixed};

@@ -1,4 +1,4 @@
-//! Regions of older layouts beside the one that is being opened: whose table counts?
+//! Regions of older layouts beside the one that is being opened, and the choice of the one whose table counts.
 
 use super::find::{Found, find};
 use super::header::{self, Header};
@@ -75,7 +75,7 @@ impl<'a> OlderLayouts<'a> {
         let origin = header::origin(region.mem())?;
         let from = self.regions.iter().find(|from| from.layout() == origin.layout && origin.layout < region.layout());
         let Some(from) = from else { return Ok(None) };
-        // One that was made anew and in which nothing ever happened has nothing to say.
+        // One that was made anew and in which nothing ever happened has not changed.
         let changed = digest(from, content)?.is_some_and(|digest| digest != origin.digest);
         Ok((changed && !region.is_alive()?).then_some(from))
     }

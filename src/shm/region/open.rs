@@ -12,8 +12,8 @@
 //! 4. It gives the writer locks back.
 //!
 //! So no change is acknowledged that the new table lacks. A process that dies before the rename leaves the older layout in
-//! charge. So does one that dies after it, or the last one of a generation that is rolled back: then no byte says any more that
-//! the new layout is in use, and the older one writes on.
+//! charge. So does one that dies after it, and so does the last one of a generation that is rolled back. Then no byte says any
+//! more that the new layout is in use, and the older one writes on.
 //!
 //! Therefore a region remembers the origin of its table, and a digest of it. A process that opens it alone, and finds another
 //! digest, takes the table over again. Where it is not alone, the others have been there since before step 1, since there is
@@ -39,8 +39,8 @@ use std::time::Duration;
 const CREATION_WAIT: Duration = Duration::from_secs(5);
 
 impl Region {
-    /// Finds or makes the region that its users call `base`: of `size` bytes, if it is to be made. Answers the region and what
-    /// an operator should read about it.
+    /// Finds or makes the region that its users call `base`: of `size` bytes, if it is to be made. Answers the region, and
+    /// messages for the operator.
     ///
     /// # Errors
     ///
@@ -77,7 +77,7 @@ struct Opening<'a, C> {
 #[expect(clippy::large_enum_variant, reason = "there is one at a time, and it is taken apart at once")]
 enum Own {
     There(Region),
-    /// It was there and could not be used. An older one beside it is older than what is lost.
+    /// It was there and could not be used. A region of an older layout beside it has an older table than the lost one.
     SetAside,
     Nothing,
 }

@@ -84,7 +84,7 @@ pub fn peer(stored: &RawValue) -> Option<PeerCheck> {
     Some(check)
 }
 
-/// The entries of an object `own` as text, with what is kept in the place of entries with its names, or behind them.
+/// The entries of an object `own`, a text, and the kept entries behind them. An own entry with the name of a kept one is left out.
 pub fn with_kept<'a>(own: &'a str, kept: &'a Kept) -> impl Iterator<Item = (String, &'a RawValue)> {
     let own = Entries::of(own).map_or(Vec::new(), |entries| entries.0);
     let kept_too = kept.raw().map(|(name, value)| (name.to_owned(), value));

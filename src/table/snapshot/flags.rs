@@ -1,6 +1,6 @@
-//! What a table remembers of an upstream beside its configuration.
+//! The facts that a table remembers of an upstream beside its configuration.
 
-/// What a table remembers of an upstream beside its configuration.
+/// The facts that a table remembers of an upstream beside its configuration.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Flags(pub u8);
 

@@ -54,7 +54,7 @@ pub(super) mod word {
     pub const SCHEDULES: usize = 2;
     /// Two words: the rings, by group.
     pub const RINGS: usize = 4;
-    /// What is true of its peers, and where they are, see [`bit`](super::bit).
+    /// Facts about its peers, and where they are, see [`bit`](super::bit).
     pub const PLACES: usize = 6;
     /// The checksums.
     pub const SEALS: usize = 7;
@@ -88,7 +88,7 @@ pub(super) mod bit {
     pub const SERVING: u32 = 18;
     /// The most that [`SERVING`] says.
     pub const MOST_SERVING: u64 = 255;
-    /// Some peer can be picked whatever its failures are, or cannot be picked at all.
+    /// Some peer can be picked with any number of failures, or cannot be picked at all.
     pub const UNWATCHED: u32 = 26;
     /// There is a check.
     pub const CHECKED: u32 = 27;

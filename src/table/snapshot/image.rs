@@ -145,7 +145,7 @@ impl<'a> ImagePeers<'a> {
     }
 
     /// How many peers at the beginning are in `old` as they are here, with their cells. Peers with long texts may be taken for
-    /// others, as their texts have other places; what is different in the probes of a peer is not looked at.
+    /// others, as their texts have other places. The options of a peer's probes are not compared.
     ///
     /// # Errors
     ///
@@ -193,7 +193,7 @@ impl<'a> ImagePeers<'a> {
     }
 }
 
-/// What a version has of the one before it, beside the cells and ids of its peers.
+/// The numbers that a version takes over from the one before it, beside the cells and ids of its peers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Origin {
     /// Number of the change that made the upstream; 0: this one does.

@@ -1,7 +1,7 @@
-//! What a name of the table stands for.
+//! The kinds of things that a name of the table stands for.
 
-/// What a version is of. Each kind has names of its own. All have the same head, and peers, cells and rings that mean the same; the
-/// words behind the head are a matter of the kind.
+/// The kind of thing that a version describes. Each kind has names of its own. All have the same head, and their peers, cells and rings
+/// mean the same. The other words behind the head are a matter of the kind.
 ///
 /// A library passes over kinds that it does not know: no name leads to them, no list shows them, no pick reads them. A repair keeps
 /// them, and so does a new region that is filled from one of the same layout.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! word 0   identity of its address
-//!      1   what a pick looks at, see [`PeerBits`]
+//!      1   the word that a pick looks at, see [`PeerBits`]
 //!      2   max_conns : 32 | max_fails : 32
 //!      3   fail_timeout : 32 | slow_start : 32
 //!      4   its id : 32 | its cell : 32
@@ -117,7 +117,7 @@ impl PeerBits {
         self.status_number() == Status::Up as u8 && self.weight_number() > 0
     }
 
-    /// What of it this library does not know, but for extras.
+    /// Its numbers that this library does not know, without extras.
     fn foreign(self) -> ForeignPeer {
         let (status, tier, weight) = (self.status_number(), self.tier_number(), self.weight_number());
         ForeignPeer {
@@ -189,7 +189,7 @@ impl View {
         Ok(None)
     }
 
-    /// Most connections that may be open to a peer (0: any number), and what takes it out.
+    /// Most connections that may be open to a peer (0: any number), and the limits of its failures.
     ///
     /// # Errors
     ///
@@ -247,7 +247,7 @@ impl View {
         Ok((words[0], halves(words[4]).1))
     }
 
-    /// What a pick looks at.
+    /// The word that a pick looks at.
     ///
     /// # Errors
     ///
@@ -287,8 +287,8 @@ impl View {
         self.bits(mem, index)?.address(&text[..len], self.ident(mem, index)?)
     }
 
-    /// The first word of a long text, by the word of its peer. Read from a block that may be recycled by now: never lead outside of
-    /// the block, where no page may be reserved.
+    /// The first word of a long text, by the word of its peer. The block may be recycled by now. So the answer never leads outside
+    /// of the block, where no page may be reserved.
     fn long_text(&self, word: u64, len: usize) -> Result<usize, Damaged> {
         match halves(word).0 as usize {
             offset if offset + len.div_ceil(WORD) <= self.words => Ok(self.stamp.word() + offset),
@@ -296,7 +296,7 @@ impl View {
         }
     }
 
-    /// The words of a peer, whatever the layout.
+    /// The words of a peer, from any layout in the form of ours.
     pub(super) fn peer_words(&self, mem: &impl Memory, index: u32) -> Result<[u64; PEER], Damaged> {
         let mut words = [0; PEER];
         mem.load_all(self.peer_word(index), &mut words)?;
@@ -312,7 +312,7 @@ impl View {
         Ok(words)
     }
 
-    /// Reads a peer, but for what stands elsewhere: the options of its checks, and extras.
+    /// Reads a peer without the options of its checks and its extras, which stand elsewhere.
     pub(in crate::table) fn peer(&self, mem: &impl Memory, index: u32) -> Result<Peer, Damaged> {
         let words = self.peer_words(mem, index)?;
         let bits = PeerBits(words[1]);

@@ -76,11 +76,11 @@ pub fn build_ring(upstream: &Upstream, group: Group) -> crate::error::Result<Opt
     chash::build(&members, upstream.hash_id).map(Some)
 }
 
-/// What [`build_ring`] answers for `new`, made from the ring of `old` at `place`. `None`: it has to be built.
+/// The answer of [`build_ring`] for `new`, made from the ring of `old` at `place`. `None`: it has to be built.
 ///
 /// The stamp that led to `place` must hold afterwards: else the ring may have been recycled while it was read.
 pub fn merge_ring(mem: &impl Memory, place: &RingPlace, old: &Upstream, new: &Upstream, group: Group) -> Option<Ring> {
-    // By what another version hashes, this one cannot tell which points are whose.
+    // Where another version of this library hashes other texts, this one cannot tell which peer has which points.
     let is_known = old.hash_number() == old.hash_id as u8 && old.hash_number() == new.hash_number();
     if place.block == 0 || !is_known {
         return None;

@@ -28,7 +28,7 @@ pub(super) fn append_shares(words: &mut Vec<u64>, upstream: &Upstream) {
 }
 
 impl View {
-    /// What all peers of a group weigh, whether or not they take traffic.
+    /// The weight of all peers of a group, whether or not they take traffic.
     ///
     /// # Errors
     ///

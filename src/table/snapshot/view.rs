@@ -1,4 +1,4 @@
-//! What readers know of a version: its header, read and checked.
+//! The head of a version, as readers read and check it.
 
 use super::entries::{entries_a_word, is_wide, unpack};
 use super::head::{MOST_HEADER, NAME, bit, class, name_len, peers_at, word};
@@ -37,11 +37,11 @@ pub struct View {
     pub record: u32,
     /// The upstream's own method.
     pub method: Option<Method>,
-    /// What its ring hashes.
+    /// The text of a peer that its ring hashes.
     pub hash_id: HashId,
     /// The numbers of a method and a hash id that this library does not know.
     foreign: (u8, u8),
-    /// What is remembered of it.
+    /// Its flags.
     pub flags: Flags,
     /// By [`Group`].
     pub schedules: [Schedule; 2],
@@ -115,8 +115,8 @@ fn ranks_of(
 impl View {
     /// Reads the header that `stamp`, loaded from `place`, leads to.
     ///
-    /// The stamp is looked at again before anything that the header says is followed: a header that is being recycled could
-    /// lead to memory that is not reserved, where even a load may end in SIGBUS.
+    /// It looks at the stamp again before it follows any number of the header. A header that is being recycled could lead to memory
+    /// that is not reserved, where even a load may end in SIGBUS.
     ///
     /// # Errors
     ///
@@ -231,7 +231,7 @@ impl View {
         Ok(rings_hold && sealed == self.seal_of_body(mem)?)
     }
 
-    /// What the high half of the word with the checksums has to be.
+    /// The right value of the high half of the word with the checksums.
     ///
     /// # Errors
     ///
@@ -315,7 +315,7 @@ impl View {
         Ok(upstream)
     }
 
-    /// How the peers are checked, and what is different for some of them, by index. `None`: they are not, or not by this library.
+    /// The check of the peers, and the options of single peers, by index. `None`: they are not checked, or not by this library.
     ///
     /// # Errors
     ///
@@ -328,7 +328,7 @@ impl View {
         Ok(check.map(|check| (check, peers)))
     }
 
-    /// A number that is another one when the options of its checks are, and may be when there are very many.
+    /// A number that changes with the options of its checks. Where there are very many options, it changes with each version.
     ///
     /// # Errors
     ///

@@ -5,7 +5,7 @@ use super::super::field::{Field, FieldType, field};
 
 /// For tests alone: bounds as a later version may have them.
 const WIDER: bool = cfg!(feature = "next-options");
-/// Bytes of a text at most: a request, what is sent, what is expected.
+/// Bytes of a text at most: a request, a text to send, an expected answer.
 pub const MAX_TEXT_BYTES: usize = if WIDER { 65536 } else { 8192 };
 /// Headers at most.
 pub const MAX_HEADERS: usize = 32;
@@ -86,7 +86,7 @@ pub const PANIC_THRESHOLD: Field = field("panic_threshold", FieldType::Integer {
 
 /// `status` adds it to a check that is the default of `setup`.
 pub const DEFAULT: Field = field("default", FieldType::ReadOnly);
-/// lua-resty-upstream-healthcheck's: taken, and ignored, as all workers share what probes find anyway.
+/// lua-resty-upstream-healthcheck's: taken, and ignored, as all workers share the results of probes anyway.
 pub const SHM: Field = field("shm", FieldType::ReadOnly);
 /// lua-resty-upstream-healthcheck's: refused with the advice where to put it. Read-only, so that no message lists it.
 pub const UPSTREAM: Field = field("upstream", FieldType::ReadOnly);

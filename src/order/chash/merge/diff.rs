@@ -9,7 +9,7 @@ type Member<'a> = (u32, &'a Address, u16);
 /// The changes that turn a ring of some members into a ring of others.
 #[derive(Debug, Default)]
 pub(super) struct Diff<'a> {
-    /// With their old indexes. Whose weight changed left, and came with the new one.
+    /// With their old indexes. A member with another weight has left, and has come with the new one.
     pub(super) left: Vec<Member<'a>>,
     /// With their new indexes.
     pub(super) came: Vec<Member<'a>>,

@@ -5,7 +5,7 @@ use crate::order::chash::search::{Words, half};
 use crate::order::chash::shape::RingShape;
 use crate::shm::huge_pages::in_huge_pages;
 
-/// Points as keys, bucket above what the ring has of a point, sorted.
+/// Sorted points as keys: the bucket in the high half, and the ring's own half of the point below it.
 #[derive(Debug)]
 pub(super) struct Edits {
     /// With old indexes.
@@ -14,8 +14,8 @@ pub(super) struct Edits {
     pub(super) came: Vec<u64>,
 }
 
-/// The words of the ring of `shape` in `old` after `edits`, with indexes as in `moved`; the bits stay. `None`: it is not
-/// the ring that has what leaves.
+/// The words of the ring of `shape` in `old` after `edits`, with indexes as in `moved`; the bits stay. `None`: the ring
+/// does not have the points that leave.
 pub(super) fn splice<W: Words + ?Sized>(old: &W, shape: RingShape, edits: &Edits, moved: &Moved) -> Option<Vec<u64>> {
     let points = (shape.points as usize + edits.came.len()).checked_sub(edits.left.len())?;
     let mut splice = Splice {
@@ -55,7 +55,7 @@ struct Splice<'a, W: ?Sized> {
 }
 
 impl<W: Words + ?Sized> Splice<'_, W> {
-    /// Each start is off by what came and left in the buckets before it.
+    /// Each start is off by the points that came and left in the buckets before it.
     fn starts(&mut self, edits: &Edits) -> Option<()> {
         let (mut from, mut off) = (0, 0u32);
         for (bucket, left, came) in edits.buckets() {
@@ -163,7 +163,7 @@ impl<W: Words + ?Sized> Splice<'_, W> {
 }
 
 impl Edits {
-    /// The buckets with edits, ascending: which, what left it, what came.
+    /// The buckets with edits, ascending: the number of each, the points that left it, and those that came.
     fn buckets(&self) -> impl Iterator<Item = (usize, &[u64], &[u64])> {
         let (mut left, mut came) = (&self.left[..], &self.came[..]);
         std::iter::from_fn(move || {
