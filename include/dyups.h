@@ -40,7 +40,7 @@ typedef enum {
   DYUPS_SUPERSEDED = -12,
 } dyups_code;
 
-// An upstream's name and what was last seen of it. Belongs to one thread.
+// An upstream's name, and the version that this thread saw last. Belongs to one thread.
 typedef struct dyups_handle dyups_handle;
 
 // The peers that a request has tried, by the identity of their address, so that it outlives changes of the table.
@@ -348,7 +348,7 @@ int32_t dyups_start(void);
 //
 // # Returns
 //
-// 0: all is well. 1: it was, and `dyups_error` says what follows.
+// 0: all is well. 1: a file was, and `dyups_error` tells the consequence.
 //
 // # Errors
 //
@@ -469,10 +469,10 @@ int32_t dyups_look(dyups_handle *handle);
 // Picks a peer of an upstream. It takes no lock and makes no system call. It allocates only for an address of more
 // than 24 bytes, where chash has no ring.
 //
-// A lookup by chash without a ring costs 0.25 µs a unit of weight. Once those of a handle have cost as much as the
-// ring, or where the weight forbids them, the next call tries the writer lock once. If it gets the lock, it builds the
-// ring, which takes memory and 2.4 µs a unit of weight. `dyups_build_ring` builds it sooner. If the ring cannot be
-// built, `dyups_tick` says why.
+// A lookup by chash without a ring costs 0.25 µs a unit of weight. Once the lookups of a handle have cost as much as
+// the ring, the next call tries the writer lock once. So does a call where the weight forbids such lookups. If it gets
+// the lock, it builds the ring, which takes memory and 2.4 µs a unit of weight. `dyups_build_ring` builds it sooner.
+// If the ring cannot be built, `dyups_tick` says why.
 //
 // # Arguments
 //
@@ -589,7 +589,7 @@ int32_t dyups_build_ring(const char *name, size_t len, uint32_t wait_ms);
 //
 // # Errors
 //
-// - `DYUPS_INVALID`: the message names the option, the value and what is allowed.
+// - `DYUPS_INVALID`: the message names the option, its value and the allowed values.
 //
 // # Example
 //
@@ -760,7 +760,7 @@ int32_t dyups_tick(void);
 //
 // After each of them the table is as it was.
 //
-// - `DYUPS_INVALID`: the message names the field, the value and what is allowed.
+// - `DYUPS_INVALID`: the message names the field, its value and the allowed values.
 // - `DYUPS_FULL`
 // - `DYUPS_BUSY`: the message names the process that is writing.
 // - `DYUPS_SUPERSEDED`: a newer nginx takes the changes.

@@ -7,7 +7,7 @@
 --         ...
 --     }
 --
--- Every function returns its value (or true), or nil and a message that names the field, the value and what is allowed.
+-- Every function returns its value (or true), or nil and a message with the field, its value and the allowed values.
 -- None throws. Once a change returns true, every pick that begins afterwards sees it, in every worker.
 --
 -- This file lists the functions. The comment above a function in its own file has its arguments, its errors and an

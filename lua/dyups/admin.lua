@@ -82,8 +82,8 @@ end
 --   nothing: the client gets the answer
 --
 -- Errors
---   The client gets them. 403: the Host is neither an address, nor localhost, nor in admin.hosts of setup; or a page of
---   another site sends a change. 409: another process is writing. 500: the rest. X-Dyups-Error has the message.
+--   The client gets them, and X-Dyups-Error has the message. 403: the Host is neither an address, nor localhost, nor in
+--   admin.hosts of setup; or a page of another site sends a change. 409: another process is writing. 500: the rest.
 --
 -- Example
 --     location / {

@@ -68,7 +68,8 @@ end
 --   upstream, key, method   as in find(); for ip_hash (also the upstream's own) the default key is the client's address
 --   opts                    a table, best made once, outside of the request:
 --     tries                 most tries of a request, 0 to 64; default 0: as many as there are peers.
---                           proxy_next_upstream says what is tried again, and proxy_next_upstream_tries how often
+--                           proxy_next_upstream lists the failures after which there is another try, and
+--                           proxy_next_upstream_tries limits the tries
 --     retry_percent         retries for a hundred requests of the last ten seconds, of all workers; default 20; false:
 --                           any number. A retry after a try that reached no peer is free
 --     retry_floor           retries in ten seconds that are always allowed; default 10

@@ -1,14 +1,17 @@
 -- Changes of upstreams and peers.
 --
--- Each change is one line of the error log, at level notice: the upstream, from where the change came, its peers before
--- and after, and its version. As their last argument all of these functions take a table of options. In it `by`, a text
--- of 1 to 255 bytes, says on whose behalf the change is made, and the line names it:
+-- Each change is one line of the error log, at level notice. The line has the upstream, the origin of the change, the
+-- peers before and after, and the version. As their last argument all of these functions take a table of options. In
+-- it `by`, a text of 1 to 255 bytes, names the caller, and the line has that name:
 --
 --     assert(dyups.add_peer("api", { host = "10.0.0.1" }, { by = "deploy 42" }))
 --
--- The errors of all of them: nil, and a message that names the field, the value and what is allowed; "busy, held by pid
--- N", after two seconds (20 ms where nginx cannot yield); "superseded by layout N ...", while a newer nginx takes the
--- changes; "the region is full ...". None of these changes anything.
+-- All of them answer nil and a message for an error, and then nothing is changed:
+--
+--     a wrong field               the message names it, its value and the allowed values
+--     "busy, held by pid N"       after two seconds (20 ms where nginx cannot yield)
+--     "superseded by layout N"    a newer nginx takes the changes
+--     "the region is full ..."
 
 local ffi = require "ffi"
 local encode = require "dyups.encode"
@@ -156,8 +159,8 @@ end
 --   peers        a list of peers as in add_peer(); may be empty
 --   method       as in find(); without it: chash with a key, rr without
 --   healthcheck  options as in healthcheck(), or false for none; without it the check stays as it is set
---   hash_id      what chash hashes of a peer: "nginx" (default: the ring of `hash ... consistent`) or "host:port" (the
---                ring of lua-resty-chash)
+--   hash_id      the text of a peer that chash hashes: "nginx" (default: the ring of `hash ... consistent`) or
+--                "host:port" (the ring of lua-resty-chash)
 --
 -- Returns
 --   true
@@ -201,7 +204,7 @@ end
 -- argument here; shm is ignored.
 --
 -- Arguments (options; false switches the checks off)
---   type             "http" (default), "https" or "tcp" (connects, and sends and expects what is asked for)
+--   type             "http" (default), "https" or "tcp" (connects, and sends and expects the given texts)
 --   interval         milliseconds from probe to probe of a peer, 10 to 86400000, default 3000
 --   interval_down    the same of a peer that is down or changing; default false: as interval
 --   timeout          milliseconds for all of a probe, 1 to 86400000, default 2000
@@ -224,7 +227,7 @@ end
 --   ssl_verify       boolean, default true: the certificate has to be trusted, and to have the name, if any
 --   ssl_cert, ssl_key  absolute paths, default false: the certificate that probes show, and its key; read now
 --   of tcp:
---   send, expect     texts of at most 8192 bytes: what is sent, and what the answer begins with; default false
+--   send, expect     texts of at most 8192 bytes: the text to send, and the begin of the answer; default false
 --
 -- Returns
 --   true

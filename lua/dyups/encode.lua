@@ -1,7 +1,7 @@
 -- Writes any Lua value as JSON, for the library to read.
 --
--- cjson cannot: it throws at NaN, at a function and at a sparse table. Here no code knows the field's name or what it
--- allows. So a value that JSON cannot express is written as {"\u0001lua":"nan"}, and the library makes the message.
+-- cjson cannot: it throws at NaN, at a function and at a sparse table. Here no code knows the field's name or its
+-- values. So a value that JSON cannot express is written as {"\u0001lua":"nan"}, and the library makes the message.
 
 local concat = table.concat
 local format = string.format

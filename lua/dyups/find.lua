@@ -39,8 +39,8 @@ local picked = picked_t()
 --   the peer, as set_current_peer of ngx.balancer takes it: "10.0.0.1:8080", "[::1]:8080" or "unix:/path"
 --
 -- Errors
---   nil, message: the upstream does not exist; it has no live peer, or all of them were tried; an argument is wrong;
---   the table changes too often to be read.
+--   nil, message: the upstream does not exist. It has no live peer, or all of them were tried. An argument is wrong.
+--   The table changes too often to be read.
 --
 -- Example
 --     local peer, err = dyups.find("api", ngx.var.remote_addr, "chash")   -- "10.0.0.1:8080"

@@ -1,4 +1,4 @@
--- One probe: a connection to a peer, by nginx's sockets. The library says what is sent and what an answer means.
+-- One probe: a connection to a peer, by nginx's sockets. The library gives the bytes to send, and judges the answer.
 
 local ffi = require "ffi"
 local events = require "dyups.events"

@@ -15,7 +15,7 @@ local _M = {}
 --
 -- Maps the shared memory, or makes it if it is not there, and loads upstreams from files. Call it in init_by_lua: all
 -- workers inherit the mapping. A reload calls it again: upstreams that did not change at run time then follow their
--- files. It writes what an operator should know to the error log, as warnings.
+-- files. It writes messages for the operator to the error log, as warnings.
 --
 -- Arguments (conf; all fields are optional)
 --   shm_path     text: the region is the file shm_path.vN, N for its layout, beside shm_path.lock; default: in
@@ -31,8 +31,8 @@ local _M = {}
 --   true
 --
 -- Errors
---   nil, message: the field, its value and what is allowed; a file that cannot be read or parsed; a region that cannot
---   be made or mapped. Where the region gets full, the upstreams before the one in the message are loaded.
+--   nil, message: a wrong field, its value and the allowed values; a file that cannot be read or parsed; a region that
+--   cannot be made or mapped. Where the region gets full, the upstreams before the one in the message are loaded.
 --
 -- Example
 --     assert(dyups.setup{ shm_size = "64m", files = { "conf/upstreams.json", "conf/legacy.conf" } })

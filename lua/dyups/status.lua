@@ -19,10 +19,13 @@ local text = ffi.new("dyups_text")
 --
 -- Returns
 --   a table in the shape of the upstreams file: loading it back gives the same upstreams. Read-only fields beside it:
---   version, region (path, size, used and free in bytes, ...), workers (slot, pid, since), deleted (a list of deleted
---   peers that have connections open: upstream, server, conns); in an upstream generation and origin ("file" or
---   "runtime"); in a peer conns, fails, out, state ("up", "down", "drain", "unhealthy", "checking" or "unavail"), since
---   and cause once that has changed, and, where the peer is checked, probes and streak
+--     version
+--     region        path, size, used and free in bytes, ...
+--     workers       slot, pid, since
+--     deleted       a list of deleted peers that have connections open: upstream, server, conns
+--   In an upstream: generation, and origin ("file" or "runtime").
+--   In a peer: conns, fails, out, and state ("up", "down", "drain", "unhealthy", "checking" or "unavail"); since and
+--   cause once its state has changed; probes and streak where it is checked
 --
 -- Errors
 --   nil, message: the upstream does not exist; cjson is not in lua_package_cpath.

@@ -63,7 +63,7 @@ unsafe fn change(
 ///
 /// After each of them the table is as it was.
 ///
-/// - `DYUPS_INVALID`: the message names the field, the value and what is allowed.
+/// - `DYUPS_INVALID`: the message names the field, its value and the allowed values.
 /// - `DYUPS_FULL`
 /// - `DYUPS_BUSY`: the message names the process that is writing.
 /// - `DYUPS_SUPERSEDED`: a newer nginx takes the changes.

@@ -162,10 +162,10 @@ pub unsafe extern "C" fn dyups_look(handle: *mut Handle) -> i32 {
 /// Picks a peer of an upstream. It takes no lock and makes no system call. It allocates only for an address of more
 /// than 24 bytes, where chash has no ring.
 ///
-/// A lookup by chash without a ring costs 0.25 µs a unit of weight. Once those of a handle have cost as much as the
-/// ring, or where the weight forbids them, the next call tries the writer lock once. If it gets the lock, it builds the
-/// ring, which takes memory and 2.4 µs a unit of weight. `dyups_build_ring` builds it sooner. If the ring cannot be
-/// built, `dyups_tick` says why.
+/// A lookup by chash without a ring costs 0.25 µs a unit of weight. Once the lookups of a handle have cost as much as
+/// the ring, the next call tries the writer lock once. So does a call where the weight forbids such lookups. If it gets
+/// the lock, it builds the ring, which takes memory and 2.4 µs a unit of weight. `dyups_build_ring` builds it sooner.
+/// If the ring cannot be built, `dyups_tick` says why.
 ///
 /// # Arguments
 ///

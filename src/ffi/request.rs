@@ -49,7 +49,7 @@ pub struct Given {
 ///
 /// # Errors
 ///
-/// - `DYUPS_INVALID`: the message names the option, the value and what is allowed.
+/// - `DYUPS_INVALID`: the message names the option, its value and the allowed values.
 ///
 /// # Example
 ///

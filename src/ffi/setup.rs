@@ -1,4 +1,4 @@
-//! Versions, the cdef, and what a process does once.
+//! Versions, the cdef, and the calls that a process makes once.
 
 use super::changes::told;
 use super::edge::{bytes, guard, remember};
@@ -203,7 +203,7 @@ pub extern "C" fn dyups_start() -> i32 {
 ///
 /// # Returns
 ///
-/// 0: all is well. 1: it was, and `dyups_error` says what follows.
+/// 0: all is well. 1: a file was, and `dyups_error` tells the consequence.
 ///
 /// # Errors
 ///

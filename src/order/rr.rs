@@ -27,7 +27,7 @@ pub const MAX_SCHEDULE: usize = 65_536;
 ///
 /// # Cost
 ///
-/// At most slots × distinct weights, not slots × peers. Among peers of one weight the picks go round in list order: they grow
+/// At most slots × distinct weights, not slots × peers. Among peers of one weight the picks go round in list order. They grow
 /// alike, so the one picked least often leads, and the first of equals. So a step compares one leader a weight. Where many peers
 /// have one weight, whole runs of its picks are copied.
 ///

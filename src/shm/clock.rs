@@ -1,17 +1,17 @@
 //! The time that all processes of this boot share.
 
-/// Milliseconds since the boot; a few of them late, and without a system call.
+/// Milliseconds since the boot, without a system call. The clock is a few milliseconds late.
 #[inline]
 pub fn now_ms() -> u64 {
     millis(libc::CLOCK_MONOTONIC_COARSE)
 }
 
-/// The same, and never late: it takes some times as long to read.
+/// The same, and never late. To read this clock takes some times as long.
 pub fn exact_ms() -> u64 {
     millis(libc::CLOCK_MONOTONIC)
 }
 
-/// Milliseconds since the epoch, for people: the clock may be set.
+/// Milliseconds since the epoch, for people. An operator may set this clock.
 pub fn epoch_ms() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     since.map_or(0, |since| since.as_millis() as u64)

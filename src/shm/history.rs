@@ -41,9 +41,9 @@ mod header {
 pub const CHANGES: usize = 4096;
 /// Events of a peer.
 pub const EVENTS: usize = 16;
-/// Peers side by side, of which the one with the oldest event makes room.
+/// Peers of a set. The peer with the oldest last event makes room for a new one.
 const WAYS: usize = 8;
-/// Such sets of peers.
+/// Sets of peers.
 const SETS: usize = 480;
 
 /// Words of a change.

@@ -50,7 +50,7 @@ pub const fn writer_byte(layout: u32) -> u32 {
 /// How long a waiting process sleeps between two tries.
 const PAUSE: Duration = Duration::from_micros(200);
 
-/// How often one try asks for a byte whose holder was gone when asked for its name.
+/// How often one try asks for a byte that each time has no holder any more.
 const ATTEMPTS: usize = 16;
 
 /// The lock files that this process has open.
@@ -104,7 +104,7 @@ impl Drop for Guard<'_> {
     }
 }
 
-/// The questions of slots to the kernel.
+/// The locks that worker slots need of the kernel.
 pub trait Locks {
     /// Takes `byte` for the rest of the process's life if it is free.
     ///
@@ -226,7 +226,8 @@ impl LockFile {
         }
     }
 
-    /// Takes `byte` if it is free, else answers its holder. `None`: others in turn, each gone when asked for its name.
+    /// Takes `byte` if it is free, else answers its holder. `None`: several processes held it in turn, and each had let go of it when
+    /// this one asked for its name.
     ///
     /// # Errors
     ///

@@ -60,7 +60,7 @@ pub struct Mem {
     base: NonNull<Shared>,
     words: usize,
     reserved: Reserved,
-    /// The word for which there was no memory last, and 1; 0: there was always some, or there is by now.
+    /// The last word for which there was no memory, plus 1. 0: there always was memory, or there is by now.
     wanting: AtomicUsize,
     watch: Watch,
 }
@@ -108,7 +108,7 @@ impl Mem {
         Ok(Mem { base, words, reserved: Reserved::none(words, chunk), wanting: AtomicUsize::new(0), watch })
     }
 
-    /// All pages are backed with memory already: the file was allocated as a whole.
+    /// Says that all pages are backed with memory already: the file was allocated as a whole.
     pub fn all_reserved(&self) {
         self.reserved.all();
     }
@@ -143,7 +143,7 @@ impl Mem {
         })
     }
 
-    /// The word for which there was no memory last, unless there is by now.
+    /// The last word for which there was no memory, unless there is by now.
     pub fn wanting(&self) -> Option<usize> {
         let at = self.wanting.load(Ordering::Relaxed).checked_sub(1)?;
         if self.reserve(at, 1).is_ok() {

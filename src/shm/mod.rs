@@ -6,8 +6,8 @@
 //! A file ([`region`]) that the master maps and every worker inherits. [`layout`] says where everything lies. That follows from
 //! the size and the number of the layout, so no offset of an area is read from the file. The file is closed once it is mapped.
 //!
-//! The lock file ([`lock`]) remains open, and each exclusive right is one of its bytes: to make a region, to write, to be the
-//! worker of a slot. The kernel frees all bytes of a process in one step when it dies.
+//! The lock file ([`lock`]) remains open, and each exclusive right is one of its bytes. The rights are to make a region, to
+//! write, and to be the worker of a slot. The kernel frees all bytes of a process in one step when it dies.
 //!
 //! Memory is of three kinds, and no word ever changes its kind:
 //!

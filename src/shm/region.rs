@@ -37,7 +37,7 @@ pub struct Region {
     path: PathBuf,
     /// Device and inode of the file, to notice that the path means another one by now.
     identity: (u64, u64),
-    /// Says to older layouts that this one is in use.
+    /// The share that says to older layouts that this one is in use.
     alive: Option<Arc<Alive>>,
 }
 
@@ -247,7 +247,7 @@ impl Region {
         slots::claim(&self.mem, &self.geometry, &*self.lock, now())
     }
 
-    /// Counts for the worker in `slot`, which is this process.
+    /// Begins to count in the row of `slot`, which is the slot of this process.
     ///
     /// # Errors
     ///
@@ -273,8 +273,8 @@ impl Region {
             .within("not all connections are counted, as max_conns and least_conn want"))
     }
 
-    /// Takes back the counts of dead workers; `own` is the slot of this process. Answers whether there were any. That is said
-    /// once, and to no other process, so an error of another part waits for the next time.
+    /// Takes back the counts of dead workers; `own` is the slot of this process. Answers whether there were any. Only one process
+    /// gets that answer, and only once. So an error beside it waits for the next call.
     ///
     /// # Errors
     ///

@@ -25,7 +25,7 @@ impl Reserved {
         Reserved { bits, chunk }
     }
 
-    /// All is: the file was allocated as a whole, as this kernel cannot do it by parts.
+    /// Marks all as reserved: the file was allocated as a whole, as this kernel cannot do it by parts.
     pub fn all(&self) {
         self.bits.iter().for_each(|bits| bits.store(u64::MAX, Ordering::Relaxed));
     }

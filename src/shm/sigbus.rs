@@ -11,7 +11,8 @@ use std::mem::MaybeUninit;
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-/// Mappings that can be watched at once. A process has one, and a second one while it makes that anew; only tests have more.
+/// Mappings that can be watched at once. A process has three: a region, its cells and its history. It has some more while it opens
+/// them, and only tests have many.
 const MOST: usize = 64;
 
 /// One of them; for a handler of signals there are statics alone.
@@ -65,7 +66,7 @@ impl Watch {
 }
 
 impl Watch {
-    /// Watches no more: to be said before the mapping goes.
+    /// Ends the watch. The caller calls it before it unmaps the memory.
     pub fn end(&mut self) {
         if let Some(watched) = self.0.take() {
             watched.bytes.store(0, Ordering::Relaxed);

@@ -43,9 +43,9 @@ impl Allowance {
 pub enum Left {
     /// At least one more retry.
     Some,
-    /// None; a try may still be told that it may be followed by one.
+    /// None. nginx may still be told that another try may follow.
     Spent,
-    /// None, and a retry has gone beyond it: no try may be told so.
+    /// None, and a retry has gone beyond it. nginx has to be told that no other try may follow.
     Overdrawn,
 }
 

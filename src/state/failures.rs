@@ -38,16 +38,16 @@ pub struct Limits {
 /// Whether a peer may be picked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fitness {
-    /// As far as failures go.
+    /// It may, as far as failures go.
     Well,
-    /// Not now.
+    /// It may not now.
     Out,
     /// A worker may try the peer once it has stored this word in the place of the old one. A worker that has not stored it may
     /// only if the peer is not `out`.
     Trial {
         /// The word.
         claim: Health,
-        /// Others may not.
+        /// The peer is out: only the worker that has stored the word may try it.
         out: bool,
     },
 }

@@ -32,7 +32,7 @@ pub struct Directory<'a, M = Mem> {
 enum Walk {
     Found(u32, View),
     Absent,
-    /// Something changed underfoot.
+    /// A record on the way changed during the walk.
     Disturbed,
     /// More steps than there are records: a reader that was sent back to the start often, or a knot in the chain.
     Endless,
@@ -63,7 +63,7 @@ impl<'a, M: Memory> Directory<'a, M> {
         self.mem
     }
 
-    /// Where in that.
+    /// Where everything lies in that memory.
     pub fn geometry(&self) -> &'a Geometry {
         self.geometry
     }

@@ -11,7 +11,7 @@ use std::borrow::Borrow;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// Upstreams whose heads one call reads at most: half a millisecond's.
+/// Upstreams whose heads one call reads at most. To read so many takes half a millisecond.
 pub const MOST_LOOKED_AT: usize = 4096;
 
 impl<R: Borrow<Region>> Table<R> {

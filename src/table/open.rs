@@ -53,7 +53,7 @@ impl Content for Upstreams {
         let table = Table::new(new);
         for moving in all {
             match moving.put(&table) {
-                // Nothing that the old table could hold, if it was sound.
+                // A sound table cannot hold such an upstream.
                 Err(error) if error.code == Code::Invalid => lost += 1,
                 done => done?,
             }

@@ -7,7 +7,7 @@
 //! by rank: the peer, as in a schedule; zeros that no reader looks at where it is the rank itself
 //! ```
 //!
-//! Zeros keep the room: a writer that takes a peer down must not need more of it, and then a rank is no index any more.
+//! Zeros keep the room. A writer that takes a peer down must not need more of it, and its ranks are no indexes any more.
 
 use super::snapshot::{View, entries_a_word};
 use crate::shm::{Damaged, Memory};

@@ -32,7 +32,7 @@ const ONE_IN: usize = 16;
 /// The ring of `to`, byte for byte as [`build`](super::build) makes it, from `old`, the words of the ring of `from`.
 ///
 /// Both lists are (peer index, address, weight), by ascending index. `None`: build the ring. Then too much has changed for a
-/// merge to pay, the peers have another order, there are too many points, or `old` is not that ring.
+/// merge to pay, or the order of the peers has. Or there are too many points, or `old` is not that ring.
 ///
 /// `old` may be changed by others meanwhile: then the result may be anything, and has to be thrown away.
 ///

@@ -131,7 +131,7 @@ impl<'a, M: Memory> Ledger<'a, M> {
         Ok(self.count()?.min(ENTRIES as u64) as usize)
     }
 
-    /// All whose connections are not over, in the order in which they were deleted.
+    /// All peers to which connections are still open, in the order in which they were deleted.
     ///
     /// # Errors
     ///

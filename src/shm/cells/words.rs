@@ -37,7 +37,7 @@ pub(super) mod header {
 pub(super) mod cell {
     /// How its peer fares: see [`crate::state::failures`].
     pub const HEALTH: usize = 0;
-    /// Whose turn it is among equals: see [`crate::balance::least_conn`].
+    /// The turn of its peer among equals: see [`crate::balance::least_conn`].
     pub const TURN: usize = 1;
     /// The results of its probes: see [`crate::state::verdict`].
     pub const VERDICT: usize = 2;

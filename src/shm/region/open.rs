@@ -196,7 +196,7 @@ impl<C: Content> Opening<'_, C> {
     /// A new region with the table and the history of `old`.
     fn replace(&mut self, old: &Region, origin: Inherited) -> Result<Region> {
         let (base, content, mut note) = (self.base, self.content, None);
-        // Mapped before other files have their names. No history is a reason to refuse the table.
+        // Mapped before other files have their names. A history that cannot be read does not keep the table from being copied.
         let cells = beside::find_cells(base, old).ok().flatten();
         let history = beside::find_history(base, old).ok().flatten();
         let mut new = self.make(origin, |new| {
