@@ -85,8 +85,8 @@ pub fn remember<M: Memory>(
     }
 }
 
-/// The event that led a peer to this state. A peer that is up has one only if its last event says so. An operator who
-/// raises its limits brings a peer back without an event.
+/// The event that led a peer to this state. A peer that is up has one only if its last event says so. A raised limit
+/// brings a peer back without an event.
 ///
 /// # Errors
 ///
