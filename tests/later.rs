@@ -107,9 +107,13 @@ fn options_numbers_and_tiers_of_a_later_library_are_kept() {
 
 /// Publishes a version of a kind that no library has yet.
 fn put_foreign(table: &Table, name: &str) {
+    put_with(table, name, 77 << 32);
+}
+
+/// Publishes a version with this kind above 32 bits of a source.
+fn put_with(table: &Table, name: &str, kind_and_source: u64) {
     let mut image = encode(&upstream(name, &["10.9.9.9"]), Flags::default()).expect("no check");
-    // The kind.
-    image[16] |= 77 << 32;
+    image[16] |= kind_and_source;
     let cells = CellPlan { new: vec![0], freed: Vec::new() };
     let build = Build { image, rings: [RingPlan::None, RingPlan::None], must: true, cells };
     commit::put(&*table.writer(SOON).expect("free"), name, build, None).expect("room");
@@ -150,6 +154,29 @@ fn a_kind_that_this_library_does_not_know_is_kept_and_shown_nowhere() {
     assert!(notes.iter().all(|note| !note.contains("lost")), "{notes:?}");
     assert_eq!((foreign(&table), used_cells(&table)), (kept, 2));
     assert_eq!(directory::hash(b"www.example.com"), crc32fast::hash(b"www.example.com"), "whatever the kind");
+}
+
+#[test]
+fn an_upstream_stays_that_of_its_source_through_edits_repairs_and_another_region() {
+    let scratch = Scratch::new();
+    let base = scratch.file("region");
+    let (table, _) = open(&base, SMALL).expect("usable");
+    let source = table.source("etcd http://127.0.0.1:2379/upstreams", SOON).expect("room");
+    put_with(&table, "api", source.into());
+    table.put_peer("api", &patch("10.0.0.2", 1), Absent::Make, SOON).expect("room");
+    table.delete_peer("api", &address("10.9.9.9"), SOON).expect("there");
+    assert_eq!(view(&table, "api").source, source);
+    assert_eq!(table.repair(&table.writer(SOON).expect("free")), Ok(0));
+    table.set_upstream(&upstream("api", &["10.0.0.1"]), SOON).expect("room");
+    assert_eq!(view(&table, "api").source, source);
+    drop(table);
+    let (table, _) = open(&base, 2 * SMALL).expect("usable");
+    assert_eq!(view(&table, "api").source, source);
+    assert_eq!(table.source("etcd http://127.0.0.1:2379/upstreams", SOON), Ok(source));
+    // One that is made after a deletion is another one.
+    table.delete_upstream("api", true, SOON).expect("there");
+    table.set_upstream(&upstream("api", &["10.0.0.1"]), SOON).expect("room");
+    assert_eq!(view(&table, "api").source, 0);
 }
 
 #[test]

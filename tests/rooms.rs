@@ -88,6 +88,15 @@ fn a_circle_of_files_is_named_however_long_it_is_and_however_it_imports() {
         &[("shm/mem.rs", "use super::lock::A;\n"), ("shm/lock.rs", "use crate::shm::mem::B;\n")],
         "shm/lock shm/mem",
     );
+    // By names that another file passes on.
+    circle(
+        &[
+            ("shm/cells.rs", "mod plan;\npub use plan::{Plan, title};\n"),
+            ("shm/cells/plan.rs", "use super::super::history::A;\n"),
+            ("shm/history.rs", "use super::cells::title;\n"),
+        ],
+        "shm/cells/plan shm/history",
+    );
     circle(
         &[
             ("shm/mem.rs", "use super::{arena::{self, A}, lock};\n"),

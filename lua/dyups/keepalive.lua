@@ -27,10 +27,11 @@ return function(request)
             .. "one that was verified for another name: "
             .. (by_default and "write `keepalive 0;` into the block" or "take the line `keepalive` out of the block")
             .. ", and keepalive = true beside host"
-    elseif kept < 0 and by_default and not is_doubt_said then
+    elseif kept < 0 and not is_doubt_said then
         is_doubt_said = true
-        log("WARN", "balance: host: where the upstream {} has no line `keepalive 0;`, a request may go out over a ",
-            "connection that was verified for another name: write that line into the block")
+        log("WARN", "balance: host: where the upstream {} has ", by_default and "no line `keepalive 0;`" or "a line `keepalive`",
+            ", a request may go out over a connection that was verified for another name: ",
+            by_default and "write that line into the block" or "take that line out of the block")
     end
     return nil
 end

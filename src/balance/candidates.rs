@@ -56,6 +56,12 @@ pub trait Candidates {
     /// The member that unit `unit` of all these weights belongs to.
     fn peer_of_unit(&self, unit: u64) -> Result<Option<u32>, Miss>;
 
+    /// How many members may be usable, as far as is known without a look at each.
+    fn usable(&self) -> Result<u32, Miss>;
+
+    /// Has `look` see each of these.
+    fn each_usable(&self, look: &mut dyn FnMut(u32) -> Result<(), Miss>) -> Result<(), Miss>;
+
     /// Whether at most one member is known to be usable.
     fn is_alone(&self) -> Result<bool, Miss>;
 
@@ -226,8 +232,17 @@ pub(super) mod tests {
             Ok(self.of_unit(unit, |_| true))
         }
 
+        fn usable(&self) -> Result<u32, Miss> {
+            Ok(self.members.iter().filter(|member| member.fits.get()).count() as u32)
+        }
+
+        fn each_usable(&self, look: &mut dyn FnMut(u32) -> Result<(), Miss>) -> Result<(), Miss> {
+            let fit = (0..).zip(&self.members).filter(|(_, member)| member.fits.get());
+            fit.map(|(index, _)| index).try_for_each(look)
+        }
+
         fn is_alone(&self) -> Result<bool, Miss> {
-            Ok(self.members.iter().filter(|member| member.fits.get()).count() <= 1)
+            Ok(self.usable()? <= 1)
         }
 
         fn in_turn(&self, count: u64) -> Result<Option<u32>, Miss> {

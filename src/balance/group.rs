@@ -118,10 +118,19 @@ impl<M: Memory, C: Memory> Candidates for InGroup<'_, M, C> {
         Ok(self.one.view.peer_of_unit(self.one.mem, self.group, unit)?)
     }
 
-    fn is_alone(&self) -> Result<bool, Miss> {
+    fn usable(&self) -> Result<u32, Miss> {
         let set = &mut *self.set();
         self.refresh(set)?;
-        Ok(set.count <= 1)
+        Ok(set.count)
+    }
+
+    fn each_usable(&self, look: &mut dyn FnMut(u32) -> Result<(), Miss>) -> Result<(), Miss> {
+        let (set, bits) = (self.set(), self.bits());
+        set.peers(&bits).try_for_each(|index| look(index?))
+    }
+
+    fn is_alone(&self) -> Result<bool, Miss> {
+        Ok(self.usable()? <= 1)
     }
 
     fn in_turn(&self, count: u64) -> Result<Option<u32>, Miss> {
@@ -236,8 +245,8 @@ impl<'a, M: Memory, C: Memory> InGroup<'a, M, C> {
         Ok(())
     }
 
-    /// How many of so many members are usable.
-    pub(super) fn usable(&self, members: u32) -> Result<u32, Miss> {
+    /// How many of so many members are usable, for a panic.
+    pub(super) fn usable_of(&self, members: u32) -> Result<u32, Miss> {
         if members > FEW_TO_PANIC {
             let set = &mut *self.set();
             self.refresh(set)?;

@@ -19,7 +19,7 @@ use super::miss::Miss;
 use super::random;
 use crate::random::Random;
 
-/// Peers of an upstream up to which every one is looked at.
+/// Peers up to which every one is looked at: all peers of an upstream, or the usable ones among more.
 pub const EXACT: u32 = 128;
 
 /// Picks for turn `count` of the round robin.
@@ -29,7 +29,8 @@ pub const EXACT: u32 = 128;
 /// - [`Miss::Changing`]: other workers have become the trials of too many peers meanwhile.
 /// - [`Miss::Damaged`]: the version or a cell makes no sense.
 pub fn pick(among: &impl Candidates, count: u64, random: &mut Random) -> Result<Option<u32>, Miss> {
-    if among.peers() > EXACT {
+    let is_large = among.peers() > EXACT;
+    if is_large && !(1..=EXACT).contains(&among.usable()?) {
         return match random::two(among, random)? {
             // No two are usable, or one of them outweighs all others.
             None => random::one(among, random),
@@ -37,7 +38,10 @@ pub fn pick(among: &impl Candidates, count: u64, random: &mut Random) -> Result<
         };
     }
     for _ in 0..TRIES {
-        let Some(least) = least(among, count)? else { return Ok(None) };
+        let Some(least) = least(among, count)? else {
+            // A peer may have come back, and not be among the usable ones yet.
+            return if is_large { random::one(among, random) } else { Ok(None) };
+        };
         let index = least.in_turn(among, count)?;
         if among.claim(index)? {
             among.took(index, count)?;
@@ -72,19 +76,21 @@ impl Least {
 }
 
 fn least(among: &impl Candidates, count: u64) -> Result<Option<Least>, Miss> {
-    let (mut least, mut all): (Option<Least>, bool) = (None, true);
-    for index in 0..among.peers() {
+    let is_large = among.peers() > EXACT;
+    // Only of a few peers, and where all of them fit, is it known that all have the least load.
+    let (mut least, mut all): (Option<Least>, bool) = (None, !is_large);
+    let mut look = |index| {
         if among.weight(index)? == 0 || !among.takes_traffic(index)? {
-            continue;
+            return Ok(());
         }
         if !among.fits(index)? {
             all = false;
-            continue;
+            return Ok(());
         }
         let load = Load::of(among, index)?;
         if least.is_some_and(|least| least.load.is_less(load)) {
             all = false;
-            continue;
+            return Ok(());
         }
         let waited = among.waited(index, count)?.saturating_mul(load.weight.into());
         match &least {
@@ -94,6 +100,11 @@ fn least(among: &impl Candidates, count: u64) -> Result<Option<Least>, Miss> {
                 least = Some(Least { load, next: index, waited, all: true });
             }
         }
+        Ok(())
+    };
+    match is_large {
+        true => among.each_usable(&mut look)?,
+        false => (0..among.peers()).try_for_each(look)?,
     }
     Ok(least.map(|least| Least { all, ..least }))
 }
@@ -187,6 +198,15 @@ mod tests {
             }
         }
         assert!(went.iter().all(|&count| (99..=101).contains(&count)), "{went:?}");
+    }
+
+    #[test]
+    fn where_few_of_many_are_usable_an_idle_one_among_them_is_never_passed_over() {
+        let fake = Fake::of_weights(vec![1; 1000]);
+        let usable = [7, 300, 301, 555, 999];
+        (0..1000).filter(|index| !usable.contains(index)).for_each(|index| fake.members[index].fits.set(false));
+        usable.iter().filter(|&&index| index != 301).for_each(|&index| fake.opens(index as u32));
+        assert!((0..100).all(|count| picked(&fake, count) == 301));
     }
 
     #[test]

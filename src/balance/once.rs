@@ -174,7 +174,7 @@ impl<M: Memory, C: Memory> One<'_, M, C> {
         }
         let primaries = InGroup { one: self, group: Group::Primary, now_ms, lenient: false, notes };
         let members = self.view.ranks[Group::Primary as usize].members;
-        let usable = u64::from(primaries.usable(members)?);
+        let usable = u64::from(primaries.usable_of(members)?);
         Ok(usable > 0 && usable * 100 < u64::from(members) * threshold)
     }
 

@@ -34,7 +34,7 @@ pub mod take;
 mod tests;
 pub mod words;
 
-pub use plan::{CHUNK, Plan, TITLE_WORDS, title};
+pub use plan::{CHUNK, Plan, title};
 pub use take::{CellMarks, Untaken};
 pub use words::{BITS_OF_A_CELL, GENERATION_SHIFT, Turn, USABLE_WORDS, begin};
 

@@ -74,6 +74,23 @@ impl<'a, M: Memory> Deletions<'a, M> {
         self.mem.store(state::DELETIONS, count.wrapping_add(1))
     }
 
+    /// Copies all into an empty ring. If this one may have lost some, that one says so as well, whatever its size.
+    pub fn copy_into<N: Memory>(&self, new: &Deletions<'_, N>) -> Result<(), Damaged> {
+        for deletion in self.all()? {
+            new.add(&deletion)?;
+        }
+        let (copied, size) = (new.mem.load(state::DELETIONS)?, new.geometry.deletions as u64);
+        if self.may_have_lost()? && copied < size {
+            // As if it had been full once: the next entry has the same place.
+            new.mem.store(state::DELETIONS, copied + size)?;
+        }
+        Ok(())
+    }
+
+    fn may_have_lost(&self) -> Result<bool, Damaged> {
+        Ok(self.mem.load(state::DELETIONS)? > self.geometry.deletions as u64)
+    }
+
     /// All that are in the ring, the oldest first.
     ///
     /// # Errors
@@ -94,8 +111,10 @@ impl<'a, M: Memory> Deletions<'a, M> {
     ///
     /// [`Damaged`]: a word lies outside of the memory.
     pub fn since(&self, sequence: u64) -> Result<Option<Vec<Deletion>>, Damaged> {
-        let count = self.mem.load(state::DELETIONS)?;
         let mut all = self.all()?;
+        // After the entries: what was written over meanwhile is counted.
+        self.mem.fence_loads();
+        let count = self.mem.load(state::DELETIONS)?;
         let is_whole =
             count < self.geometry.deletions as u64 || all.first().is_some_and(|first| first.sequence <= sequence);
         all.retain(|deletion| deletion.sequence > sequence);
@@ -130,6 +149,25 @@ mod tests {
 
     fn deletion(sequence: u64) -> Deletion {
         Deletion { sequence, kind: sequence as u8 % 3, name: format!("upstream {sequence}").into_bytes() }
+    }
+
+    #[test]
+    fn a_copy_in_a_larger_ring_knows_that_some_were_lost_and_goes_on_from_there() {
+        let large = Geometry::of(8 * crate::shm::layout::MIN_SIZE).expect("allowed");
+        for (count, knows_all) in [(0, true), (3, true), (8, true), (9, false), (20, false)] {
+            let mem = scratch(large.size as usize);
+            let copy = Deletions::over(&mem, &large);
+            with_ring(|ring, _| {
+                assert!(ring.geometry.deletions == 8 && large.deletions > 8);
+                (1..=count).for_each(|sequence| ring.add(&deletion(sequence)).expect("inside"));
+                ring.copy_into(&copy).expect("inside");
+                assert_eq!(copy.all(), ring.all(), "{count}");
+                assert_eq!(copy.since(0).expect("inside").is_some(), knows_all, "{count}");
+            });
+            copy.add(&deletion(99)).expect("inside");
+            let all = copy.all().expect("inside");
+            assert_eq!((all.len() as u64, all.last()), (count.min(8) + 1, Some(&deletion(99))), "{count}");
+        }
     }
 
     #[test]

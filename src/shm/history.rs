@@ -8,10 +8,9 @@
 //! The file is sparse. A bit says which part of it was ever written, and readers touch no other: a look at an untouched page takes
 //! memory too.
 
-use super::cells::TITLE_WORDS;
 use super::memory::{Damaged, Memory};
 use super::packed;
-use super::units::{PAGE, WORD};
+use super::units::{PAGE, TITLE_WORDS, WORD};
 use super::versioned::TRIES;
 use crate::checksum::Checksum;
 
@@ -140,6 +139,11 @@ impl Event {
 pub struct Who(u64);
 
 impl Who {
+    /// As one word.
+    pub fn number(self) -> u64 {
+        self.0
+    }
+
     /// The peer with this cell, which was taken and came back so often.
     pub fn new(cell: u32, generation: u16, returns: u64) -> Who {
         Who(u64::from(cell) | u64::from(generation) << 32 | returns << 48)

@@ -71,13 +71,18 @@ impl Content for Upstreams {
     }
 }
 
-/// Copies the number of the last change, the ring of deletions, and the sources with their numbers.
+/// Copies the number of the last change, the words that are kept for a journal, the ring of deletions, and the sources with their
+/// numbers.
 fn copy_numbers(old: &Region, new: &Region) -> Result<(), Damaged> {
     new.mem().store(state::SEQUENCE, old.mem().load(state::sequence_in(old.geometry().shape))?)?;
-    let ring = Deletions::over(new.mem(), new.geometry());
-    for deletion in Deletions::over(old.mem(), old.geometry()).all()? {
-        ring.add(&deletion)?;
+    if old.geometry().shape == new.geometry().shape {
+        // Of a library that has a journal.
+        for word in [state::SYNCED, state::EPOCH] {
+            new.mem().store(word, old.mem().load(word)?)?;
+        }
     }
+    let ring = Deletions::over(new.mem(), new.geometry());
+    Deletions::over(old.mem(), old.geometry()).copy_into(&ring)?;
     let sources = Sources::over(new.mem(), new.geometry());
     for (number, text) in Sources::over(old.mem(), old.geometry()).all()? {
         sources.put(number, &text)?;

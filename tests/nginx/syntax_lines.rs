@@ -20,7 +20,7 @@ const STICKS: Option<NginxVersion> = Some(NginxVersion::new(1, 29, 6));
 
 const OWN: Differs =
     DyupsTakes("`check`, `check_http_send`, `check_http_expect_alive`, `method` and `hash_id` lines", None);
-const OWN_WORDS: Differs = DyupsTakes("`check_port=`, `check_url=` and `leaving` of a server", None);
+const OWN_WORDS: Differs = DyupsTakes("`check_port=`, `check_url=`, `check_host=` and `leaving` of a server", None);
 const BACKUP: Differs = DyupsTakes("a `backup` behind `hash`, `ip_hash` or `random`", None);
 const ONLY_BACKUPS: Differs = DyupsTakes("an upstream of backups alone", None);
 const DRAIN: Differs = DyupsTakes("`drain`, which nginx takes", STICKS);
@@ -166,6 +166,8 @@ pub const LINES: &[(&str, Differs)] = &[
     ("server 10.0.0.1 slow_start=x;", Never),
     ("server 10.0.0.1 check_port=81;", OWN_WORDS),
     ("server 10.0.0.1 check_url=/up;", OWN_WORDS),
+    ("server 10.0.0.1 check_host=a.local;", OWN_WORDS),
+    ("server 10.0.0.1 drain leaving;", OWN_WORDS),
     ("server 10.0.0.1 route=a;", STICKY),
     ("server 10.0.0.1 resolve;", RESOLVE),
     ("server 10.0.0.1 service=http;", Never),

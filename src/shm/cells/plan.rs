@@ -3,7 +3,7 @@
 use super::deleted;
 use super::words::{CELL, header};
 use crate::shm::layout::SLOTS;
-use crate::shm::units::{PAGE, WORD};
+use crate::shm::units::{PAGE, TITLE_WORDS, WORD};
 
 /// First word of the file.
 const MAGIC: u64 = u64::from_le_bytes(*b"dyups\0ce");
@@ -16,9 +16,6 @@ pub const CHUNK: usize = 4 * PAGE / WORD;
 
 /// Numbers of a row in a word.
 pub(super) const ROW_NUMBERS: usize = 2;
-
-/// Words of [`title`].
-pub const TITLE_WORDS: usize = 6;
 
 /// Where everything lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

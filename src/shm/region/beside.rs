@@ -8,7 +8,7 @@ use crate::shm::file::{self, with_suffix};
 use crate::shm::history::{self, History};
 use crate::shm::mem::Mem;
 use crate::shm::memory::Memory;
-use crate::shm::units::{PAGE, WORD};
+use crate::shm::units::{PAGE, TITLE_WORDS, WORD};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -76,7 +76,7 @@ pub(super) fn make_file<T>(path: &Path, bytes: u64, fill: impl FnOnce(&File) -> 
 }
 
 /// The file at this path, if it has this title.
-fn own_file(path: &Path, bytes: usize, title: &[u64; cells::TITLE_WORDS]) -> Result<Option<File>> {
+fn own_file(path: &Path, bytes: usize, title: &[u64; TITLE_WORDS]) -> Result<Option<File>> {
     let Some(file) = file::open_existing(path)? else { return Ok(None) };
     file::check_owned(&file, path)?;
     Ok(Some(file).filter(|file| header::has_title(file, bytes as u64, title)))

@@ -3,7 +3,7 @@
 use crate::checksum::Checksum;
 use crate::shm::layout::{Geometry, MAGIC, Shape, fixed};
 use crate::shm::memory::{Damaged, Memory};
-use crate::shm::units::WORD;
+use crate::shm::units::{TITLE_WORDS, WORD};
 use std::fmt;
 use std::fs::File;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -77,8 +77,8 @@ pub fn examine(file: &File, size: u64, shape: Shape) -> Header {
 }
 
 /// Whether a file of `size` bytes begins with `title`, and has this size.
-pub fn has_title(file: &File, size: u64, title: &[u64; crate::shm::cells::TITLE_WORDS]) -> bool {
-    let mut bytes = [0; crate::shm::cells::TITLE_WORDS * WORD];
+pub fn has_title(file: &File, size: u64, title: &[u64; TITLE_WORDS]) -> bool {
+    let mut bytes = [0; TITLE_WORDS * WORD];
     let read = file.read_exact_at(&mut bytes, 0).is_ok();
     let words = bytes.as_chunks::<WORD>().0;
     read && file.metadata().is_ok_and(|meta| meta.len() == size)
