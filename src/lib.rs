@@ -40,6 +40,7 @@ pub mod random;
 pub mod shm;
 pub mod source;
 pub mod state;
+pub mod stats;
 pub mod status;
 pub mod table;
 pub mod upstream;

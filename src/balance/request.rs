@@ -16,6 +16,7 @@ use super::pick::{Ask, Handle, Picked, Tried};
 use crate::shm::versioned::TRIES;
 use crate::shm::{Damaged, Mem};
 use crate::state::budget::{Allowance, Budget, Left};
+use crate::stats::ended::Ended;
 use crate::table::{Record, Table};
 use crate::upstream::Method;
 use std::collections::HashMap;
@@ -172,7 +173,7 @@ impl<W: Copy + Default> Requests<W> {
         slot: Option<u32>,
         handle: &mut Handle,
         wanted: &Wanted<'_, W>,
-        last: impl FnOnce(u64) -> Outcome,
+        last: impl FnOnce(&Attempt) -> Ended,
         out: &mut Picked,
     ) -> Result<Given, Refused> {
         let held = self.held.entry(wanted.request).or_insert_with(|| Held { watch: wanted.watch, ..Held::default() });
@@ -203,7 +204,8 @@ impl<W: Copy + Default> Requests<W> {
         if is_retry && wanted.why == Why::Failed && held.budget(&counters).left(allowance)? != Left::Some {
             return Err(Refused::Budget);
         }
-        let (index, trying) = held.pick(table, &counters, slot, handle, wanted, out)?;
+        let (index, mut trying) = held.pick(table, &counters, slot, handle, wanted, out)?;
+        trying.number = wanted.number;
         handle.gave(index);
         (held.trying, held.was_dead) = (Some(trying), false);
         held.record = trying.account.record;
@@ -227,7 +229,7 @@ impl<W: Copy + Default> Requests<W> {
         table: &Table,
         urgently: bool,
         is_over: impl Fn(W) -> bool,
-        outcome: impl Fn(usize, u64) -> Outcome,
+        last: impl Fn(usize, &Attempt) -> Ended,
     ) -> bool {
         let counters = Counters::of(table);
         let begun = (self.held.len() > FEW).then(Instant::now);
@@ -239,19 +241,19 @@ impl<W: Copy + Default> Requests<W> {
             if let Some(trying) = held.trying.take_if(|_| is_over(held.watch)) {
                 ended = true;
                 // The next pick finds the damage.
-                let _ = counters.end(&trying, outcome(request, trying.account.ident));
+                let _ = counters.end(&trying, Outcome::from(&last(request, &trying)));
             }
         }
         self.rest = begun.map(|begun| Instant::now() + begun.elapsed() * REST);
         ended
     }
 
-    /// Ends the request: `outcome` is that of its last try, of the peer with this identity.
-    pub fn end(&mut self, table: &Table, request: usize, outcome: impl FnOnce(u64) -> Outcome) {
+    /// Ends the request. `last` answers how its last try has ended.
+    pub fn end(&mut self, table: &Table, request: usize, last: impl FnOnce(&Attempt) -> Ended) {
         if let Some(Held { trying: Some(trying), .. }) = self.held.remove(&request) {
             let counters = Counters::of(table);
             // The next pick finds the damage.
-            let _ = counters.end(&trying, outcome(trying.account.ident));
+            let _ = counters.end(&trying, Outcome::from(&last(&trying)));
         }
     }
 
@@ -303,10 +305,10 @@ impl<W: Copy> Held<W> {
         trying: &Attempt,
         why: Why,
         was_dead: bool,
-        last: impl FnOnce(u64) -> Outcome,
+        last: impl FnOnce(&Attempt) -> Ended,
     ) -> Result<(), Damaged> {
         let last = match why {
-            Why::First => last(trying.account.ident),
+            Why::First => Outcome::from(&last(trying)),
             _ if was_dead => Outcome::Unknown,
             Why::Failed | Why::Unreached | Why::Dead | Why::Answered => Outcome::Failure,
             Why::Declined => Outcome::Success,

@@ -1,4 +1,5 @@
-//! Whether the last try of a request went over a connection that was kept, and how nginx counts such a try.
+//! Whether the last try of a request went over a connection that was kept, and how nginx counts such a try. The layout of nginx's
+//! requests that was measured is here.
 //!
 //! nginx has a bit for it, in a struct whose head has not moved for years and whose tail moves. The place of the bit was
 //! measured in the versions below. In others, the answer is unknown. nginx clears neither before it asks for the next peer.
@@ -29,6 +30,8 @@ struct Module {
 
 /// "HTTP": the first four bytes of each request.
 const REQUEST: u32 = 0x5054_5448;
+/// nginx's list of states of tries follows the pointer to the upstream.
+const STATES: usize = 8;
 /// The offset of `ngx_peer_connection_t` in `ngx_http_upstream_t`.
 const PEER: usize = 16;
 
@@ -89,12 +92,27 @@ pub unsafe fn was_kept(request: *const c_void) -> bool {
     let request: *const u8 = request.cast();
     // SAFETY: the caller's contract. The offsets are those of this version, and a request that is balanced has an upstream.
     unsafe {
-        if request.cast::<u32>().read() != REQUEST {
+        if !is_request(request.cast()) {
             return false;
         }
         let upstream: *const u8 = request.add(upstream).cast::<*const u8>().read();
         !upstream.is_null() && upstream.add(cached).cast::<u32>().read() & 1 == 1
     }
+}
+
+/// The offset of the pointer to nginx's list of states, in a request; `None`: this nginx was not measured.
+pub fn states_at() -> Option<usize> {
+    LAYOUT.map(|layout| layout.upstream + STATES)
+}
+
+/// Whether a request begins as nginx's requests do.
+///
+/// # Safety
+///
+/// `request` points to a request of nginx, or to as many bytes.
+pub unsafe fn is_request(request: *const c_void) -> bool {
+    // SAFETY: the caller's contract.
+    unsafe { request.cast::<u32>().read() == REQUEST }
 }
 
 #[cfg(test)]

@@ -22,5 +22,6 @@ pub mod probe;
 pub mod request;
 pub mod setup;
 pub mod show;
+mod states;
 mod tls;
 mod warning;

@@ -3,16 +3,19 @@
 use super::changes::told;
 use super::edge::{bytes, failed, guard, guard_code, out, remember};
 use super::find::{missed, numbered, unusable};
-use super::{kept, nginx, tls, warning};
+use super::states::Trust;
+use super::{kept, nginx, states, tls, warning};
+use crate::balance::attempt::Attempt;
 use crate::balance::failure::{self, Traces};
 use crate::balance::miss::Miss;
-use crate::balance::outcome::Outcome;
+use crate::balance::outcome::{Which, by_variables};
 use crate::balance::pick::{Handle, Picked};
 use crate::balance::request::{Refused, Requests, Tries, Wanted, Why};
 use crate::config::balance::BalanceOptions;
 use crate::error::Code;
 use crate::process;
 use crate::state::budget::Allowance;
+use crate::stats::ended::Ended;
 use crate::table::store::Table;
 use std::cell::RefCell;
 use std::ffi::{c_char, c_void};
@@ -20,6 +23,8 @@ use std::ffi::{c_char, c_void};
 thread_local! {
     /// The connections that the requests of this worker hold.
     static REQUESTS: RefCell<Requests<nginx::Watch>> = RefCell::default();
+    /// Whether nginx's states of tries are where this worker looks for them.
+    static TRUST: Trust = const { Trust::new() };
 }
 
 /// The answer of `dyups_balance` beside the index.
@@ -155,11 +160,14 @@ pub unsafe extern "C" fn dyups_balance(
             }
         }
         let adds_tries = kept::adds_tries();
-        let wanted = Wanted { request: request as usize, key: Some(key), method, why, tries, adds_tries, watch };
+        // SAFETY: the caller's contract.
+        let number = if TRUST.with(Trust::holds) { unsafe { states::last(request) } } else { None };
+        let wanted =
+            Wanted { request: request as usize, key: Some(key), method, why, tries, adds_tries, number, watch };
         let slot = process::slot_to_pick();
         let mut next = || {
             // SAFETY: the caller's contract.
-            let last = |ident| unsafe { outcome(request, ident) };
+            let last = |trying: &Attempt| unsafe { how_ended(request, trying) };
             REQUESTS.with_borrow_mut(|requests| requests.next(table, slot, handle, &wanted, last, &mut given.picked))
         };
         let next = match next() {
@@ -169,8 +177,12 @@ pub unsafe extern "C" fn dyups_balance(
         match next {
             Ok(next) => {
                 given.again = next.again.into();
+                if TRUST.with(Trust::complains) {
+                    remember(&states::DOUBT);
+                    given.warn = 1;
+                }
                 if next.spent {
-                    given.warn = warning::of_budget(handle.name(), options).into();
+                    given.warn |= i32::from(warning::of_budget(handle.name(), options));
                 }
                 next.index as i32
             }
@@ -304,8 +316,8 @@ extern "C" fn ended(request: *mut c_void) {
     guard_code(|| {
         if let Some(table) = process::attached() {
             // SAFETY: nginx is about to free it, and has not yet.
-            let outcome = |ident| unsafe { outcome(request, ident) };
-            REQUESTS.with_borrow_mut(|requests| requests.end(table, request as usize, outcome));
+            let last = |trying: &Attempt| unsafe { how_ended(request, trying) };
+            REQUESTS.with_borrow_mut(|requests| requests.end(table, request as usize, last));
         }
         0
     });
@@ -342,18 +354,27 @@ fn sweep(table: &Table, urgently: bool) -> bool {
     // SAFETY: a request that is held has not ended: nginx calls `ended` when it does.
     let is_over = |watch: nginx::Watch| unsafe { watch.is_over() };
     // SAFETY: as before.
-    let outcome = |request, ident| unsafe { outcome(request as *mut c_void, ident) };
-    REQUESTS.with_borrow_mut(|requests| requests.sweep(table, urgently, is_over, outcome))
+    let ended = |request: usize, trying: &Attempt| unsafe { how_ended(request as *mut c_void, trying) };
+    REQUESTS.with_borrow_mut(|requests| requests.sweep(table, urgently, is_over, ended))
 }
 
-/// The [`Outcome`] of a request's last try, from nginx's variables.
+/// The end of a request's try: by nginx's own state of it, or else by nginx's variables.
 ///
 /// # Safety
 ///
 /// As [`nginx::variable`].
-unsafe fn outcome(request: *mut c_void, ident: u64) -> Outcome {
+unsafe fn how_ended(request: *mut c_void, trying: &Attempt) -> Ended {
     // SAFETY: the caller's contract.
-    Outcome::of(ident, |name, read| unsafe { nginx::variable(request, name, read) })
+    let by_variables = |which| by_variables(which, |name, read| unsafe { nginx::variable(request, name, read) });
+    let of_peer = || by_variables(Which::LastOf(trying.account.ident));
+    let Some(number) = trying.number else { return of_peer() };
+    // SAFETY: the caller's contract.
+    let state = unsafe { states::ended(request, number) };
+    match TRUST.with(|trust| trust.check(state, || by_variables(Which::Nth(number)))) {
+        // SAFETY: as before.
+        Some(ended) => Ended { kept: ended.connect_ms.is_some() && unsafe { kept::was_kept(request) }, ..ended },
+        None => of_peer(),
+    }
 }
 
 /// Takes back the counts of dead workers, marks upstreams that are well again, and deletes peers that have drained.

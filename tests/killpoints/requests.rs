@@ -1,9 +1,9 @@
 //! Picks, and whole requests with their retries.
 
-use dyups::balance::outcome::Outcome;
 use dyups::balance::pick::{Ask, Handle, Picked};
 use dyups::balance::request::{Requests, Tries, Wanted, Why};
 use dyups::state::budget::Allowance;
+use dyups::stats::ended::Ended;
 use dyups::table::Table;
 use dyups::upstream::{Method, Upstream};
 
@@ -24,10 +24,10 @@ pub fn balance(table: &Table, subject: &Upstream) {
             let tries = Tries { most: 0, allowance };
             let method = if request == 1 { Method::Rr } else { Method::LeastConn };
             let (method, adds_tries) = (Some(method), true);
-            let wanted = Wanted { request, key: None, method, why, tries, adds_tries, watch: request };
-            let _ = requests.next(table, Some(3), &mut handle, &wanted, |_| Outcome::Unknown, &mut Picked::default());
+            let wanted = Wanted { request, key: None, method, why, tries, adds_tries, number: None, watch: request };
+            let _ = requests.next(table, Some(3), &mut handle, &wanted, |_| Ended::default(), &mut Picked::default());
         }
-        requests.end(table, request, |_| Outcome::Success);
+        requests.end(table, request, |_| Ended { header_ms: Some(1), ..Ended::default() });
     }
 }
 
@@ -37,8 +37,8 @@ pub fn balance_among_the_out(table: &Table, subject: &Upstream) {
     for request in 1..=subject.peers.len() + 2 {
         let tries = Tries { most: 0, allowance: Allowance { percent: 20, floor: 10 } };
         let (method, why) = (Some(Method::Rr), Why::First);
-        let wanted = Wanted { request, key: None, method, why, tries, adds_tries: true, watch: request };
-        let _ = requests.next(table, Some(3), &mut handle, &wanted, |_| Outcome::Unknown, &mut Picked::default());
-        requests.end(table, request, |_| Outcome::Success);
+        let wanted = Wanted { request, key: None, method, why, tries, adds_tries: true, number: None, watch: request };
+        let _ = requests.next(table, Some(3), &mut handle, &wanted, |_| Ended::default(), &mut Picked::default());
+        requests.end(table, request, |_| Ended { header_ms: Some(1), ..Ended::default() });
     }
 }
