@@ -64,6 +64,8 @@ pub struct Wanted<'a, W> {
     pub tries: Tries,
     /// Whether nginx adds a try after one over a kept connection that was dead. If not, it counts that try like any other.
     pub adds_tries: bool,
+    /// The number of this try among those that nginx has of the request, if that is known.
+    pub number: Option<u32>,
     /// Shows when nginx is over with the upstream. It counts where nginx begins with an upstream, or the request is not held
     /// yet.
     pub watch: W,
@@ -156,8 +158,8 @@ pub struct Requests<W> {
 }
 
 impl<W: Copy + Default> Requests<W> {
-    /// Ends the try that is under way, and picks a peer for the next one. `last` answers the outcome of that try, given the
-    /// identity of its peer. `slot` is that of this worker, if it has one. Without a slot, nothing is counted.
+    /// Ends the try that is under way, and picks a peer for the next one. `last` answers how that try has ended.
+    /// `slot` is that of this worker, if it has one. Without a slot, nothing is counted.
     ///
     /// # Errors
     ///
