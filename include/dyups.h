@@ -40,7 +40,7 @@ typedef enum {
   DYUPS_SUPERSEDED = -12,
 } dyups_code;
 
-// An upstream's name, and the version that this thread saw last. Belongs to one thread.
+// An upstream's name and its last known place and header. A handle belongs to one thread.
 typedef struct dyups_handle dyups_handle;
 
 // The peers that a request has tried, by the identity of their address, so that it outlives changes of the table.
