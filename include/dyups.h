@@ -273,6 +273,8 @@ const char *dyups_cdef(void);
 // - `conf`, `len`: a JSON object. All its fields are optional:
 //   - `shm_path` (text): the region is `shm_path.vN`, N for its layout, and its lock file `shm_path.lock`
 //   - `shm_size` (bytes, or a text like `"64m"`): 256 KiB to 4 GiB, default `"128m"`
+//   - `statistics` (bool, default `true`): tries are counted, for `dyups_report`
+//   - `stats_size` (as `shm_size`): the size of their file, 64 KiB to 16 GiB, default `"64m"`
 //   - `files` (a path or a list of paths): JSON, or nginx's `upstream` blocks
 //   - `overwrite` (bool, default `false`): the files win over changes at run time
 //   - `healthcheck` (as in `dyups_healthcheck`, default `false`): for upstreams whose file and callers set none
@@ -692,7 +694,11 @@ int32_t dyups_keeps_by_address(void *request);
 int32_t dyups_balancing(void);
 
 // Ends the tries that nginx is over with although their requests go on. Call it ten times a second in each worker.
-// `max_conns` and `least_conn` lag behind by no more than that.
+// `max_conns` and `least_conn` lag behind by no more than that. It also adds the worker's last tries to the statistics.
+//
+// # Arguments
+//
+// - `is_last`: 1: the worker ends, and calls it no more; 0: it does not
 //
 // # Returns
 //
@@ -705,9 +711,9 @@ int32_t dyups_balancing(void);
 // # Example
 //
 // ```c
-// dyups_sweep();
+// dyups_sweep(0);
 // ```
-int32_t dyups_sweep(void);
+int32_t dyups_sweep(int32_t is_last);
 
 // Takes back the counts of dead workers, marks upstreams that are well again, and deletes peers that have drained.
 // Call it once a second in each worker. It does all of this, even where a part fails. `dyups_changes` has a line for
@@ -1241,6 +1247,44 @@ int32_t dyups_probing(void);
 //
 // `data` points to `len` bytes; `text` is valid.
 int32_t dyups_plain(const char *data, size_t len, dyups_text *text);
+
+// The numbers of an upstream's tries and of each of its peers, as JSON.
+//
+// # Arguments
+//
+// - `name`, `len`: the upstream
+// - `server`, `server_len`: one of its peers; NULL: the upstream and all its peers
+// - `json`, `json_len`: an object with `seconds` (1 to 3600: the last ones) or `since` (the `mark` of an earlier report),
+//   or `null`: since the statistics began
+// - `text`: where the answer goes
+//
+// # Returns
+//
+// 0.
+//
+// # Errors
+//
+// - `DYUPS_NOT_FOUND`: there is no such upstream, or no such peer.
+// - `DYUPS_INVALID`: statistics are off, or an option is wrong.
+// - `DYUPS_CHANGING`, `DYUPS_NOT_SET_UP`, `DYUPS_DAMAGED`
+//
+// # Example
+//
+// ```c
+// dyups_text json;
+// if (dyups_report("api", 3, NULL, 0, "{\"seconds\": 60}", 15, &json) == 0) printf("%.*s\n", (int)json.len, json.data);
+// ```
+//
+// # Safety
+//
+// `name` points to `len` bytes, `server` to `server_len` or is NULL, `json` to `json_len`; `text` is valid.
+int32_t dyups_report(const char *name,
+                     size_t len,
+                     const char *server,
+                     size_t server_len,
+                     const char *json,
+                     size_t json_len,
+                     dyups_text *text);
 
 // The table, or one upstream of it, as JSON in the shape of the upstreams file, with read-only fields.
 //

@@ -22,7 +22,7 @@ if not library.C then
     local function missing() return nil, library.why end
     for _, name in ipairs {
         "setup", "start", "find", "tried", "balance", "log", "add_peer", "set_peer", "delete_peer", "set_upstream",
-        "delete_upstream", "healthcheck", "status", "on",
+        "delete_upstream", "healthcheck", "status", "report", "on",
     } do
         _M[name] = missing
     end
@@ -54,5 +54,6 @@ _M.healthcheck = changes.healthcheck
 -- For operators.
 _M.on = require("dyups.events").on
 _M.status = require("dyups.status").status
+_M.report = require("dyups.report").report
 
 return _M

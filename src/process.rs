@@ -144,8 +144,13 @@ fn attach(conf: &Setup, notes: &mut Vec<String>) -> Result<Table> {
     }
     let path = conf.path();
     keep_open(LockFile::open(&lock_of(&path))?);
-    let (table, mut opened) = Table::open(&path, conf.size())?;
+    let (mut table, mut opened) = Table::open(&path, conf.size())?;
     notes.append(&mut opened);
+    if let Some(bytes) = conf.statistics
+        && let Err(error) = table.keep_statistics(bytes)
+    {
+        notes.push(format!("tries are not counted: {error}"));
+    }
     Ok(table)
 }
 

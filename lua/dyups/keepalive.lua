@@ -29,7 +29,8 @@ return function(request)
             .. ", and keepalive = true beside host"
     elseif kept < 0 and not is_doubt_said then
         is_doubt_said = true
-        log("WARN", "balance: host: where the upstream {} has ", by_default and "no line `keepalive 0;`" or "a line `keepalive`",
+        log("WARN", "balance: host: where the upstream {} has ",
+            by_default and "no line `keepalive 0;`" or "a line `keepalive`",
             ", a request may go out over a connection that was verified for another name: ",
             by_default and "write that line into the block" or "take that line out of the block")
     end

@@ -21,6 +21,8 @@ local _M = {}
 --   shm_path     text: the region is the file shm_path.vN, N for its layout, beside shm_path.lock; default: in
 --                /dev/shm, named after nginx's prefix
 --   shm_size     number (bytes) or text ("64m"), 256 KiB to 4 GiB; default 128 MiB, of which only used memory is taken
+--   statistics   boolean, default true: tries are counted, for report
+--   stats_size   number (bytes) or text ("64m"), 64 KiB to 16 GiB: the size of their file; default 64 MiB
 --   files        text, or a list of texts, relative to the prefix: JSON, or nginx's `upstream name { server ...; }`
 --   overwrite    boolean, default false: the files win over changes at run time
 --   admin        table; hosts: a list of names by which clients may call the HTTP interface, beside addresses and

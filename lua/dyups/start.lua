@@ -58,8 +58,8 @@ end
 
 
 local function sweep(premature)
+    C.dyups_sweep(premature and 1 or 0)
     if not premature then
-        C.dyups_sweep()
         start_timers()
     end
 end

@@ -72,7 +72,7 @@ impl Scene {
     }
 
     fn place<'a>(&'a self, mem: &'a Words) -> Counters<'a, Words> {
-        Counters { mem, cells: Some(Cells::new(mem, &self.plan)), history: None, now_ms: 0 }
+        Counters { mem, cells: Some(Cells::new(mem, &self.plan)), history: None, places: None, now_ms: 0 }
     }
 }
 

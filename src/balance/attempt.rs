@@ -11,6 +11,7 @@ use crate::shm::{Cells, Damaged, Mem, Memory};
 use crate::state::events::{Cause, Standing, remember};
 use crate::state::failures::{Fitness, Health, Limits, Tenths, tenths};
 use crate::state::usable::Bit;
+use crate::stats::place::Places;
 use crate::table::{Record, Table};
 
 /// The data that counting with a peer needs, as of the version that it was picked from.
@@ -30,6 +31,8 @@ pub struct Account {
     pub trial: Option<Trial>,
     /// The bit by which that peer is usable again once the trial has ended well.
     pub usable: Bit,
+    /// The number of the change that made its upstream.
+    pub created: u64,
     /// How many peers of its upstream take traffic.
     pub serving: u32,
     /// The place of its upstream.
@@ -41,6 +44,8 @@ pub struct Account {
 pub struct Attempt {
     /// The data of its peer.
     pub account: Account,
+    /// When it began, in milliseconds since the boot.
+    pub began_ms: u64,
     /// Its number among the tries that nginx has of the request, if that is known.
     pub number: Option<u32>,
     /// The slot in whose row it is counted.
@@ -56,6 +61,8 @@ pub struct Counters<'a, M> {
     pub cells: Option<Cells<'a, M>>,
     /// The history, which gets an event where a peer goes out or comes back.
     pub history: Option<History<'a, M>>,
+    /// The statistics; none where they are off.
+    pub places: Option<Places<'a, M>>,
     /// Since the boot.
     pub now_ms: u64,
 }
@@ -64,7 +71,8 @@ impl<'a> Counters<'a, Mem> {
     /// The counters of `table`, at this time.
     pub fn of(table: &'a Table) -> Self {
         let region = table.region();
-        Counters { mem: region.mem(), cells: region.cells(), history: region.history(), now_ms: now_ms() }
+        let (cells, history, places) = (region.cells(), region.history(), Places::of(region));
+        Counters { mem: region.mem(), cells, history, places, now_ms: now_ms() }
     }
 }
 
@@ -75,7 +83,7 @@ impl<M: Memory> Counters<'_, M> {
     ///
     /// [`Damaged`]: the cell of the peer, or the place of its upstream, lies outside of the mapping.
     pub fn begin(&self, account: Account, slot: Option<u32>) -> Result<Option<Attempt>, Damaged> {
-        let mut trying = Attempt { account, number: None, counted: None };
+        let mut trying = Attempt { account, began_ms: self.now_ms, number: None, counted: None };
         let Some(cells) = self.cells.filter(|_| account.cell != 0) else { return Ok(Some(trying)) };
         if let Some(slot) = slot {
             trying.counted = cells.count_in(slot, account.cell, true)?.then_some(slot);
@@ -195,8 +203,12 @@ impl<M: Memory> Counters<'_, M> {
     }
 
     fn remember(&self, cells: &Cells<'_, M>, trying: &Attempt, turn: [Standing; 2], text: String) {
+        let Account { cell, health, .. } = trying.account;
         if let Some(history) = &self.history {
-            remember(history, cells, trying.account.cell, turn, Cause::Requests, text);
+            remember(history, cells, cell, turn, Cause::Requests, text);
+        }
+        if let Some(places) = &self.places {
+            places.turned(cell, health.generation(), turn);
         }
     }
 }
@@ -275,7 +287,7 @@ mod tests {
         let (mut handle, mut picked) = (Handle::new(b"api"), Picked::default());
         handle.pick(&table, Ask { counts: true, ..Ask::default() }, true, &mut picked).expect("one");
         let account = handle.account();
-        let counters = Counters { mem: table.region().mem(), cells, history: None, now_ms: 5000 };
+        let counters = Counters { mem: table.region().mem(), cells, history: None, places: None, now_ms: 5000 };
         for slot in [None, Some(3)] {
             assert!(
                 counters

@@ -117,8 +117,8 @@ impl<M: Memory, C: Memory> One<'_, M, C> {
             Some(cells) if cell != 0 => Health(cells.health(cell)?),
             _ => Health::default(),
         };
-        let serving = self.view.serving;
-        Ok(Account { cell, health, ident, max_conns, limits, serving, ..Account::default() })
+        let (created, serving) = (self.view.created, self.view.serving);
+        Ok(Account { cell, health, ident, max_conns, limits, created, serving, ..Account::default() })
     }
 
     #[inline(never)]

@@ -17,6 +17,8 @@ use crate::shm::versioned::TRIES;
 use crate::shm::{Damaged, Mem};
 use crate::state::budget::{Allowance, Budget, Left};
 use crate::stats::ended::Ended;
+use crate::stats::place::Places;
+use crate::stats::tally::{Tally, Try};
 use crate::table::{Record, Table};
 use crate::upstream::Method;
 use std::collections::HashMap;
@@ -155,6 +157,8 @@ pub struct Requests<W> {
     held: HashMap<usize, Held<W>, BuildHasherDefault<AddressHasher>>,
     /// Until when many of them are not looked through again.
     rest: Option<Instant>,
+    /// Their tries that have ended, and are not in the statistics yet.
+    tally: Tally,
 }
 
 impl<W: Copy + Default> Requests<W> {
@@ -178,7 +182,8 @@ impl<W: Copy + Default> Requests<W> {
         last: impl FnOnce(&Attempt) -> Ended,
         out: &mut Picked,
     ) -> Result<Given, Refused> {
-        let held = self.held.entry(wanted.request).or_insert_with(|| Held { watch: wanted.watch, ..Held::default() });
+        let Requests { held, tally, .. } = self;
+        let held = held.entry(wanted.request).or_insert_with(|| Held { watch: wanted.watch, ..Held::default() });
         let counters = Counters::of(table);
         let unasked = wanted.why != Why::First && held.trying.is_some() && !held.again;
         let was_dead = wanted.why != Why::First && held.was_dead(unasked, wanted);
@@ -186,7 +191,7 @@ impl<W: Copy + Default> Requests<W> {
         let allowance = wanted.tries.allowance;
         let mut spent = false;
         if let Some(trying) = held.trying.take() {
-            held.settle(&counters, &trying, wanted.why, was_dead, last)?;
+            held.settle(&counters, tally, &trying, wanted.why, was_dead, last)?;
             let is_answer = matches!(wanted.why, Why::Answered | Why::Declined);
             if is_answer && held.budget(&counters).left(allowance)? != Left::Some {
                 // It goes on nevertheless: nginx has thrown the answer away. The next ones get theirs.
@@ -242,8 +247,10 @@ impl<W: Copy + Default> Requests<W> {
         for (&request, held) in &mut self.held {
             if let Some(trying) = held.trying.take_if(|_| is_over(held.watch)) {
                 ended = true;
+                let how = last(request, &trying);
+                count(&counters, &mut self.tally, &trying, how);
                 // The next pick finds the damage.
-                let _ = counters.end(&trying, Outcome::from(&last(request, &trying)));
+                let _ = counters.end(&trying, Outcome::from(&how));
             }
         }
         self.rest = begun.map(|begun| Instant::now() + begun.elapsed() * REST);
@@ -253,9 +260,21 @@ impl<W: Copy + Default> Requests<W> {
     /// Ends the request. `last` answers how its last try has ended.
     pub fn end(&mut self, table: &Table, request: usize, last: impl FnOnce(&Attempt) -> Ended) {
         if let Some(Held { trying: Some(trying), .. }) = self.held.remove(&request) {
-            let counters = Counters::of(table);
+            let (counters, how) = (Counters::of(table), last(&trying));
+            count(&counters, &mut self.tally, &trying, how);
             // The next pick finds the damage.
-            let _ = counters.end(&trying, Outcome::from(&last(&trying)));
+            let _ = counters.end(&trying, Outcome::from(&how));
+        }
+    }
+
+    /// Adds the tries that have ended to the statistics, for about a millisecond. Call it ten times a second. If this `is_last`, each
+    /// try is added as soon as it ends from now on.
+    pub fn add_statistics(&mut self, table: &Table, is_last: bool) {
+        if let Some(places) = Places::of(table.region()) {
+            self.tally.flush(&places);
+            if is_last {
+                self.tally.wait_no_more(&places);
+            }
         }
     }
 
@@ -272,6 +291,18 @@ impl<W: Copy + Default> Requests<W> {
     /// Whether none does.
     pub fn is_empty(&self) -> bool {
         self.held.is_empty()
+    }
+}
+
+/// Has a try that has ended counted, if its peer is counted at all.
+fn count(counters: &Counters<'_, Mem>, tally: &mut Tally, trying: &Attempt, mut ended: Ended) {
+    let account = &trying.account;
+    // nginx sets it later where the client has gone.
+    let lasted = || u32::try_from(counters.now_ms.saturating_sub(trying.began_ms)).unwrap_or(u32::MAX);
+    ended.response_ms.get_or_insert_with(lasted);
+    if let Some(places) = counters.places.as_ref().filter(|_| account.cell != 0) {
+        let (cell, generation) = (account.cell, account.health.generation());
+        tally.add(Try { cell, generation, record: account.record, created: account.created, ended }, places);
     }
 }
 
@@ -304,13 +335,16 @@ impl<W: Copy> Held<W> {
     fn settle(
         &mut self,
         counters: &Counters<'_, Mem>,
+        tally: &mut Tally,
         trying: &Attempt,
         why: Why,
         was_dead: bool,
         last: impl FnOnce(&Attempt) -> Ended,
     ) -> Result<(), Damaged> {
+        let how = if why == Why::First || counters.places.is_some() { last(trying) } else { Ended::default() };
+        count(counters, tally, trying, how);
         let last = match why {
-            Why::First => Outcome::from(&last(trying)),
+            Why::First => Outcome::from(&how),
             _ if was_dead => Outcome::Unknown,
             Why::Failed | Why::Unreached | Why::Dead | Why::Answered => Outcome::Failure,
             Why::Declined => Outcome::Success,

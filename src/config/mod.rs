@@ -9,6 +9,8 @@
 //! allows. [`peer`] and [`upstream`] make the stored values from them. All of these are pure functions: they take bytes, give
 //! values, and touch neither files nor the region. [`crate::source`] reads files.
 //!
+//! [`report`] has the options of a report of statistics.
+//!
 //! A message names the place, the value and the allowed values: `upstreams.api.peers[3].weight: -1: allowed: an integer from 0
 //! to 65535`. Values come from outside, so they are shown through [`crate::quote`].
 
@@ -22,6 +24,7 @@ pub mod object;
 pub mod options;
 pub mod path;
 pub mod peer;
+pub mod report;
 pub mod setup;
 pub mod text;
 pub mod upstream;

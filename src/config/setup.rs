@@ -12,16 +12,28 @@ use crate::shm::units::PAGE;
 use crate::upstream::Check;
 use crate::upstream::field::{Field, FieldType};
 use crate::version::NginxVersion;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 /// Size of a region without `shm_size`: 128 MiB, of which only the used part takes memory.
 pub const DEFAULT_SIZE: u64 = 128 << 20;
+/// Size of the file of statistics when `stats_size` does not say: 64 MiB, of which only used sections take memory.
+const DEFAULT_STATS_SIZE: u64 = 64 << 20;
+/// The smallest one: room for some 20 peers.
+const MIN_STATS_SIZE: u64 = 64 << 10;
+/// The largest one.
+const MAX_STATS_SIZE: u64 = 16 << 30;
 
 /// The files of the region, without the layout and `.lock`.
 pub const SHM_PATH: Field = Field { name: "shm_path", kind: FieldType::Text("a path") };
 /// Its size.
 pub const SHM_SIZE: Field =
     Field { name: "shm_size", kind: FieldType::Text("bytes or a text like \"64m\", from 256 KiB to 4 GiB") };
+/// Whether tries are counted by peer and upstream.
+pub const STATISTICS: Field = Field { name: "statistics", kind: FieldType::Bool };
+/// The size of the file in which they are.
+pub const STATS_SIZE: Field =
+    Field { name: "stats_size", kind: FieldType::Text("bytes or a text like \"64m\", from 64 KiB to 16 GiB") };
 /// Files with upstreams.
 pub const FILES: Field = Field { name: "files", kind: FieldType::Text("a path or a list of paths") };
 /// Whether files win over changes at run time.
@@ -38,13 +50,16 @@ pub const NGINX_VERSION: Field =
     Field { name: "nginx_version", kind: FieldType::Integer { min: 1, max: u32::MAX as i64 } };
 
 /// All arguments of `setup`.
-pub const SETUP: &[Field] = &[SHM_PATH, SHM_SIZE, FILES, OVERWRITE, HEALTHCHECK, ADMIN, PREFIX, NGINX_VERSION];
+pub const SETUP: &[Field] =
+    &[SHM_PATH, SHM_SIZE, STATISTICS, STATS_SIZE, FILES, OVERWRITE, HEALTHCHECK, ADMIN, PREFIX, NGINX_VERSION];
 
 /// The arguments of `setup`, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Setup {
     shm_path: Option<PathBuf>,
     shm_size: u64,
+    /// The size of the file of statistics; `None`: there are none.
+    pub statistics: Option<u64>,
     /// Files with upstreams. `None`: none were named.
     pub files: Option<Vec<PathBuf>>,
     /// Files win over changes at run time. Default false.
@@ -71,7 +86,8 @@ impl Setup {
         let prefix = absolute(path_text(&object, &PREFIX)?.unwrap_or("/"))?;
         Ok(Setup {
             shm_path: path_text(&object, &SHM_PATH)?.map(|path| prefix.join(path)),
-            shm_size: size(&object)?,
+            shm_size: size(&object, &SHM_SIZE, MIN_SIZE..=MAX_SIZE)?.unwrap_or(DEFAULT_SIZE),
+            statistics: statistics(&object)?,
             files: files(&object)?.map(|files| files.into_iter().map(|file| prefix.join(file)).collect()),
             overwrite: object.boolean(&OVERWRITE)?.unwrap_or(false),
             healthcheck: match object.given(&HEALTHCHECK) {
@@ -180,18 +196,25 @@ fn refused(object: &Object<'_>, field: &Field, value: &Value) -> Error {
 }
 
 /// `shm_size`, rounded up to whole pages.
-fn size(object: &Object<'_>) -> Result<u64> {
-    let Some(value) = object.given(&SHM_SIZE) else { return Ok(DEFAULT_SIZE) };
+/// The size of the file of statistics, unless they are off.
+fn statistics(object: &Object<'_>) -> Result<Option<u64>> {
+    let bytes = size(object, &STATS_SIZE, MIN_STATS_SIZE..=MAX_STATS_SIZE)?.unwrap_or(DEFAULT_STATS_SIZE);
+    Ok(object.boolean(&STATISTICS)?.unwrap_or(true).then_some(bytes))
+}
+
+fn size(object: &Object<'_>, field: &Field, allowed: RangeInclusive<u64>) -> Result<Option<u64>> {
+    let Some(value) = object.given(field) else { return Ok(None) };
+    let most = *allowed.end() as f64;
     let bytes = match value {
         Value::Int(bytes) => u64::try_from(*bytes).ok(),
-        Value::Float(bytes) if bytes.fract() == 0.0 && (0.0..=MAX_SIZE as f64).contains(bytes) => Some(*bytes as u64),
+        Value::Float(bytes) if bytes.fract() == 0.0 && (0.0..=most).contains(bytes) => Some(*bytes as u64),
         Value::Text(text) => with_unit(text),
         _ => None,
     };
     bytes
-        .filter(|bytes| (MIN_SIZE..=MAX_SIZE).contains(bytes))
-        .map(|bytes| bytes.next_multiple_of(PAGE as u64))
-        .ok_or_else(|| refused(object, &SHM_SIZE, value))
+        .filter(|bytes| allowed.contains(bytes))
+        .map(|bytes| Some(bytes.next_multiple_of(PAGE as u64)))
+        .ok_or_else(|| refused(object, field, value))
 }
 
 /// nginx's sizes: digits, and k, m or g in either case.

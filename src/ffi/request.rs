@@ -324,7 +324,11 @@ extern "C" fn ended(request: *mut c_void) {
 }
 
 /// Ends the tries that nginx is over with although their requests go on. Call it ten times a second in each worker.
-/// `max_conns` and `least_conn` lag behind by no more than that.
+/// `max_conns` and `least_conn` lag behind by no more than that. It also adds the worker's last tries to the statistics.
+///
+/// # Arguments
+///
+/// - `is_last`: 1: the worker ends, and calls it no more; 0: it does not
 ///
 /// # Returns
 ///
@@ -337,13 +341,14 @@ extern "C" fn ended(request: *mut c_void) {
 /// # Example
 ///
 /// ```c
-/// dyups_sweep();
+/// dyups_sweep(0);
 /// ```
 #[unsafe(no_mangle)]
-pub extern "C" fn dyups_sweep() -> i32 {
+pub extern "C" fn dyups_sweep(is_last: i32) -> i32 {
     guard_code(|| {
         if let Some(table) = process::attached() {
             sweep(table, false);
+            REQUESTS.with_borrow_mut(|requests| requests.add_statistics(table, is_last != 0));
         }
         0
     })

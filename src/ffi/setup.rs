@@ -104,6 +104,8 @@ fn cdef(header: &str) -> String {
 /// - `conf`, `len`: a JSON object. All its fields are optional:
 ///   - `shm_path` (text): the region is `shm_path.vN`, N for its layout, and its lock file `shm_path.lock`
 ///   - `shm_size` (bytes, or a text like `"64m"`): 256 KiB to 4 GiB, default `"128m"`
+///   - `statistics` (bool, default `true`): tries are counted, for `dyups_report`
+///   - `stats_size` (as `shm_size`): the size of their file, 64 KiB to 16 GiB, default `"64m"`
 ///   - `files` (a path or a list of paths): JSON, or nginx's `upstream` blocks
 ///   - `overwrite` (bool, default `false`): the files win over changes at run time
 ///   - `healthcheck` (as in `dyups_healthcheck`, default `false`): for upstreams whose file and callers set none

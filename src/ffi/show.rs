@@ -1,7 +1,10 @@
 //! Texts that an operator reads: the table, and texts that are safe for a log.
 
 use super::edge::{bytes, guard, out};
+use crate::config::report::Window;
+use crate::config::value;
 use crate::quote::plain;
+use crate::status::report;
 use crate::{process, status};
 use std::cell::RefCell;
 use std::ffi::c_char;
@@ -71,6 +74,61 @@ pub unsafe extern "C" fn dyups_plain(data: *const c_char, len: usize, text: *mut
             *kept = plain(data).into_owned();
             *text = Text::of(kept.as_bytes());
         });
+        Ok(0)
+    })
+}
+
+/// The numbers of an upstream's tries and of each of its peers, as JSON.
+///
+/// # Arguments
+///
+/// - `name`, `len`: the upstream
+/// - `server`, `server_len`: one of its peers; NULL: the upstream and all its peers
+/// - `json`, `json_len`: an object with `seconds` (1 to 3600: the last ones) or `since` (the `mark` of an earlier report),
+///   or `null`: since the statistics began
+/// - `text`: where the answer goes
+///
+/// # Returns
+///
+/// 0.
+///
+/// # Errors
+///
+/// - `DYUPS_NOT_FOUND`: there is no such upstream, or no such peer.
+/// - `DYUPS_INVALID`: statistics are off, or an option is wrong.
+/// - `DYUPS_CHANGING`, `DYUPS_NOT_SET_UP`, `DYUPS_DAMAGED`
+///
+/// # Example
+///
+/// ```c
+/// dyups_text json;
+/// if (dyups_report("api", 3, NULL, 0, "{\"seconds\": 60}", 15, &json) == 0) printf("%.*s\n", (int)json.len, json.data);
+/// ```
+///
+/// # Safety
+///
+/// `name` points to `len` bytes, `server` to `server_len` or is NULL, `json` to `json_len`; `text` is valid.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyups_report(
+    name: *const c_char,
+    len: usize,
+    server: *const c_char,
+    server_len: usize,
+    json: *const c_char,
+    json_len: usize,
+    text: *mut Text,
+) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's contract.
+        let (text, name, json) = unsafe {
+            (out(text, "text")?, process::name(bytes(name, len, "upstream")?)?, bytes(json, json_len, "options")?)
+        };
+        // SAFETY: as before.
+        let server = if server.is_null() { None } else { Some(unsafe { bytes(server, server_len, "peer")? }) };
+        let server = server.map(String::from_utf8_lossy);
+        let window = Window::read(&value::parse(json)?, "options")?;
+        let json = report::json(process::table()?, name, server.as_deref(), &window)?;
+        [*text, _, _] = keep([json, Vec::new(), Vec::new()]);
         Ok(0)
     })
 }

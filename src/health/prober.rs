@@ -23,6 +23,7 @@ use crate::random::Random;
 use crate::state::events::{Cause, Standing, remember};
 use crate::state::lease::{Due, Lease, Millis};
 use crate::state::verdict::{State, Transition, Verdict};
+use crate::stats::place::Places;
 use crate::table::store::Table;
 use groups::Member;
 use notices::Notices;
@@ -288,6 +289,9 @@ impl Prober {
                 let old = Lease(place.cells.lease(member.cell)?);
                 place.cells.set_lease(member.cell, old.0, old.until(at as Millis).0)?;
             }
+            if let Some(places) = Places::of(table.region()) {
+                places.probed(member.cell, judged.before.generation(), result.is_ok());
+            }
             let limits = (check.rise, check.fall);
             if let Some(change) = judge(&place.directory, &place.cells, judged, result.is_ok(), limits)? {
                 let why = match &result {
@@ -295,8 +299,11 @@ impl Prober {
                     _ => "answers as it should",
                 };
                 self.tell(member, change, why);
+                let turn = [change.from, change.to].map(Standing::from);
+                if let Some(places) = Places::of(table.region()) {
+                    places.turned(member.cell, judged.before.generation(), turn);
+                }
                 if let Some(history) = table.region().history() {
-                    let turn = [change.from, change.to].map(Standing::from);
                     remember(&history, &place.cells, member.cell, turn, Cause::Probes, change.because(why));
                 }
             }

@@ -296,6 +296,11 @@ impl Geometry {
         self.records_at + index as usize * self.shape.record
     }
 
+    /// The record whose first word is this one.
+    pub fn record_at(&self, word: usize) -> u32 {
+        (word.saturating_sub(self.records_at) / self.shape.record) as u32
+    }
+
     /// Bytes of the heap without the spare.
     pub fn heap_bytes(&self) -> u64 {
         ((self.granules - self.spare_end()) * GRANULE) as u64

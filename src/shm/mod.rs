@@ -123,6 +123,7 @@ pub mod memory;
 pub mod packed;
 pub mod region;
 pub mod reserve;
+pub mod sections;
 
 pub mod sigbus;
 pub mod slots;

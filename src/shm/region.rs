@@ -13,6 +13,7 @@ use super::layout::{Geometry, LAYOUT};
 use super::lock::{Alive, Guard, Holder, LockFile, WRITER};
 use super::mem::Mem;
 use super::memory::{Damaged, Memory};
+use super::sections::Sections;
 use super::slots::{self, Worker};
 use super::writing::Writing;
 use crate::error::{Code, Error, Result};
@@ -31,6 +32,8 @@ pub struct Region {
     cells: Option<Beside>,
     /// Beside it; none where it could not be had.
     history: Option<Mem>,
+    /// Beside it; none where statistics are off, or it could not be had.
+    statistics: Option<Mem>,
     lock: Arc<LockFile>,
     /// The name that its users give it: the path without the layout.
     base: PathBuf,
@@ -118,6 +121,11 @@ pub fn history_of(base: &Path, layout: u32) -> PathBuf {
     with_suffix(&file_of(base, layout), ".history")
 }
 
+/// The statistics beside the region of `layout`.
+pub fn statistics_of(base: &Path, layout: u32) -> PathBuf {
+    with_suffix(&file_of(base, layout), ".stats")
+}
+
 /// The lock file: one for all layouts.
 pub fn lock_of(base: &Path) -> PathBuf {
     with_suffix(base, ".lock")
@@ -133,7 +141,7 @@ impl Region {
         path: PathBuf,
         identity: (u64, u64),
     ) -> Self {
-        Region { mem, geometry, cells: None, history: None, lock, base, path, identity, alive: None }
+        Region { mem, geometry, cells: None, history: None, statistics: None, lock, base, path, identity, alive: None }
     }
 
     /// Keeps the cells of its peers.
@@ -149,6 +157,17 @@ impl Region {
     /// Its history; none where there is no file for that.
     pub fn history(&self) -> Option<History<'_, Mem>> {
         self.history.as_ref().map(History::over)
+    }
+
+    /// Keeps its statistics.
+    pub(super) fn counts_tries_in(&mut self, statistics: Mem) {
+        self.statistics = Some(statistics);
+    }
+
+    /// The sections of statistics of its peers and upstreams; none where they are off, or could not be had.
+    #[inline(always)]
+    pub fn sections(&self) -> Option<Sections<'_, Mem>> {
+        self.statistics.as_ref().map(Sections::over)
     }
 
     /// The cells of its peers.

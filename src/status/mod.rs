@@ -1,6 +1,7 @@
 //! The JSON of `status()` and `GET /status`: the shape of the upstreams file, with read-only fields around it.
 
 pub mod peers;
+pub mod report;
 
 use crate::config::json::{self, More};
 use crate::error::Result;

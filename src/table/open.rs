@@ -32,6 +32,15 @@ impl Table {
         notes.extend(table.check(WAIT)?);
         Ok((table, notes))
     }
+
+    /// Has the table keep statistics: [`Region::keep_statistics`].
+    ///
+    /// # Errors
+    ///
+    /// As that.
+    pub fn keep_statistics(&mut self, bytes: u64) -> Result<()> {
+        self.region_mut().keep_statistics(bytes)
+    }
 }
 
 /// The content of regions.

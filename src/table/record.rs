@@ -2,6 +2,7 @@
 
 use crate::shm::cells::Cells;
 use crate::shm::layout::Geometry;
+use crate::shm::sections::Section;
 use crate::shm::versioned;
 use crate::shm::{Damaged, Memory, Stamp};
 use crate::state::budget::{self, Budget};
@@ -21,6 +22,8 @@ pub(super) mod word {
     pub const CHANGES: usize = 4;
     /// When all of these bits were last put right, in milliseconds since the boot.
     pub const LOOKED: usize = 5;
+    /// The section of statistics of the upstream, plus 1; 0: none yet.
+    pub const SECTION: usize = 6;
     /// Round robin's counter, on a cache line of its own: every pick of every worker adds to it.
     pub const COUNTER: usize = 8;
     /// [`super::budget::WORDS`] words, behind the counter.
@@ -177,6 +180,28 @@ impl Record {
         Ok(is_due && mem.replace(at, looked, now_ms)?)
     }
 
+    /// A number by which records can be sorted.
+    pub fn order(self) -> usize {
+        self.at
+    }
+
+    /// The record's number.
+    pub fn number(self, geometry: &Geometry) -> u32 {
+        geometry.record_at(self.at)
+    }
+
+    /// The section of statistics that it leads to. It may be that of an earlier upstream.
+    pub fn section(self, mem: &impl Memory) -> Result<Option<Section>, Damaged> {
+        let word = mem.load_acquire(self.at + word::SECTION)?;
+        Ok(word.checked_sub(1).map(|section| Section(section as u32)))
+    }
+
+    /// Leads it to another section than `old`; whether it led there.
+    pub fn set_section(self, mem: &impl Memory, old: Option<Section>, new: Section) -> Result<bool, Damaged> {
+        let number = |section: Section| u64::from(section.0) + 1;
+        mem.replace(self.at + word::SECTION, old.map_or(0, number), number(new))
+    }
+
     /// Its budget of retries.
     pub fn budget<M: Memory>(self, mem: &M, now_ms: u64) -> Budget<'_, M> {
         Budget::new(mem, self.at + word::BUDGET, now_ms)
@@ -187,6 +212,7 @@ impl Record {
         mem.store(self.at + word::COUNTER, 0)?;
         mem.amend(self.at + word::FAILURES, self.failures(mem)?.healed())?;
         mem.amend(self.at + word::LOOKED, 0)?;
+        mem.amend(self.at + word::SECTION, 0)?;
         (0..budget::WORDS).try_for_each(|index| mem.amend(self.at + word::BUDGET + index, 0))
     }
 }

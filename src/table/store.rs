@@ -94,6 +94,12 @@ enum Step {
     Remove,
 }
 
+impl Table {
+    pub(super) fn region_mut(&mut self) -> &mut Region {
+        &mut self.region
+    }
+}
+
 impl<R: Borrow<Region>> Table<R> {
     /// The table in `region`.
     pub fn new(region: R) -> Self {

@@ -385,6 +385,22 @@ const SETUP_ROWS: &[Row] = &[
     same("shm_size", Above, r#""5g""#),
     same("shm_size", Above, r#""99999999999999999999g""#),
     row("shm_size", Above, "1/0", "", "inf"),
+    same("stats_size", Type, r#""64 m""#),
+    same("stats_size", Type, r#""m""#),
+    same("stats_size", Type, r#""64t""#),
+    same("stats_size", Type, r#""""#),
+    same("stats_size", Type, "true"),
+    same("stats_size", Type, "65536.5"),
+    same("stats_size", Below, "65535"),
+    same("stats_size", Below, "0"),
+    same("stats_size", Below, "-1"),
+    same("stats_size", Below, r#""63k""#),
+    same("stats_size", Above, "17179869185"),
+    same("stats_size", Above, r#""17g""#),
+    row("stats_size", Type, "{}", "{}", "{}"),
+    same("statistics", Type, "1"),
+    same("statistics", Type, r#""true""#),
+    row("statistics", Type, "{}", "{}", "{}"),
     same("files", Type, "5"),
     same("files", Type, "true"),
     row("files", Type, "{ 5 }", "[5]", "5"),
@@ -421,7 +437,12 @@ const SETUP_ROWS: &[Row] = &[
     row("prefix", Above, LONG_PATH, "", r#""xxxx"#),
 ];
 
-const SETUP_EXEMPT: &[Exempt] = &[("overwrite", Below, TWO_VALUES), ("overwrite", Above, TWO_VALUES)];
+const SETUP_EXEMPT: &[Exempt] = &[
+    ("overwrite", Below, TWO_VALUES),
+    ("overwrite", Above, TWO_VALUES),
+    ("statistics", Below, TWO_VALUES),
+    ("statistics", Above, TWO_VALUES),
+];
 
 /// Only in JSON.
 const FILE_ROWS: &[Row] = &[

@@ -167,7 +167,7 @@ pub const LINES: &[(&str, Differs)] = &[
     ("server 10.0.0.1 check_port=81;", OWN_WORDS),
     ("server 10.0.0.1 check_url=/up;", OWN_WORDS),
     ("server 10.0.0.1 check_host=a.local;", OWN_WORDS),
-    ("server 10.0.0.1 drain leaving;", OWN_WORDS),
+    ("server 10.0.0.1 leaving;", OWN_WORDS),
     ("server 10.0.0.1 route=a;", STICKY),
     ("server 10.0.0.1 resolve;", RESOLVE),
     ("server 10.0.0.1 service=http;", Never),

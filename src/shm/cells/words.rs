@@ -3,6 +3,7 @@
 use super::Cells;
 use crate::shm::history::Who;
 use crate::shm::memory::{Damaged, Memory};
+use crate::shm::sections::Section;
 
 /// Words of the header.
 pub(super) mod header {
@@ -54,7 +55,7 @@ pub(super) mod cell {
     pub const EWMA: usize = 7;
     /// First of four words with bits of usable peers: see [`crate::balance::usable`].
     pub const USABLE: usize = 8;
-    /// Kept for statistics: the section that counts for this peer : 48.
+    /// The section that counts for this peer, plus 1 : 48; 0: none yet. See [`crate::shm::sections`].
     pub const STATISTICS: usize = 12;
     /// Kept for the method `least_time`: three words, each with three numbers of 16 bits. It needs seven.
     pub const LEAST_TIME: usize = 13;
@@ -251,6 +252,24 @@ impl<M: Memory> Cells<'_, M> {
     /// [`Damaged`]: there is no such cell, or no memory for it.
     pub fn who(&self, cell: u32) -> Result<Who, Damaged> {
         Ok(Who::new(cell, self.generation(cell)?, self.returns(cell)?))
+    }
+
+    /// The section of statistics that this cell leads to, and the generation of the peer that it belongs to.
+    pub fn section(&self, cell: u32) -> Result<Option<(Section, u16)>, Damaged> {
+        let word = self.mem.load_acquire(self.word_at(cell, cell::STATISTICS)?)?;
+        let section = (word & ((1 << GENERATION_SHIFT) - 1)).checked_sub(1);
+        Ok(section.map(|section| (Section(section as u32), (word >> GENERATION_SHIFT) as u16)))
+    }
+
+    /// Leads this cell to a section, if it has no other by now and its peer is still the one of this generation. Whether it was so.
+    pub fn set_section(&self, cell: u32, generation: u16, section: Section) -> Result<bool, Damaged> {
+        let at = self.word_at(cell, cell::STATISTICS)?;
+        let old = self.mem.load(at)?;
+        let is_set = old >> GENERATION_SHIFT == u64::from(generation) && old & ((1 << GENERATION_SHIFT) - 1) != 0;
+        if is_set || self.generation(cell)? != generation {
+            return Ok(false);
+        }
+        self.mem.replace(at, old, (u64::from(generation) << GENERATION_SHIFT) | (u64::from(section.0) + 1))
     }
 
     /// When the peer with this cell was last taken among equals, by a clock of its upstream's.

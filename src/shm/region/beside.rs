@@ -1,13 +1,14 @@
 //! The files beside a region, its cells and its history: found or made. The title of each names its region.
 
 use super::header;
-use super::{Beside, Region, cells_of, history_of};
+use super::{Beside, Region, cells_of, history_of, statistics_of};
 use crate::error::Result;
 use crate::shm::cells::{self, Cells, Plan};
 use crate::shm::file::{self, with_suffix};
 use crate::shm::history::{self, History};
 use crate::shm::mem::Mem;
 use crate::shm::memory::Memory;
+use crate::shm::sections::{self, Sections};
 use crate::shm::units::{PAGE, TITLE_WORDS, WORD};
 use std::fs::File;
 use std::io;
@@ -56,6 +57,25 @@ pub(super) fn make_history(base: &Path, region: &Region, fill: impl FnOnce(&Hist
     })
 }
 
+/// The statistics of this region in a file of so many bytes, if they are there and its own.
+pub(super) fn find_statistics(base: &Path, region: &Region, bytes: usize) -> Result<Option<Mem>> {
+    let path = statistics_of(base, region.layout());
+    match own_file(&path, bytes, &sections::title(bytes, region.inode(), header::boot_id()))? {
+        Some(file) => map_statistics(&file, &path, bytes).map(Some),
+        None => Ok(None),
+    }
+}
+
+/// New statistics for this region, in the place of those that are there.
+pub(super) fn make_statistics(base: &Path, region: &Region, bytes: usize) -> Result<Mem> {
+    let path = statistics_of(base, region.layout());
+    make_file(&path, bytes as u64, |file| {
+        let made = map_statistics(file, &path, bytes)?;
+        Sections::over(&made).write_header(&sections::title(bytes, region.inode(), header::boot_id()))?;
+        Ok(made)
+    })
+}
+
 /// Makes a sparse file under a name of its own, has it filled, and only then gives it the name that others look for.
 pub(super) fn make_file<T>(path: &Path, bytes: u64, fill: impl FnOnce(&File) -> Result<T>) -> Result<T> {
     let unborn = with_suffix(path, ".new");
@@ -87,6 +107,10 @@ fn map_cells(file: &File, path: PathBuf, plan: Plan) -> Result<Beside> {
     let meta = file.metadata().map_err(|error| file::explain(&path, &error))?;
     let mem = map_sparse(file, &path, plan.bytes(), cells::CHUNK, plan.words_in_advance())?;
     Ok(Beside { mem, plan, path, identity: (meta.dev(), meta.ino()) })
+}
+
+fn map_statistics(file: &File, path: &Path, bytes: usize) -> Result<Mem> {
+    map_sparse(file, path, bytes, PAGE / WORD, PAGE / WORD)
 }
 
 fn map_history(file: &File, path: &Path) -> Result<Mem> {

@@ -23,7 +23,7 @@ use super::beside::{self, make_file};
 use super::find::{Found, find, map};
 use super::header::{self, Header, Inherited};
 use super::older_layouts::{self, OlderLayouts};
-use super::{Beside, Content, Old, Region, cells_of, file_of, lock_of, now};
+use super::{Beside, Content, Old, Region, cells_of, file_of, lock_of, now, statistics_of};
 use crate::error::{Code, Error, Result};
 use crate::shm::file::{self, with_suffix};
 use crate::shm::history::History;
@@ -60,6 +60,29 @@ impl Region {
         let notes = opening.notes;
         drop(creation);
         Ok((region, notes))
+    }
+}
+
+/// The statistics beside a region.
+impl Region {
+    /// Has the region keep statistics in a file of so many bytes, the one that is there or a new one. Where live processes use one of
+    /// another size, that stays.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::System`]: owner, mode or kind of the file, or the operating system refuses. [`Code::Full`]: the file system is full.
+    /// [`Code::Busy`]: another process makes the region.
+    pub fn keep_statistics(&mut self, bytes: u64) -> Result<()> {
+        let (base, lock) = (self.base.clone(), self.lock.clone());
+        let _creation = lock.lock(CREATION, CREATION_WAIT).map_err(|error| error.within(base.display()))?;
+        let had = std::fs::metadata(statistics_of(&base, self.layout())).map_or(bytes, |meta| meta.len());
+        let bytes = if self.in_use()?.is_some() { had } else { bytes } as usize;
+        let statistics = match beside::find_statistics(&base, self, bytes)? {
+            Some(found) => found,
+            None => beside::make_statistics(&base, self, bytes)?,
+        };
+        self.counts_tries_in(statistics);
+        Ok(())
     }
 }
 

@@ -1,0 +1,83 @@
+-- report: the numbers of an upstream's tries and of its peers, for operators.
+
+local ffi = require "ffi"
+local encode = require "dyups.encode"
+local library = require "dyups.library"
+
+local C, failure, not_a_text = library.C, library.failure, library.not_a_text
+local has_cjson, cjson = pcall(require, "cjson.safe")
+
+local _M = {}
+
+-- The library writes it, and report reads it at once: one for all calls of this VM.
+local text = ffi.new("dyups_text")
+
+
+-- The options as the library takes them: of an earlier report, its mark.
+local function sent(options)
+    if type(options) ~= "table" or type(rawget(options, "since")) ~= "table" then
+        return options
+    end
+    local all = {}
+    for key, value in next, options do
+        all[key] = value
+    end
+    all.since = rawget(all.since, "mark")
+    return all
+end
+
+
+-- report(upstream[, peer][, options]) -> table | nil, message
+--
+-- Arguments
+--   upstream  text
+--   peer      text: the server of one of its peers; default: the upstream, and all its peers
+--   options   table:
+--     seconds   number, 1 to 3600: the last ones, of an upstream: up to 60 by the second, above by whole minutes
+--     since     an earlier report of the same upstream: the numbers since then
+--             default: since the statistics began
+--
+-- Returns
+--   a table. All counts are of tries, and times are in milliseconds:
+--     requests, failed (no answer), timeouts and refused (of these), codes (by status), sent and received (bytes)
+--     header_time, response_time   count, mean, max, p50, p90, p99, p999
+--     connect_time                 count, mean, max of new connections; kept: tries over kept ones
+--     peers                        a list of the same, each with server, selected (when it was last picked, in
+--                                  milliseconds since the epoch), unavail and unhealthy (how often it was taken
+--                                  out), downtime, downstart (0: it is not out), probes (good, failed)
+--     seconds                      the time that it is about; absent: since the statistics began
+--     uncounted                    tries of all upstreams for which there was no room
+--     mark                         a text, for `since`
+--   With seconds: seconds, requests, rate (a second), failed, codes by class, header_time and response_time (count,
+--   mean)
+--
+-- Errors
+--   nil, message: there is no such upstream or peer; statistics are off; an option is wrong; cjson is not in
+--   lua_package_cpath.
+--
+-- Example
+--     local before = dyups.report("api")
+--     -- later
+--     dyups.report("api", { since = before }).response_time.p99
+function _M.report(upstream, peer, options)
+    if type(upstream) ~= "string" then
+        return not_a_text("upstream", upstream)
+    end
+    if type(peer) == "table" and options == nil then
+        peer, options = nil, peer
+    end
+    if peer ~= nil and type(peer) ~= "string" then
+        return not_a_text("peer", peer)
+    end
+    if not has_cjson then
+        return nil, "dyups: report needs cjson, which is not in lua_package_cpath"
+    end
+    local json = encode(sent(options))
+    if C.dyups_report(upstream, #upstream, peer, peer and #peer or 0, json, #json, text) < 0 then
+        return failure()
+    end
+    return cjson.decode(ffi.string(text.data, text.len))
+end
+
+
+return _M

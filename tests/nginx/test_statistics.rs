@@ -1,0 +1,310 @@
+//! Statistics and the access log say the same of each try, whatever way its request took.
+
+use super::client::Client;
+use super::place::{self, Place};
+use super::server::{Conf, Nginx};
+use super::system::wait_for;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::net::{SocketAddr, TcpStream};
+
+const PROXY: &str = r#"
+    log_format tries '$upstream_addr|$upstream_status|$upstream_connect_time|$upstream_header_time|$upstream_response_time|$upstream_bytes_sent|$upstream_bytes_received';
+    proxy_cache_path @cache@ keys_zone=cache:1m;
+    upstream api {
+        server 127.0.0.1:1;
+        balancer_by_lua_block { require("dyups").balance("api", nil, nil, { retry_percent = false }) }
+        @keepalive@
+    }
+    server {
+        listen @proxy@ reuseport;
+        access_log @log@ tries;
+        log_subrequest on;
+        proxy_http_version 1.1;
+        proxy_set_header Connection "";
+        proxy_next_upstream error timeout http_503 non_idempotent;
+        location / { proxy_pass http://api; }
+        location /timeout { proxy_read_timeout 30ms; proxy_next_upstream_tries 2; proxy_pass http://api/slow; }
+        location /error-page { error_page 500 = @second; proxy_intercept_errors on; proxy_pass http://api/500; }
+        location @second { rewrite ^ /ok break; proxy_pass http://api; }
+        location = /capture {
+            content_by_lua_block { ngx.print(ngx.location.capture("/ok").status, ngx.location.capture("/404").status) }
+        }
+        location /auth { auth_request /check; proxy_pass http://api/ok; }
+        location = /check { internal; proxy_pass http://api/ok; }
+        location /mirrored { mirror /mirror; proxy_pass http://api/ok; }
+        location = /mirror { internal; proxy_pass http://api/404; }
+        location /cached { proxy_cache cache; proxy_cache_valid 200 1m; proxy_pass http://api/ok; }
+        location /unbuffered { proxy_buffering off; proxy_pass http://api/large; }
+    }
+"#;
+
+const BACKEND: &str = r#"
+    server {
+        listen @backend@;
+        location = /ok { return 200 "well"; }
+        location = /404 { return 404; }
+        location = /500 { return 500; }
+        location = /503 { return 503; }
+        location = /slow { content_by_lua_block { ngx.sleep(0.05) ngx.say("late") } }
+        location = /close { return 444; }
+        location = /large { content_by_lua_block { ngx.print(("x"):rep(200000)) } }
+    }
+"#;
+
+const PATHS: [&str; 14] = [
+    "/ok",
+    "/404",
+    "/500",
+    "/503",
+    "/slow",
+    "/close",
+    "/large",
+    "/timeout",
+    "/error-page",
+    "/capture",
+    "/auth",
+    "/mirrored",
+    "/cached",
+    "/unbuffered",
+];
+
+/// The numbers of one peer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Book {
+    requests: u64,
+    failed: u64,
+    timeouts: u64,
+    refused: u64,
+    sent: u64,
+    received: u64,
+    codes: BTreeMap<String, u64>,
+    /// Count, sum and greatest in milliseconds, until headers and until ends.
+    header: [u64; 3],
+    response: [u64; 3],
+}
+
+/// One value for each try; a redirect inside of nginx begins another upstream.
+fn values(text: &str) -> Vec<&str> {
+    text.split(" : ").flat_map(|part| part.split(", ")).collect()
+}
+
+fn milliseconds(text: &str) -> Option<u64> {
+    let (seconds, rest) = text.split_once('.')?;
+    Some(seconds.parse::<u64>().expect("a number") * 1000 + rest.parse::<u64>().expect("a number"))
+}
+
+fn add_time(all: &mut [u64; 3], ms: u64) {
+    *all = [all[0] + 1, all[1] + ms, all[2].max(ms)];
+}
+
+/// The books of all peers, by the log of nginx.
+fn logged(log: &str) -> BTreeMap<String, Book> {
+    let mut books: BTreeMap<String, Book> = BTreeMap::new();
+    for line in log.lines() {
+        let fields: Vec<Vec<&str>> = line.split('|').map(values).collect();
+        let [addresses, statuses, connects, headers, responses, sent, received] = fields.as_slice() else {
+            panic!("{line}")
+        };
+        for (nth, address) in addresses.iter().enumerate().filter(|(_, address)| **address != "-") {
+            let book = books.entry(address.to_string()).or_default();
+            book.requests += 1;
+            book.sent += sent[nth].parse::<u64>().expect("a number");
+            book.received += received[nth].parse::<u64>().expect("a number");
+            match milliseconds(headers[nth]) {
+                Some(ms) => {
+                    *book.codes.entry(statuses[nth].to_owned()).or_default() += 1;
+                    add_time(&mut book.header, ms);
+                }
+                None if statuses[nth] != "-" => {
+                    book.failed += 1;
+                    book.timeouts += u64::from(statuses[nth] == "504");
+                    book.refused += u64::from(statuses[nth] == "502" && connects[nth] == "-");
+                }
+                None => {}
+            }
+            if let Some(ms) = milliseconds(responses[nth]) {
+                add_time(&mut book.response, ms);
+            }
+        }
+    }
+    books
+}
+
+/// The numbers of dyups, of a peer or of the upstream.
+fn reported(report: &Value) -> Book {
+    let number = |name: &str| report[name].as_u64().unwrap_or_else(|| panic!("{name} in {report}"));
+    let times = |name: &str| {
+        let times = &report[name];
+        let count = times["count"].as_u64().expect("a count");
+        let sum = times["mean"].as_f64().expect("a mean") * count as f64;
+        [count, sum.round() as u64, times["max"].as_u64().expect("a time")]
+    };
+    let codes = report["codes"].as_object().expect("codes");
+    Book {
+        requests: number("requests"),
+        failed: number("failed"),
+        timeouts: number("timeouts"),
+        refused: number("refused"),
+        sent: number("sent"),
+        received: number("received"),
+        codes: codes.iter().map(|(code, count)| (code.clone(), count.as_u64().expect("a count"))).collect(),
+        header: times("header_time"),
+        response: times("response_time"),
+    }
+}
+
+fn report(nginx: &Nginx, options: &str) -> Value {
+    let json =
+        nginx.eval(&format!("return require('cjson').encode(assert(require('dyups').report('api', {options})))"));
+    serde_json::from_str(&json).unwrap_or_else(|error| panic!("{json}: {error}"))
+}
+
+struct World {
+    nginx: Nginx,
+    proxy: SocketAddr,
+    servers: Vec<String>,
+}
+
+/// Three backends that answer, and perhaps one that refuses.
+fn started(place: &Place, setup: &str, refuses: bool) -> World {
+    let [proxy, nowhere] = [place::free_address(), place::free_address()];
+    let backends: Vec<SocketAddr> = (0..3).map(|_| place::free_address()).collect();
+    let mut conf = Conf::new(place, 2);
+    conf.setup += setup;
+    conf.http += &PROXY
+        .replace("@proxy@", &proxy.to_string())
+        .replace("@cache@", &place.workers_dir("cache").display().to_string())
+        .replace("@log@", &place.path("tries.log").display().to_string())
+        .replace("@keepalive@", "keepalive 8;");
+    conf.http += &backends.iter().map(|at| BACKEND.replace("@backend@", &at.to_string())).collect::<String>();
+    let nginx = Nginx::start(place, &conf);
+    let mut servers: Vec<String> = backends.iter().map(SocketAddr::to_string).collect();
+    servers.extend(refuses.then(|| nowhere.to_string()));
+    nginx.post("api", &servers.iter().map(|server| format!("server {server} max_fails=0;")).collect::<String>());
+    World { nginx, proxy, servers }
+}
+
+/// Requests of each kind, and clients that go before the answer is there.
+fn ask(proxy: SocketAddr, count: usize) {
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            scope.spawn(move || {
+                let mut client = Client::new(proxy);
+                for nth in 0..count / 4 {
+                    match (nth + thread) % 40 {
+                        39 => {
+                            let mut stream = TcpStream::connect(proxy).expect("it listens");
+                            stream.write_all(b"GET /slow HTTP/1.1\r\nHost: api\r\n\r\n").expect("it reads");
+                        }
+                        _ => drop(client.get("api", PATHS[nth % PATHS.len()])),
+                    }
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn the_log_of_nginx_and_the_report_agree_on_each_try_at_each_peer() {
+    let place = Place::alone("statistics");
+    let World { nginx, proxy, servers } = started(&place, "", true);
+    ask(proxy, 4000);
+    let mut expected = BTreeMap::new();
+    wait_for("all tries are counted", || {
+        expected = logged(&std::fs::read_to_string(place.path("tries.log")).expect("a log"));
+        let all: u64 = expected.values().map(|book| book.requests).sum();
+        report(&nginx, "nil")["requests"] == all && all > 4000
+    });
+    let whole = report(&nginx, "nil");
+    let peers = whole["peers"].as_array().expect("a list");
+    assert_eq!(peers.len(), servers.len());
+    let mut sum = Book::default();
+    for (peer, server) in peers.iter().zip(&servers) {
+        assert_eq!(peer["server"], server.as_str());
+        let (ours, its) = (reported(peer), &expected[server]);
+        // The end of a request whose client has gone is known to a few milliseconds: nginx sets it later.
+        let apart = ours.response[1].abs_diff(its.response[1]);
+        assert!(apart <= 200 && ours.response[0] == its.response[0], "{ours:?}\n{its:?}");
+        let response = its.response;
+        assert_eq!(Book { response, ..ours.clone() }, *its, "{server}");
+        sum.requests += ours.requests;
+        sum.sent += ours.sent;
+        sum.received += ours.received;
+        assert!(peer["selected"].as_u64().expect("a time") > 1_700_000_000_000);
+    }
+    let all = reported(&whole);
+    assert_eq!((all.requests, all.sent, all.received), (sum.requests, sum.sent, sum.received));
+    let refusing = reported(&peers[3]);
+    assert!(refusing.refused == refusing.failed && refusing.refused > 100, "{refusing:?}");
+    let timeouts: u64 = peers.iter().map(|peer| reported(peer).timeouts).sum();
+    assert!(timeouts > 0 && all.failed > timeouts + all.refused, "{all:?}");
+    assert_eq!(whole["uncounted"], 0);
+    assert!(!nginx.log().contains("states of tries"), "{}", nginx.log());
+}
+
+#[test]
+fn a_report_is_of_a_window_and_of_the_time_since_another_report_and_outlives_reloads() {
+    let place = Place::new("reports");
+    let World { nginx, proxy, servers } = started(&place, "", true);
+    let get = |count: usize, path: &str| (0..count).for_each(|_| drop(Client::new(proxy).get_fresh("api", path)));
+    get(40, "/ok");
+    let requests = |options: &str| report(&nginx, options)["requests"].as_u64().expect("a number");
+    wait_for("40 are counted", || report(&nginx, "nil")["codes"]["200"] == 40);
+    assert_eq!(
+        requests(&format!("'{}'", servers[0])),
+        report(&nginx, "nil")["peers"][0]["requests"].as_u64().expect("one")
+    );
+    // An old worker counts what it still has to do.
+    std::thread::scope(|scope| {
+        scope.spawn(|| get(1, "/slow"));
+        nginx.reload();
+    });
+    wait_for("it is counted", || report(&nginx, "nil")["codes"]["200"] == 41);
+    get(8, "/404");
+    wait_for("8 more are counted", || report(&nginx, "nil")["codes"]["404"] == 8);
+    let mark = nginx.eval("return require('dyups').report('api').mark");
+    get(4, "/500");
+    wait_for("4 more are counted", || report(&nginx, "nil")["codes"]["500"] == 4);
+    let since = report(&nginx, &format!("{{ since = '{mark}' }}"));
+    assert_eq!((&since["codes"]["500"], &since["codes"]["404"]), (&Value::from(4), &Value::Null), "{since}");
+    assert!(since["seconds"].as_f64().expect("seconds") > 0.0);
+    // A replaced list keeps the numbers of the peers that stay.
+    let before = report(&nginx, "nil")["peers"][1]["requests"].clone();
+    nginx.post("api", &servers[1..3].iter().map(|server| format!("server {server};")).collect::<String>());
+    let after = report(&nginx, "nil");
+    assert_eq!((&after["peers"][0]["requests"], &after["codes"]["200"]), (&before, &Value::from(41)));
+    wait_for("the last minute has all", || report(&nginx, "{ seconds = 60 }")["codes"]["5xx"] == 4);
+    let minute = report(&nginx, "{ seconds = 60 }");
+    assert_eq!((&minute["codes"]["2xx"], &minute["codes"]["4xx"]), (&Value::from(41), &Value::from(8)), "{minute}");
+    for (options, message) in [
+        ("{ seconds = 0 }", "options.seconds: 0: allowed: an integer from 1 to 3600"),
+        ("{ since = 'x' }", "options.since: \"x\": allowed: a report, or the mark of one"),
+        ("'10.9.9.9:1'", "peer \"10.9.9.9:1\": not found"),
+    ] {
+        let said = nginx.eval(&format!("return select(2, require('dyups').report('api', {options}))"));
+        assert!(said.contains(message), "{said}");
+    }
+}
+
+#[test]
+fn without_room_and_without_statistics_all_else_goes_on() {
+    let place = Place::new("no-statistics");
+    let World { nginx, proxy, .. } = started(&place, "statistics = false, ", false);
+    (0..20).for_each(|_| assert_eq!(Client::new(proxy).get_fresh("api", "/ok").expect("an answer").status, 200));
+    let said = nginx.eval("return select(2, require('dyups').report('api'))");
+    assert!(said.contains("statistics are off"), "{said}");
+    nginx.assert_calm();
+    drop(nginx);
+    let place = Place::new("little-room");
+    let World { nginx, proxy, servers } = started(&place, "stats_size = '64k', ", false);
+    // Each upstream takes four units of 22 or so.
+    for name in 0..10 {
+        let lines: String = servers.iter().map(|server| format!("server {server} max_fails=0;")).collect();
+        nginx.post(&format!("u{name}"), &lines);
+    }
+    (0..20).for_each(|_| assert_eq!(Client::new(proxy).get_fresh("api", "/ok").expect("an answer").status, 200));
+    wait_for("they are counted", || report(&nginx, "nil")["codes"]["200"] == 20);
+    nginx.assert_calm();
+}
