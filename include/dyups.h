@@ -166,6 +166,8 @@ typedef struct {
   dyups_text upstream;
   // The text behind the `?`.
   dyups_text query;
+  // The header `Accept`.
+  dyups_text accept;
   // Body.
   dyups_text body;
   // The header `Host`.

@@ -10,6 +10,7 @@ use crate::config::{dyups, nginx};
 use crate::error::{Code, Result};
 use crate::health::certificate;
 use crate::status;
+use crate::status::metrics::{self, Format, Parts};
 use crate::table::change_log::{self, Difference};
 use crate::table::store::Table;
 use crate::upstream::{HashId, name};
@@ -27,6 +28,8 @@ pub struct Request<'a> {
     pub upstream: Option<&'a [u8]>,
     /// The text behind the `?`.
     pub query: &'a [u8],
+    /// The header `Accept`; empty where there is none.
+    pub accept: &'a [u8],
     /// Empty where there is none.
     pub body: &'a [u8],
     /// The sender.
@@ -38,8 +41,14 @@ impl Request<'_> {
         !matches!(self.method, b"GET" | b"HEAD")
     }
 
+    /// Whether the query has `word=value` among its parts between `&`.
+    fn asks(&self, word: &[u8], value: &[u8]) -> bool {
+        let is_it = |part: &[u8]| part.strip_prefix(word).and_then(|rest| rest.strip_prefix(b"=")) == Some(value);
+        self.query.split(|&byte| byte == b'&').any(is_it)
+    }
+
     /// Whether the query has `word`, or `word=` and anything, among its parts between `&`.
-    fn asks(&self, word: &[u8]) -> bool {
+    fn names(&self, word: &[u8]) -> bool {
         self.query.split(|&byte| byte == b'&').any(|part| part.split(|&byte| byte == b'=').next() == Some(word))
     }
 }
@@ -106,13 +115,19 @@ fn get(site: Site<'_>, request: &Request<'_>, parts: &[&[u8]]) -> Result<Reply> 
             Reply::list(all.iter().map(|stored| dyups::detail(&stored.upstream)).collect())
         }
         [word, name] if is(word, "upstream") => match table.name(name).and_then(|name| table.upstream(name)) {
-            Ok(stored) if request.asks(b"full") => Reply::list(nginx::write(&stored.upstream)),
+            Ok(stored) if request.names(b"full") => Reply::list(nginx::write(&stored.upstream)),
             Ok(stored) => Reply::list(dyups::servers(&stored.upstream)),
             Err(error) if matches!(error.code, Code::NotFound | Code::Invalid) => Reply::of(&error, 404, ""),
             Err(error) => return Err(error),
         },
         [word] if is(word, "status") => {
             Reply { content_type: "application/json", ..Reply::text(200, status::json(table, None, site.slot)?) }
+        }
+        [word] if is(word, "metrics") => {
+            let (peers, histograms) = (!request.asks(b"peers", b"false"), request.asks(b"histograms", b"peers"));
+            let format = Format::accepted(request.accept);
+            let text = metrics::text(table, site.slot, format, Parts { peers, histograms })?;
+            Reply { content_type: format.content_type(), ..Reply::text(200, text) }
         }
         _ => Reply::text(404, ""),
     })

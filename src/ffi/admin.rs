@@ -35,6 +35,8 @@ pub struct Request {
     pub upstream: Text,
     /// The text behind the `?`.
     pub query: Text,
+    /// The header `Accept`.
+    pub accept: Text,
     /// Body.
     pub body: Text,
     /// The header `Host`.
@@ -99,6 +101,7 @@ pub unsafe extern "C" fn dyups_serve(request: *const Request, wait_ms: u32, repl
                 path: text(given.path, "path")?,
                 upstream: header(given.upstream, "upstream")?,
                 query: text(given.query, "query")?,
+                accept: text(given.accept, "accept")?,
                 body: text(given.body, "body")?,
                 sender,
             };

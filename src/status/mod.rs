@@ -1,5 +1,6 @@
 //! The JSON of `status()` and `GET /status`: the shape of the upstreams file, with read-only fields around it.
 
+pub mod metrics;
 pub mod peers;
 pub mod report;
 

@@ -76,7 +76,7 @@ impl Marks {
 }
 
 /// The sections of an upstream and its peers.
-struct Reading<'a> {
+pub(super) struct Reading<'a> {
     sections: Sections<'a, Mem>,
     now: u64,
     upstream: Option<Section>,
@@ -85,7 +85,7 @@ struct Reading<'a> {
 }
 
 impl<'a> Reading<'a> {
-    fn of(table: &'a Table, name: &str, places: Places<'a, Mem>) -> Result<Reading<'a>> {
+    pub(super) fn of(table: &'a Table, name: &str, places: Places<'a, Mem>) -> Result<Reading<'a>> {
         let (directory, region) = (Directory::new(table.region()), table.region());
         let missing = || Error::new(Code::NotFound, format!("upstream {}: not found", quote(name.as_bytes())));
         let (number, _) = directory.find(name.as_bytes())?.ok_or_else(missing)?;
@@ -105,6 +105,17 @@ impl<'a> Reading<'a> {
         };
         let (upstream, peers) = directory.look(number, read)?.ok_or_else(missing)?;
         Ok(Reading { sections: places.sections, now: clock::epoch_ms(), upstream, peers })
+    }
+
+    /// The totals of the upstream.
+    pub(super) fn whole(&self) -> Result<Totals> {
+        self.totals(self.upstream)
+    }
+
+    /// The totals of the peers that had traffic or probes, by server.
+    pub(super) fn of_servers(&self) -> Result<HashMap<String, Totals>> {
+        let counted = self.peers.iter().filter(|(_, _, section)| section.is_some());
+        counted.map(|(server, _, section)| Ok((server.clone(), self.totals(*section)?))).collect()
     }
 
     fn totals(&self, section: Option<Section>) -> Result<Totals> {

@@ -188,6 +188,9 @@ static void peers_are_made_changed_and_deleted(void)
     CHECK(dyups_add_peer(T("a b"), T("{\"host\":\"10.0.0.9\"}"), 0) == DYUPS_INVALID && says("upstream \"a b\""));
     CHECK(dyups_add_peer("a\0b", 3, T("{\"host\":\"10.0.0.9\"}"), 0) == DYUPS_INVALID && says("a\\x00b"));
     CHECK(dyups_status(T("none"), &text) == DYUPS_NOT_FOUND);
+    CHECK(dyups_report(T("api"), NULL, 0, T("null"), &text) == 0 && has(text, "\"requests\":0"));
+    CHECK(dyups_report(T("none"), NULL, 0, T("null"), &text) == DYUPS_NOT_FOUND);
+    CHECK(dyups_report(T("api"), NULL, 0, T("{\"seconds\": 0}"), &text) == DYUPS_INVALID);
 
     CHECK(dyups_healthcheck(T("api"), T("{\"fall\":5}"), 0) == 0);
     CHECK(dyups_status(T("api"), &text) == 0 && has(text, "\"healthcheck\":{\"type\":\"http\"") && has(text, "\"fall\":5"));

@@ -18,7 +18,7 @@
 
 #define FUNCTIONS(F)                                                                                 \
     F(error) F(setup) F(notes) F(start) F(lost) F(open) F(close) F(look) F(find) F(find_cached) F(build_ring) \
-    F(add_peer) F(set_peer) F(delete_peer) F(set_upstream) F(delete_upstream) F(healthcheck) F(status) \
+    F(add_peer) F(set_peer) F(delete_peer) F(set_upstream) F(delete_upstream) F(healthcheck) F(status) F(report) \
     F(admin) F(serve)
 
 static struct {
@@ -125,6 +125,10 @@ static void obey(char *field[])
         CALL(lib.start());
     } else if (IS("lost")) {
         CALL(lib.lost());
+    } else if (IS("report")) {
+        CALL(lib.report(T(1), NULL, 0, "null", 4, &status));
+        text = status.data;
+        len = status.len;
     } else if (IS("status")) {
         CALL(*field[1] ? lib.status(T(1), &status) : lib.status(NULL, 0, &status));
         text = status.data;

@@ -87,7 +87,7 @@ fn what_only_reads_stores_nothing() {
     let dir = scratch.file("region");
     let mut driver = operation.prepare(&dir);
     let before = Image::of(&dir);
-    for call in ["status\t", "status\tapi", "look\tapi", "lost"] {
+    for call in ["status\t", "status\tapi", "report\tapi", "look\tapi", "lost"] {
         driver.ok(call);
         assert!(Image::of(&dir) == before, "{call}");
     }

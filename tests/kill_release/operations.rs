@@ -11,7 +11,7 @@ use std::iter;
 use std::path::{Path, PathBuf};
 
 /// Functions that store nothing in a region.
-pub const READ_ONLY: [&str; 23] = [
+pub const READ_ONLY: [&str; 24] = [
     "abi",
     "balance_options",
     "balancing",
@@ -33,6 +33,7 @@ pub const READ_ONLY: [&str; 23] = [
     "probe_news",
     "probes_due",
     "probing",
+    "report",
     "status",
     "version",
 ];

@@ -6,8 +6,9 @@ use super::server::{Conf, Nginx};
 use super::system::wait_for;
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::process::{Command, Stdio};
 
 const PROXY: &str = r#"
     log_format tries '$upstream_addr|$upstream_status|$upstream_connect_time|$upstream_header_time|$upstream_response_time|$upstream_bytes_sent|$upstream_bytes_received';
@@ -286,6 +287,87 @@ fn a_report_is_of_a_window_and_of_the_time_since_another_report_and_outlives_rel
         let said = nginx.eval(&format!("return select(2, require('dyups').report('api', {options}))"));
         assert!(said.contains(message), "{said}");
     }
+}
+
+/// GET /metrics with this query and `Accept`: the headers and the body.
+fn metrics(nginx: &Nginx, query: &str, accept: &str) -> (String, String) {
+    let mut stream = TcpStream::connect(nginx.admin).expect("it listens");
+    let request = format!("GET /metrics{query} HTTP/1.0\r\nHost: localhost\r\nAccept: {accept}\r\n\r\n");
+    stream.write_all(request.as_bytes()).expect("it reads");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("text");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+    (head.to_owned(), body.to_owned())
+}
+
+/// What promtool has to say of a page.
+fn promtool(page: &str) -> String {
+    let mut tool = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("tools/deps installs it");
+    tool.stdin.take().expect("piped").write_all(page.as_bytes()).expect("it reads");
+    let output = tool.wait_with_output().expect("it ends");
+    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    format!("{said}{}", if output.status.success() { "" } else { "it failed" })
+}
+
+/// The value of the one sample that begins so.
+fn sample(page: &str, labels: &str) -> f64 {
+    let mut found = page.lines().filter_map(|line| line.strip_prefix(labels)?.strip_prefix(' '));
+    let value = found.next().unwrap_or_else(|| panic!("no {labels} in {page}"));
+    assert_eq!(found.next(), None, "{labels}");
+    value.parse().expect("a number")
+}
+
+#[test]
+fn metrics_agree_with_the_report_and_promtool_finds_no_fault() {
+    let place = Place::alone("metrics");
+    let World { nginx, proxy, servers } = started(&place, "", true);
+    nginx.post("none", "server 10.0.0.1 down;");
+    ask(proxy, 400);
+    let mut whole = Value::Null;
+    wait_for("all tries are counted", || {
+        let all: u64 = logged(&std::fs::read_to_string(place.path("tries.log")).expect("a log"))
+            .values()
+            .map(|book| book.requests)
+            .sum();
+        whole = report(&nginx, "nil");
+        whole["requests"] == all && all > 400
+    });
+    let (head, page) = metrics(&nginx, "", "*/*");
+    assert!(head.contains("Content-Type: text/plain; version=0.0.4"), "{head}");
+    assert_eq!(promtool(&page), "");
+    let number = |value: &Value| value.as_f64().expect("a number");
+    assert_eq!(sample(&page, "dyups_upstream_requests_total{upstream=\"api\"}"), number(&whole["requests"]));
+    assert_eq!(
+        sample(&page, "dyups_upstream_responses_total{upstream=\"api\",code=\"200\"}"),
+        number(&whole["codes"]["200"])
+    );
+    assert_eq!(
+        sample(&page, "dyups_upstream_failures_total{upstream=\"api\",reason=\"refused\"}"),
+        number(&whole["refused"])
+    );
+    assert_eq!(sample(&page, "dyups_upstream_peers{upstream=\"none\",state=\"down\"}"), 1.0);
+    let count = number(&whole["response_time"]["count"]);
+    assert_eq!(sample(&page, "dyups_upstream_response_seconds_count{upstream=\"api\"}"), count);
+    assert_eq!(sample(&page, "dyups_upstream_response_seconds_bucket{upstream=\"api\",le=\"+Inf\"}"), count);
+    let first = format!("dyups_peer_requests_total{{upstream=\"api\",server=\"{}\"}}", servers[0]);
+    assert_eq!(sample(&page, &first), number(&whole["peers"][0]["requests"]));
+    assert!(!page.contains("dyups_peer_response_seconds"));
+    let (_, page) = metrics(&nginx, "?histograms=peers", "*/*");
+    assert_eq!(promtool(&page), "");
+    assert!(page.contains("dyups_peer_response_seconds_bucket"));
+    let (head, page) = metrics(&nginx, "?peers=false", "application/openmetrics-text; version=1.0.0");
+    assert!(head.contains("Content-Type: application/openmetrics-text; version=1.0.0"), "{head}");
+    assert!(
+        page.ends_with("# EOF\n")
+            && !page.contains("dyups_peer_")
+            && page.contains("# TYPE dyups_upstream_requests counter")
+    );
 }
 
 #[test]
