@@ -76,15 +76,10 @@ impl<'a, M: Memory> Deletions<'a, M> {
 
     /// Copies all into an empty ring. If this one may have lost some, that one says so as well, whatever its size.
     pub fn copy_into<N: Memory>(&self, new: &Deletions<'_, N>) -> Result<(), Damaged> {
-        for deletion in self.all()? {
-            new.add(&deletion)?;
-        }
-        let (copied, size) = (new.mem.load(state::DELETIONS)?, new.geometry.deletions as u64);
-        if self.may_have_lost()? && copied < size {
-            // As if it had been full once: the next entry has the same place.
-            new.mem.store(state::DELETIONS, copied + size)?;
-        }
-        Ok(())
+        // As if it had been full once: the first entry has the same place.
+        let begun = if self.may_have_lost()? { new.geometry.deletions as u64 } else { 0 };
+        new.mem.store(state::DELETIONS, begun)?;
+        self.all()?.iter().try_for_each(|deletion| new.add(deletion))
     }
 
     fn may_have_lost(&self) -> Result<bool, Damaged> {

@@ -113,7 +113,7 @@ impl<'a, M: Memory> Sections<'a, M> {
         }
     }
 
-    /// One that was never handed out.
+    /// One that was never handed out. No process has stored anything there, so its words are 0.
     fn take_fresh(&self, len: usize, owner: u64) -> Result<Option<Section>, Damaged> {
         let (low, high) = (self.mem.load(header::LOW)?, self.mem.load(header::HIGH)?);
         let left = u64::from(self.units).saturating_sub(low).saturating_sub(high.saturating_mul(SIDE_BY_SIDE as u64));
@@ -149,16 +149,19 @@ impl<'a, M: Memory> Sections<'a, M> {
         let places = self.units / len as u32;
         for _ in 0..MOST_LOOKS.min(places) {
             let nth = self.mem.add(header::NEXT, 1)? % u64::from(places);
-            let claimed =
-                self.claim(nth as u32 * len as u32, len, owner, |at, owner| owner == 0 || is_over(at, owner))?;
-            if claimed.is_some() {
+            let first = nth as u32 * len as u32;
+            let claimed = self.claim(first, len, owner, |at, owner| owner == 0 || is_over(at, owner))?;
+            if let Some(section) = claimed {
+                (0..len * UNIT).try_for_each(|word| self.mem.store(self.at(section) + word, 0))?;
+                // The words, before any process learns of the section.
+                self.mem.fence();
                 return Ok(claimed);
             }
         }
         Ok(None)
     }
 
-    /// Takes these units, if all of them may be taken, and stores 0 in all their words.
+    /// Takes these units, if all of them may be taken.
     fn claim(
         &self,
         first: u32,
@@ -179,9 +182,6 @@ impl<'a, M: Memory> Sections<'a, M> {
             self.give_back(section, len, owner)?;
             return Ok(None);
         }
-        (0..len * UNIT).try_for_each(|word| self.mem.store(self.at(section) + word, 0))?;
-        // The words, before any process learns of the section.
-        self.mem.fence();
         Ok(Some(section))
     }
 

@@ -5,7 +5,7 @@ use crate::shm::history::Who;
 use crate::shm::layout::Geometry;
 use crate::shm::sections::{SIDE_BY_SIDE, Section, Sections};
 use crate::shm::versioned::TRIES;
-use crate::shm::{Cells, Damaged, Memory, Region, clock};
+use crate::shm::{Cells, Damaged, Mem, Memory, Region, clock};
 use crate::state::events::Standing;
 use crate::table::Record;
 use crate::table::directory::Directory;
@@ -25,11 +25,15 @@ pub struct Places<'a, M> {
     pub sections: Sections<'a, M>,
 }
 
-impl<'a> Places<'a, crate::shm::Mem> {
+impl<'a> Places<'a, Mem> {
     /// Those of a region; `None`: it has no statistics.
     pub fn of(region: &'a Region) -> Option<Self> {
-        let (cells, sections) = (region.cells()?, region.sections()?);
-        Some(Places { mem: region.mem(), geometry: region.geometry(), cells, sections })
+        Places::with(region, region.sections()?)
+    }
+
+    /// Those of a region whose statistics are these.
+    pub fn with(region: &'a Region, sections: Sections<'a, Mem>) -> Option<Self> {
+        Some(Places { mem: region.mem(), geometry: region.geometry(), cells: region.cells()?, sections })
     }
 }
 

@@ -5,6 +5,7 @@ use crate::checks::{follow_the_default, made_and_checked, made_before_the_defaul
 use crate::full::{delete_filler, fill_but, made_and_full, nearly_full};
 use crate::operations::Operation;
 use crate::requests::{balance, balance_among_the_out, pick};
+use crate::statistics::count_tries;
 use crate::subject::{SUBJECT, made, patch};
 use crate::support::changes::NEW;
 use crate::words::{ails, connected, fails_unwatched, is_used, limited, nearly_all_out, spoiled, use_up_a_cell};
@@ -231,6 +232,7 @@ pub const OWN: &[Own] = &[
         },
         ..PLAIN
     },
+    Own { name: "count tries", calls: "count_tries", run: count_tries, ..PLAIN },
     Own {
         name: "give a source its number",
         calls: "source",

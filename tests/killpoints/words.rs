@@ -83,10 +83,10 @@ pub fn is_used(table: &Table, subject: &Upstream) {
     ails(table, subject);
     let (record, _) = Directory::new(table.region()).find(subject.name.as_bytes()).expect("sound").expect("there");
     let (mem, geometry) = (table.region().mem(), table.region().geometry());
-    // Its budget, and the time of the last look at all peers.
+    // Its budget, the time of the last look at all peers, and its section of statistics.
     let at = stamp_at(geometry, record);
     (0..WORDS).for_each(|index| mem.store(at + 10 + index, 7).expect("inside"));
-    mem.store(at + 5, 1).expect("inside");
+    [5, 6].iter().for_each(|word| mem.store(at + word, 1).expect("inside"));
 }
 
 /// A directory that no death leaves and only a hostile worker makes. One link leads nowhere, one to a record of another bucket, and

@@ -162,7 +162,7 @@ impl<C: Content> Opening<'_, C> {
         let digest = older_layouts::digest(heir, self.content)?.unwrap_or_default();
         let old = heir.path().display();
         let region = self
-            .replace(heir, Inherited { layout: heir.layout(), digest })
+            .take_over(heir, Inherited { layout: heir.layout(), digest })
             .map_err(|error| error.within(format!("the table of {old} cannot be taken over")))?;
         let new = region.path().display();
         self.notes.push(match again {
@@ -180,7 +180,7 @@ impl<C: Content> Opening<'_, C> {
     fn fit(&mut self, own: Region) -> Result<Region> {
         let Some(why) = self.why_replace(&own)? else { return Ok(own) };
         let at = own.path().display().to_string();
-        match self.replace(&own, header::origin(own.mem())?) {
+        match self.take_over(&own, header::origin(own.mem())?) {
             Ok(new) => {
                 self.notes.push(format!("{at}: {why}: made anew with its table"));
                 Ok(new)
@@ -217,7 +217,7 @@ impl<C: Content> Opening<'_, C> {
     }
 
     /// A new region with the table and the history of `old`.
-    fn replace(&mut self, old: &Region, origin: Inherited) -> Result<Region> {
+    fn take_over(&mut self, old: &Region, origin: Inherited) -> Result<Region> {
         let (base, content, mut note) = (self.base, self.content, None);
         // Mapped before other files have their names. A history that cannot be read does not keep the table from being copied.
         let cells = beside::find_cells(base, old).ok().flatten();
