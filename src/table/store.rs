@@ -116,9 +116,11 @@ impl<R: Borrow<Region>> Table<R> {
         *self.default_check.lock() = check;
     }
 
-    /// A pick has tried to build the ring of this upstream. It reports nothing where another process is writing.
+    /// A pick has tried to build the ring of this upstream. It reports nothing where another process is writing, or a newer nginx takes
+    /// all changes.
     pub(crate) fn lacks_ring(&self, name: &str, why: Option<Error>) {
-        if let Some(error) = why.filter(|error| !matches!(error.code, Code::Busy | Code::NotFound)) {
+        let passes = |error: &Error| matches!(error.code, Code::Busy | Code::NotFound | Code::Superseded);
+        if let Some(error) = why.filter(|error| !passes(error)) {
             *self.lacks_ring.lock() = Some(error.within(format!("upstream {name}: no ring for chash")));
         }
     }
@@ -430,4 +432,21 @@ fn plan_ring(region: &Region, new: &Upstream, group: Group, base: Base, old: Opt
 fn same_ring(old: &Upstream, new: &Upstream, group: Group) -> bool {
     let key = |upstream| group.members(upstream).map(|(index, peer)| (index, peer.weight, &peer.address));
     old.hash_number() == new.hash_number() && key(old).eq(key(new))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_old_nginx_does_not_log_each_second_that_it_may_build_no_ring() {
+        let dir = tempfile::tempdir().expect("room");
+        let (table, _) = Table::open(&dir.path().join("region"), 1 << 20).expect("usable");
+        for code in [Code::Busy, Code::NotFound, Code::Superseded] {
+            table.lacks_ring("api", Some(Error::new(code, "why")));
+            assert_eq!(table.take_lacking_ring(), Ok(()), "{code:?}");
+        }
+        table.lacks_ring("api", Some(Error::new(Code::Full, "why")));
+        assert!(table.take_lacking_ring().is_err() && table.take_lacking_ring().is_ok(), "once");
+    }
 }
