@@ -189,6 +189,27 @@ fn statistics_outlive_their_processes_and_a_lost_or_spoiled_file_begins_anew() {
     assert_eq!(count(&with_statistics(&base, 2 * MIB)), 2);
 }
 
+#[test]
+fn a_file_that_is_cut_short_under_the_mapping_costs_statistics_alone() {
+    let scratch = Scratch::new();
+    let base = scratch.file("region");
+    let table = with_statistics(&base, MIB);
+    set(&table, "api", &["10.0.0.1", "10.0.0.2"]);
+    let (mut tally, places) = (Tally::default(), Places::of(table.region()).expect("on"));
+    for cut in [false, true, true] {
+        if cut {
+            let file = std::fs::OpenOptions::new().write(true).open(statistics_of(&base, LAYOUT)).expect("there");
+            file.set_len(0).expect("ours");
+        }
+        tries(&table, "api").iter().for_each(|&one| tally.add(Try { ended: answered(200, 5), ..one }, &places));
+        while !tally.flush(&places) {}
+        let _ = json(&table, "api", None, &Window::All);
+        let _ = json(&table, "api", None, &Window::Seconds(3600));
+    }
+    set(&table, "api", &["10.0.0.3"]);
+    assert_eq!((names(&table), table.region().lost()), (vec!["api".to_owned()], None));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(30))]
 

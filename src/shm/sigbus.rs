@@ -11,7 +11,7 @@ use std::mem::MaybeUninit;
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-/// Mappings that can be watched at once. A process has three: a region, its cells and its history. It has some more while it opens
+/// Mappings that can be watched at once. A process has four: a region, its cells, its history and its statistics. It has some more while it opens
 /// them, and only tests have many.
 const MOST: usize = 64;
 
