@@ -147,13 +147,14 @@ const OF_A_PEER: [(&str, &str, usize); 4] = [
     ("failed_probes_total", "Probes that failed.", PROBES_FAILED),
 ];
 
-/// Writes the counters of all upstreams, or of all peers: `each` calls back with the labels and the totals.
-fn counters(
-    page: &mut Page,
-    prefix: &str,
-    which: &[(&str, &str, usize)],
-    each: &dyn Fn(&mut dyn FnMut(&[(&str, &str)], &Totals)),
-) {
+/// Writes one sample: its labels, and the totals that it is of.
+type Sample<'a> = dyn FnMut(&[(&str, &str)], &Totals) + 'a;
+
+/// Calls back for all upstreams, or for all peers.
+type Each<'a> = dyn Fn(&mut Sample<'_>) + 'a;
+
+/// Writes the counters of all that `each` calls back for.
+fn counters(page: &mut Page, prefix: &str, which: &[(&str, &str, usize)], each: &Each<'_>) {
     for &(name, help, word) in which {
         let name = format!("{prefix}_{name}");
         page.family(&name, Type::Counter, help);
@@ -162,7 +163,7 @@ fn counters(
 }
 
 /// Writes answers by status and failures by reason, in the same way.
-fn outcomes(page: &mut Page, prefix: &str, each: &dyn Fn(&mut dyn FnMut(&[(&str, &str)], &Totals))) {
+fn outcomes(page: &mut Page, prefix: &str, each: &Each<'_>) {
     let name = format!("{prefix}_responses_total");
     page.family(&name, Type::Counter, "Answers by status, or by class where a status has no number of its own.");
     each(&mut |labels, totals| {
@@ -189,7 +190,7 @@ fn of_upstreams(page: &mut Page, all: &[Gathered]) {
             page.sample("dyups_upstream_peers", &[("upstream", &upstream.name), ("state", state.name())], count);
         }
     }
-    let each = |sample: &mut dyn FnMut(&[(&str, &str)], &Totals)| {
+    let each = |sample: &mut Sample<'_>| {
         all.iter().for_each(|upstream| sample(&[("upstream", &upstream.name)], &upstream.totals));
     };
     counters(page, "dyups_upstream", &COUNTERS, &each);
@@ -216,7 +217,7 @@ fn of_peers(page: &mut Page, all: &[Gathered]) {
             page.sample(name, &[("upstream", &upstream.name), ("server", &peer.server)], value(peer));
         });
     }
-    let counted = |sample: &mut dyn FnMut(&[(&str, &str)], &Totals)| {
+    let counted = |sample: &mut Sample<'_>| {
         for (upstream, peer) in each() {
             if let Some(totals) = &peer.totals {
                 sample(&[("upstream", &upstream.name), ("server", &peer.server)], totals);
