@@ -108,8 +108,8 @@ function _M.serve(prefix)
     end
     local var, method = ngx.var, ngx.req.get_method()
     local texts = {
-        method = method, path = path, body = body, query = var.args, accept = var.http_accept, host = var.http_host, origin = var.http_origin,
-        site = var.http_sec_fetch_site, client = var.remote_addr,
+        method = method, path = path, body = body, query = var.args, accept = var.http_accept,
+        host = var.http_host, origin = var.http_origin, site = var.http_sec_fetch_site, client = var.remote_addr,
     }
     local code = ask(texts, (var.server_addr or ""):sub(1, 5) == "unix:")
     -- For a writer that stays busy, the library has an answer too.
