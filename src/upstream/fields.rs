@@ -90,11 +90,17 @@ pub const PEER: &[Field] = &[
 pub const PEER_CHECK: &[Field] = &[CHECK_PORT, CHECK_URL, CHECK_HOST];
 
 /// All that dyups knows of an upstream.
-pub const UPSTREAM: &[Field] = &[
-    METHOD,
-    HASH_ID,
-    PEERS,
-    HEALTHCHECK,
-    field("generation", FieldType::ReadOnly),
-    field("origin", FieldType::ReadOnly),
-];
+pub const UPSTREAM: &[Field] = &[METHOD, HASH_ID, PEERS, HEALTHCHECK, field("generation", FieldType::ReadOnly), ORIGIN];
+
+/// Upstream, route: where it comes from.
+pub const ORIGIN: Field = field("origin", FieldType::ReadOnly);
+
+/// Route: its upstreams, with their weights.
+pub const TARGETS: Field =
+    field("targets", FieldType::Text("the name of an upstream, or a list of pairs of such a name and a weight"));
+/// Route: the variable of nginx whose value decides between its targets.
+pub const KEY: Field =
+    field("key", FieldType::Optional(&FieldType::Text("one variable of nginx, such as \"$cookie_user\"")));
+
+/// All that dyups knows of a route.
+pub const ROUTE: &[Field] = &[TARGETS, KEY, ORIGIN];

@@ -1,28 +1,32 @@
-//! An upstream as a value, which a writer edits and `status` shows. These are values alone: no file here knows memory or a text
-//! format.
+//! An upstream as a value, which a writer edits and `status` shows; and a route, which leads a host to upstreams. These are values
+//! alone: no file here knows memory or a text format.
 //!
 //! - [`name`], [`address`]: the name of an upstream, and the address of a peer
 //! - [`peer`]: a peer, and [`patch`]: the fields of one that change
 //! - [`method`]: how a peer is picked
 //! - [`check`]: how peers are probed
 //! - [`fields`]: the names of all these, and the values that each takes
+//! - [`route`]: where a host leads, and [`host`]: which routes a host may have
 //! - [`kept`]: stored options that this version does not know
 
 pub mod address;
 pub mod check;
 pub mod field;
 pub mod fields;
+pub mod host;
 pub mod kept;
 pub mod method;
 pub mod name;
 pub mod patch;
 pub mod peer;
+pub mod route;
 
 pub use address::Address;
 pub use check::{Check, PeerCheck};
 pub use method::{HashId, Method};
 pub use patch::PeerPatch;
 pub use peer::{Peer, Status};
+pub use route::{Route, Target};
 
 use crate::error::{Error, Result};
 use kept::Foreign;

@@ -1,11 +1,11 @@
-//! The names of upstreams.
+//! The names of upstreams and of routes.
 
 use std::borrow::Cow;
 
 use crate::error::{Error, Result};
 use crate::quote::quote;
 
-/// Most bytes of an upstream's name.
+/// Most bytes of a name.
 pub const MAX_NAME_BYTES: usize = 255;
 
 /// For tests alone: another rule, as a later version may have it.
@@ -29,11 +29,20 @@ const ALLOWED: &str = r#"allowed: a name of 1 to 255 bytes of UTF-8 without cont
 /// assert!(name::check(b"a%0ab").is_err());
 /// ```
 pub fn check(name: &[u8]) -> Result<&str> {
+    check_as("upstream", name)
+}
+
+/// The same rule for the name of `what`, which messages call so.
+///
+/// # Errors
+///
+/// As [`check`].
+pub fn check_as<'a>(what: &str, name: &'a [u8]) -> Result<&'a str> {
     let Some(text) = allowed(name) else {
-        return Err(Error::invalid(format!("upstream {}: {ALLOWED}", quote(name))));
+        return Err(Error::invalid(format!("{what} {}: {ALLOWED}", quote(name))));
     };
     if allowed(&percent_decode(name)).is_none() {
-        return Err(Error::invalid(format!("upstream {}: {ALLOWED}, also after percent-decoding", quote(name))));
+        return Err(Error::invalid(format!("{what} {}: {ALLOWED}, also after percent-decoding", quote(name))));
     }
     Ok(text)
 }
