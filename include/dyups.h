@@ -18,7 +18,7 @@ typedef enum {
   DYUPS_INVALID = -1,
   // There is no such upstream or peer.
   DYUPS_NOT_FOUND = -2,
-  // The upstream to be deleted has peers, and there is no `force`.
+  // The upstream to be deleted has peers, or a route names it, and there is no `force`.
   DYUPS_NOT_EMPTY = -3,
   // The region, its file system or one of its fixed tables is full; nothing was changed.
   DYUPS_FULL = -4,
@@ -99,6 +99,14 @@ typedef struct {
   // As in `dyups_find_cached`.
   dyups_picked picked;
 } dyups_given;
+
+// The name of an upstream that a host leads to.
+typedef struct {
+  // Bytes of the name.
+  uint32_t len;
+  // The name, not terminated.
+  uint8_t text[256];
+} dyups_routed;
 
 // A text that belongs to the library: valid until the next call in this thread that returns one.
 typedef struct {
@@ -279,6 +287,7 @@ const char *dyups_cdef(void);
 //   - `stats_size` (as `shm_size`): the size of their file, 64 KiB to 16 GiB, default `"64m"`
 //   - `files` (a path or a list of paths): JSON, or nginx's `upstream` blocks
 //   - `overwrite` (bool, default `false`): the files win over changes at run time
+//   - `routes` (bool, default `false`): for the caller, which looks for a route before it picks: see `dyups_route`
 //   - `healthcheck` (as in `dyups_healthcheck`, default `false`): for upstreams whose file and callers set none
 //   - `admin` (an object with `hosts`, a list of names): names by which clients may call the HTTP interface, beside
 //     addresses and `localhost`
@@ -922,7 +931,7 @@ int32_t dyups_healthcheck(const char *name, size_t len, const char *json, size_t
 //
 // # Arguments
 //
-// - `json`, `json_len`: `null`, or an object with `force` (bool): delete it with its peers
+// - `json`, `json_len`: `null`, or an object with `force` (bool): delete it with its peers, also where a route names it
 // - the others: as in `dyups_add_peer`
 //
 // # Returns
@@ -932,7 +941,7 @@ int32_t dyups_healthcheck(const char *name, size_t len, const char *json, size_t
 // # Errors
 //
 // - `DYUPS_NOT_FOUND`: there is no such upstream.
-// - `DYUPS_NOT_EMPTY`: it has peers, and there is no `force`.
+// - `DYUPS_NOT_EMPTY`: it has peers, or a route names it, and there is no `force`.
 // - The others of `dyups_add_peer`.
 //
 // # Example
@@ -994,6 +1003,133 @@ int32_t dyups_by(const char *json, size_t len);
 // fputs(dyups_changes(), stderr);
 // ```
 const char *dyups_changes(void);
+
+// Leads a host to an upstream, or a host that has several to one of them.
+//
+// # Arguments
+//
+// - `host`, `host_len`: the host, in any case, with a port or without
+// - `key`, `key_len`: decides between several upstreams: equal keys lead to the same one. Empty: requests take turns.
+//   NULL: it is the value of the route's own variable
+// - `request`: nginx's request in `http {}`, for that variable. A request that has tried an upstream stays there where
+//   it takes turns. NULL: there is none, and so no variable
+// - `routed`: where the name of the upstream goes
+//
+// # Returns
+//
+// 1: `routed` has the name. 0: there is no route for this host.
+//
+// # Errors
+//
+// - `DYUPS_NOT_FOUND`: the upstreams that the route names are not there any more.
+// - `DYUPS_CHANGING`, `DYUPS_NOT_SET_UP`, `DYUPS_INVALID`, `DYUPS_DAMAGED`
+//
+// # Example
+//
+// ```c
+// dyups_routed routed;
+// if (dyups_route("www.example.com", 15, NULL, 0, NULL, &routed) == 1) {
+//     printf("%.*s\n", (int)routed.len, (const char *)routed.text);
+// }
+// ```
+//
+// # Safety
+//
+// `host` points to `host_len` bytes; `key` points to `key_len` or is NULL; `request` is NULL, or a request of nginx
+// that this thread is processing; `routed` is valid.
+int32_t dyups_route(const char *host,
+                    size_t host_len,
+                    const char *key,
+                    size_t key_len,
+                    void *request,
+                    dyups_routed *routed);
+
+// Makes the route of a host, or replaces it as a whole.
+//
+// # Arguments
+//
+// - `host`, `len`: a host such as `www.example.com` or `[::1]`, with a port or without; `*.example.com` for all below
+//   it; or `default` for all that have no route
+// - `json`, `json_len`: the name of an upstream; a list of up to 64 pairs of a name and a weight; or an object:
+//   - `targets`: either of these
+//   - `key`: the variable of nginx that decides between them, such as `$cookie_user`; default `false`: requests take
+//     turns
+// - `wait_ms`: as in `dyups_add_peer`
+//
+// # Returns
+//
+// 0. The change is one step, and every pick that begins afterwards sees it.
+//
+// # Errors
+//
+// - `DYUPS_NOT_FOUND`: there is no such upstream.
+// - The others of `dyups_add_peer`.
+//
+// # Example
+//
+// ```c
+// const char *split = "{\"targets\": [[\"blue\", 90], [\"green\", 10]], \"key\": \"$cookie_user\"}";
+// int32_t code = dyups_set_route("www.example.com", 15, split, strlen(split), 1000);
+// ```
+//
+// # Safety
+//
+// `host` points to `len` bytes, `json` to `json_len`.
+int32_t dyups_set_route(const char *host, size_t len, const char *json, size_t json_len, uint32_t wait_ms);
+
+// Deletes the route of exactly this host.
+//
+// # Arguments
+//
+// - `host`, `len`: as in `dyups_set_route`
+// - `json`, `json_len`: `null`
+// - `wait_ms`: as in `dyups_add_peer`
+//
+// # Returns
+//
+// 0.
+//
+// # Errors
+//
+// - `DYUPS_NOT_FOUND`: there is no such route.
+// - The others of `dyups_add_peer`.
+//
+// # Example
+//
+// ```c
+// int32_t code = dyups_delete_route("www.example.com", 15, "null", 4, 1000);
+// ```
+//
+// # Safety
+//
+// As `dyups_set_route`.
+int32_t dyups_delete_route(const char *host, size_t len, const char *json, size_t json_len, uint32_t wait_ms);
+
+// All routes as JSON: an object by host, in the shape of `routes` of the upstreams file, with read-only fields.
+//
+// # Arguments
+//
+// - `text`: where the answer goes
+//
+// # Returns
+//
+// 0.
+//
+// # Errors
+//
+// - `DYUPS_CHANGING`, `DYUPS_NOT_SET_UP`, `DYUPS_INVALID`, `DYUPS_DAMAGED`
+//
+// # Example
+//
+// ```c
+// dyups_text json;
+// if (dyups_routes(&json) == 0) printf("%.*s\n", (int)json.len, json.data);
+// ```
+//
+// # Safety
+//
+// `text` is valid.
+int32_t dyups_routes(dyups_text *text);
 
 // Finds the probes that are due. Call it in one thread of each worker, again and again. After it, `dyups_probe_next`
 // answers the probes that are due. Each of them is a connection to make, and ends with `dyups_probe_end`.

@@ -22,7 +22,7 @@ if not library.C then
     local function missing() return nil, library.why end
     for _, name in ipairs {
         "setup", "start", "find", "tried", "balance", "log", "add_peer", "set_peer", "delete_peer", "set_upstream",
-        "delete_upstream", "healthcheck", "status", "report", "on",
+        "delete_upstream", "healthcheck", "set_route", "delete_route", "route", "routes", "status", "report", "on",
     } do
         _M[name] = missing
     end
@@ -32,6 +32,7 @@ end
 local balance = require "dyups.balance"
 local changes = require "dyups.changes"
 local find = require "dyups.find"
+local routes = require "dyups.routes"
 
 -- Once: init_by_lua, then init_worker_by_lua.
 _M.setup = require("dyups.setup").setup
@@ -42,6 +43,7 @@ _M.find = find.find
 _M.tried = find.tried
 _M.balance = balance.balance
 _M.log = balance.log
+_M.route = routes.route
 
 -- Changes.
 _M.add_peer = changes.add_peer
@@ -50,10 +52,13 @@ _M.delete_peer = changes.delete_peer
 _M.set_upstream = changes.set_upstream
 _M.delete_upstream = changes.delete_upstream
 _M.healthcheck = changes.healthcheck
+_M.set_route = routes.set_route
+_M.delete_route = routes.delete_route
 
 -- For operators.
 _M.on = require("dyups.events").on
 _M.status = require("dyups.status").status
 _M.report = require("dyups.report").report
+_M.routes = routes.routes
 
 return _M

@@ -11,7 +11,7 @@ pub enum Code {
     Invalid = -1,
     /// There is no such upstream or peer.
     NotFound = -2,
-    /// The upstream to be deleted has peers, and there is no `force`.
+    /// The upstream to be deleted has peers, or a route names it, and there is no `force`.
     NotEmpty = -3,
     /// The region, its file system or one of its fixed tables is full; nothing was changed.
     Full = -4,

@@ -111,22 +111,38 @@ pub fn setup(conf: &Setup, notes: &mut Vec<String>) -> Result<()> {
             .inspect_err(|error| *FAILURE.lock() = Some(error.to_string()))?,
     };
     ADMIN_HOSTS.lock().clone_from(&conf.admin_hosts);
-    let read = |files| source::file::upstreams(files, conf.nginx_version, notes);
-    let upstreams = conf.files.as_deref().map(read).transpose()?;
+    let read = |files| source::file::read_all(files, conf.nginx_version, notes);
+    let files = conf.files.as_deref().map(read).transpose()?;
     certificate::keep_for(conf.healthcheck.as_ref(), "setup.healthcheck")?;
-    for upstream in upstreams.iter().flat_map(|(upstreams, _)| upstreams) {
+    for upstream in files.iter().flat_map(|files| &files.upstreams) {
         certificate::keep_for(upstream.check.as_ref(), &format!("upstream {}: healthcheck", upstream.name))?;
     }
     table.set_default_check(conf.healthcheck.clone());
-    if let Some((upstreams, files)) = upstreams {
-        let loaded = table.load(&upstreams, conf.overwrite, SETUP_WAIT);
-        change_log::came_from(|change| match files.get(&change.upstream) {
-            Some(path) => format!("file {}", path.display()),
-            None => "the files, which no longer have it".to_string(),
+    if let Some(files) = files {
+        let loaded = table.load_with_routes(&files.upstreams, &files.routes, conf.overwrite, SETUP_WAIT);
+        change_log::came_from(|change| {
+            let file_of = if change.route.is_some() { &files.file_of_route } else { &files.file_of };
+            match file_of.get(&change.upstream) {
+                Some(path) => format!("file {}", path.display()),
+                None => "the files, which no longer have it".to_string(),
+            }
         });
         unless_superseded(loaded, "files are not loaded", notes)?;
+        notes.extend(lost_targets(table)?);
     }
     unless_superseded(table.spread_default_check(SETUP_WAIT), "the default of healthcheck is not set", notes)
+}
+
+/// The routes that are mentioned one by one.
+const MOST_MENTIONED: usize = 16;
+
+/// Messages about routes whose upstreams are gone: files may take an upstream away that a route names.
+fn lost_targets(table: &Table) -> Result<Vec<String>> {
+    let lost = table.lost_targets()?;
+    let line = |(host, upstream): &(String, String)| format!("route {host}: upstream {upstream} is not there");
+    let rest = lost.len().saturating_sub(MOST_MENTIONED);
+    let more = (rest > 0).then(|| format!("{rest} more upstreams that routes name are not there"));
+    Ok(lost.iter().take(MOST_MENTIONED).map(line).chain(more).collect())
 }
 
 /// An old nginx starts and reloads. Otherwise there would be no way back to it.

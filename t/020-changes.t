@@ -443,7 +443,7 @@ Dyups::proxy(setup => 'files = "' . Dyups::file('shape.json', '{"upstreams":{"fi
         }
     }
 --- response_body
-deleted:table region:table upstreams:table version:string workers:table
+deleted:table region:table routes:table upstreams:table version:string workers:table
 free:number layout:number lost:boolean max_records:number path:string records:number repairs:number size:number used:number
 2 pid:number since:number slot:number
 api:table filed:table

@@ -176,7 +176,7 @@ true nil setup: "x": allowed: an object
 true nil setup: true: allowed: an object
 true nil setup: function: allowed: an object
 true nil setup: mixed: allowed: an object
-true nil setup.shm: not known to this version; known: shm_path, shm_size, statistics, stats_size, files, overwrite, healthcheck, admin, prefix, nginx_version
+true nil setup.shm: not known to this version; known: shm_path, shm_size, statistics, stats_size, files, overwrite, routes, healthcheck, admin, prefix, nginx_version
 true nil setup.shm_size: -1: allowed: bytes or a text like "64m", from 256 KiB to 4 GiB
 true nil setup.shm_size: "1k": allowed: bytes or a text like "64m", from 256 KiB to 4 GiB
 true nil setup.shm_path: 5: allowed: a path

@@ -13,6 +13,8 @@ Dyups::defaults();
 # the faults: a trace aborted in dyups, no trace at all, more than 16 KB of garbage.
 our $Measure = q{
     local MOST_KB = 16
+    local lead = require "dyups.lead"
+    local hosts = {}
     local jit_util = require "jit.util"
 
     function fill()
@@ -26,6 +28,14 @@ our $Measure = q{
         for i = 1, 8 do
             T.set("many" .. i, 1, 2)
         end
+        for i = 1, 64 do
+            hosts[i] = "www" .. i .. ".example.com"
+            if i % 2 == 0 then
+                assert(dyups.set_route(hosts[i], "many" .. i % 8 + 1))
+            end
+        end
+        assert(dyups.set_route("*.example.com", { { "rr", 2 }, { "many1", 1 } }))
+        assert(dyups.set_route("www3.example.com", { { "rr", 2 }, { "many1", 1 } }, { key = "$arg_user" }))
     end
 
     local keys = {}
@@ -73,6 +83,15 @@ our $Measure = q{
                 end
                 if not dyups.find("rr", nil, "rr", tried) then return end
             end
+            return true
+        end,
+        -- By route: to one upstream, by turns, and by the value of a variable. Hosts have no handle each.
+        routes = function(n)
+            lead.first = true
+            for i = 1, n do
+                if not dyups.find(hosts[i % 64 + 1]) then return end
+            end
+            lead.first = false
             return true
         end,
         mixed = function(n)
@@ -146,7 +165,7 @@ __DATA__
     location = /t {
         content_by_lua_block {
             fill()
-            for _, name in ipairs { "rr", "weighted", "chash", "own method", "many", "tried", "mixed" } do
+            for _, name in ipairs { "rr", "weighted", "chash", "own method", "many", "tried", "routes", "mixed" } do
                 ngx.say(name, ": ", measure(rounds[name], 1000000))
             end
         }
@@ -159,6 +178,7 @@ chash: good
 own method: good
 many: good
 tried: good
+routes: good
 mixed: good
 
 

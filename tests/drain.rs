@@ -57,7 +57,7 @@ fn patch_of(json: &str) -> PeerPatch {
 
 /// The upstreams as `status` shows them.
 fn status(table: &Table) -> Vec<Upstream> {
-    json::file(&dyups::status::json(table, None, None).expect("sound")).expect("a file")
+    json::file(&dyups::status::json(table, None, None).expect("sound")).expect("a file").upstreams
 }
 
 #[test]

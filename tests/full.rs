@@ -563,7 +563,7 @@ fn as_many_upstreams_as_records_fit_even_in_one_bucket() {
         all[..MOST].iter().for_each(|name| set(name).expect("room"));
         let before = whole(&table);
         let todo = "delete some, or set a larger shm_size and restart nginx";
-        let expected = format!("the region is full: it has room for {MOST} upstreams: {todo}");
+        let expected = format!("the region is full: it has room for {MOST} upstreams and routes: {todo}");
         let one_more = || set(&all[MOST]);
         let a_peer_of_one_more = || put(&table, &all[MOST], patch("10.0.0.1:80", 1), Absent::Make);
         for error in [one_more().expect_err("one more"), a_peer_of_one_more().expect_err("one more")] {

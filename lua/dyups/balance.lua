@@ -3,6 +3,7 @@
 
 local ffi = require "ffi"
 local handles = require "dyups.handles"
+local lead = require "dyups.lead"
 local library = require "dyups.library"
 local log = require("dyups.log").log
 local method_numbers = require "dyups.method"
@@ -20,6 +21,7 @@ local set_current_peer = ngx_balancer.set_current_peer
 local set_more_tries = ngx_balancer.set_more_tries
 local set_timeouts = ngx_balancer.set_timeouts
 local enable_keepalive = ngx_balancer.enable_keepalive
+local lead_to = lead.to
 local ffi_string = ffi.string
 local type = type
 
@@ -90,6 +92,13 @@ end
 -- Example
 --     upstream api { server 127.0.0.1:1; balancer_by_lua_block { require("dyups").balance("api") } }
 function _M.balance(upstream, key, method, opts)
+    if lead.first and type(upstream) == "string" then
+        local lost
+        upstream, lost = lead_to(upstream)
+        if not upstream then
+            return no_peer(lost)
+        end
+    end
     local entry = entries[upstream]
     if not entry then
         local _, err

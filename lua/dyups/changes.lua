@@ -60,6 +60,10 @@ local function split(options)
 end
 
 
+-- For changes of routes.
+_M.change, _M.split = change, split
+
+
 -- add_peer(upstream, peer[, options]) -> true | nil, message
 --
 -- Adds a peer, and makes the upstream if it is new. Of a peer that is there, the given fields change and the others
@@ -180,13 +184,13 @@ end
 -- Deletes an upstream.
 --
 -- Arguments
---   options  force = true: also when it still has peers. Also `by`
+--   options  force = true: also when it still has peers, or a route names it. Also `by`
 --
 -- Returns
 --   true
 --
 -- Errors
---   nil, message: the upstream does not exist, or has peers; as of all changes.
+--   nil, message: the upstream does not exist, has peers, or is named by a route; as of all changes.
 --
 -- Example
 --     assert(dyups.delete_upstream("api", { force = true }))

@@ -2,12 +2,14 @@
 
 local ffi = require "ffi"
 local handles = require "dyups.handles"
+local lead = require "dyups.lead"
 local library = require "dyups.library"
 local method_numbers = require "dyups.method"
 
 local C, failure, not_a_text = library.C, library.failure, library.not_a_text
 local entries, open, forget, keep = handles.entries, handles.open, handles.forget, handles.keep
 local methods, number_of = method_numbers.numbers, method_numbers.number_of
+local lead_to = lead.to
 local istype = ffi.istype
 local type = type
 
@@ -29,7 +31,7 @@ local picked = picked_t()
 -- chash without a ring have cost as much as the ring would, find builds the ring.
 --
 -- Arguments
---   upstream  text
+--   upstream  text; with routes = true of setup: a host, which its route leads to an upstream, or else an upstream
 --   key       text that chash hashes
 --   method    "rr", "chash", "least_conn", "random", "random two" or "ip_hash" (the key is the client's address);
 --             default, and "": the upstream's own, else chash with a key and rr without
@@ -50,6 +52,13 @@ local picked = picked_t()
 --     end
 --     assert(require("ngx.balancer").set_current_peer(peer))
 function _M.find(upstream, key, method, tried)
+    if lead.first and type(upstream) == "string" then
+        local err
+        upstream, err = lead_to(upstream)
+        if not upstream then
+            return nil, err
+        end
+    end
     local entry = entries[upstream]
     if not entry then
         if type(upstream) ~= "string" then

@@ -4,6 +4,7 @@ local ffi = require "ffi"
 local encode = require "dyups.encode"
 local library = require "dyups.library"
 local logging = require "dyups.log"
+local lead = require "dyups.lead"
 
 local C, outcome = library.C, library.outcome
 local log, log_changes = logging.log, logging.log_changes
@@ -25,6 +26,7 @@ local _M = {}
 --   stats_size   number (bytes) or text ("64m"), 64 KiB to 16 GiB: the size of their file; default 64 MiB
 --   files        text, or a list of texts, relative to the prefix: JSON, or nginx's `upstream name { server ...; }`
 --   overwrite    boolean, default false: the files win over changes at run time
+--   routes       boolean, default false: find() and balance() look for a route first, see set_route()
 --   admin        table; hosts: a list of names by which clients may call the HTTP interface, beside addresses and
 --                localhost
 --   healthcheck  options as in healthcheck(), for upstreams whose file and callers set none; default false: no check
@@ -49,6 +51,8 @@ function _M.setup(conf)
     local json = encode(sent)
     local ok, err = outcome(C.dyups_setup(json, #json))
     log_changes()
+    -- Also after an error: the table that is there serves on.
+    lead.first = type(conf) == "table" and rawget(conf, "routes") == true
     for note in ffi.string(C.dyups_notes()):gmatch("[^\n]+") do
         log("WARN", note)
     end

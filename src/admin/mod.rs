@@ -120,6 +120,7 @@ fn get(site: Site<'_>, request: &Request<'_>, parts: &[&[u8]]) -> Result<Reply> 
             Err(error) if matches!(error.code, Code::NotFound | Code::Invalid) => Reply::of(&error, 404, ""),
             Err(error) => return Err(error),
         },
+        [word] if is(word, "routes") => Reply::list(dyups::routes(table.routes()?.iter().map(|stored| &stored.route))),
         [word] if is(word, "status") => {
             Reply { content_type: "application/json", ..Reply::text(200, status::json(table, None, site.slot)?) }
         }

@@ -18,5 +18,6 @@ pub mod pick;
 mod picked;
 pub mod random;
 pub mod request;
+pub mod route;
 mod tried;
 pub mod usable;

@@ -283,6 +283,11 @@ impl<W: Copy + Default> Requests<W> {
         self.held.contains_key(&request)
     }
 
+    /// The place of the upstream that this request has tried last.
+    pub fn last_upstream(&self, request: usize) -> Option<Record> {
+        self.held.get(&request).map(|held| held.record)
+    }
+
     /// How many requests hold something.
     pub fn len(&self) -> usize {
         self.held.len()

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::nginx::word;
-use crate::upstream::{Peer, Status, Upstream};
+use crate::upstream::{Peer, Route, Status, Upstream};
 
 /// `GET /list`: the names, one a line.
 ///
@@ -28,6 +28,29 @@ pub fn detail(upstream: &Upstream) -> String {
 /// `GET /upstream/NAME`: a line `server ADDR` for each peer, as it can be read back with a `;` behind it.
 pub fn servers(upstream: &Upstream) -> String {
     upstream.peers.iter().fold(String::new(), |text, peer| text + "server " + &word(peer.address.text()) + "\n")
+}
+
+/// `GET /routes`: a line for each route, with its host and its upstreams.
+///
+/// ```
+/// use dyups::config::{dyups, route::route, value::parse};
+/// let read = |host, json: &str| route(host, &parse(json.as_bytes()).unwrap(), "").unwrap();
+/// let split = r#"{"targets": [["blue", 90], ["green", 10]], "key": "$cookie_u"}"#;
+/// let text = dyups::routes(&[read("a.example", "\"api\""), read("b.example", split)]);
+/// assert_eq!(text, "a.example api\nb.example blue weight=90 green weight=10 key=$cookie_u\n");
+/// ```
+pub fn routes<'a>(routes: impl IntoIterator<Item = &'a Route>) -> String {
+    routes.into_iter().fold(String::new(), |mut text, route| {
+        text += &route.host;
+        for target in &route.targets {
+            text = text + " " + &target.upstream;
+            if route.targets.len() > 1 {
+                text += &format!(" weight={}", target.weight);
+            }
+        }
+        let key = route.key.as_ref().map(|key| format!(" key=${key}")).unwrap_or_default();
+        text + &key + "\n"
+    })
 }
 
 fn detail_line(text: &mut String, peer: &Peer) {

@@ -49,6 +49,8 @@ pub const BALANCE: [Field; 10] = [
 
 /// File: its upstreams, by name.
 pub const UPSTREAMS: Field = field("upstreams", FieldType::Object);
+/// File: its routes, by host.
+pub const ROUTES: Field = field("routes", FieldType::Object);
 
 /// The fields of a peer that is to be deleted.
 pub const PEER_TO_DELETE: &[Field] = &{
@@ -67,6 +69,7 @@ pub const DELETE: &[Field] = &[FORCE];
 /// All that dyups knows of a file.
 pub const FILE: &[Field] = &[
     UPSTREAMS,
+    ROUTES,
     field("version", FieldType::ReadOnly),
     field("region", FieldType::ReadOnly),
     field("workers", FieldType::ReadOnly),
@@ -110,6 +113,6 @@ mod tests {
 
     #[test]
     fn the_known_names_are_listed() {
-        assert_eq!(known(FILE), "upstreams");
+        assert_eq!(known(FILE), "upstreams, routes");
     }
 }

@@ -1,33 +1,60 @@
-//! The upstreams file: `{"upstreams": {"api": {"peers": [...]}}}`. `status` answers in the same shape, with [`More`].
+//! The upstreams file: `{"upstreams": {"api": {"peers": [...]}}, "routes": {"www.example.com": "api"}}`. `status` answers in the same shape, with [`More`].
 
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 
 use super::object::{Object, entries};
 use super::path::path;
+use super::route::route;
 use super::upstream::upstream;
 use super::{fields, value};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::upstream::check::serialize::{CheckObject, PeerCheckObject};
-use crate::upstream::{Peer, Status, Upstream};
+use crate::upstream::{Peer, Route, Status, Upstream};
+use std::collections::HashSet;
 
-/// Reads an upstreams file, in its order. Fields that `status` adds are ignored.
+/// The content of a file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct File {
+    /// Its upstreams, in its order.
+    pub upstreams: Vec<Upstream>,
+    /// Its routes, in its order.
+    pub routes: Vec<Route>,
+}
+
+/// Reads an upstreams file. Fields that `status` adds are ignored.
 ///
 /// # Errors
 ///
-/// [`crate::error::Code::Invalid`]: the input is not JSON, has no `upstreams`, or has a field or value that this version does
-/// not know.
+/// [`crate::error::Code::Invalid`]: the input is not JSON, has no `upstreams`, has a field or value that this version does not
+/// know, or has one host twice.
 ///
 /// ```
 /// use dyups::config::json;
-/// let upstreams = json::file(br#"{"upstreams": {"api": {"peers": [{"host": "10.0.0.1"}]}}}"#).unwrap();
-/// assert_eq!(upstreams[0].name, "api");
+/// let file = json::file(br#"{"upstreams": {"api": {"peers": [{"host": "10.0.0.1"}]}}, "routes": {"a.example": "api"}}"#).unwrap();
+/// assert_eq!((file.upstreams[0].name.as_str(), file.routes[0].host.as_str()), ("api", "a.example"));
 /// ```
-pub fn file(bytes: &[u8]) -> Result<Vec<Upstream>> {
+pub fn file(bytes: &[u8]) -> Result<File> {
     let value = value::parse(bytes)?;
     let object = Object::new(&value, "", fields::FILE)?;
     let upstreams = object.given(&fields::UPSTREAMS).ok_or_else(|| object.missing(&fields::UPSTREAMS))?;
-    let entries = entries(upstreams, fields::UPSTREAMS.name)?.iter();
-    entries.map(|(name, value)| upstream(name, value, &path(fields::UPSTREAMS.name, name))).collect()
+    let upstreams = entries(upstreams, fields::UPSTREAMS.name)?.iter();
+    let read = upstreams.map(|(name, value)| upstream(name, value, &path(fields::UPSTREAMS.name, name)));
+    Ok(File { upstreams: read.collect::<Result<_>>()?, routes: routes(&object)? })
+}
+
+fn routes(object: &Object<'_>) -> Result<Vec<Route>> {
+    let Some(given) = object.given(&fields::ROUTES) else { return Ok(Vec::new()) };
+    let mut routes: Vec<Route> = Vec::new();
+    let mut hosts = HashSet::new();
+    for (host, value) in entries(given, fields::ROUTES.name)? {
+        let at = path(fields::ROUTES.name, host);
+        let route = route(host, value, &at)?;
+        if !hosts.insert(route.host.clone()) {
+            return Err(Error::invalid(format!("{at}: the same host as another one, in another spelling")));
+        }
+        routes.push(route);
+    }
+    Ok(routes)
 }
 
 /// Fields that a writer adds to those of an upstream and of its peers.
@@ -157,23 +184,41 @@ pub(crate) mod tests {
 
     #[test]
     fn upstreams_are_read_in_the_order_of_the_file() {
-        let upstreams = file(br#"{"upstreams":{"b":{"peers":[]},"a":{"peers":{}}}}"#).unwrap();
-        assert_eq!(upstreams.iter().map(|upstream| upstream.name.as_str()).collect::<Vec<_>>(), ["b", "a"]);
-        assert_eq!(file(br#"{"upstreams":{}}"#), Ok(vec![]));
+        let read = file(br#"{"upstreams":{"b":{"peers":[]},"a":{"peers":{}}}}"#).unwrap();
+        assert_eq!(read.upstreams.iter().map(|upstream| upstream.name.as_str()).collect::<Vec<_>>(), ["b", "a"]);
+        assert_eq!(file(br#"{"upstreams":{}}"#), Ok(File::default()));
+    }
+
+    #[test]
+    fn routes_are_read_by_host_and_no_host_is_there_twice() {
+        let read = file(br#"{"upstreams":{},"routes":{"B.example":"api","*.a.example":[["x",1],["y",2]]}}"#).unwrap();
+        assert_eq!(
+            read.routes.iter().map(|route| route.host.as_str()).collect::<Vec<_>>(),
+            ["b.example", "*.a.example"]
+        );
+        for (routes, message) in [
+            (r#"{"a":"x","A.":"y"}"#, "routes.A.: the same host as another one, in another spelling"),
+            (r#"{"a":[["x",1],["y"]]}"#, "routes.a[1]: [\"y\"]: allowed: a pair"),
+            (r#"{"a:b":"x"}"#, "route \"a:b\": allowed: a host"),
+            (r#"[]"#, "routes: []: allowed: an object"),
+        ] {
+            let error = why(&format!(r#"{{"upstreams":{{}},"routes":{routes}}}"#));
+            assert!(error.starts_with(message), "{error}");
+        }
     }
 
     #[test]
     fn what_status_adds_to_the_file_is_ignored() {
         assert_eq!(
             file(br#"{"version":"1","region":{"bytes":1},"workers":[1,2],"upstreams":{},"deleted":[{"upstream":5}]}"#),
-            Ok(vec![])
+            Ok(File::default())
         );
     }
 
     #[test]
     fn what_this_version_does_not_know_is_refused_by_name() {
-        let known = "not known to this version; known: upstreams";
-        assert_eq!(why(r#"{"upstreams":{},"routes":{}}"#), format!("routes: {known}"));
+        let known = "not known to this version; known: upstreams, routes";
+        assert_eq!(why(r#"{"upstreams":{},"rouets":{}}"#), format!("rouets: {known}"));
         assert_eq!(
             why(r#"{"upstreams":{"api":{"peers":[],"health":{}}}}"#),
             "upstreams.api.health: not known to this version; known: method, hash_id, peers, healthcheck"
@@ -200,7 +245,7 @@ pub(crate) mod tests {
         let json = written(&upstream);
         assert!(json.contains(r#""panic_threshold":0,"default":true},"peers":"#), "{json}");
         let read = file(format!(r#"{{"upstreams":{{"a":{json}}}}}"#).as_bytes()).unwrap();
-        assert_eq!(read, [Upstream { check: None, ..upstream }]);
+        assert_eq!(read.upstreams, [Upstream { check: None, ..upstream }]);
     }
 
     #[test]
@@ -268,7 +313,7 @@ pub(crate) mod tests {
             prop_assume!(crate::config::upstream::first_repeat(&upstream.peers).is_none());
             let name = serde_json::to_string(&upstream.name).unwrap();
             let json = format!(r#"{{"upstreams":{{{name}:{}}}}}"#, written(&upstream));
-            prop_assert_eq!(file(json.as_bytes()), Ok(vec![upstream]));
+            prop_assert_eq!(file(json.as_bytes()).map(|file| file.upstreams), Ok(vec![upstream]));
         }
     }
 }

@@ -4,6 +4,7 @@
 //! - [`nginx`]: nginx's own `upstream NAME { ... }`, whole files and the inside of one block.
 //! - [`dyups`]: the text answers of ngx_http_dyups_module.
 //! - [`check`]: the options of an upstream's health check.
+//! - [`route`]: the upstreams that a host leads to.
 //!
 //! JSON, from a file or from Lua, first becomes a [`value::Value`]. [`object`] reads its fields as the table in [`fields`]
 //! allows. [`peer`] and [`upstream`] make the stored values from them. All of these are pure functions: they take bytes, give
@@ -25,6 +26,7 @@ pub mod options;
 pub mod path;
 pub mod peer;
 pub mod report;
+pub mod route;
 pub mod setup;
 pub mod text;
 pub mod upstream;

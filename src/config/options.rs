@@ -38,6 +38,18 @@ pub fn by(value: &Value, at: &str) -> Result<Option<String>> {
     }
 }
 
+/// The options of a call that has none of its own: `null`, or an object without fields.
+///
+/// # Errors
+///
+/// [`crate::error::Code::Invalid`] as for any object.
+pub fn none(value: &Value, at: &str) -> Result<()> {
+    match value {
+        Value::Null => Ok(()),
+        _ => Object::new(value, at, &[]).map(|_| ()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::value::parse;

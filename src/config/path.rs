@@ -1,6 +1,6 @@
 //! Where a value stands, for a message about it.
 
-use super::fields::UPSTREAMS;
+use super::fields::{ROUTES, UPSTREAMS};
 use crate::quote::{SHOWN_BYTES, quote};
 
 /// The path of `key` inside the object at `at`: `peer.weight`, or `weight` where `at` is empty.
@@ -20,7 +20,7 @@ pub fn path(at: &str, key: &str) -> String {
 }
 
 /// The path of the item at `index`, from 0 on, of the list at `at`. Messages count from 1, as Lua does. Paths in a file begin with
-/// `upstreams`; there messages count from 0, as readers of JSON do.
+/// `upstreams` or `routes`; there messages count from 0, as readers of JSON do.
 ///
 /// ```
 /// use dyups::config::path::item;
@@ -28,7 +28,8 @@ pub fn path(at: &str, key: &str) -> String {
 /// assert_eq!(item("upstreams.api.peers", 0), "upstreams.api.peers[0]");
 /// ```
 pub fn item(at: &str, index: usize) -> String {
-    let of_file = at.strip_prefix(UPSTREAMS.name).is_some_and(|rest| rest.starts_with('.'));
+    let is_below = |name: &str| at.strip_prefix(name).is_some_and(|rest| rest.starts_with('.'));
+    let of_file = [UPSTREAMS, ROUTES].iter().any(|field| is_below(field.name));
     let index = if of_file { index } else { index + 1 };
     format!("{at}[{index}]")
 }

@@ -38,6 +38,8 @@ pub const STATS_SIZE: Field =
 pub const FILES: Field = Field { name: "files", kind: FieldType::Text("a path or a list of paths") };
 /// Whether files win over changes at run time.
 pub const OVERWRITE: Field = Field { name: "overwrite", kind: FieldType::Bool };
+/// Whether picks look for a route first. The Lua module acts on it.
+pub const ROUTES: Field = Field { name: "routes", kind: FieldType::Bool };
 /// The options of the HTTP interface.
 pub const ADMIN: Field = Field { name: "admin", kind: FieldType::Object };
 /// Names by which it may be called.
@@ -51,7 +53,7 @@ pub const NGINX_VERSION: Field =
 
 /// All arguments of `setup`.
 pub const SETUP: &[Field] =
-    &[SHM_PATH, SHM_SIZE, STATISTICS, STATS_SIZE, FILES, OVERWRITE, HEALTHCHECK, ADMIN, PREFIX, NGINX_VERSION];
+    &[SHM_PATH, SHM_SIZE, STATISTICS, STATS_SIZE, FILES, OVERWRITE, ROUTES, HEALTHCHECK, ADMIN, PREFIX, NGINX_VERSION];
 
 /// The arguments of `setup`, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +66,8 @@ pub struct Setup {
     pub files: Option<Vec<PathBuf>>,
     /// Files win over changes at run time. Default false.
     pub overwrite: bool,
+    /// Picks look for a route first. Default false.
+    pub routes: bool,
     /// The check of all upstreams without a check of their own.
     pub healthcheck: Option<Check>,
     /// The version of the nginx around this process. `None`: not known.
@@ -90,6 +94,7 @@ impl Setup {
             statistics: statistics(&object)?,
             files: files(&object)?.map(|files| files.into_iter().map(|file| prefix.join(file)).collect()),
             overwrite: object.boolean(&OVERWRITE)?.unwrap_or(false),
+            routes: object.boolean(&ROUTES)?.unwrap_or(false),
             healthcheck: match object.given(&HEALTHCHECK) {
                 None => None,
                 Some(options) => check::merge_or_none(None, options, &object.path(&HEALTHCHECK))?,
@@ -315,6 +320,7 @@ mod tests {
             (r#"{"files":[1]}"#, "setup.files"),
             (r#"{"files":7}"#, "setup.files"),
             (r#"{"overwrite":"yes"}"#, "setup.overwrite"),
+            (r#"{"routes":1}"#, "setup.routes"),
             (r#"{"nginx_version":0}"#, "setup.nginx_version"),
             (r#"{"admin":[]}"#, "setup.admin"),
             (r#"{"admin":{"host":[]}}"#, "setup.admin.host"),

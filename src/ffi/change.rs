@@ -26,12 +26,22 @@ unsafe fn change(
 ) -> i32 {
     guard(|| {
         // SAFETY: the caller's contract.
-        let (name, json) = unsafe { (bytes(name, len, "upstream")?, bytes(json, json_len, what)?) };
-        let name = process::name(name)?;
-        let value = value::parse(json)?;
+        let name = process::name(unsafe { bytes(name, len, "upstream") }?)?;
+        // SAFETY: as before.
+        let value = unsafe { json_of(json, json_len, what) }?;
         told("Lua", || make(process::table()?, name, &value))?;
         Ok(0)
     })
+}
+
+/// The JSON value of a call, which messages call `what`.
+///
+/// # Safety
+///
+/// `json` points to `len` bytes.
+pub(super) unsafe fn json_of(json: *const c_char, len: usize, what: &str) -> Result<Value> {
+    // SAFETY: the caller's contract.
+    value::parse(unsafe { bytes(json, len, what) }?)
 }
 
 /// Adds a peer to an upstream, and makes the upstream if it is new. Of a peer that is there, the given fields change
@@ -291,7 +301,7 @@ pub unsafe extern "C" fn dyups_healthcheck(
 ///
 /// # Arguments
 ///
-/// - `json`, `json_len`: `null`, or an object with `force` (bool): delete it with its peers
+/// - `json`, `json_len`: `null`, or an object with `force` (bool): delete it with its peers, also where a route names it
 /// - the others: as in `dyups_add_peer`
 ///
 /// # Returns
@@ -301,7 +311,7 @@ pub unsafe extern "C" fn dyups_healthcheck(
 /// # Errors
 ///
 /// - `DYUPS_NOT_FOUND`: there is no such upstream.
-/// - `DYUPS_NOT_EMPTY`: it has peers, and there is no `force`.
+/// - `DYUPS_NOT_EMPTY`: it has peers, or a route names it, and there is no `force`.
 /// - The others of `dyups_add_peer`.
 ///
 /// # Example

@@ -20,6 +20,7 @@ mod library;
 mod nginx;
 pub mod probe;
 pub mod request;
+pub mod route;
 pub mod setup;
 pub mod show;
 mod states;

@@ -160,7 +160,7 @@ pub unsafe fn kept_by_address(request: *mut c_void) -> Option<usize> {
 /// # Safety
 ///
 /// As [`at_the_end`]; also while it ends.
-pub unsafe fn variable(request: *mut c_void, name: &'static str, read: &mut dyn FnMut(&[u8])) {
+pub unsafe fn variable(request: *mut c_void, name: &str, read: &mut dyn FnMut(&[u8])) {
     let Some(nginx) = &*NGINX else { return };
     let key = name.bytes().fold(0usize, |key, byte| key.wrapping_mul(31).wrapping_add(byte.into()));
     let name = Str { len: name.len(), data: name.as_ptr() };

@@ -16,6 +16,7 @@ use crate::error::Code;
 use crate::process;
 use crate::state::budget::Allowance;
 use crate::stats::ended::Ended;
+use crate::table::Record;
 use crate::table::store::Table;
 use std::cell::RefCell;
 use std::ffi::{c_char, c_void};
@@ -197,6 +198,11 @@ pub unsafe extern "C" fn dyups_balance(
             }
         }
     })
+}
+
+/// The place of the upstream that a request of this worker has tried.
+pub(super) fn last_upstream(request: *mut c_void) -> Option<Record> {
+    REQUESTS.with_borrow(|requests| requests.last_upstream(request as usize))
 }
 
 /// The reason why nginx wants a peer.

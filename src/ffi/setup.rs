@@ -108,6 +108,7 @@ fn cdef(header: &str) -> String {
 ///   - `stats_size` (as `shm_size`): the size of their file, 64 KiB to 16 GiB, default `"64m"`
 ///   - `files` (a path or a list of paths): JSON, or nginx's `upstream` blocks
 ///   - `overwrite` (bool, default `false`): the files win over changes at run time
+///   - `routes` (bool, default `false`): for the caller, which looks for a route before it picks: see `dyups_route`
 ///   - `healthcheck` (as in `dyups_healthcheck`, default `false`): for upstreams whose file and callers set none
 ///   - `admin` (an object with `hosts`, a list of names): names by which clients may call the HTTP interface, beside
 ///     addresses and `localhost`

@@ -9,7 +9,7 @@ pub fn hash(bytes: &[u8]) -> u64 {
     mix(bytes.iter().fold(0xcbf2_9ce4_8422_2325, fold))
 }
 
-/// What a choice scores for a key, by their hashes: of several, the highest has the key. 0: never.
+/// The score of a choice for a key, by their hashes. Of several choices, the one with the highest score has the key. 0: never.
 pub fn score(key: u64, choice: u64, weight: u32) -> f64 {
     // In (0, 1): the middles of 2^52 parts, which a float has exactly.
     let part = ((mix(key ^ choice.rotate_left(32)) >> 12) as f64 + 0.5) / (1u64 << 52) as f64;

@@ -1,50 +1,66 @@
-//! The upstreams in the files that `setup` names, in either syntax.
+//! The upstreams and routes in the files that `setup` names, in either syntax.
 
 use super::Bounded;
+use crate::config::json::File;
 use crate::config::nginx::Files;
 use crate::config::{json, nginx};
 use crate::error::{Error, Result};
-use crate::upstream::Upstream;
+use crate::upstream::{Route, Upstream};
 use crate::version::NginxVersion;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-/// The upstreams of all files, and by name the file of each.
-pub type FromFiles<'a> = (Vec<Upstream>, HashMap<String, &'a Path>);
+/// The content of all files.
+#[derive(Debug, Default)]
+pub struct FromFiles<'a> {
+    /// All upstreams.
+    pub upstreams: Vec<Upstream>,
+    /// All routes.
+    pub routes: Vec<Route>,
+    /// The file of each upstream, by its name.
+    pub file_of: HashMap<String, &'a Path>,
+    /// The file of each route, by its host.
+    pub file_of_route: HashMap<String, &'a Path>,
+}
 
 /// Reads all of `paths`, and the files that they include, for this version of nginx. Warnings for the operator go to `notes`.
 ///
 /// # Errors
 ///
 /// [`crate::error::Code::System`]: a file cannot be read. [`crate::error::Code::Invalid`]: a file is empty or has bad
-/// syntax, an upstream is in two files, or the files exceed [`Bounded`].
-pub fn upstreams<'a>(
+/// syntax, an upstream or a route is in two files, or the files exceed [`Bounded`].
+pub fn read_all<'a>(
     paths: &'a [PathBuf],
     nginx: Option<NginxVersion>,
     notes: &mut Vec<String>,
 ) -> Result<FromFiles<'a>> {
-    let mut all = Vec::new();
-    let mut seen: HashMap<String, &Path> = HashMap::new();
+    let mut all = FromFiles::default();
     let mut files = Bounded::default();
     for path in paths {
-        for upstream in read(path, nginx, &mut files, notes)? {
-            if let Some(first) = seen.insert(upstream.name.clone(), path) {
-                let (name, first, path) = (&upstream.name, first.display(), path.display());
-                return Err(Error::invalid(format!("{path}: upstream {name} is in {first} already")));
-            }
-            all.push(upstream);
+        let file = read(path, nginx, &mut files, notes)?;
+        let mut names = file.upstreams.iter().map(|upstream| upstream.name.as_str());
+        names.try_for_each(|name| note(&mut all.file_of, "upstream", name, path))?;
+        let mut hosts = file.routes.iter().map(|route| route.host.as_str());
+        hosts.try_for_each(|host| note(&mut all.file_of_route, "route", host, path))?;
+        all.upstreams.extend(file.upstreams);
+        all.routes.extend(file.routes);
+    }
+    Ok(all)
+}
+
+/// Notes the file of a name, which may be in one alone.
+fn note<'a>(file_of: &mut HashMap<String, &'a Path>, what: &str, name: &str, path: &'a Path) -> Result<()> {
+    match file_of.insert(name.to_owned(), path) {
+        None => Ok(()),
+        Some(first) => {
+            let (first, path) = (first.display(), path.display());
+            Err(Error::invalid(format!("{path}: {what} {name} is in {first} already")))
         }
     }
-    Ok((all, seen))
 }
 
 /// A file in either syntax: JSON begins with a brace, nginx's with a word.
-fn read(
-    path: &Path,
-    nginx: Option<NginxVersion>,
-    files: &mut Bounded,
-    notes: &mut Vec<String>,
-) -> Result<Vec<Upstream>> {
+fn read(path: &Path, nginx: Option<NginxVersion>, files: &mut Bounded, notes: &mut Vec<String>) -> Result<File> {
     let (bytes, id) = files.read(path)?;
     let shown = path.display();
     if bytes.trim_ascii().is_empty() {
@@ -58,7 +74,7 @@ fn read(
     }
     let (upstreams, mut warnings) = nginx::read(path, (&bytes, id), nginx, files)?;
     notes.append(&mut warnings);
-    Ok(upstreams)
+    Ok(File { upstreams, routes: Vec::new() })
 }
 
 #[cfg(test)]
@@ -70,8 +86,8 @@ mod tests {
 
     fn load(scratch: &Scratch, name: &str) -> Result<(Vec<Upstream>, Vec<String>)> {
         let mut warnings = Vec::new();
-        let upstreams = read(&scratch.0.join(name), None, &mut Bounded::default(), &mut warnings)?;
-        Ok((upstreams, warnings))
+        let file = read(&scratch.0.join(name), None, &mut Bounded::default(), &mut warnings)?;
+        Ok((file.upstreams, warnings))
     }
 
     /// The message, without the directory.

@@ -5,11 +5,13 @@ pub mod peers;
 pub mod report;
 
 use crate::config::json::{self, More};
+use crate::config::route::RouteObject;
 use crate::error::Result;
 use crate::shm::cells::deleted::{Deleted, Ledger};
 use crate::shm::layout::{LAYOUT, state};
 use crate::shm::lock::Holder;
 use crate::shm::{GRANULE, Memory};
+use crate::table::routes::StoredRoute;
 use crate::table::snapshot::Flags;
 use crate::table::store::{Stored, Table};
 use crate::upstream::fields;
@@ -46,11 +48,27 @@ pub fn json(table: &Table, name: Option<&str>, slot: Option<u32>) -> Result<Vec<
         let shown = Shown { table, stored, states: peers::states(table, stored)? };
         json::write_upstream(&mut out, &stored.upstream, &shown);
     }
+    out.push(b'}');
+    if name.is_none() {
+        out.extend_from_slice(b",\"routes\":");
+        out.append(&mut routes(table)?);
+    }
     // Read after the upstreams. So a peer that is deleted meanwhile is in both rather than in neither.
-    out.extend_from_slice(b"},\"deleted\":");
+    out.extend_from_slice(b",\"deleted\":");
     out.extend_from_slice(deleted(table, name)?.to_string().as_bytes());
     out.push(b'}');
     Ok(out)
+}
+
+/// All routes, by host, in the shape of the upstreams file.
+pub fn routes(table: &Table) -> Result<Vec<u8>> {
+    let routes = table.routes()?;
+    let entry = |stored: &StoredRoute| {
+        let origin = if stored.flags.has(Flags::TOUCHED) { "runtime" } else { "file" };
+        let host = Value::from(stored.route.host.as_str());
+        format!("{host}:{}", serde_json::to_string(&RouteObject(&stored.route, origin)).expect("every key is a string"))
+    };
+    Ok(format!("{{{}}}", routes.iter().map(entry).collect::<Vec<_>>().join(",")).into_bytes())
 }
 
 /// Peers that are no more and have connections open; those of the upstream called `name` alone.

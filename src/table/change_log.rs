@@ -1,9 +1,9 @@
-//! Changes of upstreams in numbers, for one line each in a log.
+//! Changes of upstreams in numbers, and of routes in words, for one line each in a log.
 //!
 //! A caller that wants to know has its changes recorded ([`record`]). Otherwise nothing is compared and nothing kept.
 
 use crate::shm::history;
-use crate::upstream::{HashId, Method, Peer, Status, Upstream};
+use crate::upstream::{HashId, Method, Peer, Route, Status, Upstream};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt;
@@ -20,14 +20,16 @@ pub struct Turned {
     pub statuses: [Status; 2],
 }
 
-/// The effect of one change on one upstream.
+/// The effect of one change on one upstream, or on one route.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Difference {
-    /// The upstream.
+    /// The upstream, or the host of the route.
     pub upstream: String,
-    /// Its peers before; `None`: there was no such upstream.
+    /// Of a route: where it has led, and where it leads. All that follows is of an upstream, up to `turned`.
+    pub route: Option<[String; 2]>,
+    /// Its peers before; `None`: there was no such upstream or route.
     pub before: Option<usize>,
-    /// Its peers after; `None`: there is no such upstream any more.
+    /// Its peers after; `None`: there is no such upstream or route any more.
     pub after: Option<usize>,
     /// Peers that are new.
     pub added: usize,
@@ -86,6 +88,25 @@ impl Difference {
         change.says_something().then_some(change)
     }
 
+    /// The difference of a route; `None`: there is none.
+    pub(super) fn of_route(host: &str, old: Option<&Route>, new: Option<&Route>) -> Option<Difference> {
+        let words = |route: Option<&Route>| route.map_or("none".to_owned(), Route::in_words);
+        let change = Difference {
+            upstream: host.to_owned(),
+            route: Some([words(old), words(new)]),
+            before: old.map(|old| old.targets.len()),
+            after: new.map(|new| new.targets.len()),
+            ..Difference::default()
+        };
+        (old != new).then_some(change)
+    }
+
+    /// The upstream or route that has changed, with its kind.
+    fn subject(&self) -> String {
+        let kind = if self.route.is_some() { "route" } else { "upstream" };
+        format!("{kind} {}", self.upstream)
+    }
+
     fn says_something(&self) -> bool {
         self.before.is_some() != self.after.is_some()
             || self.added + self.removed + self.changed > 0
@@ -132,14 +153,14 @@ impl Difference {
     /// The line for the log. `by`: the origin of the change, unless that is known already.
     pub fn line(&self, by: &str) -> String {
         let by = self.by.as_deref().unwrap_or(by);
-        format!("upstream {}: {} by {by}: {self}", self.upstream, self.verb())
+        format!("{}: {} by {by}: {self}", self.subject(), self.verb())
     }
 
     /// The same for the history of the region, at this time in milliseconds since the epoch.
     pub fn entry(&self, by: &str, time: u64) -> history::Change {
         history::Change {
             time,
-            name: self.upstream.clone(),
+            name: if self.route.is_some() { self.subject() } else { self.upstream.clone() },
             by: self.by.as_deref().unwrap_or(by).to_owned(),
             versions: [self.old_version, if self.after.is_some() { self.version } else { 0 }],
             summary: self.to_string(),
@@ -156,8 +177,11 @@ impl Difference {
 }
 
 impl fmt::Display for Difference {
-    /// `2 -> 3 peers (1 added, 0 removed, 0 changed), method none -> rr, version 7`
+    /// `2 -> 3 peers (1 added, 0 removed, 0 changed), method none -> rr, version 7`; of a route `blue -> green, version 8`
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some([old, new]) = &self.route {
+            return write!(f, "{old} -> {new}, version {}", self.version);
+        }
         let [before, after] = [self.before, self.after].map(Option::unwrap_or_default);
         let Difference { added, removed, changed, version, .. } = self;
         write!(f, "{before} -> {after} peers ({added} added, {removed} removed, {changed} changed)")?;
@@ -297,6 +321,23 @@ mod tests {
         assert!(line(Some(&new), Some(&off)).unwrap().contains(", check off,"));
         let other = Upstream { check: Some(Check { fall: 9, ..Check::default() }), ..new.clone() };
         assert!(line(Some(&new), Some(&other)).unwrap().contains(", check changed,"));
+    }
+
+    #[test]
+    fn what_becomes_of_a_route_is_one_line() {
+        let to = |upstream: &str| Route {
+            host: "www".into(),
+            targets: vec![crate::upstream::Target { upstream: upstream.into(), weight: 1 }],
+            key: None,
+        };
+        let line = |old: Option<&Route>, new: Option<&Route>| Some(Difference::of_route("www", old, new)?.line("Lua"));
+        let (blue, green) = (to("blue"), to("green"));
+        assert_eq!(line(None, Some(&blue)).unwrap(), "route www: made by Lua: none -> blue, version 0");
+        assert_eq!(line(Some(&blue), Some(&green)).unwrap(), "route www: changed by Lua: blue -> green, version 0");
+        assert_eq!(line(Some(&green), None).unwrap(), "route www: deleted by Lua: green -> none, version 0");
+        assert_eq!(line(Some(&blue), Some(&blue)), None);
+        let entry = Difference::of_route("www", None, Some(&blue)).unwrap().entry("Lua", 7);
+        assert_eq!((entry.name.as_str(), entry.summary.as_str()), ("route www", "none -> blue, version 0"));
     }
 
     #[test]

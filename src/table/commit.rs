@@ -293,7 +293,7 @@ fn too_many<M: Memory>(change: &Writing<'_, M>) -> Error {
     Error::new(
         Code::Full,
         format!(
-            "the region is full: it has room for {most} upstreams: delete some, or set a larger shm_size and restart nginx"
+            "the region is full: it has room for {most} upstreams and routes: delete some, or set a larger shm_size and restart nginx"
         ),
     )
 }

@@ -74,16 +74,26 @@ impl<'a, M: Memory> Directory<'a, M> {
         Record::numbered(self.geometry, number)
     }
 
-    /// The record and the snapshot of `name`, tombstones included.
+    /// The record and the snapshot of the upstream called `name`, tombstones included.
     ///
     /// # Errors
     ///
     /// [`Unread::Changing`]: changes met each of [`TRIES`] walks.
     /// [`Unread::Damaged`]: a link, the chain or the snapshot does not make sense.
+    #[inline(always)]
     pub fn find(&self, name: &[u8]) -> Result<Option<(u32, View)>, Unread> {
+        self.find_of(Kind::UPSTREAM, name)
+    }
+
+    /// The same of another kind, which has names of its own.
+    ///
+    /// # Errors
+    ///
+    /// As [`Directory::find`].
+    pub fn find_of(&self, kind: Kind, name: &[u8]) -> Result<Option<(u32, View)>, Unread> {
         let mut endless = false;
         for _ in 0..TRIES {
-            match self.walk(name).map_err(|Damaged| Unread::Damaged)? {
+            match self.walk(kind, name).map_err(|Damaged| Unread::Damaged)? {
                 Walk::Found(record, view) => return Ok(Some((record, view))),
                 Walk::Absent => return Ok(None),
                 Walk::Disturbed => {}
@@ -95,7 +105,7 @@ impl<'a, M: Memory> Directory<'a, M> {
         Err(Unread::Changing)
     }
 
-    fn walk(&self, name: &[u8]) -> Result<Walk, Damaged> {
+    fn walk(&self, kind: Kind, name: &[u8]) -> Result<Walk, Damaged> {
         let hash = hash(name);
         let mut link = self.mem.load_acquire(self.bucket(hash))?;
         for _ in 0..=self.geometry.records {
@@ -109,7 +119,7 @@ impl<'a, M: Memory> Directory<'a, M> {
                 return Ok(Walk::Disturbed);
             }
             if its_hash == hash {
-                match self.named(record, name) {
+                match self.named(record, kind, name) {
                     Ok(Some(view)) => return Ok(Walk::Found(record, view)),
                     Ok(None) => {}
                     Err(Unread::Changing) => return Ok(Walk::Disturbed),
@@ -121,7 +131,7 @@ impl<'a, M: Memory> Directory<'a, M> {
     }
 
     /// The snapshot of `record` if it is that of `name`.
-    fn named(&self, record: u32, name: &[u8]) -> Result<Option<View>, Unread> {
+    fn named(&self, record: u32, kind: Kind, name: &[u8]) -> Result<Option<View>, Unread> {
         let place = stamp_at(self.geometry, record);
         let read = |stamp: Stamp| {
             if stamp.block() == 0 {
@@ -131,7 +141,7 @@ impl<'a, M: Memory> Directory<'a, M> {
             if view.record != record {
                 return Err(Damaged);
             }
-            Ok((view.kind == Kind::UPSTREAM && view.is_named(self.mem, name)?).then_some(view))
+            Ok((view.kind == kind && view.is_named(self.mem, name)?).then_some(view))
         };
         versioned::read(self.mem, place, read).map(|(view, _)| view)
     }
@@ -172,10 +182,25 @@ impl<'a, M: Memory> Directory<'a, M> {
     ///
     /// [`Unread::Changing`]: changes met each of [`TRIES`] reads of one upstream.
     /// [`Unread::Damaged`]: an upstream does not make sense, or all together claim more words than that.
-    pub fn each<T>(&self, read: impl Fn(&View) -> Result<T, Damaged>, mut each: impl FnMut(T)) -> Result<(), Unread> {
+    pub fn each<T>(&self, read: impl Fn(&View) -> Result<T, Damaged>, each: impl FnMut(T)) -> Result<(), Unread> {
+        self.each_of(Kind::UPSTREAM, read, each)
+    }
+
+    /// The same of another kind.
+    ///
+    /// # Errors
+    ///
+    /// As [`Directory::each`].
+    pub fn each_of<T>(
+        &self,
+        kind: Kind,
+        read: impl Fn(&View) -> Result<T, Damaged>,
+        mut each: impl FnMut(T),
+    ) -> Result<(), Unread> {
+        let read = of_kind(kind, read);
         let mut left = 2 * self.mem.words();
         for record in 0..self.used_records()? {
-            if let Some(value) = self.look_within(record, &mut left, &read)? {
+            if let Some(value) = self.look_at_any(record, &mut left, &read)?.flatten() {
                 each(value);
             }
         }
@@ -208,8 +233,7 @@ impl<'a, M: Memory> Directory<'a, M> {
         left: &mut usize,
         read: impl Fn(&View) -> Result<T, Damaged>,
     ) -> Result<Option<T>, Unread> {
-        let read = |view: &View| if view.kind == Kind::UPSTREAM { read(view).map(Some) } else { Ok(None) };
-        Ok(self.look_at_any(record, left, read)?.flatten())
+        Ok(self.look_at_any(record, left, of_kind(Kind::UPSTREAM, read))?.flatten())
     }
 
     /// The same of any kind.
@@ -304,6 +328,11 @@ impl<'a, M: Memory> Directory<'a, M> {
         }
         Ok((all != 0).then_some(digest))
     }
+}
+
+/// The result of `read` on a version of this kind; `None`: it is of another one.
+fn of_kind<T>(kind: Kind, read: impl Fn(&View) -> Result<T, Damaged>) -> impl Fn(&View) -> Result<Option<T>, Damaged> {
+    move |view| if view.kind == kind { read(view).map(Some) } else { Ok(None) }
 }
 
 /// Takes an upstream that changes too often to be read for done: there is another time.

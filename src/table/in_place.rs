@@ -116,7 +116,8 @@ fn copy_of_ring(ring: &RingPlace, mem: &impl Memory) -> Result<RingPlan, Damaged
     Ok(RingPlan::Build(Ring { words, shape: ring.shape }))
 }
 
-fn words(mem: &impl Memory, at: usize, count: usize) -> Result<Vec<u64>, Damaged> {
+/// A copy of so many words.
+pub(super) fn words(mem: &impl Memory, at: usize, count: usize) -> Result<Vec<u64>, Damaged> {
     let mut words = vec![0; count];
     mem.load_all(at, &mut words).map(|()| words)
 }

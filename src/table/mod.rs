@@ -14,6 +14,7 @@
 //! - [`in_place`] publishes a change where the region has no room for a second version.
 //! - [`deleted`] remembers peers that are deleted and have connections open.
 //! - [`ops`] has the changes of operators.
+//! - [`routes`] has those of routes, which lead hosts to upstreams.
 //! - [`draining`] deletes peers whose drain has ended.
 //! - [`healthcheck`] sets the options of checks.
 //! - [`open`] makes a table of a path, and takes one region over into another.
@@ -33,6 +34,7 @@ pub mod options;
 pub mod ranks;
 pub mod record;
 pub mod repair;
+pub mod routes;
 pub mod snapshot;
 pub mod store;
 

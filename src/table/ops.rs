@@ -21,8 +21,9 @@ use crate::error::{Code, Error, Result};
 use crate::quote::quote;
 use crate::shm::Region;
 use crate::shm::sources::{self, Sources};
-use crate::upstream::{Address, MAX_PEERS, Peer, PeerPatch, Status, Upstream, name};
+use crate::upstream::{Address, MAX_PEERS, Peer, PeerPatch, Route, Status, Upstream, name};
 use std::borrow::Borrow;
+use std::cell::Cell;
 use std::collections::HashSet;
 use std::time::Duration;
 
@@ -51,6 +52,13 @@ fn touched(flags: Flags) -> Flags {
 
 pub(super) fn no_upstream(name: &str) -> Error {
     Error::new(Code::NotFound, format!("upstream {name}: not found"))
+}
+
+fn routed(name: &str, host: &str) -> Error {
+    Error::new(
+        Code::NotEmpty,
+        format!("upstream {name}: route {host} leads there: delete or change it first, or force"),
+    )
 }
 
 fn no_peer(name: &str, address: &Address) -> Error {
@@ -191,13 +199,27 @@ impl<R: Borrow<Region>> Table<R> {
         })
     }
 
-    /// Deletes an upstream; one that has peers only with `force`.
+    /// Deletes an upstream; one that has peers, or that a route names, only with `force`.
     ///
     /// # Errors
     ///
-    /// [`Code::NotFound`]: there is none. [`Code::NotEmpty`]: it has peers, and there is no `force`. Those of [`Table::edit`].
+    /// [`Code::NotFound`]: there is none. [`Code::NotEmpty`]: it has peers, or a route names it, and there is no `force`. Those of
+    /// [`Table::edit`].
     pub fn delete_upstream(&self, name: &str, force: bool, wait: Duration) -> Result<()> {
-        self.edit(name, wait, |stored| {
+        // No route named it as of this change: it is asked before the lock is taken, and under the lock where there was a change.
+        let unrouted = Cell::new(None);
+        let is_unrouted = || {
+            let settled = self.settled()?;
+            if force || settled.is_some() && unrouted.get() == settled {
+                return Ok(());
+            }
+            match self.route_to(name)? {
+                None => unrouted.set(settled),
+                Some(host) => return Err(routed(name, &host)),
+            }
+            Ok(())
+        };
+        self.edit_if(name, wait, is_unrouted, |stored| {
             let old = visible(stored).ok_or_else(|| no_upstream(name))?;
             if !old.upstream.peers.is_empty() && !force {
                 let count = old.upstream.peers.len();
@@ -207,6 +229,7 @@ impl<R: Borrow<Region>> Table<R> {
                     format!("upstream {name}: not empty: it has {count} {peers}: delete first, or force"),
                 ));
             }
+            is_unrouted()?;
             Ok(match old.flags.has(Flags::IN_FILE) {
                 true => Edit::Put(tombstone(name), Flags::IN_FILE.with(Flags::TOUCHED).with(Flags::DELETED)),
                 false => Edit::Remove,
@@ -257,10 +280,28 @@ impl<R: Borrow<Region>> Table<R> {
     ///
     /// Those of [`Table::edit`]; the upstreams before the one that fails are loaded.
     pub fn load(&self, files: &[Upstream], overwrite: bool, wait: Duration) -> Result<()> {
+        self.load_with_routes(files, &[], overwrite, wait)
+    }
+
+    /// The same of files that have routes too. These follow after the upstreams that they may lead to have come, and before those go
+    /// that they have led to.
+    ///
+    /// # Errors
+    ///
+    /// As [`Table::load`]. [`Code::Invalid`]: a route names an upstream that is not there then; nothing is loaded.
+    pub fn load_with_routes(
+        &self,
+        files: &[Upstream],
+        routes: &[Route],
+        overwrite: bool,
+        wait: Duration,
+    ) -> Result<()> {
+        self.knows_targets(routes, files, overwrite)?;
         for upstream in files {
             self.edit(&upstream.name, wait, |stored| Ok(self.follow(upstream, stored.as_ref(), overwrite)))
                 .map_err(|error| error.within(format!("upstream {}", upstream.name)))?;
         }
+        self.follow_routes(routes, overwrite, wait)?;
         let names: HashSet<&str> = files.iter().map(|upstream| upstream.name.as_str()).collect();
         for gone in self.all()?.iter().filter(|stored| stored.flags.has(Flags::IN_FILE)) {
             let name = gone.upstream.name.as_str();

@@ -68,7 +68,11 @@ fn is_there(view: &View, mem: &impl Memory) -> bool {
 /// Whether all of it is as it was written, can be read, and is found by its name. Otherwise no caller could even delete it.
 /// Only a library that knows the kind reads the words behind the head.
 fn is_whole(view: &View, mem: &impl Memory, hash: u32) -> bool {
-    let is_readable = || view.kind != Kind::UPSTREAM || view.decode(mem).is_ok();
+    let is_readable = || match view.kind {
+        Kind::UPSTREAM => view.decode(mem).is_ok(),
+        Kind::ROUTE => view.decode_route(mem).is_ok(),
+        _ => true,
+    };
     let is_found = || view.name(mem).is_ok_and(|name| directory::hash(name.as_bytes()) == hash);
     view.is_sealed(mem) == Ok(true) && is_found() && is_readable()
 }

@@ -7,6 +7,7 @@
 //! - `entries`: how texts and schedules are packed
 //! - `shares`: how a unit of all weights leads to its peer
 //! - `ring`: the rings of chash, in blocks of their own
+//! - [`route`]: the version of a route, which is of another kind
 //!
 //! Readers check the head, which is all that leads anywhere. So one spoiled word neither frees nor shows words of another upstream. A
 //! repair checks the rest and the rings.
@@ -20,6 +21,7 @@ mod image;
 mod kind;
 mod peer;
 mod ring;
+pub mod route;
 mod shares;
 mod view;
 
@@ -27,7 +29,7 @@ pub(super) use entries::entries_a_word;
 pub use flags::Flags;
 pub use group::Group;
 pub use head::{HEADER, seal_of_head};
-pub use image::{ImagePeers, Origin, encode, place, set_version};
+pub use image::{ImagePeers, Origin, encode, place, set_flags, set_version};
 pub use kind::Kind;
 pub use peer::{MAX_TEXT, PeerBits};
 pub use ring::{RingPlace, RingWords, build_ring, merge_ring, ring_words};

@@ -188,6 +188,17 @@ impl<R: Borrow<Region>> Table<R> {
     /// [`Code::System`]: the operating system refuses memory for another reason.
     /// [`Code::Changing`], [`Code::Damaged`]: the upstream cannot be read.
     pub fn edit(&self, name: &str, wait: Duration, change: impl Fn(Option<Stored>) -> Result<Edit>) -> Result<()> {
+        self.edit_if(name, wait, || Ok(()), change)
+    }
+
+    /// The same, unless `allowed` has an error under the lock, where no other process changes anything.
+    pub(super) fn edit_if(
+        &self,
+        name: &str,
+        wait: Duration,
+        allowed: impl Fn() -> Result<()>,
+        change: impl Fn(Option<Stored>) -> Result<Edit>,
+    ) -> Result<()> {
         if wait.is_zero() {
             // Nothing is computed for a caller that will be refused.
             self.region().writer(wait)?;
@@ -198,6 +209,7 @@ impl<R: Borrow<Region>> Table<R> {
             true => early,
             false => self.plan(name, &change)?,
         };
+        allowed()?;
         let change = plan.change.clone();
         let old_version = plan.base.0.map_or(0, |(_, view)| view.version);
         Self::commit(&writer, name, plan)?;

@@ -84,8 +84,8 @@ impl Asked {
         !self.has_port() || is_number && self.name() != DEFAULT.as_bytes()
     }
 
-    /// The first answer of `find` for a route that may be meant, in their order: the host itself, then `*` and what begins with each of
-    /// its dots, then [`DEFAULT`]. Of each, the one with the port comes first.
+    /// The first answer of `find` for a route that may be meant, in their order: the host itself, then `*` and the rest from each of its
+    /// dots on, then [`DEFAULT`]. Of each, the one with the port comes first.
     ///
     /// # Errors
     ///

@@ -212,6 +212,47 @@ static void peers_are_made_changed_and_deleted(void)
     CHECK(dyups_status(NULL, 0, &text) == 0 && has(text, "\"api\"") && !has(text, "\"tmp\""));
 }
 
+static int leads_to(const char *host, const char *key, const char *expected)
+{
+    dyups_routed routed;
+    return dyups_route(T(host), key, key ? strlen(key) : 0, NULL, &routed) == 1 && routed.len == strlen(expected)
+        && memcmp(routed.text, expected, routed.len) == 0;
+}
+
+static void a_host_leads_to_an_upstream(void)
+{
+    dyups_routed routed;
+    dyups_text text;
+    int i, green = 0;
+    const char *split = "{\"targets\": [[\"blue\", 3], [\"green\", 1]], \"key\": \"$cookie_u\"}";
+
+    CHECK(dyups_set_upstream(T("blue"), T("{\"peers\":[]}"), 0) == 0);
+    CHECK(dyups_set_upstream(T("green"), T("{\"peers\":[]}"), 0) == 0);
+    CHECK(dyups_route(T("www.example.com"), NULL, 0, NULL, &routed) == 0);
+    CHECK(dyups_set_route(T("WWW.example.com."), T("\"blue\""), 0) == 0);
+    CHECK(leads_to("www.example.com", NULL, "blue") && leads_to("www.EXAMPLE.com:80", "", "blue"));
+    CHECK(dyups_set_route(T("*.example.com"), T(split), 0) == 0);
+    for (i = 0; i < 40; i++) {
+        green += leads_to("a.example.com", NULL, "green");
+    }
+    CHECK(green == 10);
+    CHECK(leads_to("a.example.com", "a key", "blue") == leads_to("a.example.com", "a key", "blue"));
+    CHECK(dyups_routes(&text) == 0 && has(text, "\"*.example.com\":{\"targets\":[[\"blue\",3],[\"green\",1]]"));
+    CHECK(dyups_set_route(T("a"), T("\"none\""), 0) == DYUPS_NOT_FOUND && says("route a: upstream none: not found"));
+    CHECK(dyups_set_route(T("a b"), T("\"blue\""), 0) == DYUPS_INVALID && says("route \"a b\""));
+    CHECK(dyups_set_route(T("\xff"), T("\"blue\""), 0) == DYUPS_INVALID && says("route \"\\xff\""));
+    CHECK(dyups_delete_upstream(T("green"), T("null"), 0) == DYUPS_NOT_EMPTY && says("route *.example.com leads there"));
+    CHECK(dyups_delete_upstream(T("green"), T("{\"force\":true}"), 0) == 0 && leads_to("a.example.com", NULL, "blue"));
+    CHECK(dyups_delete_upstream(T("blue"), T("{\"force\":true}"), 0) == 0);
+    CHECK(dyups_route(T("a.example.com"), NULL, 0, NULL, &routed) == DYUPS_NOT_FOUND && says("no such upstream"));
+    CHECK(dyups_delete_route(T("*.example.com"), T("null"), 0) == 0);
+    CHECK(dyups_delete_route(T("*.example.com"), T("null"), 0) == DYUPS_NOT_FOUND);
+    CHECK(dyups_delete_route(T("www.example.com"), T("{\"a\":1}"), 0) == DYUPS_INVALID && says("options.a"));
+    CHECK(dyups_delete_route(T("www.example.com"), T("{}"), 0) == 0);
+    CHECK(dyups_route(NULL, 1, NULL, 0, NULL, &routed) == DYUPS_INVALID && says("host: NULL"));
+    CHECK(dyups_route(T("a"), NULL, 0, NULL, NULL) == DYUPS_INVALID && dyups_routes(NULL) == DYUPS_INVALID);
+}
+
 static void round_robin_is_nginxs(void)
 {
     static const char *const ORDER[] = {
@@ -599,6 +640,7 @@ int main(int argc, char **argv)
     a_worker_has_one_slot();
     a_probe_is_taken_answered_and_judged();
     peers_are_made_changed_and_deleted();
+    a_host_leads_to_an_upstream();
     round_robin_is_nginxs();
     chash_keeps_a_key_and_asks_for_its_ring();
     texts_are_given_once_to_who_keeps_them();

@@ -19,7 +19,7 @@
 #define FUNCTIONS(F)                                                                                 \
     F(error) F(setup) F(notes) F(start) F(lost) F(open) F(close) F(look) F(find) F(find_cached) F(build_ring) \
     F(add_peer) F(set_peer) F(delete_peer) F(set_upstream) F(delete_upstream) F(healthcheck) F(status) F(report) \
-    F(admin) F(serve)
+    F(set_route) F(delete_route) F(route) F(admin) F(serve)
 
 static struct {
 #define FIELD(name) __typeof__(&dyups_##name) name;
@@ -147,6 +147,15 @@ static void obey(char *field[])
         CALL(lib.set_upstream(T(1), T(2), WAIT_MS));
     } else if (IS("delete_upstream")) {
         CALL(lib.delete_upstream(T(1), T(2), WAIT_MS));
+    } else if (IS("set_route")) {
+        CALL(lib.set_route(T(1), T(2), WAIT_MS));
+    } else if (IS("delete_route")) {
+        CALL(lib.delete_route(T(1), T(2), WAIT_MS));
+    } else if (IS("route")) {
+        static dyups_routed routed;
+        CALL(lib.route(T(1), NULL, 0, NULL, &routed));
+        text = (const char *)routed.text;
+        len = routed.len;
     } else if (IS("healthcheck")) {
         CALL(lib.healthcheck(T(1), T(2), WAIT_MS));
     } else if (IS("look")) {

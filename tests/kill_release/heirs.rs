@@ -5,10 +5,12 @@ use super::content::Whole;
 use super::driver::Driver;
 use super::image::{BASE, Image};
 use super::operations::setup;
-use super::support::model::{Model, content};
+use super::support::model::content;
 use super::support::{SMALL, Scratch, assert_no_leak, attach_as_it_is, names, used};
 use dyups::shm::Memory;
 use dyups::shm::layout::state;
+use dyups::table::routes::StoredRoute;
+use dyups::table::snapshot::Flags;
 use dyups::table::store::Table;
 use dyups::upstream::Upstream;
 use std::path::{Path, PathBuf};
@@ -28,7 +30,7 @@ impl Heirs {
     /// how many they were.
     pub fn take_over(&mut self, image: &Image, way: &[Whole], from: usize) -> (usize, u64) {
         let found = newcomer(&self.newcomer, image);
-        let at = way[from..].iter().position(|whole| whole.content == found.content);
+        let at = way[from..].iter().position(|whole| whole.is_as(&found));
         let at = from + at.unwrap_or_else(|| panic!("neither {:?}\nnor what follows it: {found:?}", way[from]));
         if way[at].used.is_some() {
             assert_eq!(found.used, way[at].used, "granules, and what a table takes that was written undisturbed");
@@ -36,7 +38,7 @@ impl Heirs {
         if !image.has_sound_region(SMALL) {
             return (at, 1);
         }
-        assert_eq!(self.worker.goes_on(image), way[at].content, "who starts and who goes on see the same");
+        assert!(self.worker.goes_on(image).is_as(&way[at]), "who starts and who goes on see the same");
         (at, 2)
     }
 }
@@ -49,8 +51,8 @@ fn newcomer(dir: &Path, image: &Image) -> Whole {
     assert!(!notes.contains("lost"), "{notes}");
     assert!(!Image::of(dir).has_unborn(), "what was being made is cleared away");
     let table = attach_as_it_is(&dir.join(BASE), SMALL);
-    let found = Whole { content: content(&table), used: Some(used(&table)) };
-    work(&mut driver, &found.content);
+    let found = Whole::in_table(&table);
+    work(&mut driver, &found);
     assert_emptied(&table);
     found
 }
@@ -73,10 +75,10 @@ impl Worker {
     }
 
     /// Reads the table as the dead one left it; then its first change repairs, if need be.
-    fn goes_on(&mut self, image: &Image) -> Model {
+    fn goes_on(&mut self, image: &Image) -> Whole {
         image.place(&self.dir);
         let repairs = || self.table.region().mem().load(state::REPAIRS).expect("inside");
-        let (found, before) = (content(&self.table), repairs());
+        let (found, before) = (Whole::in_table(&self.table), repairs());
         work(&mut self.driver, &found);
         assert_eq!(repairs() - before, u64::from(image.is_writing()), "repaired if and only if need be");
         assert_emptied(&self.table);
@@ -85,7 +87,14 @@ impl Worker {
 }
 
 /// The work that goes on afterwards: picks and changes of each upstream, until all are gone, and a new one.
-fn work(driver: &mut Driver, table: &Model) {
+fn work(driver: &mut Driver, Whole { content: table, routes, .. }: &Whole) {
+    for StoredRoute { route, .. } in routes.iter().filter(|stored| !stored.flags.has(Flags::DELETED)) {
+        let leads_on = |name: &str| table.visible(name).is_some() && route.targets.iter().any(|to| to.upstream == name);
+        let answer = driver.call(&format!("route\t{}", route.host));
+        let is_lost = !route.targets.iter().any(|target| leads_on(&target.upstream));
+        assert!(if is_lost { answer.code < 0 } else { leads_on(&answer.text) }, "{answer:?} for {route:?}");
+        driver.ok(&format!("delete_route\t{}\tnull", route.host));
+    }
     for (upstream, _) in table.0.keys().filter_map(|name| table.visible(name)) {
         let name = &upstream.name;
         let key = if has_ring_here(upstream) { "key" } else { "" };

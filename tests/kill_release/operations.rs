@@ -11,7 +11,7 @@ use std::iter;
 use std::path::{Path, PathBuf};
 
 /// Functions that store nothing in a region.
-pub const READ_ONLY: [&str; 24] = [
+pub const READ_ONLY: [&str; 25] = [
     "abi",
     "balance_options",
     "balancing",
@@ -34,6 +34,7 @@ pub const READ_ONLY: [&str; 24] = [
     "probes_due",
     "probing",
     "report",
+    "routes",
     "status",
     "version",
 ];
@@ -72,6 +73,9 @@ pub fn operations(scratch: &Scratch) -> Vec<Operation> {
 fn births(scratch: &Scratch) -> Vec<Operation> {
     let none = Image::default();
     let dir = scratch.file("base");
+    let split = [0, 1].map(|i| line(&set(&subject(&format!("split-{i}"), 1, Method::Rr))));
+    let route = "set_route\twww\t[[\"split-0\", 1], [\"split-1\", 2]]".to_owned();
+    let led = image_after(&dir, &none, &[vec![setup_here("")], split.to_vec(), vec![route]].concat());
     let set = line(&set(&subject("api", 2, Method::Rr)));
     let found = image_after(&dir, &none, &[setup_here(""), set.clone()]);
     let larger = image_after(&dir, &none, &[setup_of(PATH, 2 * SMALL, ""), set]);
@@ -90,6 +94,7 @@ fn births(scratch: &Scratch) -> Vec<Operation> {
         Operation::new("a slot is claimed", &none, &made, "start").unlocked().short(),
         Operation::new("the first pick", &found, &made, "find\tapi\t").unlocked().short(),
         Operation::new("a pick by a key", &found, &made, "find\tapi\tkey").unlocked(),
+        Operation::new("a request takes its turn", &led, &made, "route\twww").unlocked(),
         Operation::new("a pick for a cache", &found, &made, "find_cached\tapi\t").unlocked(),
     ]
 }

@@ -3,17 +3,20 @@
 use crate::WAIT;
 use crate::operations::Operation;
 use crate::subject::{SUBJECT, patch};
+use dyups::balance::miss::Miss;
 use dyups::balance::pick::{Ask, Handle, Picked};
+use dyups::balance::route::{Routed, Router};
 use dyups::health::prober::Prober;
 use dyups::http::response::Rules;
 use dyups::shm::Memory;
 use dyups::shm::cells::deleted::Ledger;
-use dyups::shm::deletions::Deletions;
+use dyups::shm::deletions::{Deletion, Deletions};
 use dyups::shm::layout::state;
 use dyups::status::peers::PeerState;
 use dyups::table::Table;
 use dyups::table::ops::Absent;
-use dyups::table::snapshot::Flags;
+use dyups::table::routes::StoredRoute;
+use dyups::table::snapshot::{Flags, Kind};
 use dyups::table::store::Stored;
 use dyups::upstream::{Method, Upstream};
 
@@ -28,17 +31,22 @@ const CHANGES: usize = 100;
 #[derive(PartialEq)]
 pub struct State {
     table: Vec<(Upstream, Flags)>,
+    routes: Vec<StoredRoute>,
     used: [u64; 5],
 }
 
 /// The state of `table` now.
 pub fn state(table: &Table) -> State {
-    State { table: visible(table), used: used(table) }
+    State { table: visible(table), routes: routes(table), used: used(table) }
 }
 
 fn visible(table: &Table) -> Vec<(Upstream, Flags)> {
     let all = table.all().expect("a table that can be read");
     all.into_iter().map(|Stored { upstream, flags, .. }| (upstream, flags)).collect()
+}
+
+fn routes(table: &Table) -> Vec<StoredRoute> {
+    table.all_routes().expect("routes that can be read")
 }
 
 fn used(table: &Table) -> [u64; 5] {
@@ -75,9 +83,10 @@ pub struct Allowed<'a> {
 impl Allowed<'_> {
     /// The next one to use the region finds it whole, has the lock at once, and can work.
     pub fn check(&self, table: &Table, what: &str) {
-        let found = visible(table);
-        let Some(expected) = [&self.old, &self.new].into_iter().find(|state| state.table == found) else {
-            panic!("{what}: neither the old nor the new table: {found:?}")
+        let (found, led) = (visible(table), routes(table));
+        let is_found = |state: &&State| state.table == found && state.routes == led;
+        let Some(expected) = [&self.old, &self.new].into_iter().find(is_found) else {
+            panic!("{what}: neither the old nor the new table: {found:?}, {led:?}")
         };
         assert_eq!(table.region().in_use(), Ok(None), "{what}: a dead process has a slot");
         self.every_deleted_name_is_in_the_ring(table, &found, what);
@@ -85,6 +94,7 @@ impl Allowed<'_> {
         drop(table.writer(WAIT).unwrap_or_else(|error| panic!("{what}: {error}")));
         assert!(state(table) == *expected, "{what}: after the repair: {:?}, {:?}", used(table), visible(table));
         every_pick_is_a_peer(table, &found, what);
+        every_route_leads_to_one_of_its_upstreams(table, &led, &found, what);
         self.operation.make_room(table);
         the_next_changes_work(table).unwrap_or_else(|error| panic!("{what}: {error}"));
     }
@@ -96,8 +106,16 @@ impl Allowed<'_> {
         let entries = Deletions::over(table.region().mem(), table.region().geometry()).all().expect("sound");
         for (old, _) in &self.old.table {
             let is_there = found.iter().any(|(upstream, _)| upstream.name == old.name);
-            let is_in_ring = entries.iter().any(|deletion| deletion.name == old.name.as_bytes());
+            let is_it = |deletion: &Deletion| deletion.kind == Kind::UPSTREAM.0 && deletion.name == old.name.as_bytes();
+            let is_in_ring = entries.iter().any(is_it);
             assert!(is_there || is_in_ring, "{what}: {} is gone and not in the ring: {entries:?}", old.name);
+        }
+        let left = routes(table);
+        for StoredRoute { route: old, .. } in &self.old.routes {
+            let is_there = left.iter().any(|stored| stored.route.host == old.host);
+            let is_it = |deletion: &Deletion| deletion.kind == Kind::ROUTE.0 && deletion.name == old.host.as_bytes();
+            let is_in_ring = entries.iter().any(is_it);
+            assert!(is_there || is_in_ring, "{what}: route {} is gone and not in the ring: {entries:?}", old.host);
         }
     }
 }
@@ -146,6 +164,30 @@ fn may_be_picked(table: &Table, upstream: &Upstream, index: usize) -> bool {
     let is_up = |state: &PeerState| state.verdict.is_none_or(|verdict| !verdict.is_down());
     let up = states.iter().filter(|&state| is_up(state)).count();
     is_up(&states[index]) || up == 0 || up * 100 < states.len() * usize::from(check.panic_threshold)
+}
+
+/// And where none of them is there, it says so.
+fn every_route_leads_to_one_of_its_upstreams(
+    table: &Table,
+    routes: &[StoredRoute],
+    found: &[(Upstream, Flags)],
+    what: &str,
+) {
+    let is_there = |name: &str| found.iter().any(|(it, flags)| it.name == name && !flags.has(Flags::DELETED));
+    let router = Router::over(table.region().mem(), table.region().geometry());
+    for StoredRoute { route, flags } in routes {
+        let mut routed = Routed::default();
+        let led = router.lead(route.host.as_bytes(), |_| None, None, &mut routed);
+        let text = || String::from_utf8_lossy(&routed.text[..routed.len as usize]).into_owned();
+        let leads_on = route.targets.iter().any(|target| is_there(&target.upstream));
+        match led {
+            Ok(led) => {
+                assert_eq!(led, !flags.has(Flags::DELETED), "{what}");
+                assert!(!led || is_there(&text()), "{what}: {route:?} leads to {}", text());
+            }
+            Err(miss) => assert!(miss == Miss::NotFound && !leads_on, "{what}: {route:?}: {miss:?}"),
+        }
+    }
 }
 
 /// By the upstream's own method, which has all that it needs. Another worker has looked after the checks by then.

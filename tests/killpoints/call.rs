@@ -2,7 +2,7 @@
 
 use crate::WAIT;
 use crate::support::changes::Call;
-use dyups::config::{check, peer, upstream, value};
+use dyups::config::{check, peer, route, upstream, value};
 use dyups::error::Result;
 use dyups::table::Table;
 use dyups::table::ops::Absent;
@@ -28,6 +28,11 @@ pub fn make(table: &Table, call: &Call) -> (&'static str, Result<()>) {
             (address, true) => ("drain_peer", table.drain_peer(name, &address, WAIT)),
         },
         "healthcheck" => ("set_check", table.set_check(name, check::change(&value()), WAIT)),
+        "set_route" => {
+            let route = route::route(name, &value(), "route").expect("a route");
+            ("set_route", table.set_route(&route, WAIT))
+        }
+        "delete_route" => ("delete_route", table.delete_route(name, WAIT)),
         "build_ring" => ("build_ring", table.build_ring(name, WAIT)),
         other => panic!("{other}: which function of the table does it?"),
     }

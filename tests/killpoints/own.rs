@@ -13,7 +13,7 @@ use dyups::health;
 use dyups::shm::history;
 use dyups::table::Table;
 use dyups::table::ops::Absent;
-use dyups::upstream::{Method, Upstream};
+use dyups::upstream::{Method, Route, Target, Upstream};
 
 /// An operation of this suite alone.
 pub struct Own {
@@ -166,6 +166,36 @@ pub const OWN: &[Own] = &[
         ..PLAIN
     },
     Own {
+        name: "load a route",
+        calls: "load_with_routes",
+        prepare: from_file,
+        run: |table, subject| load_route(table, subject, "routed"),
+        ..PLAIN
+    },
+    Own {
+        name: "load without the route",
+        calls: "load_with_routes",
+        prepare: |table, subject| {
+            from_file(table, subject);
+            load_route(table, subject, "routed");
+        },
+        run: |table, subject| {
+            let deleted = Upstream { name: "deleted".into(), ..Upstream::default() };
+            table.load_with_routes(&[deleted, subject.clone()], &[], false, WAIT).expect("load");
+        },
+        ..PLAIN
+    },
+    Own {
+        name: "delete a route that a file has",
+        calls: "delete_route",
+        prepare: |table, subject| {
+            from_file(table, subject);
+            load_route(table, subject, "routed");
+        },
+        run: |table, _| table.delete_route("routed", WAIT).expect("delete"),
+        ..PLAIN
+    },
+    Own {
         name: "refused: full",
         calls: "set_upstream",
         prepare: nearly_full,
@@ -259,6 +289,14 @@ fn load(table: &Table, subject: Option<&Upstream>) {
     let deleted = Upstream { name: "deleted".into(), ..Upstream::default() };
     let file: Vec<Upstream> = subject.into_iter().chain([&deleted]).cloned().collect();
     table.load(&file, false, WAIT).expect("load");
+}
+
+/// Loads a file that leads a host to the subject, which is made already. That is the only change.
+fn load_route(table: &Table, subject: &Upstream, host: &str) {
+    let deleted = Upstream { name: "deleted".into(), ..Upstream::default() };
+    let target = Target { upstream: subject.name.clone(), weight: 1 };
+    let route = Route { host: host.into(), targets: vec![target], key: None };
+    table.load_with_routes(&[deleted, subject.clone()], &[route], false, WAIT).expect("load");
 }
 
 fn from_file(table: &Table, subject: &Upstream) {

@@ -3,7 +3,7 @@
 use crate::WAIT;
 use crate::support::changes::{self, server};
 use dyups::table::Table;
-use dyups::upstream::{Address, Method, PeerPatch, Upstream};
+use dyups::upstream::{Address, Method, PeerPatch, Route, Target, Upstream};
 
 /// The name of the upstream that the operations are about.
 pub const SUBJECT: &str = "subject";
@@ -23,14 +23,17 @@ pub fn patch(i: usize) -> PeerPatch {
     PeerPatch::new(Address::from_server(&server(i)).expect("an address"))
 }
 
-/// Upstreams that were acknowledged before, and that no process may lose. One is by rr, one by chash with a long text, and one
-/// deleted that a file would bring back.
+/// Upstreams and a route that were acknowledged before, and that no process may lose. One upstream is by rr, one by chash with a
+/// long text, and one deleted that a file would bring back.
 pub fn bystanders(table: &Table) {
     let named = |name: &str, size, method| Upstream { name: name.into(), ..subject(size, method) };
     table.set_upstream(&named("hashed", 3, Method::Chash), WAIT).expect("set");
     table.load(&[named("deleted", 2, Method::Rr)], false, WAIT).expect("load");
     table.delete_upstream("deleted", true, WAIT).expect("delete");
     table.set_upstream(&named("plain", 2, Method::Rr), WAIT).expect("set");
+    let target = |name: &str, weight| Target { upstream: name.into(), weight };
+    let split = Route { host: "www".into(), targets: vec![target("hashed", 9), target("plain", 1)], key: None };
+    table.set_route(&split, WAIT).expect("set");
 }
 
 /// Makes the subject.

@@ -361,6 +361,38 @@ const DELETE_ROWS: &[Row] =
 
 const DELETE_EXEMPT: &[Exempt] = &[("force", Below, TWO_VALUES), ("force", Above, TWO_VALUES)];
 
+const ROUTE_ROWS: &[Row] = &[
+    same("targets", Type, "5"),
+    same("targets", Type, "true"),
+    row("targets", Type, "{ a = 1 }", r#"{"a":1}"#, r#"{"a":1}"#),
+    row("targets", Type, "print", "", "function"),
+    row("targets", Type, "{ 'api' }", r#"["api"]"#, r#"]: "api""#),
+    row("targets", Type, "{ { 'api' } }", r#"[["api"]]"#, r#"]: ["api"]"#),
+    row("targets", Type, "{ { 5, 'api' } }", r#"[[5,"api"]]"#, r#"]: [5,"api"]"#),
+    row("targets", Type, "{ { 'api', 1.5 } }", r#"[["api",1.5]]"#, ".weight: 1.5"),
+    row("targets", Type, "{ { 'a b', 1 } }", r#"[["a b",1]]"#, r#"upstream "a b""#),
+    row("targets", Type, "{ { 'api', 1 }, nil, { 'empty', 1 } }", "", "a list with holes"),
+    row("targets", Type, "SELF", "", r#"{"self":recursive}"#),
+    row("targets", Below, "{}", "[]", "0 upstreams"),
+    row("targets", Below, "''", r#""""#, r#"upstream """#),
+    row("targets", Below, "{ { 'api', -1 } }", r#"[["api",-1]]"#, ".weight: -1"),
+    row("targets", Below, "{ { 'api', 0 } }", r#"[["api",0]]"#, "all weights are 0"),
+    row("targets", Above, "{ { 'api', 65536 } }", r#"[["api",65536]]"#, ".weight: 65536"),
+    row("targets", Above, "MANY", "", "262145 upstreams"),
+    same("key", Type, "5"),
+    same("key", Type, "true"),
+    row("key", Type, "{}", "{}", "{}"),
+    same("key", Type, r#""cookie_u""#),
+    same("key", Type, r#""$a$b""#),
+    row("key", Type, r#""$a\0""#, r#""$a\u0000""#, r#""$a\x00""#),
+    same("key", Below, r#""""#),
+    same("key", Below, r#""$""#),
+    row("key", Above, r#""$" .. ("x"):rep(129)"#, "", r#""$xxx"#),
+];
+
+const ROUTE_EXEMPT: &[Exempt] =
+    &[("origin", Type, READ_ONLY), ("origin", Below, READ_ONLY), ("origin", Above, READ_ONLY)];
+
 const SETUP_ROWS: &[Row] = &[
     same("shm_path", Type, "5"),
     same("shm_path", Type, "true"),
@@ -415,6 +447,8 @@ const SETUP_ROWS: &[Row] = &[
     same("nginx_version", Above, "4294967296"),
     same("overwrite", Type, "1"),
     same("overwrite", Type, r#""yes""#),
+    same("routes", Type, "1"),
+    row("routes", Type, "{}", "{}", "{}"),
     same("healthcheck", Type, "5"),
     same("healthcheck", Type, "true"),
     row("healthcheck", Type, "{ 1 }", "[1]", "[1]"),
@@ -442,6 +476,8 @@ const SETUP_EXEMPT: &[Exempt] = &[
     ("overwrite", Above, TWO_VALUES),
     ("statistics", Below, TWO_VALUES),
     ("statistics", Above, TWO_VALUES),
+    ("routes", Below, TWO_VALUES),
+    ("routes", Above, TWO_VALUES),
 ];
 
 /// Only in JSON.
@@ -454,9 +490,22 @@ const FILE_ROWS: &[Row] = &[
     row("upstreams", Type, "", "null", "not given"),
 ];
 
+/// Of a file that has upstreams.
+const FILE_ROUTES: &[(&str, &str)] = &[
+    ("5", "routes: 5: allowed: an object"),
+    ("[]", "routes: []: allowed: an object"),
+    (r#"{"a":5}"#, "routes.a: 5: allowed: the name of an upstream"),
+    (r#"{"a:b":"api"}"#, r#"route "a:b": allowed: a host"#),
+    (r#"{"a":"api","A.":"api"}"#, "routes.A.: the same host as another one"),
+    (r#"{"a":"none"}"#, "route a: upstream none: not found"),
+];
+
 const FILE_EXEMPT: &[Exempt] = &[
     ("upstreams", Below, "no upstreams are allowed"),
     ("upstreams", Above, "their number is bounded by the region, see the tests of a full one"),
+    ("routes", Type, "FILE_ROUTES has them"),
+    ("routes", Below, "no routes are allowed"),
+    ("routes", Above, "their number is bounded by the region, see the tests of a full one"),
     ("version", Type, READ_ONLY),
     ("version", Below, READ_ONLY),
     ("version", Above, READ_ONLY),
@@ -554,11 +603,12 @@ struct List {
     exempt: &'static [Exempt],
 }
 
-const LISTS: [List; 6] = [
+const LISTS: [List; 7] = [
     List { name: "PEER", known: fields::PEER, rows: PEER_ROWS, exempt: PEER_EXEMPT },
     List { name: "UPSTREAM", known: fields::UPSTREAM, rows: UPSTREAM_ROWS, exempt: UPSTREAM_EXEMPT },
     List { name: "CHECK", known: check::CHECK, rows: CHECK_ROWS, exempt: CHECK_EXEMPT },
     List { name: "DELETE", known: fields::DELETE, rows: DELETE_ROWS, exempt: DELETE_EXEMPT },
+    List { name: "ROUTE", known: fields::ROUTE, rows: ROUTE_ROWS, exempt: ROUTE_EXEMPT },
     List { name: "SETUP", known: SETUP, rows: SETUP_ROWS, exempt: SETUP_EXEMPT },
     List { name: "FILE", known: fields::FILE, rows: FILE_ROWS, exempt: FILE_EXEMPT },
 ];
@@ -715,6 +765,7 @@ fn what_is_not_allowed_is_refused_by_name_and_changes_nothing() {
     upstreams(&mut bench);
     checks(&mut bench);
     deletions(&mut bench);
+    routes(&mut bench);
     setups(&mut bench);
     files(&mut bench);
     nginx_syntax(&mut bench);
@@ -751,6 +802,10 @@ fn known_fields(bench: &mut Bench) {
                         );
                     }
                     "DELETE" => bench.refuses(&format!("dyups.delete_upstream, 'api', {lua}"), &parts),
+                    "ROUTE" => {
+                        bench.refuses(&format!("dyups.set_route, 'www', 'api', {lua}"), &parts);
+                        bench.refuses(&format!("abi 'set_route', 'www', {}", long(&json)), &parts);
+                    }
                     "SETUP" => bench.refuses(&format!("dyups.setup, {lua}"), &parts),
                     _ => bench.refuses_file("typo.json", &json, &parts),
                 }
@@ -863,6 +918,47 @@ fn deletions(bench: &mut Bench) {
     }
 }
 
+fn routes(bench: &mut Bench) {
+    for row in ROUTE_ROWS {
+        let parts = [row.field, row.shown, "allowed"];
+        let (lua, rest) = match row.field {
+            "targets" => (row.lua.to_string(), ""),
+            field => (format!("'api', {{ {field} = {} }}", row.lua), r#""targets":"api","#),
+        };
+        bench.refuses(&format!("dyups.set_route, 'www', {lua}"), &parts);
+        if !row.json.is_empty() {
+            let json = format!("{{{rest}\"{}\":{}}}", row.field, row.json);
+            bench.refuses(&format!("abi 'set_route', 'www', {}", long(&json)), &parts);
+            let file = format!("{{\"upstreams\":{{\"api\":{{\"peers\":[]}}}},\"routes\":{{\"www\":{json}}}}}");
+            bench.refuses_file("route.json", &file, &["routes.www", row.field, row.shown, "allowed"]);
+        }
+    }
+    bench.refuses("dyups.set_route, 'www', nil", &["route.targets", "not given", "allowed"]);
+    bench.refuses("dyups.set_route, 'www', 'none'", &["route www: upstream none: not found"]);
+    let twice = "dyups.set_route, 'www', { { 'api', 1 }, { 'api', 2 } }";
+    bench.refuses(twice, &["route.targets: upstream api: it is there twice"]);
+    bench.refuses("dyups.set_route, 'www', 'api', 5", &["options", "a number", "allowed: a table"]);
+    bench.refuses("dyups.delete_route, 'www'", &["route www: not found"]);
+    bench.refuses("dyups.delete_route, 'www', { force = true }", &["options.force", "not known to this version"]);
+    for (host, shown) in [
+        ("''", r#"route """#),
+        ("'a b'", r#"route "a b""#),
+        ("'*'", r#"route "*""#),
+        ("'a.*.b'", r#"route "a.*.b""#),
+        ("'a:0'", r#"route "a:0""#),
+        ("'\\255'", r#"route "\xff""#),
+        ("('x'):rep(256)", r#"route "xxxx"#),
+        ("nil", "host: a nil"),
+        ("5", "host: 5"),
+    ] {
+        bench.refuses(&format!("dyups.set_route, {host}, 'api'"), &[shown, "allowed"]);
+        bench.refuses(&format!("dyups.delete_route, {host}"), &[shown, "allowed"]);
+    }
+    bench.refuses("dyups.route, nil", &["host: a nil", "allowed: a string"]);
+    bench.refuses("dyups.route, 'www', 5", &["key: 5", "allowed: a string"]);
+    bench.refuses("dyups.route, 'www'", &["not found"]);
+}
+
 fn setups(bench: &mut Bench) {
     for row in SETUP_ROWS {
         let parts = [row.field, row.shown, "allowed"];
@@ -878,6 +974,12 @@ fn files(bench: &mut Bench) {
     for row in FILE_ROWS {
         let json = format!("{{\"{}\":{}}}", row.field, row.json);
         bench.refuses_file("file.json", &json, &[row.field, row.shown, "allowed"]);
+    }
+    for (routes, said) in FILE_ROUTES {
+        let json = format!("{{\"upstreams\":{{\"api\":{{\"peers\":[]}}}},\"routes\":{routes}}}");
+        let path = bench.vm.scratch.write("routes.json", &json);
+        bench.vm.set("path", path.as_str());
+        bench.refuses("dyups.setup, { shm_path = region, shm_size = '16m', files = path }", &[said]);
     }
     for (content, said) in [
         ("{", "not JSON"),

@@ -60,6 +60,7 @@ mod test_probing;
 mod test_protocols;
 mod test_requests;
 mod test_retries;
+mod test_routes;
 mod test_sick;
 mod test_states;
 mod test_statistics;

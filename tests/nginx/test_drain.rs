@@ -258,7 +258,7 @@ fn one_that_is_made_again_has_connections_of_its_own_and_a_status_is_loaded_with
     assert_eq!((shown_of(NAME).as_str(), shown_of("other").as_str()), ("1", "0"));
     // An answer of status is a file.
     let status = counted.nginx.admin("GET", "/status", "").body;
-    let read = dyups::config::json::file(status.as_bytes()).expect("a file");
+    let read = dyups::config::json::file(status.as_bytes()).expect("a file").upstreams;
     assert_eq!(
         read.iter().map(|upstream| (upstream.name.as_str(), upstream.peers.len())).collect::<Vec<_>>(),
         [(NAME, 2), ("other", 0)]

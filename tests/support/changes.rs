@@ -1,4 +1,4 @@
-//! The changes of one upstream, each as the calls of the C ABI that make it. Two suites try all of them:
+//! The changes of one upstream, and of the route that leads there, each as the calls of the C ABI that make it. Two suites try all of them:
 //!
 //! - tests/killpoints makes a change on a table of its own process, and dies at its stores.
 //! - tests/kill_release makes it in another process, which it stops after every instruction.
@@ -112,6 +112,15 @@ fn made_and_checked(it: &Upstream) -> Vec<Call> {
 /// Each pick says its method, so the upstream gets no ring at first.
 fn made_without_method(it: &Upstream) -> Vec<Call> {
     made(&Upstream { method: None, ..it.clone() })
+}
+
+fn routed(it: &Upstream) -> Vec<Call> {
+    vec![set(it), set_route(it, 1, "")]
+}
+
+/// The call that leads a host of the same name to the upstream.
+fn set_route(it: &Upstream, weight: u16, more: &str) -> Call {
+    call("set_route", it, format!(r#"{{"targets": [["{}", {weight}]]{more}}}"#, it.name))
 }
 
 fn never(_: &Upstream) -> bool {
@@ -280,6 +289,37 @@ pub const CHANGES: &[Change] = &[
         call: |it| call("delete_upstream", it, r#"{"force": true}"#),
         short: true,
         also_large: true,
+        ..PLAIN
+    },
+    Change { name: "make a route", call: |it| set_route(it, 1, ""), stepped: &[1], short: true, ..PLAIN },
+    Change {
+        name: "change a route",
+        before: routed,
+        call: |it| set_route(it, 9, r#", "key": "$cookie_of_a_user_whose_requests_stay_together""#),
+        stepped: &[0],
+        ..PLAIN
+    },
+    Change {
+        name: "delete a route",
+        before: routed,
+        call: |it| call("delete_route", it, "null"),
+        stepped: &[1],
+        short: true,
+        ..PLAIN
+    },
+    Change {
+        name: "delete an upstream that a route names",
+        before: routed,
+        call: |it| call("delete_upstream", it, r#"{"force": true}"#),
+        stepped: &[1],
+        ..PLAIN
+    },
+    Change {
+        name: "delete it if no route names it",
+        before: routed,
+        call: |it| call("delete_upstream", it, "null"),
+        refused: |_| true,
+        stepped: &[0],
         ..PLAIN
     },
     Change {

@@ -644,3 +644,22 @@ fn while_the_list_turns_at_every_tick_each_peer_is_probed_and_nobody_who_is_gone
     assert!(probed.contains(&late), "one that came in between");
     assert!(probed.len() > PEERS - 200, "{} of {PEERS}", probed.len());
 }
+
+#[test]
+fn routes_are_not_read_again_while_they_stay_the_same() {
+    let mut world = World::new("routes", 1);
+    world.set("api", &["10.0.0.1:80"], EVERY_SECOND);
+    let target = || crate::upstream::Target { upstream: "api".into(), weight: 1 };
+    for i in 0..100 {
+        let route = crate::upstream::Route { host: format!("host-{i}"), targets: vec![target()], key: None };
+        world.table.set_route(&route, WAIT).expect("room");
+    }
+    read_all(&mut world);
+    let mut costs = Vec::new();
+    for _ in 0..200 {
+        world.now += 20;
+        world.workers[0].tick(&world.table, world.now, || 0).expect("sound");
+        costs.push(world.workers[0].upstreams.cost);
+    }
+    assert!(costs[100..].iter().all(|&cost| cost < 10), "{costs:?}");
+}

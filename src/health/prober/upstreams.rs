@@ -107,7 +107,7 @@ impl Upstreams {
     /// Reads an upstream that is another version by now, or begins with one.
     fn read_on(&mut self, place: &Shared<'_>, record: u32, left: &mut usize) -> Result<()> {
         let stamp = place.directory.stamp(record)?;
-        let read = self.read_slice(place, record, left);
+        let read = self.read_slice(place, record, stamp, left);
         if matches!(&read, Err(error) if error.code != Code::Changing) {
             // An upstream that cannot be read will be no better the next time.
             self.forget(record);
@@ -116,12 +116,16 @@ impl Upstreams {
         read
     }
 
-    fn read_slice(&mut self, place: &Shared<'_>, record: u32, left: &mut usize) -> Result<()> {
+    fn read_slice(&mut self, place: &Shared<'_>, record: u32, stamp: Stamp, left: &mut usize) -> Result<()> {
         let is_new = !self.watched.contains_key(&record);
         if is_new {
             let plan = |view: &View| Ok((view.stamp, view.name(place.mem)?, view.checks(place.mem)?));
             match place.directory.look(record, plan)? {
-                None => return Ok(()),
+                // A route, say, which is not read again while it stays the same.
+                None => {
+                    self.saw(record, stamp);
+                    return Ok(());
+                }
                 Some((stamp, _, None)) => {
                     self.saw(record, stamp);
                     return Ok(());

@@ -215,6 +215,11 @@ impl Origin {
     }
 }
 
+/// Writes other flags into an image.
+pub fn set_flags(image: &mut [u64], flags: Flags) {
+    image[word::IDENTITY] = image[word::IDENTITY] & !(0xff << 56) | u64::from(flags.0) << 56;
+}
+
 /// Writes into an image the number of the change that makes it, and the same for its upstream if that is new.
 pub fn set_version(image: &mut [u64], version: u64) {
     image[word::VERSION] = version;

@@ -11,7 +11,7 @@ pub struct Kind(pub u8);
 impl Kind {
     /// An upstream.
     pub const UPSTREAM: Kind = Kind(0);
-    /// A host that leads to an upstream. No library writes one yet.
+    /// A host that leads to upstreams: see [`super::route`].
     pub const ROUTE: Kind = Kind(1);
     /// An upstream that its source has to renew. No library writes one yet.
     pub const LEASE: Kind = Kind(2);
