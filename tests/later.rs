@@ -114,7 +114,7 @@ fn put_foreign(table: &Table, name: &str) {
 fn put_with(table: &Table, name: &str, kind_and_source: u64) {
     let mut image = encode(&upstream(name, &["10.9.9.9"]), Flags::default()).expect("no check");
     image[16] |= kind_and_source;
-    let cells = CellPlan { new: vec![0], freed: Vec::new() };
+    let cells = CellPlan { new: vec![0], ..CellPlan::default() };
     let build = Build { image, rings: [RingPlan::None, RingPlan::None], must: true, cells };
     commit::put(&*table.writer(SOON).expect("free"), name, build, None).expect("room");
 }

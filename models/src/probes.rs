@@ -9,6 +9,7 @@ use dyups::health::judge::{Judged, judge};
 use dyups::shm::cells::{Cells, Plan};
 use dyups::shm::layout::Geometry;
 use dyups::state::lease::{Due, Lease, Millis};
+use dyups::state::slow_start;
 use dyups::state::verdict::{State, Verdict};
 use dyups::table::commit::{self, Build, CellPlan, RingPlan};
 use dyups::table::directory::Directory;
@@ -39,18 +40,24 @@ struct Scene {
 impl Scene {
     /// With a peer that has this lease, and was found up or down before.
     fn new(lease: impl Fn(Lease) -> Lease, down: bool) -> Scene {
+        Scene::with(lease, down, 0)
+    }
+
+    /// The same with a `slow_start`.
+    fn with(lease: impl Fn(Lease) -> Lease, down: bool, slow_start: u32) -> Scene {
         let (geometry, plan) = (geometry(1, 1, 16), Plan::for_cells(2));
         let table = Sheet::new(&geometry);
         let sheet = Sheet::holding(&vec![0; plan.words_of_rows(1)]);
         let cells = Cells::new(&sheet, &plan);
         cells.write_header(&[]).expect("inside");
         cells.activate(0).expect("inside");
-        let upstream = Upstream { check: Some(Check::default()), ..table::version("u", 1) };
+        let mut upstream = Upstream { check: Some(Check::default()), ..table::version("u", 1) };
+        upstream.peers[0].slow_start = slow_start;
         let build = Build {
             image: encode(&upstream, Flags::default()).expect("small"),
             rings: [RingPlan::None, RingPlan::None],
             must: true,
-            cells: CellPlan { new: vec![0], freed: Vec::new() },
+            cells: CellPlan { new: vec![0], ..CellPlan::default() },
         };
         let change = table::change(&table, &geometry).with_cells(Some(cells));
         commit::put(&change, "u", build, None).expect("room");
@@ -69,6 +76,10 @@ impl Scene {
         assert_eq!(cells.set_lease(CELL, words[1], !words[1]), Ok(true));
         let usable = cells.usable(CELL, 0).expect("inside");
         assert_eq!(cells.set_usable(CELL, 0, usable, !usable), Ok(true));
+        if slow_start != 0 {
+            let start = cells.slow_start(CELL).expect("inside");
+            assert_eq!(cells.set_slow_start(CELL, start, !start), Ok(true));
+        }
         let after = sheet.image();
         // Failures, changes of the bits of usable peers, and when a worker has looked at these.
         let marks = stamp_at(&geometry, RECORD) + 3;
@@ -133,9 +144,19 @@ impl Process {
         heal_one(&self.directory(), &self.cells(), RECORD).expect("readable");
     }
 
+    /// The record of its upstream.
+    fn record(&self) -> Record {
+        Record::numbered(&self.scene.geometry, RECORD)
+    }
+
+    /// Whether the peer has begun a slow start.
+    fn starts(&self) -> bool {
+        slow_start::of(&self.cells(), CELL).expect("inside").is_some()
+    }
+
     /// Whether picks look at each peer.
     fn ails(&self) -> bool {
-        Record::numbered(&self.scene.geometry, RECORD).failures(&self.table).expect("inside").any()
+        self.record().failures(&self.table).expect("inside").any()
     }
 }
 
@@ -198,5 +219,28 @@ fn a_peer_that_goes_down_is_looked_at_by_picks_whoever_finds_its_upstream_well_m
         workers.into_iter().for_each(|worker| worker.join().expect("content"));
         let last = scene.process();
         seen.note((last.verdict().state(), last.ails()));
+    });
+}
+
+#[test]
+fn a_peer_that_comes_up_starts_slowly_though_a_worker_finds_its_upstream_well_meanwhile() {
+    // How many changes a pick has seen before it looked, and whether it has found the start. With the change, it has.
+    let sights = ["(0, false)", "(0, true)", "(1, true)"];
+    explore("probes, slow start", 5, &sights, |seen| {
+        let scene = Arc::new(Scene::with(|new| new.taken(0, NEXT), true, 1_000_000));
+        let healer = scene.process();
+        let healer = thread::spawn(move || healer.heal());
+        let picker = scene.process();
+        let picker = thread::spawn(move || {
+            let changes = picker.record().changes(&picker.table).expect("inside");
+            (changes, picker.starts())
+        });
+        let prober = scene.process();
+        assert!(prober.end(prober.lease(), true));
+        let (state, ails) = (prober.verdict().state(), prober.ails());
+        assert!(state == State::Up && ails && prober.starts(), "it has all its weight at once");
+        healer.join().expect("content");
+        assert!(scene.process().ails());
+        seen.note(picker.join().expect("content"));
     });
 }

@@ -10,6 +10,7 @@ use crate::shm::versioned::TRIES;
 use crate::shm::{Cells, Damaged, Mem, Memory};
 use crate::state::events::{Cause, Standing, remember};
 use crate::state::failures::{Fitness, Health, Limits, Tenths, tenths};
+use crate::state::slow_start;
 use crate::state::usable::Bit;
 use crate::stats::place::Places;
 use crate::table::{Record, Table};
@@ -27,6 +28,8 @@ pub struct Account {
     pub max_conns: u32,
     /// The limits that take it out.
     pub limits: Limits,
+    /// Seconds that its slow start takes; 0: it has none.
+    pub slow_start: u32,
     /// This is the one trial of a peer that is out.
     pub trial: Option<Trial>,
     /// The bit by which that peer is usable again once the trial has ended well.
@@ -152,10 +155,18 @@ impl<M: Memory> Counters<'_, M> {
         match Health(word).succeeded(trying.account.health) {
             // A worker that changes it at the same time knows better.
             Some(well) => {
+                let was_out = Health(word).is_out(trying.account.limits);
+                let starts = was_out && trying.account.slow_start != 0;
+                if starts {
+                    slow_start::begin(cells, trying.account.cell, well.generation(), tenths(self.now_ms))?;
+                }
                 let is_it = cells.set_health(trying.account.cell, word, well.0)?;
                 self.mem.fence();
                 self.set_usable(cells, trying)?;
-                if is_it && Health(word).is_out(trying.account.limits) {
+                if starts {
+                    trying.account.record.mark_start(self.mem)?;
+                }
+                if is_it && was_out {
                     self.remember(cells, trying, [Standing::Unavail, Standing::Up], "a trial request succeeded".into());
                 }
                 Ok(())

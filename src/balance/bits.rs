@@ -16,6 +16,8 @@ pub struct Bits<'a, M, C> {
     pub cells: Option<Cells<'a, C>>,
     /// The group.
     pub group: Group,
+    /// Those that are left out, a bit a rank; where it ends, none is.
+    pub without: &'a [u32],
 }
 
 impl<M: Memory, C: Memory> Bits<'_, M, C> {
@@ -50,7 +52,8 @@ impl<M: Memory, C: Memory> Bits<'_, M, C> {
         while rank < until {
             let base = rank / WORD * WORD;
             let host = self.ranks().host(self.mem, rank / BLOCK)?;
-            let mut bits = self.word(host, rank % BLOCK / WORD)? & u32::MAX << (rank % WORD);
+            let without = self.without.get((base / WORD) as usize).copied().unwrap_or_default();
+            let mut bits = self.word(host, rank % BLOCK / WORD)? & !without & u32::MAX << (rank % WORD);
             if until - base < WORD {
                 bits &= (1 << (until - base)) - 1;
             }

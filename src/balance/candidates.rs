@@ -21,6 +21,14 @@ pub trait Candidates {
     /// The peer at `position` of the schedule, below [`Candidates::len`].
     fn scheduled(&self, position: u32) -> Result<u32, Miss>;
 
+    /// The member whose turn it is at turn `count`, where all of them fit. `None`: the group is empty.
+    fn turn_of_all(&self, count: u64) -> Result<Option<u32>, Miss> {
+        match u64::from(self.len()) {
+            0 => Ok(None),
+            len => self.scheduled((count % len) as u32).map(Some),
+        }
+    }
+
     /// How many peers the upstream has, of all groups: every index is below it.
     fn peers(&self) -> u32;
 

@@ -6,6 +6,7 @@ use super::candidates::{Candidates, mixed};
 use super::miss::Miss;
 use super::once::One;
 use super::passed::Passed;
+use super::starters::Starters;
 use super::usable::Set;
 use crate::shm::cells::Turn;
 use crate::shm::{Cells, Damaged, Memory};
@@ -23,6 +24,8 @@ pub(super) struct InGroup<'a, M, C> {
     /// Peers that are out may be picked.
     pub(super) lenient: bool,
     pub(super) notes: &'a Notes,
+    /// These are passed over.
+    pub(super) without: Option<&'a Starters>,
 }
 
 /// The notes of a look at the groups.
@@ -72,7 +75,14 @@ impl<M: Memory, C: Memory> Candidates for InGroup<'_, M, C> {
     }
 
     fn takes_traffic(&self, index: u32) -> Result<bool, Miss> {
-        Ok(self.one.view.bits(self.one.mem, self.one.in_view(index)?)?.takes_traffic())
+        Ok(!self.leaves_out(index) && self.one.view.bits(self.one.mem, self.one.in_view(index)?)?.takes_traffic())
+    }
+
+    fn turn_of_all(&self, count: u64) -> Result<Option<u32>, Miss> {
+        if self.without.is_some() || self.is_empty() {
+            return self.in_turn(count);
+        }
+        self.scheduled((count % u64::from(self.len())) as u32).map(Some)
     }
 
     fn waited(&self, index: u32, count: u64) -> Result<u64, Miss> {
@@ -199,13 +209,19 @@ impl<'a, M: Memory, C: Memory> InGroup<'a, M, C> {
     }
 
     pub(super) fn set(&self) -> std::cell::RefMut<'a, Set> {
-        let at = self.group as usize + if self.takes_all() { 2 } else { 0 };
+        let which = match (self.takes_all(), self.without) {
+            (true, _) => 2,
+            (false, None) => 0,
+            (false, Some(_)) => 4,
+        };
+        let at = self.group as usize + which;
         std::cell::RefMut::map(self.one.sets.borrow_mut(), |sets| &mut sets[at])
     }
 
     pub(super) fn bits(&self) -> Bits<'a, M, C> {
         let cells = if self.takes_all() { None } else { self.one.cells };
-        Bits { mem: self.one.mem, view: self.one.view, cells, group: self.group }
+        let without = self.without.map_or(&[][..], Starters::ranks);
+        Bits { mem: self.one.mem, view: self.one.view, cells, group: self.group, without }
     }
 
     /// Reads `set` anew where the bits have changed. Puts the bits right first where no worker has for a while.
@@ -213,7 +229,8 @@ impl<'a, M: Memory, C: Memory> InGroup<'a, M, C> {
         if !set.is_of(self.one.view, self.changes()?) {
             self.read(set)?;
         }
-        if !set.all && self.looked_before(MS_BETWEEN_LOOKS)? {
+        // Where some are left out, all members were looked at before.
+        if !set.all && self.without.is_none() && self.looked_before(MS_BETWEEN_LOOKS)? {
             self.put_right(set)?;
         }
         Ok(())
@@ -367,7 +384,7 @@ impl<'a, M: Memory, C: Memory> InGroup<'a, M, C> {
     pub(super) fn look(&self, index: u32) -> Result<Look, Miss> {
         let (view, mem) = (self.one.view, self.one.mem);
         let bits = view.bits(mem, self.one.in_view(index)?)?;
-        if bits.group() != self.group || !bits.takes_traffic() {
+        if bits.group() != self.group || !bits.takes_traffic() || self.leaves_out(index) {
             return Ok(Look::Passed);
         }
         if !self.one.careful {
@@ -396,6 +413,10 @@ impl<'a, M: Memory, C: Memory> InGroup<'a, M, C> {
             self.notes.well.set(self.notes.well.get() || !out && !waits);
         }
         Ok(if out && !self.lenient { Look::Out } else { Look::Passed })
+    }
+
+    fn leaves_out(&self, index: u32) -> bool {
+        self.without.is_some_and(|starters| starters.has(index))
     }
 
     pub(super) fn cell(&self, index: u32) -> Result<Option<(Cells<'a, C>, u32)>, Miss> {

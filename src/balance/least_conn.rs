@@ -29,8 +29,7 @@ pub const EXACT: u32 = 128;
 /// - [`Miss::Changing`]: other workers have become the trials of too many peers meanwhile.
 /// - [`Miss::Damaged`]: the version or a cell makes no sense.
 pub fn pick(among: &impl Candidates, count: u64, random: &mut Random) -> Result<Option<u32>, Miss> {
-    let is_large = among.peers() > EXACT;
-    if is_large && !(1..=EXACT).contains(&among.usable()?) {
+    if draws(among)? {
         return match random::two(among, random)? {
             // No two are usable, or one of them outweighs all others.
             None => random::one(among, random),
@@ -40,7 +39,7 @@ pub fn pick(among: &impl Candidates, count: u64, random: &mut Random) -> Result<
     for _ in 0..TRIES {
         let Some(least) = least(among, count)? else {
             // A peer may have come back, and not be among the usable ones yet.
-            return if is_large { random::one(among, random) } else { Ok(None) };
+            return if among.peers() > EXACT { random::one(among, random) } else { Ok(None) };
         };
         let index = least.in_turn(among, count)?;
         if among.claim(index)? {
@@ -49,6 +48,16 @@ pub fn pick(among: &impl Candidates, count: u64, random: &mut Random) -> Result<
         }
     }
     among.take_in_turn(count)
+}
+
+/// Whether there are too many usable peers for a look at each.
+fn draws(among: &impl Candidates) -> Result<bool, Miss> {
+    Ok(among.peers() > EXACT && !(1..=EXACT).contains(&among.usable()?))
+}
+
+/// The load of the peer that a pick would take.
+pub(super) fn load(among: &impl Candidates, random: &mut Random) -> Result<Option<Load>, Miss> {
+    if draws(among)? { random::load(among, random) } else { Ok(least(among, 0)?.map(|least| least.load)) }
 }
 
 /// How often another worker's connections may change the least load while this pick looks.
@@ -68,10 +77,8 @@ struct Least {
 impl Least {
     /// Whose turn it is.
     fn in_turn(&self, among: &impl Candidates, count: u64) -> Result<u32, Miss> {
-        match u64::from(among.len()) {
-            len if self.all && len > 0 => among.scheduled((count % len) as u32),
-            _ => Ok(self.next),
-        }
+        let turn = if self.all { among.turn_of_all(count)? } else { None };
+        Ok(turn.unwrap_or(self.next))
     }
 }
 
@@ -92,7 +99,7 @@ fn least(among: &impl Candidates, count: u64) -> Result<Option<Least>, Miss> {
             all = false;
             return Ok(());
         }
-        let waited = among.waited(index, count)?.saturating_mul(load.weight.into());
+        let waited = among.waited(index, count)?.saturating_mul(load.weight);
         match &least {
             Some(least) if !load.is_less(least.load) && waited <= least.waited => {}
             other => {

@@ -19,5 +19,7 @@ mod picked;
 pub mod random;
 pub mod request;
 pub mod route;
+mod slow_start;
+pub mod starters;
 mod tried;
 pub mod usable;

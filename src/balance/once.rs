@@ -6,6 +6,7 @@ use super::debt::Debt;
 use super::group::{InGroup, Notes, Promises};
 use super::miss::Miss;
 use super::picked::Picked;
+use super::starters::Starters;
 use super::tried::Tried;
 use super::usable::Set;
 use super::{ip_hash, least_conn, random};
@@ -25,7 +26,8 @@ pub(super) struct One<'a, M, C> {
     pub(super) mem: &'a M,
     pub(super) view: &'a View,
     pub(super) cells: Option<Cells<'a, C>>,
-    pub(super) sets: &'a RefCell<[Set; 4]>,
+    pub(super) sets: &'a RefCell<[Set; 6]>,
+    pub(super) starters: &'a RefCell<[Starters; 2]>,
     pub(super) tried: Option<&'a Tried>,
     /// Some peer may have to be passed over.
     pub(super) careful: bool,
@@ -50,22 +52,74 @@ pub(super) enum Quick {
 
 #[derive(Clone, Copy)]
 pub(super) enum Walk {
-    Rr(u64),
+    Rr,
     Chash(u32),
-    /// A method, and the turn of the round robin.
-    Other(Method, u64),
+    Other(Method),
+}
+
+/// The walk of one pick, and the things that it draws from.
+pub(super) struct Walker<'a> {
+    walk: Walk,
+    key: &'a [u8],
+    pub(super) random: &'a mut Random,
+    /// Its turn of the round robin, once one was needed.
+    turn: Option<u64>,
+    wants_ring: bool,
+}
+
+impl Walker<'_> {
+    /// The method, where peers that start slowly have a part of their share by it. By the hash of a key they have all their keys at once:
+    /// a key that went back and forth for a while would be cached nowhere.
+    pub(super) fn starts_slowly(&self) -> Option<Method> {
+        match self.walk {
+            Walk::Rr => Some(Method::Rr),
+            Walk::Other(method @ (Method::LeastConn | Method::Random | Method::RandomTwo)) => Some(method),
+            Walk::Chash(_) | Walk::Other(_) => None,
+        }
+    }
+
+    /// A peer of the group.
+    pub(super) fn pick<M: Memory, C: Memory>(&mut self, among: &InGroup<'_, M, C>) -> Result<Option<u32>, Miss> {
+        match self.walk {
+            Walk::Chash(hash) => among.chash(hash, &mut self.wants_ring),
+            Walk::Other(Method::LeastConn) => least_conn::pick(among, self.turn(among.one)?, self.random),
+            Walk::Other(Method::RandomTwo) => match random::two(among, self.random)? {
+                None => random::one(among, self.random),
+                some => Ok(some),
+            },
+            Walk::Other(Method::Random) => random::one(among, self.random),
+            Walk::Other(Method::IpHash) => ip_hash::pick(among, self.key, self.turn(among.one)?),
+            Walk::Rr | Walk::Other(Method::Rr | Method::Chash) => among.take_in_turn(self.turn(among.one)?),
+        }
+    }
+
+    /// Its turn, which is taken when it is needed. So peers that start slowly take none, and the others go on exactly.
+    fn turn<M: Memory, C: Memory>(&mut self, one: &One<'_, M, C>) -> Result<u64, Miss> {
+        let turn = match (self.turn, self.walk) {
+            (Some(turn), _) => turn,
+            (None, Walk::Rr) => one.turn_of_rr()?,
+            (None, _) => one.record.take_turn(one.mem)?,
+        };
+        self.turn = Some(turn);
+        Ok(turn)
+    }
 }
 
 impl<M: Memory, C: Memory> One<'_, M, C> {
     #[inline(always)]
     pub(super) fn rr(&self) -> Result<Quick, Miss> {
         let schedule = &self.view.schedules[Group::Primary as usize];
-        let count = self.record.take_turn(self.mem)?.wrapping_add(schedule.start.into());
         if schedule.len == 0 || self.careful {
-            return Ok(Quick::Walk(Walk::Rr(count)));
+            return Ok(Quick::Walk(Walk::Rr));
         }
-        let position = (count % u64::from(schedule.len)) as u32;
+        let position = (self.turn_of_rr()? % u64::from(schedule.len)) as u32;
         Ok(Quick::Index(self.view.scheduled(self.mem, schedule, position)?))
+    }
+
+    #[inline(always)]
+    fn turn_of_rr(&self) -> Result<u64, Miss> {
+        let start = self.view.schedules[Group::Primary as usize].start;
+        Ok(self.record.take_turn(self.mem)?.wrapping_add(start.into()))
     }
 
     #[inline(always)]
@@ -90,24 +144,12 @@ impl<M: Memory, C: Memory> One<'_, M, C> {
         random: &mut Random,
         promises: &mut Promises,
     ) -> Result<(u32, bool), Miss> {
-        let mut wants_ring = false;
-        let mut pick = |among: &InGroup<'_, M, C>| match walk {
-            Walk::Rr(count) => among.take_in_turn(count),
-            Walk::Chash(hash) => among.chash(hash, &mut wants_ring),
-            Walk::Other(Method::LeastConn, count) => least_conn::pick(among, count, random),
-            Walk::Other(Method::RandomTwo, _) => match random::two(among, random)? {
-                None => random::one(among, random),
-                some => Ok(some),
-            },
-            Walk::Other(Method::Random, _) => random::one(among, random),
-            Walk::Other(Method::IpHash, count) => ip_hash::pick(among, key, count),
-            Walk::Other(Method::Rr | Method::Chash, count) => among.take_in_turn(count),
-        };
+        let mut walker = Walker { walk, key, random, turn: None, wants_ring: false };
         let notes = Notes::default();
-        let index = self.groups(&notes, &mut pick)?;
+        let index = self.groups(&notes, &mut walker)?;
         let (trial, took) = (notes.trial.get(), notes.took.get());
         *promises = Promises { some: trial.is_some() || took.is_some(), trial, took };
-        Ok((index, wants_ring))
+        Ok((index, walker.wants_ring))
     }
 
     pub(super) fn account(&self, index: u32) -> Result<Account, Miss> {
@@ -118,7 +160,8 @@ impl<M: Memory, C: Memory> One<'_, M, C> {
             _ => Health::default(),
         };
         let (created, serving) = (self.view.created, self.view.serving);
-        Ok(Account { cell, health, ident, max_conns, limits, created, serving, ..Account::default() })
+        let slow_start = if self.view.slow_starts { self.view.slow_start(self.mem, index)? } else { 0 };
+        Ok(Account { cell, health, ident, max_conns, limits, slow_start, created, serving, ..Account::default() })
     }
 
     #[inline(never)]
@@ -133,11 +176,7 @@ impl<M: Memory, C: Memory> One<'_, M, C> {
 
     /// Asks the primaries, then the backups. Where all are out, it asks all of them again, since none is known to be better. It
     /// does not where one is well, though full or tried.
-    pub(super) fn groups(
-        &self,
-        notes: &Notes,
-        pick: &mut impl FnMut(&InGroup<'_, M, C>) -> Result<Option<u32>, Miss>,
-    ) -> Result<u32, Miss> {
+    pub(super) fn groups(&self, notes: &Notes, walker: &mut Walker<'_>) -> Result<u32, Miss> {
         let now_ms = now_ms();
         let mut some = false;
         let panics = self.panics(notes, now_ms)?;
@@ -151,8 +190,12 @@ impl<M: Memory, C: Memory> One<'_, M, C> {
             for group in Group::ALL {
                 if self.view.schedules[group as usize].len != 0 {
                     some = true;
-                    let among = InGroup { one: self, group, now_ms, lenient, notes };
-                    if let Some(index) = pick(&among)? {
+                    let among = InGroup { one: self, group, now_ms, lenient, notes, without: None };
+                    let slowly = if lenient { None } else { among.slowly_started(walker)? };
+                    if let Some(index) = slowly {
+                        return Ok(index);
+                    }
+                    if let Some(index) = walker.pick(&among)? {
                         return Ok(index);
                     }
                 }
@@ -172,7 +215,7 @@ impl<M: Memory, C: Memory> One<'_, M, C> {
         if threshold == 0 || !self.view.checked || !self.has_failures {
             return Ok(false);
         }
-        let primaries = InGroup { one: self, group: Group::Primary, now_ms, lenient: false, notes };
+        let primaries = InGroup { one: self, group: Group::Primary, now_ms, lenient: false, notes, without: None };
         let members = self.view.ranks[Group::Primary as usize].members;
         let usable = u64::from(primaries.usable_of(members)?);
         Ok(usable > 0 && usable * 100 < u64::from(members) * threshold)

@@ -9,6 +9,7 @@ use super::group::Promises;
 use super::miss::Miss;
 use super::once::{One, Quick, Walk};
 pub use super::picked::Picked;
+use super::starters::Starters;
 use super::tried::MAX_TRIED;
 pub use super::tried::Tried;
 use super::usable::Set;
@@ -45,8 +46,10 @@ pub struct Handle {
     name: Box<[u8]>,
     record: Record,
     view: View,
-    /// The usable peers of each group, and then all peers of each group.
-    sets: RefCell<[Set; 4]>,
+    /// The usable peers of each group; then all peers; and then the usable peers that are steady.
+    sets: RefCell<[Set; 6]>,
+    /// The peers of each group that are in their slow start.
+    starters: RefCell<[Starters; 2]>,
     random: Random,
     account: Account,
     promises: Promises,
@@ -62,6 +65,7 @@ impl Handle {
             name: name.into(),
             record: Record::default(),
             sets: RefCell::default(),
+            starters: RefCell::default(),
             view: View::default(),
             account: Account::default(),
             promises: Promises::default(),
@@ -253,7 +257,7 @@ impl Handle {
         out: &mut Picked,
     ) -> Result<u32, Miss> {
         // Taken apart: the view is looked at where it lies while the others change.
-        let Handle { view, sets, random, account, given, record, promises, debt, .. } = self;
+        let Handle { view, sets, starters, random, account, given, record, promises, debt, .. } = self;
         let (view, record) = (&*view, *record);
         // As nginx: without a key, or with an empty one, there is nothing to hash.
         let key = ask.key.unwrap_or_default();
@@ -265,12 +269,24 @@ impl Handle {
         let tried = ask.tried.as_deref();
         let has_failures = record.failures(mem)?.any();
         let careful = view.limited || tried.is_some() || has_failures;
-        let one =
-            One { mem, view, cells, sets, tried, careful, has_failures, counts: ask.counts, record, debt, builds };
+        let one = One {
+            mem,
+            view,
+            cells,
+            sets,
+            starters,
+            tried,
+            careful,
+            has_failures,
+            counts: ask.counts,
+            record,
+            debt,
+            builds,
+        };
         let quick = match method {
             Method::Rr => one.rr()?,
             Method::Chash => one.chash(key)?,
-            other => Quick::Walk(Walk::Other(other, record.take_turn(mem)?)),
+            other => Quick::Walk(Walk::Other(other)),
         };
         let (index, wants_ring) = match quick {
             Quick::Index(index) => (index, false),

@@ -39,6 +39,11 @@ fn draw(among: &impl Candidates, random: &mut Random) -> Result<Option<u32>, Mis
     if among.fits(index)? { Ok(Some(index)) } else { among.drawn(&mut |total| random.wide_below(total)) }
 }
 
+/// The load of a peer that is drawn.
+pub(super) fn load(among: &impl Candidates, random: &mut Random) -> Result<Option<Load>, Miss> {
+    draw(among, random)?.map(|index| Load::of(among, index)).transpose()
+}
+
 /// The better of two by weight. `None`: no two were drawn that can be picked.
 ///
 /// # Errors

@@ -52,6 +52,11 @@ impl Set {
         self.of == Some((view.stamp, view.version, changes))
     }
 
+    /// Has it read anew, though no bit has changed.
+    pub fn forget(&mut self) {
+        self.of = None;
+    }
+
     /// Reads it anew. `changes` is the count of changed bits by now.
     ///
     /// # Errors

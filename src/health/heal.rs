@@ -1,9 +1,12 @@
-//! Brings upstreams back to quick picks: a pick looks at each peer only while a peer of its upstream has failed or is down.
+//! Brings upstreams back to quick picks: a pick looks at each peer only while a peer of its upstream has failed, is down, or
+//! starts slowly.
 
 use crate::error::Result;
+use crate::shm::clock::now_ms;
 use crate::shm::versioned::Unread;
 use crate::shm::{Cells, Damaged, Memory};
-use crate::state::failures::Health;
+use crate::state::failures::{Health, tenths};
+use crate::state::slow_start;
 use crate::state::verdict::Verdict;
 use crate::table::Table;
 use crate::table::directory::Directory;
@@ -81,7 +84,7 @@ fn is_ill<M: Memory>(
     cells: &Cells<'_, impl Memory>,
     record: u32,
 ) -> Result<bool, Unread> {
-    let mem = directory.mem();
+    let (mem, now) = (directory.mem(), tenths(now_ms()));
     let ill = |view: &View| {
         for index in 0..view.peers {
             let cell = view.cell(mem, index)?;
@@ -90,7 +93,11 @@ fn is_ill<M: Memory>(
                 continue;
             }
             let fails = !Health(cells.health(cell)?).is_well() && view.is_watched(mem, index)?;
-            if fails || is_down(view, cells, cell)? && view.bits(mem, index)?.takes_traffic() {
+            let starts = || {
+                let slow_start = if view.slow_starts { view.slow_start(mem, index)? } else { 0 };
+                slow_start::goes_on(cells, cell, slow_start, now)
+            };
+            if fails || (is_down(view, cells, cell)? || starts()?) && view.bits(mem, index)?.takes_traffic() {
                 return Ok(true);
             }
         }

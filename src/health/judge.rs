@@ -5,9 +5,11 @@
 //! it out, and none brings back a peer that another took out. There is one exception: a peer that probes bring back up begins
 //! without the failures that requests met before.
 
+use crate::shm::clock::now_ms;
 use crate::shm::versioned::TRIES;
 use crate::shm::{Cells, Damaged, Memory};
-use crate::state::failures::Health;
+use crate::state::failures::{Health, tenths};
+use crate::state::slow_start;
 use crate::state::usable::Bit;
 use crate::state::verdict::{State, Transition, Verdict};
 use crate::table::directory::Directory;
@@ -39,7 +41,13 @@ pub fn judge<M: Memory>(
 ) -> Result<Option<Transition>, Damaged> {
     let Judged { record, cell, index, before } = judged;
     let (after, change) = before.after(ok, rise, fall);
-    let bit = if change.is_some() { bit_of(directory, record, cell, index) } else { Bit::default() };
+    let Shown { bit, slow_start } =
+        if change.is_some() { shown(directory, record, cell, index) } else { Shown::default() };
+    let is_up = change.is_some_and(|change| change.to == State::Up);
+    let starts = is_up && starts_slowly(cells, cell, slow_start, before)?;
+    if starts {
+        slow_start::begin(cells, cell, after.generation(), tenths(now_ms()))?;
+    }
     match change {
         // Before, since this worker may die between the two. And after, since a worker that has just found the upstream well
         // keeps the upstream so: it read this number first.
@@ -57,6 +65,9 @@ pub fn judge<M: Memory>(
         Some(Transition { to: State::Up, .. }) => cure(cells, cell, after.generation())?,
         None => return Ok(None),
     }
+    if starts {
+        directory.record(record).mark_start(directory.mem())?;
+    }
     // Another result may have come since. Failures that requests meet keep it out as well: a pick that looks at it finds that.
     if cells.verdict(cell)? == after.0 {
         set_usable(directory, cells, record, bit, !after.is_down())?;
@@ -64,16 +75,28 @@ pub fn judge<M: Memory>(
     Ok(change)
 }
 
-/// The bit that tells picks whether the peer with this cell is usable. An upstream that cannot be read, or that changes soon,
-/// has none.
-fn bit_of<M: Memory>(directory: &Directory<'_, M>, record: u32, cell: u32, index: u32) -> Bit {
+/// The parts of a version that matter where a peer goes down or comes up.
+#[derive(Default)]
+struct Shown {
+    /// It tells picks whether the peer is usable.
+    bit: Bit,
+    slow_start: u32,
+}
+
+/// Those of the peer with this cell. An upstream that cannot be read, or that changes soon, has none.
+fn shown<M: Memory>(directory: &Directory<'_, M>, record: u32, cell: u32, index: u32) -> Shown {
     let mem = directory.mem();
     // Not a look through all peers for each: many may go down at once.
-    let bit = directory.look(record, |view| match view.index_of(mem, cell, index)? {
-        Some(index) => view.usable_bit(mem, index),
-        None => Ok(Bit::default()),
+    let shown = directory.look(record, |view| match view.index_of(mem, cell, index)? {
+        Some(index) => Ok(Shown { bit: view.usable_bit(mem, index)?, slow_start: view.slow_start(mem, index)? }),
+        None => Ok::<_, Damaged>(Shown::default()),
     });
-    bit.ok().flatten().unwrap_or_default()
+    shown.ok().flatten().unwrap_or_default()
+}
+
+/// Whether a peer that comes up starts slowly: after it was down, or where it came to others that served.
+fn starts_slowly(cells: &Cells<'_, impl Memory>, cell: u32, slow_start: u32, before: Verdict) -> Result<bool, Damaged> {
+    Ok(slow_start != 0 && (before.is_judged() || slow_start::of(cells, cell)?.is_some()))
 }
 
 fn set_usable<M: Memory>(

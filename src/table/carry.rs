@@ -1,5 +1,5 @@
 //! The parts that a new version takes over from the version before it. They are the cells and ids of its peers, and the start of
-//! the round robin.
+//! the round robin. And the peers that come back by the new version, and so start slowly.
 
 use super::commit::CellPlan;
 use super::snapshot::{Flags, ImagePeers, Origin, View};
@@ -25,6 +25,8 @@ pub fn over(region: &Region, old: Option<&View>, image: &mut [u64]) -> Result<Ce
     let most = region.cells().map_or(0, |cells| cells.count());
     let (mut plan, mut peers, mut no_id) = (CellPlan::default(), ImagePeers::of(image), Vec::new());
     let mut left = Left { mem: region.mem(), old, most, at: 0, passed: HashMap::new() };
+    // Where nothing has served so far, there is nothing to take the traffic of a peer that begins.
+    let comes_to_others = peers.some_start_slowly() && !old.flags.has(Flags::DELETED) && old.serving != 0;
     for index in 0..peers.count() {
         let kept = left.take(peers.ident(index))?;
         match kept {
@@ -34,6 +36,9 @@ pub fn over(region: &Region, old: Option<&View>, image: &mut [u64]) -> Result<Ce
         match kept.map_or(0, |kept| kept.cell) {
             0 => plan.new.push(index as u32),
             cell => peers.set_cell(index, cell),
+        }
+        if comes_to_others && peers.starts_slowly(index) && !kept.is_some_and(|kept| kept.served) {
+            plan.starting.push(index as u32);
         }
     }
     left.pass(old.peers)?;
@@ -61,7 +66,7 @@ pub fn again(image: &mut [u64], ids: Option<&[u32]>, origin: Origin) -> CellPlan
         None => give_ids(&mut peers, &all, origin.next_id),
     };
     Origin { next_id, ..origin }.set(image);
-    CellPlan { new: all.into_iter().map(|index| index as u32).collect(), freed: Vec::new() }
+    CellPlan { new: all.into_iter().map(|index| index as u32).collect(), ..CellPlan::default() }
 }
 
 /// Gives ids from `next` on to the peers at these indexes, which ascend; answers the next one. Where all 2^32 were given out, ids that
@@ -96,6 +101,8 @@ fn next_start(region: &Region, old: &View, peers: &ImagePeers<'_>) -> Result<u32
 struct Carried {
     cell: u32,
     id: u32,
+    /// Whether configuration let picks take it.
+    served: bool,
 }
 
 /// The peers of an old version that were not met yet in the new one. Mostly both have the same in the same order.
@@ -146,9 +153,9 @@ impl Left<'_> {
     /// The identity of a peer, and the parts that it keeps. The number of a cell that does not exist counts as none. So a spoiled
     /// number ends with its version.
     fn read(&self, at: u32) -> Result<(u64, Carried), Damaged> {
-        let (ident, cell, id) = self.old.identity(self.mem, at)?;
+        let (ident, bits, cell, id) = self.old.identity(self.mem, at)?;
         let cell = if (cell as usize) < self.most { cell } else { 0 };
-        Ok((ident, Carried { cell, id }))
+        Ok((ident, Carried { cell, id, served: bits.takes_traffic() }))
     }
 }
 

@@ -7,9 +7,11 @@ use super::{deleted, in_place};
 use crate::error::{Code, Error, Result};
 use crate::order::chash::Ring;
 use crate::shm::arena::Room;
+use crate::shm::clock::now_ms;
 use crate::shm::deletions::{Deletion, Deletions};
 use crate::shm::{Damaged, Memory, Stamp, Writing};
-use crate::state::failures::Health;
+use crate::state::failures::{Health, tenths};
+use crate::state::slow_start;
 use crate::state::verdict::Verdict;
 
 /// A version that lacks nothing but its places in the region.
@@ -32,6 +34,8 @@ pub struct CellPlan {
     pub new: Vec<u32>,
     /// Cells of peers that are no more.
     pub freed: Vec<u32>,
+    /// Indexes of peers whose slow start begins.
+    pub starting: Vec<u32>,
 }
 
 /// Where a ring comes from.
@@ -87,8 +91,9 @@ pub fn put<M: Memory>(change: &Writing<'_, M>, name: &str, mut build: Build, old
     };
     forget_old_verdicts(change, &mut build, old.as_ref().map(|(_, view)| view))?;
     let has_failures = brings_back_the_ill(change, &mut build, old.as_ref().map(|(_, view)| view))?;
+    let starts = begin_slow_starts(change, &mut build)?;
     set_version(&mut build.image, change.next_version()?);
-    let tell = || if has_failures { directory.mark_failure(record) } else { Ok(()) };
+    let tell = || if has_failures || starts { directory.mark_failure(record) } else { Ok(()) };
     // Before, so that no pick overlooks it. And after, since a worker may have found the old version well in between.
     tell()?;
     loop {
@@ -118,6 +123,20 @@ pub fn put<M: Memory>(change: &Writing<'_, M>, name: &str, mut build: Build, old
             return if done { Ok(()) } else { Err(error) };
         }
     }
+}
+
+/// Begins the slow starts of peers that come back by this change, or come to others that serve; whether there are any. Where the
+/// change fails, they say nothing: no pick takes these peers by the old version.
+fn begin_slow_starts<M: Memory>(change: &Writing<'_, M>, build: &mut Build) -> Result<bool, Damaged> {
+    let Some(cells) = change.cells() else { return Ok(false) };
+    let (peers, now) = (ImagePeers::of(&mut build.image), tenths(now_ms()));
+    let cell = |&index: &u32| peers.cell(index as usize);
+    let mut any = false;
+    for cell in build.cells.starting.iter().map(cell).filter(|&cell| cell != 0) {
+        slow_start::begin(&cells, cell, cells.generation(cell)?, now)?;
+        any = true;
+    }
+    Ok(any)
 }
 
 /// Whether this version may have a peer that is out and that the old one did not watch. Then no worker may have marked the

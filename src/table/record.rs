@@ -167,6 +167,16 @@ impl Record {
         Ok(changed)
     }
 
+    /// Says that the slow start of a peer has begun: picks look at each peer, and read anew which of them start.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: the word lies outside of the memory, as any word of [`Record::default`].
+    pub fn mark_start(self, mem: &impl Memory) -> Result<(), Damaged> {
+        self.mark_failure(mem)?;
+        self.mark_change(mem)
+    }
+
     /// Whether the last look at all its peers is `ms` old or older. Then the next look is this worker's.
     ///
     /// # Errors

@@ -123,6 +123,14 @@ fn set_route(it: &Upstream, weight: u16, more: &str) -> Call {
     call("set_route", it, format!(r#"{{"targets": [["{}", {weight}]]{more}}}"#, it.name))
 }
 
+/// Its peers start slowly, and the middle one drains.
+fn made_and_drained(it: &Upstream) -> Vec<Call> {
+    let slowly = |i| on_peer("set_peer", it, i, r#", "slow_start": 30"#);
+    let drains = on_peer("set_peer", it, middle(it), r#", "status": "drain""#);
+    let drained = (!it.peers.is_empty()).then_some(drains);
+    made(it).into_iter().chain((0..it.peers.len()).map(slowly)).chain(drained).collect()
+}
+
 fn never(_: &Upstream) -> bool {
     false
 }
@@ -180,6 +188,13 @@ pub const CHANGES: &[Change] = &[
         short: true,
         ..PLAIN
     },
+    Change {
+        name: "add a peer that starts slowly",
+        call: |it| on_peer("add_peer", it, NEW, r#", "slow_start": 30"#),
+        stepped: &[1],
+        short: true,
+        ..PLAIN
+    },
     Change { name: "add a backup", call: |it| call("add_peer", it, json(&backup())), ..PLAIN },
     Change {
         name: "add a peer that is there",
@@ -225,6 +240,14 @@ pub const CHANGES: &[Change] = &[
         call: |it| on_peer("set_peer", it, middle(it), r#", "status": "drain""#),
         refused: has_no_peer,
         also_large: true,
+        ..PLAIN
+    },
+    Change {
+        name: "end a drain of a peer that starts slowly",
+        before: made_and_drained,
+        call: |it| on_peer("set_peer", it, middle(it), r#", "status": "up""#),
+        refused: has_no_peer,
+        stepped: &[3],
         ..PLAIN
     },
     Change {

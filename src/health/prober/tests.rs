@@ -3,7 +3,11 @@
 use super::shared::READY;
 use super::*;
 use crate::config::value::parse;
-use crate::upstream::{Address, Peer, Upstream};
+use crate::shm::clock::now_ms;
+use crate::state::failures::tenths;
+use crate::state::slow_start;
+use crate::table::ops::Absent;
+use crate::upstream::{Address, Peer, PeerPatch, Upstream};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -418,6 +422,42 @@ fn with_default_down_a_peer_is_out_until_probes_have_found_it_up() {
     assert_eq!(world.states("api"), ["up", "checking"]);
     world.run(&[0], 2200, |_| false);
     assert_eq!(world.states("api"), ["up", "unhealthy"]);
+}
+
+#[test]
+fn a_peer_that_probes_bring_back_starts_slowly_and_those_of_a_new_table_do_not() {
+    const SLOWLY: u32 = 100_000;
+    let mut world = World::new("slowly", 1);
+    let check = r#"{"interval": 1000, "timeout": 500, "default_down": true, "rise": 2, "fall": 3}"#;
+    world.set("api", &["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"], check);
+    let slowly = |world: &World, server: &str| {
+        let address = Address::from_server(server).expect("one");
+        let patch = PeerPatch { slow_start: Some(SLOWLY), ..PeerPatch::new(address) };
+        world.table.put_peer("api", &patch, Absent::Make, WAIT).expect("room");
+    };
+    ["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"].iter().for_each(|server| slowly(&world, server));
+    // Peers have their cells in their order, from 1 on.
+    let now = || tenths(now_ms());
+    let starting = |world: &World| {
+        let cells = world.table.region().cells().expect("some");
+        (1..=4).filter(|&cell| slow_start::goes_on(&cells, cell, SLOWLY, now()).expect("inside")).collect::<Vec<_>>()
+    };
+    world.run(&[0], 4000, |_| true);
+    assert_eq!((world.states("api"), starting(&world)), (vec!["up"; 3], vec![]), "a new table");
+    world.run(&[0], 6000, |server| server != "10.0.0.2:80");
+    assert_eq!((world.states("api"), starting(&world)), (vec!["up", "unhealthy", "up"], vec![]));
+    world.run(&[0], 4000, |_| true);
+    assert_eq!((world.states("api"), starting(&world)), (vec!["up"; 3], vec![2]), "it was down");
+    // One that comes to others starts when probes have found it up, and not when it comes.
+    slowly(&world, "10.0.0.4:80");
+    assert_eq!((world.states("api")[3], starting(&world)), ("checking", vec![2, 4]));
+    let cells = world.table.region().cells().expect("some");
+    let generation = cells.generation(4).expect("inside");
+    slow_start::begin(&cells, 4, generation, now().wrapping_sub(5000)).expect("inside");
+    world.run(&[0], 4000, |_| true);
+    let cells = world.table.region().cells().expect("some");
+    let start = slow_start::of(&cells, 4).expect("inside").expect("it has begun");
+    assert_eq!((world.states("api")[3], start.part(SLOWLY, now())), ("up", Some(slow_start::WHOLE / 10)));
 }
 
 #[test]

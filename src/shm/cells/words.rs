@@ -47,7 +47,7 @@ pub(super) mod cell {
     /// How often it came back : 24 | retired until no worker has a number below this one : 40 (low part first).
     /// The latter is 0 where the cell is not retired, or no writer has seen it yet.
     pub const REST: usize = 4;
-    /// Kept for slow start and ejection: when it began, in tenths of a second since the boot : 32 | two streaks : 8, 8.
+    /// When its slow start began: see [`crate::state::slow_start`]. Two streaks of 8 bits are kept for ejection.
     pub const SLOW_START: usize = 5;
     /// Kept for ejection: until when, in tenths of a second : 32 | how often : 16.
     pub const EJECTION: usize = 6;
@@ -60,7 +60,7 @@ pub(super) mod cell {
     /// Kept for the method `least_time`: three words, each with three numbers of 16 bits. It needs seven.
     pub const LEAST_TIME: usize = 13;
 
-    /// Words that nothing stores yet, but for zeros where a cell comes back.
+    /// Words that no new peer begins anew: those of another generation say nothing. Where a cell comes back, they are 0.
     pub const KEPT: [usize; 7] = [SLOW_START, EJECTION, EWMA, STATISTICS, LEAST_TIME, LEAST_TIME + 1, LEAST_TIME + 2];
 }
 
@@ -212,6 +212,24 @@ impl<M: Memory> Cells<'_, M> {
     /// [`Damaged`]: there is no such cell, or its word lies outside of the memory.
     pub fn set_usable(&self, cell: u32, word: u32, old: u64, new: u64) -> Result<bool, Damaged> {
         self.mem.replace(self.usable_at(cell, word)?, old, new)
+    }
+
+    /// When the slow start of the peer with this cell began.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: there is no such cell, or its word lies outside of the memory.
+    pub fn slow_start(&self, cell: u32) -> Result<u64, Damaged> {
+        self.mem.load(self.word_at(cell, cell::SLOW_START)?)
+    }
+
+    /// Stores `new` where `old` is; whether it was.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: there is no such cell, or its word lies outside of the memory.
+    pub fn set_slow_start(&self, cell: u32, old: u64, new: u64) -> Result<bool, Damaged> {
+        self.mem.replace(self.word_at(cell, cell::SLOW_START)?, old, new)
     }
 
     #[inline(always)]

@@ -96,6 +96,8 @@ pub(super) mod bit {
     pub const OWN_CHECK: u32 = 28;
     /// Peers count as down until they are probed.
     pub const DEFAULT_DOWN: u32 = 29;
+    /// Some peer has a `slow_start`.
+    pub const SLOW_STARTS: u32 = 30;
     /// A number of 16 bits: the first word of the peers; of a route: of its targets.
     pub const PEERS_AT: u32 = 32;
     /// A number of 8 bits: the panic threshold of the check.

@@ -35,13 +35,14 @@ pub fn encode(upstream: &Upstream, flags: Flags) -> crate::error::Result<Vec<u64
     let mut long = Vec::new();
     words.resize(long_at, 0);
     // In one pass over the peers: there are many of them.
-    let (mut limited, mut leaving, mut unwatched, mut checks, mut serving) =
-        (false, false, false, upstream.check.is_some() || upstream.foreign.is_some(), 0);
+    let (mut limited, mut leaving, mut unwatched, mut slow_starts, mut serving) = (false, false, false, false, 0);
+    let mut checks = upstream.check.is_some() || upstream.foreign.is_some();
     for (peer, words) in upstream.peers.iter().zip(words[peers_at..].chunks_exact_mut(OURS.peer)) {
         encode_peer(peer, words, long_at, &mut long);
         limited |= peer.max_conns != 0;
         leaving |= peer.status == Status::Leaving;
         serving += u64::from(peer.takes_traffic());
+        slow_starts |= peer.slow_start != 0;
         unwatched |= !peer.takes_traffic() || peer.max_fails == 0;
         checks |= peer.check.is_some();
     }
@@ -70,6 +71,7 @@ pub fn encode(upstream: &Upstream, flags: Flags) -> crate::error::Result<Vec<u64
         | u64::from(limited) << bit::LIMITED
         | u64::from(leaving) << bit::LEAVING
         | u64::from(unwatched) << bit::UNWATCHED
+        | u64::from(slow_starts) << bit::SLOW_STARTS
         | u64::from(upstream.check.is_some()) << bit::CHECKED
         | u64::from(upstream.own_check) << bit::OWN_CHECK
         | u64::from(default_down) << bit::DEFAULT_DOWN
@@ -158,6 +160,22 @@ impl<'a> ImagePeers<'a> {
             }
         }
         Ok(most)
+    }
+
+    /// Whether a peer has a `slow_start`.
+    pub fn some_start_slowly(&self) -> bool {
+        self.0[word::PLACES] >> bit::SLOW_STARTS & 1 == 1
+    }
+
+    /// Whether a peer takes traffic, and has a `slow_start`.
+    pub fn starts_slowly(&self, index: usize) -> bool {
+        let words = &self.0[self.at(index)..][..PEER];
+        PeerBits(words[1]).takes_traffic() && halves(words[3]).1 != 0
+    }
+
+    /// The cell of a peer.
+    pub fn cell(&self, index: usize) -> u32 {
+        halves(self.0[self.at(index) + 4]).1
     }
 
     /// Whether there is a check.

@@ -201,6 +201,16 @@ impl View {
         Ok((max_conns, Limits { max_fails, fail_timeout }))
     }
 
+    /// How many seconds the slow start of a peer takes; 0: it has none.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: a word lies outside of the memory.
+    #[inline(always)]
+    pub fn slow_start(&self, mem: &impl Memory, index: u32) -> Result<u32, Damaged> {
+        mem.load(self.peer_word(index) + 3).map(|word| halves(word).1)
+    }
+
     /// Whether failures take a peer out: it takes traffic, and has a `max_fails`.
     ///
     /// # Errors
@@ -227,12 +237,16 @@ impl View {
         (!self.is_of_layout_1).then(ids).transpose()
     }
 
-    /// The identity of a peer's address, its cell and its id.
-    pub(in crate::table) fn identity(&self, mem: &impl Memory, index: u32) -> Result<(u64, u32, u32), Damaged> {
+    /// The identity of a peer's address, its bits, its cell and its id.
+    pub(in crate::table) fn identity(
+        &self,
+        mem: &impl Memory,
+        index: u32,
+    ) -> Result<(u64, PeerBits, u32, u32), Damaged> {
         let mut words = [0; 5];
         mem.load_all(self.peer_word(index), &mut words)?;
         let (id, cell) = halves(words[4]);
-        Ok((words[0], cell, id))
+        Ok((words[0], PeerBits(words[1]), cell, id))
     }
 
     /// The identity of a peer's address, and its cell.

@@ -63,6 +63,8 @@ pub struct View {
     pub source: u32,
     /// Some peer has a `max_conns`.
     pub limited: bool,
+    /// Some peer has a `slow_start`.
+    pub slow_starts: bool,
     /// Some peer is deleted once it is idle.
     pub leaving: bool,
     /// How many peers take traffic, as far as configuration goes; at most 255.
@@ -148,6 +150,7 @@ impl View {
             flags: Flags((identity >> 56) as u8),
             peers_at: peers_at(places),
             limited: places >> bit::LIMITED & 1 == 1,
+            slow_starts: places >> bit::SLOW_STARTS & 1 == 1,
             leaving: places >> bit::LEAVING & 1 == 1,
             serving: (places >> bit::SERVING & bit::MOST_SERVING) as u32,
             unwatched: places >> bit::UNWATCHED & 1 == 1,
