@@ -53,7 +53,8 @@ fn setup_here(more: &str) -> String {
 }
 
 fn setup_of(path: &str, size: u64, more: &str) -> String {
-    format!("setup\t{{\"shm_path\": \"{path}\", \"shm_size\": {size}{more}}}")
+    // The tests copy all files at each death, so that of statistics is a small one.
+    format!("setup\t{{\"shm_path\": \"{path}\", \"shm_size\": {size}, \"stats_size\": \"64k\"{more}}}")
 }
 
 /// All of them; images and files are made below `scratch`.
