@@ -11,7 +11,8 @@ local _M = {}
 local rows = {}
 
 
--- prepare(upstream, word): the upstream and the word of the page that this worker has to itself; both workers use upstream
+-- prepare(upstream, word): the upstream and the word of the page that this worker has to itself; both workers use
+-- upstream
 -- "shared" and word 0.
 function _M.prepare(upstream, word)
     for _, name in ipairs { "shared", upstream } do
