@@ -33,10 +33,10 @@ pub fn servers(upstream: &Upstream) -> String {
 /// `GET /routes`: a line for each route, with its host and its upstreams.
 ///
 /// ```
-/// use dyups::config::{dyups, route::route, value::parse};
+/// use dyups::config::{dyups as texts, route::route, value::parse};
 /// let read = |host, json: &str| route(host, &parse(json.as_bytes()).unwrap(), "").unwrap();
 /// let split = r#"{"targets": [["blue", 90], ["green", 10]], "key": "$cookie_u"}"#;
-/// let text = dyups::routes(&[read("a.example", "\"api\""), read("b.example", split)]);
+/// let text = texts::routes(&[read("a.example", "\"api\""), read("b.example", split)]);
 /// assert_eq!(text, "a.example api\nb.example blue weight=90 green weight=10 key=$cookie_u\n");
 /// ```
 pub fn routes<'a>(routes: impl IntoIterator<Item = &'a Route>) -> String {
