@@ -1,16 +1,12 @@
 -- report: the numbers of an upstream's tries and of its peers, for operators.
 
-local ffi = require "ffi"
+local decode = require "dyups.decode"
 local encode = require "dyups.encode"
 local library = require "dyups.library"
 
-local C, failure, not_a_text = library.C, library.failure, library.not_a_text
-local has_cjson, cjson = pcall(require, "cjson.safe")
+local C, not_a_text = library.C, library.not_a_text
 
 local _M = {}
-
--- The library writes it, and report reads it at once: one for all calls of this VM.
-local text = ffi.new("dyups_text")
 
 
 -- The options as the library takes them: of an earlier report, its mark.
@@ -69,14 +65,10 @@ function _M.report(upstream, peer, options)
     if peer ~= nil and type(peer) ~= "string" then
         return not_a_text("peer", peer)
     end
-    if not has_cjson then
-        return nil, "dyups: report needs cjson, which is not in lua_package_cpath"
-    end
-    local json = encode(sent(options))
-    if C.dyups_report(upstream, #upstream, peer, peer and #peer or 0, json, #json, text) < 0 then
-        return failure()
-    end
-    return cjson.decode(ffi.string(text.data, text.len))
+    return decode("report", function(text)
+        local json = encode(sent(options))
+        return C.dyups_report(upstream, #upstream, peer, peer and #peer or 0, json, #json, text)
+    end)
 end
 
 

@@ -1,18 +1,14 @@
 -- Routes: hosts that lead to upstreams. Changes of them, and where a host leads.
 
-local ffi = require "ffi"
 local changes = require "dyups.changes"
+local decode = require "dyups.decode"
 local lead = require "dyups.lead"
 local library = require "dyups.library"
 
-local C, failure, not_a_text, outcome = library.C, library.failure, library.not_a_text, library.outcome
-local has_cjson, cjson = pcall(require, "cjson.safe")
+local C, not_a_text, outcome = library.C, library.not_a_text, library.outcome
 local type = type
 
 local _M = {}
-
--- The library writes it, and routes reads it at once: one for all calls of this VM.
-local text = ffi.new("dyups_text")
 
 
 -- set_route(host, targets[, options]) -> true | nil, message
@@ -119,13 +115,7 @@ end
 -- Example
 --     dyups.routes()["www.example.com"].targets[1][1]     -- "api"
 function _M.routes()
-    if not has_cjson then
-        return nil, "dyups: routes needs cjson, which is not in lua_package_cpath"
-    end
-    if C.dyups_routes(text) < 0 then
-        return failure()
-    end
-    return cjson.decode(ffi.string(text.data, text.len))
+    return decode("routes", C.dyups_routes)
 end
 
 

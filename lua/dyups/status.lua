@@ -1,15 +1,11 @@
 -- status: the table of upstreams, for operators.
 
-local ffi = require "ffi"
+local decode = require "dyups.decode"
 local library = require "dyups.library"
 
-local C, failure, not_a_text = library.C, library.failure, library.not_a_text
-local has_cjson, cjson = pcall(require, "cjson.safe")
+local C, not_a_text = library.C, library.not_a_text
 
 local _M = {}
-
--- The library writes it, and status reads it at once: one for all calls of this VM.
-local text = ffi.new("dyups_text")
 
 
 -- status([upstream]) -> table | nil, message
@@ -37,13 +33,9 @@ function _M.status(upstream)
     if upstream ~= nil and type(upstream) ~= "string" then
         return not_a_text("upstream", upstream)
     end
-    if not has_cjson then
-        return nil, "dyups: status needs cjson, which is not in lua_package_cpath"
-    end
-    if C.dyups_status(upstream, upstream and #upstream or 0, text) < 0 then
-        return failure()
-    end
-    return cjson.decode(ffi.string(text.data, text.len))
+    return decode("status", function(text)
+        return C.dyups_status(upstream, upstream and #upstream or 0, text)
+    end)
 end
 
 
