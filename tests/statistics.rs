@@ -7,14 +7,11 @@ mod support;
 use dyups::config::report::Window;
 use dyups::shm::layout::LAYOUT;
 use dyups::shm::region::statistics_of;
-use dyups::state::failures::Health;
 use dyups::stats::ended::Ended;
 use dyups::stats::place::Places;
 use dyups::stats::tally::{Tally, Try};
 use dyups::status::report::json;
-use dyups::table::directory::Directory;
-use dyups::table::snapshot::View;
-use dyups::table::{Record, Table};
+use dyups::table::Table;
 use proptest::prelude::*;
 use serde_json::Value;
 use std::path::Path;
@@ -30,23 +27,6 @@ fn with_statistics(base: &Path, bytes: u64) -> Table {
 
 fn report(table: &Table, name: &str) -> Value {
     serde_json::from_slice(&json(table, name, None, &Window::All).expect("there")).expect("JSON")
-}
-
-/// A try at each peer of an upstream, to be ended in any way.
-fn tries(table: &Table, name: &str) -> Vec<Try> {
-    let (region, mem) = (table.region(), table.region().mem());
-    let (number, _) = Directory::new(region).find(name.as_bytes()).expect("readable").expect("there");
-    let cells = region.cells().expect("some");
-    let read = |view: &View| {
-        let one = |index| {
-            let cell = view.cell(mem, index)?;
-            let generation = Health(cells.health(cell)?).generation();
-            let record = Record::numbered(region.geometry(), number);
-            Ok(Try { cell, generation, record, created: view.created, ended: Ended::default() })
-        };
-        (0..view.peers).map(one).collect()
-    };
-    Directory::new(region).look(number, read).expect("readable").expect("there")
 }
 
 fn answered(status: u16, ms: u32) -> Ended {

@@ -1,16 +1,14 @@
 //! The counting of tries, in statistics of this process alone: a dead process loses them, and nothing else.
 
+use crate::support::tries;
 use dyups::shm::sections::{Sections, title};
 use dyups::shm::units::{PAGE, WORD};
 use dyups::shm::{Mem, Memory};
 use dyups::state::events::Standing;
-use dyups::state::failures::Health;
 use dyups::stats::ended::Ended;
 use dyups::stats::place::Places;
 use dyups::stats::tally::{Tally, Try};
-use dyups::table::directory::Directory;
-use dyups::table::snapshot::View;
-use dyups::table::{Record, Table};
+use dyups::table::Table;
 use dyups::upstream::Upstream;
 
 /// Room for an upstream and some peers.
@@ -26,7 +24,8 @@ pub fn count_tries(table: &Table, subject: &Upstream) {
     sections.write_header(&title(BYTES, 1, [2, 3])).expect("inside");
     let places = Places::with(table.region(), sections).expect("there are cells");
     let mut tally = Tally::default();
-    for (one, ended) in tries(table, &subject.name).into_iter().zip([
+    let tries = if subject.peers.is_empty() { Vec::new() } else { tries(table, &subject.name) };
+    for (one, ended) in tries.into_iter().zip([
         Ended { status: 200, connect_ms: Some(0), header_ms: Some(1), response_ms: Some(2), ..Ended::default() },
         Ended { status: 502, response_ms: Some(0), ..Ended::default() },
     ]) {
@@ -40,21 +39,4 @@ pub fn count_tries(table: &Table, subject: &Upstream) {
         places.probed(one.cell, one.generation, true);
     }
     sections.add_uncounted(1).expect("inside");
-}
-
-fn tries(table: &Table, name: &str) -> Vec<Try> {
-    let (region, mem) = (table.region(), table.region().mem());
-    let (Ok(Some((number, _))), Some(cells)) = (Directory::new(region).find(name.as_bytes()), region.cells()) else {
-        return Vec::new();
-    };
-    let read = |view: &View| {
-        let one = |index| {
-            let cell = view.cell(mem, index)?;
-            let generation = Health(cells.health(cell)?).generation();
-            let record = Record::numbered(region.geometry(), number);
-            Ok(Try { cell, generation, record, created: view.created, ended: Ended::default() })
-        };
-        (0..view.peers.min(2)).map(one).collect()
-    };
-    Directory::new(region).look(number, read).ok().flatten().unwrap_or_default()
 }

@@ -4,7 +4,12 @@ use super::Scratch;
 use dyups::error::Result;
 use dyups::shm::layout::{LAYOUT, state};
 use dyups::shm::{Memory, Region};
+use dyups::state::failures::Health;
+use dyups::stats::ended::Ended;
+use dyups::stats::tally::Try;
+use dyups::table::Record;
 use dyups::table::directory::{self, Directory};
+use dyups::table::snapshot::View;
 use dyups::table::store::Table;
 use dyups::upstream::{Address, Peer, PeerPatch, Upstream};
 use std::collections::{BTreeMap, BTreeSet};
@@ -118,4 +123,21 @@ pub fn assert_no_leak_of_heap<R: std::borrow::Borrow<Region>>(table: &Table<R>) 
     table.repair(&writer).expect("repairable");
     assert_eq!((counted(state::USED), counted(state::RECORDS), names(table)), before, "after a repair");
     assert_eq!((geometry.heap_at..geometry.spare_end()).find(taken), None, "in the spare");
+}
+
+/// A try at each peer of an upstream, to be ended in any way.
+pub fn tries(table: &Table, name: &str) -> Vec<Try> {
+    let (region, mem) = (table.region(), table.region().mem());
+    let (number, _) = Directory::new(region).find(name.as_bytes()).expect("readable").expect("there");
+    let cells = region.cells().expect("some");
+    let read = |view: &View| {
+        let one = |index| {
+            let cell = view.cell(mem, index)?;
+            let generation = Health(cells.health(cell)?).generation();
+            let record = Record::numbered(region.geometry(), number);
+            Ok(Try { cell, generation, record, created: view.created, ended: Ended::default() })
+        };
+        (0..view.peers).map(one).collect()
+    };
+    Directory::new(region).look(number, read).expect("readable").expect("there")
 }
