@@ -117,11 +117,6 @@ impl Delta {
         self.touched.drain(..).for_each(|word| self.sums[usize::from(word)] = 0);
         self.codes.clear();
     }
-
-    /// Whether nothing was added.
-    pub fn is_empty(&self) -> bool {
-        self.touched.is_empty()
-    }
 }
 
 /// Stores a number where a smaller one is.

@@ -1,6 +1,7 @@
 //! The words of a section: the totals of one peer, or of one upstream. Each only grows, but for those that say so.
 
 use super::histogram::BUCKETS;
+use crate::shm::sections::{SIDE_BY_SIDE, UNIT};
 
 /// Tries that have ended.
 pub const REQUESTS: usize = 0;
@@ -60,6 +61,7 @@ pub const HEADER_TIMES: usize = 56;
 pub const RESPONSE_TIMES: usize = HEADER_TIMES + BUCKETS;
 /// Words in all.
 pub const END: usize = RESPONSE_TIMES + BUCKETS;
+const _: () = assert!(END <= UNIT && span::END <= SIDE_BY_SIDE * UNIT);
 
 /// Words that hold the greatest number, and no sum.
 pub const GREATEST: [usize; 4] = [SELECTED, HEADER_MAX, RESPONSE_MAX, CONNECT_MAX];

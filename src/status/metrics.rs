@@ -59,7 +59,7 @@ struct Peer {
 pub fn text(table: &Table, slot: Option<u32>, format: Format, parts: Parts) -> Result<String> {
     let mut page = Page::new(format);
     of_the_region(&mut page, table, slot)?;
-    let all = gathered(table)?;
+    let all = gathered(table, parts)?;
     of_upstreams(&mut page, &all);
     histograms(&mut page, "dyups_upstream", &all, |upstream| vec![(Vec::new(), &upstream.totals)]);
     if parts.peers {
@@ -75,7 +75,7 @@ pub fn text(table: &Table, slot: Option<u32>, format: Format, parts: Parts) -> R
     Ok(page.end())
 }
 
-fn gathered(table: &Table) -> Result<Vec<Gathered>> {
+fn gathered(table: &Table, parts: Parts) -> Result<Vec<Gathered>> {
     let mut all = Vec::new();
     for stored in table.upstreams()? {
         let name = stored.upstream.name.clone();
@@ -83,7 +83,8 @@ fn gathered(table: &Table) -> Result<Vec<Gathered>> {
         // An upstream that was deleted meanwhile has no numbers.
         let reading = reading.ok().flatten();
         let totals = reading.as_ref().map(Reading::whole).transpose()?.unwrap_or_default();
-        let mut numbers = reading.as_ref().map(Reading::of_servers).transpose()?.unwrap_or_default();
+        let of_peers = reading.as_ref().filter(|_| parts.peers).map(Reading::of_servers).transpose()?;
+        let mut numbers = of_peers.unwrap_or_default();
         let states = peers::states(table, &stored)?;
         let peers = stored.upstream.peers.iter().enumerate().map(|(nth, peer)| {
             let state = states.get(nth).copied().unwrap_or_default();

@@ -131,8 +131,9 @@ impl<'a> Reading<'a> {
             if totals != Totals::default() {
                 mark += &format!(";{who:x}={}", totals.mark());
             }
-            let mut peer = numbers(&marks.since(*who, &totals));
-            of_a_peer(&mut peer, &marks.since(*who, &totals), self.now);
+            let since = marks.since(*who, &totals);
+            let mut peer = numbers(&since);
+            of_a_peer(&mut peer, &since, self.now);
             peer.insert("server".into(), its.as_str().into());
             if server == Some(its.as_str()) {
                 found = Some(peer.clone());
