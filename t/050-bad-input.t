@@ -45,6 +45,7 @@ our $Attempts = q{
     local function switches(name, upstream, options)
         local empty = type(options) == "table" and next(options) == nil
         return name == "healthcheck" and upstream == "api" and (options == false or empty)
+            or name == "set_route" and upstream == "api" and options == "api"
     end
 
     -- attempts(most_arguments[, but]) -> whether there were calls, and what was wrong with the first that was wrong

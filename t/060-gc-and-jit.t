@@ -305,7 +305,9 @@ Dyups::proxy(init => q{
         local info = func and funcinfo(func, pc or 0)
         if what == "stop" then
             traces = traces + 1
-        elseif what == "abort" and info.source and info.source:find("/lua/dyups", 1, true) then
+        elseif what == "abort" and info.source and info.source:find("/lua/dyups", 1, true)
+            -- Timers of the same worker run between the requests.
+            and not info.source:find("/prober.lua", 1, true) then
             aborts[#aborts + 1] = info.loc .. " " .. tostring(code) .. " " .. tostring(extra)
         end
     end
