@@ -116,6 +116,14 @@ typedef struct {
   size_t len;
 } dyups_text;
 
+// A slice of an answer.
+typedef struct {
+  // The bytes, valid until the next call in this thread that returns a text.
+  dyups_text text;
+  // The number of the rest; 0: there is none, and the answer is whole.
+  uint64_t rest;
+} dyups_slice;
+
 // A probe to be made.
 typedef struct {
   // The number of the probe, for the calls that follow.
@@ -188,6 +196,8 @@ typedef struct {
   dyups_text client;
   // 1: the request came through a unix socket; 0: it did not.
   uint32_t is_unix;
+  // The length of the slices in which a long body is to be read, see `dyups_next`; 0: bodies are whole.
+  uint32_t peers;
 } dyups_request;
 
 // An answer to an HTTP request.
@@ -200,6 +210,8 @@ typedef struct {
   dyups_text content_type;
   // The whole error, or a warning; empty when all is well.
   dyups_text error;
+  // The number of the rest of the body, for `dyups_next`; 0: the body is whole.
+  uint64_t rest;
 } dyups_reply;
 
 #ifdef __cplusplus
@@ -1109,7 +1121,9 @@ int32_t dyups_delete_route(const char *host, size_t len, const char *json, size_
 //
 // # Arguments
 //
-// - `text`: where the answer goes
+// - `peers`: the length of the first slice, see `dyups_next`. Each slice is a JSON object. All of them make the answer when
+//   objects are merged by their keys, and lists are put one behind the other. 0: one object, the whole answer
+// - `slice`: where the first slice goes
 //
 // # Returns
 //
@@ -1122,14 +1136,15 @@ int32_t dyups_delete_route(const char *host, size_t len, const char *json, size_
 // # Example
 //
 // ```c
-// dyups_text json;
-// if (dyups_routes(&json) == 0) printf("%.*s\n", (int)json.len, json.data);
+// dyups_slice json;
+// if (dyups_routes(0, &json) == 0) printf("%.*s\n", (int)json.text.len, json.text.data);
 // ```
 //
 // # Safety
 //
-// `text` is valid.
-int32_t dyups_routes(dyups_text *text);
+// `slice` is valid.
+int32_t dyups_routes(uint32_t peers,
+                     dyups_slice *slice);
 
 // Finds the probes that are due. Call it in one thread of each worker, again and again. After it, `dyups_probe_next`
 // answers the probes that are due. Each of them is a connection to make, and ends with `dyups_probe_end`.
@@ -1386,6 +1401,62 @@ int32_t dyups_probing(void);
 // `data` points to `len` bytes; `text` is valid.
 int32_t dyups_plain(const char *data, size_t len, dyups_text *text);
 
+// The next slice of an answer.
+//
+// # Arguments
+//
+// - `slice`: the slice before, whose `rest` is not 0; the next one goes there
+// - `peers`: about how many peers, or as much other work, the slice is long; it takes 2 ms at most. 0: the whole rest
+//
+// # Returns
+//
+// 0.
+//
+// # Errors
+//
+// - `DYUPS_NOT_FOUND`: there is no such rest. A thread keeps 64 rests; one more ends the one that waited longest.
+// - `DYUPS_CHANGING`, `DYUPS_DAMAGED`: the rest cannot be read. It is given up.
+// - `DYUPS_INVALID`: NULL.
+//
+// # Example
+//
+// ```c
+// dyups_slice slice;
+// int32_t code = dyups_routes(1000, &slice);
+// while (code == 0 && slice.rest != 0) code = dyups_next(&slice, 1000);
+// ```
+//
+// # Safety
+//
+// `slice` is valid.
+int32_t dyups_next(dyups_slice *slice, uint32_t peers);
+
+// Gives up the rest of an answer. A slice without a rest is left as it is.
+//
+// # Arguments
+//
+// - `slice`: the last slice
+//
+// # Returns
+//
+// Nothing.
+//
+// # Errors
+//
+// None.
+//
+// # Example
+//
+// ```c
+// dyups_slice slice;
+// if (dyups_routes(1000, &slice) == 0) dyups_give_up(&slice);
+// ```
+//
+// # Safety
+//
+// `slice` is valid, or NULL.
+void dyups_give_up(dyups_slice *slice);
+
 // The numbers of an upstream's tries and of each of its peers, as JSON.
 //
 // # Arguments
@@ -1394,7 +1465,7 @@ int32_t dyups_plain(const char *data, size_t len, dyups_text *text);
 // - `server`, `server_len`: one of its peers; NULL: the upstream and all its peers
 // - `json`, `json_len`: an object with `seconds` (1 to 3600: the last ones) or `since` (the `mark` of an earlier report),
 //   or `null`: since the statistics began
-// - `text`: where the answer goes
+// - `peers`, `slice`: as in `dyups_routes`
 //
 // # Returns
 //
@@ -1409,20 +1480,58 @@ int32_t dyups_plain(const char *data, size_t len, dyups_text *text);
 // # Example
 //
 // ```c
-// dyups_text json;
-// if (dyups_report("api", 3, NULL, 0, "{\"seconds\": 60}", 15, &json) == 0) printf("%.*s\n", (int)json.len, json.data);
+// dyups_slice json;
+// if (dyups_report("api", 3, NULL, 0, "{\"seconds\": 60}", 15, 0, &json) == 0)
+//     printf("%.*s\n", (int)json.text.len, json.text.data);
 // ```
 //
 // # Safety
 //
-// `name` points to `len` bytes, `server` to `server_len` or is NULL, `json` to `json_len`; `text` is valid.
+// `name` points to `len` bytes, `server` to `server_len` or is NULL, `json` to `json_len`; `slice` is valid.
 int32_t dyups_report(const char *name,
                      size_t len,
                      const char *server,
                      size_t server_len,
                      const char *json,
                      size_t json_len,
-                     dyups_text *text);
+                     uint32_t peers,
+                     dyups_slice *slice);
+
+// The same as `dyups_status`, a slice at a time, and with totals where they are asked for.
+//
+// # Arguments
+//
+// - `name`, `len`: the upstream; NULL: all
+// - `json`, `json_len`: an object with `stats` (true: each upstream and each peer has the totals of its tries), or `null`
+// - `peers`, `slice`: as in `dyups_routes`
+//
+// # Returns
+//
+// 0.
+//
+// # Errors
+//
+// - `DYUPS_NOT_FOUND`: there is no such upstream.
+// - `DYUPS_INVALID`: an option is wrong, or totals are asked for and statistics are off.
+// - `DYUPS_CHANGING`, `DYUPS_NOT_SET_UP`, `DYUPS_DAMAGED`
+//
+// # Example
+//
+// ```c
+// dyups_slice json;
+// int32_t code = dyups_status_slices(NULL, 0, "{\"stats\": true}", 15, 1000, &json);
+// while (code == 0 && json.rest != 0) code = dyups_next(&json, 1000);
+// ```
+//
+// # Safety
+//
+// `name` points to `len` bytes or is NULL, `json` to `json_len`; `slice` is valid.
+int32_t dyups_status_slices(const char *name,
+                            size_t len,
+                            const char *json,
+                            size_t json_len,
+                            uint32_t peers,
+                            dyups_slice *slice);
 
 // The table, or one upstream of it, as JSON in the shape of the upstreams file, with read-only fields.
 //

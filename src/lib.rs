@@ -33,6 +33,7 @@ pub mod ffi;
 pub mod health;
 pub mod http;
 pub mod order;
+pub mod pace;
 pub mod process;
 pub mod quote;
 pub mod random;

@@ -443,7 +443,7 @@ Dyups::proxy(setup => 'files = "' . Dyups::file('shape.json', '{"upstreams":{"fi
         }
     }
 --- response_body
-deleted:table region:table routes:table upstreams:table version:string workers:table
+changed:boolean deleted:table region:table routes:table upstreams:table version:string workers:table
 free:number layout:number lost:boolean max_records:number path:string records:number repairs:number size:number used:number
 2 pid:number since:number slot:number
 api:table filed:table
@@ -451,7 +451,7 @@ generation:number hash_id:string origin:string peers:table
 backup:boolean conns:number fail_timeout:number fails:number host:string max_conns:number max_fails:number out:boolean port:number server:string slow_start:number state:string status:string weight:number
 runtime file
 true 1048576 false
-deleted:table region:table upstreams:table version:string workers:table; api:table
+changed:boolean deleted:table region:table upstreams:table version:string workers:table; api:table
 true true
 
 

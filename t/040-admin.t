@@ -552,14 +552,14 @@ dyups.setup has not succeeded in this process
             assert(dyups.set_upstream("api", { peers = peers }))
             local status, text, headers = T.request(T.port + 8, "GET", "/detail")
             local _, lines = text:gsub("\n", "")
-            ngx.say(status, " ", lines, " ", headers["content-length"] == tostring(#text))
+            ngx.say(status, " ", lines, " ", headers["transfer-encoding"])
             status, text = T.request(T.port + 8, "GET", "/status")
             ngx.say(status, " ", #require("cjson").decode(text).upstreams.api.peers)
         }
     }
 --- timeout: 10
 --- response_body
-200 50002 true
+200 50002 chunked
 200 50000
 
 

@@ -33,6 +33,7 @@ fn generate() -> String {
         ("Reply", "dyups_reply"),
         ("Routed", "dyups_routed"),
         ("Request", "dyups_request"),
+        ("Slice", "dyups_slice"),
         ("Text", "dyups_text"),
         ("Tried", "dyups_tried"),
     ] {
@@ -56,6 +57,8 @@ fn generate() -> String {
         "ffi/changes.rs",
         "ffi/route.rs",
         "ffi/probe.rs",
+        "ffi/text.rs",
+        "ffi/slice.rs",
         "ffi/show.rs",
         "ffi/admin.rs",
     ] {

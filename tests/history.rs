@@ -35,7 +35,7 @@ fn put(table: &Table, name: &str, statuses: &[Status], by: &str) {
 }
 
 fn peers(table: &Table, name: &str) -> Vec<PeerState> {
-    states(table, &table.upstream(name).expect("there")).expect("sound")
+    states(table, name).expect("sound")
 }
 
 fn causes(table: &Table, name: &str) -> Vec<Option<String>> {

@@ -159,7 +159,7 @@ fn states(table: &Table) -> Vec<PeerState> {
 }
 
 fn with_cells(table: &Table) -> Vec<PeerState> {
-    states_of(table, &table.upstream("api").expect("there")).expect("sound")
+    states_of(table, "api").expect("sound")
 }
 
 /// The cause of a peer's state.

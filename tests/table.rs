@@ -431,8 +431,7 @@ fn assert_picks(table: &Table, model: &Model, handles: &mut BTreeMap<String, Han
     for (name, handle) in handles {
         let expected = model.visible(name).map(|(upstream, _)| upstream);
         // No peer was probed yet. By default_down some are down, and are asked when no other is there.
-        let states =
-            table.upstream(name).and_then(|stored| dyups::status::peers::states(table, &stored)).unwrap_or_default();
+        let states = dyups::status::peers::states(table, name).unwrap_or_default();
         let takers = |backup, even_down| {
             let peers = expected.into_iter().flat_map(|upstream| upstream.peers.iter().zip(&states));
             let may = |peer: &Peer, state: &PeerState| even_down || state.state == peer.status.into();

@@ -4,6 +4,7 @@ local ffi = require "ffi"
 local encode = require "dyups.encode"
 local library = require "dyups.library"
 local logging = require "dyups.log"
+local phase = require "dyups.phase"
 local retrying = require "dyups.retry"
 
 local C = library.C
@@ -11,6 +12,10 @@ local BUSY, retry = retrying.BUSY, retrying.retry
 local log, log_changes = logging.log, logging.log_changes
 local reply = C and ffi.new("dyups_reply")
 local request_t = C and ffi.typeof("dyups_request")
+local slice_t = C and ffi.typeof("dyups_slice")
+
+-- Peers a slice of a long answer. The time that a slice takes bounds it before.
+local PEERS = 4000
 
 local _M = {}
 
@@ -50,15 +55,17 @@ local function fail(message)
 end
 
 
--- ask(texts, is_unix, options) -> the code of the library, whose answer is in reply
+-- ask(texts, is_unix, peers, options) -> the code of the library, whose answer is in reply
 --
--- texts: the parts of the request, by the names of dyups_request's fields. options: those of all changes.
-local function ask(texts, is_unix, options)
+-- texts: the parts of the request, by the names of dyups_request's fields. peers: the length of a slice of a long
+-- answer; 0: the answer is whole. options: those of all changes.
+local function ask(texts, is_unix, peers, options)
     local request, by = request_t(), encode(options)
     for name, text in next, texts do
         request[name].data, request[name].len = text, #text
     end
     request.is_unix = is_unix and 1 or 0
+    request.peers = peers
     local function call(a, _, _, _, wait)
         local code = C.dyups_by(by, #by)
         return code < 0 and code or C.dyups_serve(a, wait, reply)
@@ -68,6 +75,32 @@ local function ask(texts, is_unix, options)
     texts.done = ""
     log_changes()
     return code
+end
+
+
+-- Sends a long answer as it is written, and lets nginx serve other requests between the slices.
+local function send(text, rest)
+    local slice = ffi.gc(slice_t(), C.dyups_give_up)
+    slice.rest = rest
+    while true do
+        local sent, err = ngx.print(text)
+        if sent then
+            sent, err = ngx.flush(true)
+        end
+        -- nginx buffers the whole answer to a client of HTTP/1.0.
+        if not sent and err ~= "buffering" then
+            return C.dyups_give_up(slice)
+        elseif slice.rest == 0 then
+            return
+        end
+        phase.pause()
+        if C.dyups_next(slice, PEERS) < 0 then
+            -- The status is sent: that the answer breaks off tells the client.
+            log("ERR", "an answer breaks off: ", ffi.string(C.dyups_error()))
+            return ngx.exit(ngx.ERROR)
+        end
+        text = string_of(slice.text)
+    end
 end
 
 
@@ -111,7 +144,7 @@ function _M.serve(prefix)
         method = method, path = path, body = body, query = var.args, accept = var.http_accept,
         host = var.http_host, origin = var.http_origin, site = var.http_sec_fetch_site, client = var.remote_addr,
     }
-    local code = ask(texts, (var.server_addr or ""):sub(1, 5) == "unix:")
+    local code = ask(texts, (var.server_addr or ""):sub(1, 5) == "unix:", phase.can_yield() and PEERS or 0)
     -- For a writer that stays busy, the library has an answer too.
     if code < 0 and code ~= BUSY then
         return fail(ffi.string(C.dyups_error()))
@@ -125,7 +158,13 @@ function _M.serve(prefix)
     end
     ngx.status = reply.status
     ngx.header.content_type = string_of(reply.content_type)
-    if reply.status ~= 204 then
+    local rest = reply.rest
+    if rest ~= 0 and method ~= "HEAD" then
+        return send(string_of(reply.body), rest)
+    elseif rest ~= 0 then
+        C.dyups_give_up(slice_t(reply.body, rest))
+        return
+    elseif reply.status ~= 204 then
         ngx.header.content_length = tonumber(reply.body.len)
     end
     return ngx.print(string_of(reply.body))
@@ -148,7 +187,7 @@ function _M.change(method, upstream, text, options)
     if wrong then
         return 500, "", wrong
     end
-    local code = ask({ method = method, upstream = upstream, body = text }, false, options)
+    local code = ask({ method = method, upstream = upstream, body = text }, false, 0, options)
     if code < 0 and code ~= BUSY then
         return 500, "", ffi.string(C.dyups_error())
     end

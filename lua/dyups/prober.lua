@@ -9,6 +9,7 @@ local complain = require "dyups.complain"
 local events = require "dyups.events"
 local library = require "dyups.library"
 local make_next_probe = require "dyups.probe"
+local phase = require "dyups.phase"
 local timer = require "dyups.timer"
 
 local C, ffi_string = library.C, ffi.string
@@ -49,7 +50,7 @@ local function make_probes(handler)
         handler.left = handler.left - 1
         -- A probe that is refused may be over without having waited.
         if count % AT_ONCE == 0 then
-            ngx.sleep(0)
+            phase.pause()
         end
     until not made or handler.is_over
 end

@@ -44,6 +44,8 @@ end
 --     seconds                      the time that it is about; absent: since the statistics began
 --     uncounted                    tries of all upstreams for which there was no room
 --     mark                         a text, for `since`
+--     changed                      whether the table has changed while the report was made. A long report is made in
+--                                  slices, between which nginx serves other requests, where this code may wait
 --   With seconds: seconds, requests, rate (a second), failed, codes by class, header_time and response_time (count,
 --   mean)
 --
@@ -65,10 +67,16 @@ function _M.report(upstream, peer, options)
     if peer ~= nil and type(peer) ~= "string" then
         return not_a_text("peer", peer)
     end
-    return decode("report", function(text)
+    local report, err = decode("report", function(slice, peers)
         local json = encode(sent(options))
-        return C.dyups_report(upstream, #upstream, peer, peer and #peer or 0, json, #json, text)
+        return C.dyups_report(upstream, #upstream, peer, peer and #peer or 0, json, #json, peers, slice)
     end)
+    if not report then
+        return nil, err
+    elseif report.mark then
+        report.mark = table.concat(report.mark, ";")
+    end
+    return report
 end
 
 

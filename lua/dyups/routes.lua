@@ -115,7 +115,9 @@ end
 -- Example
 --     dyups.routes()["www.example.com"].targets[1][1]     -- "api"
 function _M.routes()
-    return decode("routes", C.dyups_routes)
+    return decode("routes", function(slice, peers)
+        return C.dyups_routes(peers, slice)
+    end)
 end
 
 

@@ -6,11 +6,15 @@ pub mod reply;
 
 use self::access::Sender;
 use self::reply::Reply;
-use crate::config::{dyups, nginx};
+use crate::config::nginx;
 use crate::error::{Code, Result};
 use crate::health::certificate;
-use crate::status;
-use crate::status::metrics::{self, Format, Parts};
+use crate::pace::Pace;
+use crate::status::doc::Shape;
+use crate::status::metrics::{Format, MetricsAnswer, Parts};
+use crate::status::slices::Sliced;
+use crate::status::table::TableAnswer;
+use crate::status::text::{Text, TextAnswer};
 use crate::table::change_log::{self, Difference};
 use crate::table::store::Table;
 use crate::upstream::{HashId, name};
@@ -55,9 +59,9 @@ impl Request<'_> {
 
 /// The nginx that a request reaches.
 #[derive(Clone, Copy, Debug)]
-pub struct Site<'a> {
+pub struct Site<'t, 'a> {
     /// Its table.
-    pub table: &'a Table,
+    pub table: &'t Table,
     /// The slot of the worker.
     pub slot: Option<u32>,
     /// Its version; `None`: not known.
@@ -66,19 +70,29 @@ pub struct Site<'a> {
     pub hosts: &'a [String],
 }
 
-/// Answers a request. `wait`: how long a change may wait for its turn.
-pub fn answer(site: Site<'_>, request: &Request<'_>, wait: Duration) -> Reply {
+/// The slices of an answer's body that come behind the first.
+pub type Rest<'t> = Box<dyn Sliced + 't>;
+
+/// Answers a request.
+///
+/// # Arguments
+///
+/// - `wait`: how long a change may wait for its turn
+/// - `pace`: the first slice of a long body, which is in the answer; the others are in the second part
+pub fn answer<'t>(site: Site<'t, '_>, request: &Request<'_>, wait: Duration, pace: Pace) -> (Reply, Option<Rest<'t>>) {
     let table = site.table;
     if let Some(why) = access::refusal(&request.sender, request.writes(), site.hosts) {
-        return Reply { error: why.clone(), ..Reply::text(403, why) };
+        return (Reply { error: why.clone(), ..Reply::text(403, why) }, None);
     }
     let Request { method, path, body, .. } = *request;
     let parts: Vec<&[u8]> = match request.upstream {
         Some(name) => vec![b"upstream", name],
         None => path.split(|&byte| byte == b'/').filter(|part| !part.is_empty()).collect(),
     };
-    match method {
-        b"GET" | b"HEAD" => get(site, request, &parts).unwrap_or_else(|error| Reply::of(&error, 500, "")),
+    let reply = match method {
+        b"GET" | b"HEAD" => {
+            return get(site, request, &parts, pace).unwrap_or_else(|error| (Reply::of(&error, 500, ""), None));
+        }
         b"DELETE" => match upstream_part(&parts) {
             Ok(name) => delete(table, name, wait),
             Err(text) => Reply::text(405, text),
@@ -89,7 +103,8 @@ pub fn answer(site: Site<'_>, request: &Request<'_>, wait: Duration) -> Reply {
             Err(text) => Reply::text(404, text),
         },
         _ => Reply::text(405, ""),
-    }
+    };
+    (reply, None)
 }
 
 fn is(part: &[u8], word: &str) -> bool {
@@ -105,33 +120,54 @@ fn upstream_part<'a>(parts: &[&'a [u8]]) -> std::result::Result<&'a [u8], &'stat
     }
 }
 
-fn get(site: Site<'_>, request: &Request<'_>, parts: &[&[u8]]) -> Result<Reply> {
-    let table = site.table;
-    Ok(match parts {
-        [word, ..] if is(word, "list") => Reply::list(dyups::list(table.names()?.iter().map(String::as_str))),
-        [word, ..] if is(word, "detail") => {
-            let mut all = table.upstreams()?;
-            all.sort_by_key(|stored| stored.created);
-            Reply::list(all.iter().map(|stored| dyups::detail(&stored.upstream)).collect())
+fn get<'t>(
+    site: Site<'t, '_>,
+    request: &Request<'_>,
+    parts: &[&[u8]],
+    pace: Pace,
+) -> Result<(Reply, Option<Rest<'t>>)> {
+    let Site { table, slot, .. } = site;
+    let text = |text| begin(TextAnswer::of(table, text)?, "text/plain", pace);
+    match parts {
+        [word, ..] if is(word, "list") => text(Text::List),
+        [word, ..] if is(word, "detail") => text(Text::Detail),
+        [word, name] if is(word, "upstream") => match table.name(name) {
+            Ok(name) if request.names(b"full") => {
+                Ok((table.upstream(name).map(|stored| Reply::list(nginx::write(&stored.upstream)))?, None))
+            }
+            Ok(name) => text(Text::Servers(name)),
+            Err(error) => Err(error),
         }
-        [word, name] if is(word, "upstream") => match table.name(name).and_then(|name| table.upstream(name)) {
-            Ok(stored) if request.names(b"full") => Reply::list(nginx::write(&stored.upstream)),
-            Ok(stored) => Reply::list(dyups::servers(&stored.upstream)),
-            Err(error) if matches!(error.code, Code::NotFound | Code::Invalid) => Reply::of(&error, 404, ""),
-            Err(error) => return Err(error),
-        },
-        [word] if is(word, "routes") => Reply::list(dyups::routes(table.routes()?.iter().map(|stored| &stored.route))),
+        .or_else(|error| match error.code {
+            Code::NotFound | Code::Invalid => Ok((Reply::of(&error, 404, ""), None)),
+            _ => Err(error),
+        }),
+        [word] if is(word, "routes") => text(Text::Routes),
         [word] if is(word, "status") => {
-            Reply { content_type: "application/json", ..Reply::text(200, status::json(table, None, site.slot)?) }
+            let stats = request.asks(b"stats", b"true");
+            begin(TableAnswer::of(table, None, slot, stats, Shape::Text)?, "application/json", pace)
         }
         [word] if is(word, "metrics") => {
             let (peers, histograms) = (!request.asks(b"peers", b"false"), request.asks(b"histograms", b"peers"));
             let format = Format::accepted(request.accept);
-            let text = metrics::text(table, site.slot, format, Parts { peers, histograms })?;
-            Reply { content_type: format.content_type(), ..Reply::text(200, text) }
+            let answer = MetricsAnswer::of(table, slot, format, Parts { peers, histograms })?;
+            begin(answer, format.content_type(), pace)
         }
-        _ => Reply::text(404, ""),
-    })
+        _ => Ok((Reply::text(404, ""), None)),
+    }
+}
+
+/// The first slice of an answer, and the rest if there is one.
+fn begin<'t>(
+    mut answer: impl Sliced + 't,
+    content_type: &'static str,
+    mut pace: Pace,
+) -> Result<(Reply, Option<Rest<'t>>)> {
+    let mut body = Vec::new();
+    let more = answer.write(&mut pace, &mut body)?;
+    let status = if body.is_empty() && !more { 204 } else { 200 };
+    let rest = if more { Some(Box::new(answer) as Rest<'t>) } else { None };
+    Ok((Reply { content_type, ..Reply::text(status, body) }, rest))
 }
 
 fn delete(table: &Table, name: &[u8], wait: Duration) -> Reply {
@@ -144,7 +180,7 @@ fn delete(table: &Table, name: &[u8], wait: Duration) -> Reply {
     }
 }
 
-fn post(site: Site<'_>, name: &[u8], body: &[u8], wait: Duration) -> Reply {
+fn post(site: Site<'_, '_>, name: &[u8], body: &[u8], wait: Duration) -> Reply {
     let set = |name: &str| {
         let (upstream, mut notes) = nginx::block(name, body, "body", site.nginx)?;
         certificate::keep_for(upstream.check.as_ref(), "check")?;

@@ -3,57 +3,24 @@
 use std::fmt::Write;
 
 use super::nginx::word;
-use crate::upstream::{Peer, Route, Status, Upstream};
+use crate::upstream::{Peer, Route, Status};
 
-/// `GET /list`: the names, one a line.
+/// `GET /list`: a line for each upstream.
 ///
 /// ```
-/// assert_eq!(dyups::config::dyups::list(["api", "web"]), "api\nweb\n");
+/// let mut text = String::new();
+/// dyups::config::dyups::name(&mut text, "api");
+/// assert_eq!(text, "api\n");
 /// ```
-pub fn list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
-    names.into_iter().fold(String::new(), |text, name| text + name + "\n")
+pub fn name(text: &mut String, name: &str) {
+    text.push_str(name);
+    text.push('\n');
 }
 
-/// One upstream of `GET /detail`: its name, a line for each peer, an empty line.
+/// `GET /detail`: a line for each peer, between the name of its upstream and an empty line.
 ///
 /// The module knows no draining: only a line of such a peer has ` drain=1` at its end.
-pub fn detail(upstream: &Upstream) -> String {
-    let mut text = format!("{}\n", upstream.name);
-    for peer in &upstream.peers {
-        detail_line(&mut text, peer);
-    }
-    text + "\n"
-}
-
-/// `GET /upstream/NAME`: a line `server ADDR` for each peer, as it can be read back with a `;` behind it.
-pub fn servers(upstream: &Upstream) -> String {
-    upstream.peers.iter().fold(String::new(), |text, peer| text + "server " + &word(peer.address.text()) + "\n")
-}
-
-/// `GET /routes`: a line for each route, with its host and its upstreams.
-///
-/// ```
-/// use dyups::config::{dyups as texts, route::route, value::parse};
-/// let read = |host, json: &str| route(host, &parse(json.as_bytes()).unwrap(), "").unwrap();
-/// let split = r#"{"targets": [["blue", 90], ["green", 10]], "key": "$cookie_u"}"#;
-/// let text = texts::routes(&[read("a.example", "\"api\""), read("b.example", split)]);
-/// assert_eq!(text, "a.example api\nb.example blue weight=90 green weight=10 key=$cookie_u\n");
-/// ```
-pub fn routes<'a>(routes: impl IntoIterator<Item = &'a Route>) -> String {
-    routes.into_iter().fold(String::new(), |mut text, route| {
-        text += &route.host;
-        for target in &route.targets {
-            text = text + " " + &target.upstream;
-            if route.targets.len() > 1 {
-                text += &format!(" weight={}", target.weight);
-            }
-        }
-        let key = route.key.as_ref().map(|key| format!(" key=${key}")).unwrap_or_default();
-        text + &key + "\n"
-    })
-}
-
-fn detail_line(text: &mut String, peer: &Peer) {
+pub fn detail(text: &mut String, peer: &Peer) {
     let Peer { address, weight, max_conns, max_fails, fail_timeout, .. } = peer;
     let (backup, down) = (u8::from(peer.backup), u8::from(peer.status == Status::Down));
     let drain = if peer.status.to_stay() == Status::Drain { " drain=1" } else { "" };
@@ -66,10 +33,47 @@ fn detail_line(text: &mut String, peer: &Peer) {
     );
 }
 
+/// `GET /upstream/NAME`: a line `server ADDR` for each peer, as it can be read back with a `;` behind it.
+pub fn server(text: &mut String, peer: &Peer) {
+    let _ = writeln!(text, "server {}", word(peer.address.text()));
+}
+
+/// `GET /routes`: a line for each route, with its host and its upstreams.
+///
+/// ```
+/// use dyups::config::{dyups as texts, route::route, value::parse};
+/// let mut text = String::new();
+/// let split = r#"{"targets": [["blue", 90], ["green", 10]], "key": "$cookie_u"}"#;
+/// for (host, json) in [("a.example", "\"api\""), ("b.example", split)] {
+///     texts::route(&mut text, &route(host, &parse(json.as_bytes()).unwrap(), "").unwrap());
+/// }
+/// assert_eq!(text, "a.example api\nb.example blue weight=90 green weight=10 key=$cookie_u\n");
+/// ```
+pub fn route(text: &mut String, route: &Route) {
+    text.push_str(&route.host);
+    for target in &route.targets {
+        let _ = write!(text, " {}", target.upstream);
+        if route.targets.len() > 1 {
+            let _ = write!(text, " weight={}", target.weight);
+        }
+    }
+    if let Some(key) = &route.key {
+        let _ = write!(text, " key=${key}");
+    }
+    text.push('\n');
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::upstream::Address;
+    use crate::upstream::{Address, Upstream};
+
+    fn lines(line: fn(&mut String, &Peer), upstream: &Upstream) -> String {
+        upstream.peers.iter().fold(String::new(), |mut text, peer| {
+            line(&mut text, peer);
+            text
+        })
+    }
 
     fn api() -> Upstream {
         let peer = |server| Peer::new(Address::from_server(server).unwrap());
@@ -81,42 +85,26 @@ mod tests {
     #[test]
     fn detail_is_as_the_module_prints_it() {
         assert_eq!(
-            detail(&api()),
-            "api\n\
-             server 10.0.0.1:80 weight=1 max_conns=0 max_fails=1 fail_timeout=10 backup=0 down=0\n\
+            lines(detail, &api()),
+            "server 10.0.0.1:80 weight=1 max_conns=0 max_fails=1 fail_timeout=10 backup=0 down=0\n\
              server unix:/p weight=1 max_conns=0 max_fails=1 fail_timeout=10 backup=1 down=1\n\
-             server [::1]:81 weight=7 max_conns=0 max_fails=1 fail_timeout=10 backup=0 down=0 drain=1\n\
-             \n"
+             server [::1]:81 weight=7 max_conns=0 max_fails=1 fail_timeout=10 backup=0 down=0 drain=1\n"
         );
     }
 
     #[test]
-    fn an_address_that_would_be_more_words_is_in_quotes() {
-        let peer = Peer::new(Address::from_server("unix:/run/a;b c").unwrap());
-        let upstream = Upstream { peers: vec![peer], ..Upstream::default() };
-        assert_eq!(servers(&upstream), "server \"unix:/run/a;b c\"\n");
-        assert!(detail(&upstream).contains("server \"unix:/run/a;b c\" weight=1 "));
-    }
-
-    #[test]
     fn servers_are_lines_of_addresses_only() {
-        assert_eq!(servers(&api()), "server 10.0.0.1:80\nserver unix:/p\nserver [::1]:81\n");
-        assert_eq!(servers(&Upstream::default()), "");
+        assert_eq!(lines(server, &api()), "server 10.0.0.1:80\nserver unix:/p\nserver [::1]:81\n");
     }
 
     #[test]
     fn an_address_that_nginx_would_not_read_as_one_word_is_in_quotes() {
         let peers = vec![Peer::new(Address::from_server("unix:/run/a;b c").unwrap())];
         let api = Upstream { name: "api".into(), peers, ..Upstream::default() };
-        assert_eq!(servers(&api), "server \"unix:/run/a;b c\"\n");
-        assert!(detail(&api).starts_with("api\nserver \"unix:/run/a;b c\" weight=1 "));
+        assert_eq!(lines(server, &api), "server \"unix:/run/a;b c\"\n");
+        assert!(lines(detail, &api).starts_with("server \"unix:/run/a;b c\" weight=1 "));
         let (read, _) =
-            super::super::nginx::block("api", servers(&api).replace('\n', ";").as_bytes(), "b", None).unwrap();
+            super::super::nginx::block("api", lines(server, &api).replace('\n', ";").as_bytes(), "b", None).unwrap();
         assert_eq!(read.peers, api.peers);
-    }
-
-    #[test]
-    fn no_names_are_no_lines() {
-        assert_eq!(list([]), "");
     }
 }

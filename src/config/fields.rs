@@ -74,6 +74,7 @@ pub const FILE: &[Field] = &[
     field("region", FieldType::ReadOnly),
     field("workers", FieldType::ReadOnly),
     field("deleted", FieldType::ReadOnly),
+    field("changed", FieldType::ReadOnly),
 ];
 
 /// The names of `fields`, for the message that refuses another one, without the read-only ones.

@@ -1,6 +1,7 @@
-//! The upstreams file: `{"upstreams": {"api": {"peers": [...]}}, "routes": {"www.example.com": "api"}}`. `status` answers in the same shape, with [`More`].
+//! The upstreams file: `{"upstreams": {"api": {"peers": [...]}}, "routes": {"www.example.com": "api"}}`. `status` answers in the same shape,
+//! with [`More`].
 
-use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
+use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::object::{Object, entries};
 use super::path::path;
@@ -57,88 +58,70 @@ fn routes(object: &Object<'_>) -> Result<Vec<Route>> {
     Ok(routes)
 }
 
-/// Fields that a writer adds to those of an upstream and of its peers.
-pub trait More {
-    /// Adds to the object of the upstream.
-    ///
-    /// # Errors
-    ///
-    /// Those of `map`.
-    fn of_upstream<M: SerializeMap>(&self, _map: &mut M) -> std::result::Result<(), M::Error> {
-        Ok(())
-    }
-
-    /// Adds to the object of the peer at `index`.
-    ///
-    /// # Errors
-    ///
-    /// Those of `map`.
-    fn of_peer<M: SerializeMap>(&self, _index: usize, _map: &mut M) -> std::result::Result<(), M::Error> {
-        Ok(())
-    }
-}
-
-/// Nothing more.
-impl More for () {}
-
-/// Appends one upstream's object in the file's shape, compact: every field, and then those of `more`.
+/// The fields of an upstream in the file's shape, but for its name and its peers. The caller writes the name, as the object's key.
 ///
-/// `method` is there when the upstream has one, and `server` when a peer's port was not written. Read back, the object is the
-/// equal upstream, except for its name. The caller writes the name, as the object's key.
+/// `method` is there when the upstream has one.
 ///
 /// ```
-/// use dyups::config::json;
+/// use dyups::config::json::UpstreamFields;
 /// use dyups::upstream::Upstream;
-/// let mut out = Vec::new();
-/// json::write_upstream(&mut out, &Upstream::default(), &());
-/// assert_eq!(out, br#"{"hash_id":"nginx","peers":[]}"#);
+/// assert_eq!(serde_json::to_string(&UpstreamFields(&Upstream::default())).unwrap(), r#"{"hash_id":"nginx"}"#);
 /// ```
-pub fn write_upstream(out: &mut Vec<u8>, upstream: &Upstream, more: &impl More) {
-    serde_json::to_writer(out, &UpstreamObject { upstream, more })
-        .expect("a Vec takes every write, and every key is a string");
-}
+#[derive(Debug)]
+pub struct UpstreamFields<'a>(pub &'a Upstream);
 
-struct UpstreamObject<'a, T> {
-    upstream: &'a Upstream,
-    more: &'a T,
-}
-
-impl<T: More> Serialize for UpstreamObject<'_, T> {
+impl Serialize for UpstreamFields<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        let UpstreamFields(upstream) = self;
         let mut map = serializer.serialize_map(None)?;
-        if let Some(method) = self.upstream.method {
+        if let Some(method) = upstream.method {
             map.serialize_entry(fields::METHOD.name, method.name())?;
         }
-        map.serialize_entry(fields::HASH_ID.name, self.upstream.hash_id.name())?;
-        let shown = |check| CheckObject { check, is_default: !self.upstream.own_check };
-        match &self.upstream.check {
+        map.serialize_entry(fields::HASH_ID.name, upstream.hash_id.name())?;
+        let shown = |check| CheckObject { check, is_default: !upstream.own_check };
+        match &upstream.check {
             Some(check) => map.serialize_entry(fields::HEALTHCHECK.name, &shown(check))?,
-            None if self.upstream.own_check => map.serialize_entry(fields::HEALTHCHECK.name, &false)?,
+            None if upstream.own_check => map.serialize_entry(fields::HEALTHCHECK.name, &false)?,
             None => {}
         }
-        map.serialize_entry(fields::PEERS.name, &PeerList(&self.upstream.peers, self.more))?;
-        self.more.of_upstream(&mut map)?;
         map.end()
     }
 }
 
-struct PeerList<'a, T>(&'a [Peer], &'a T);
+/// Fields that a writer adds to an object.
+pub trait More {
+    /// Adds them.
+    ///
+    /// # Errors
+    ///
+    /// Those of `map`.
+    fn add_to<M: SerializeMap>(&self, map: &mut M) -> std::result::Result<(), M::Error>;
+}
 
-impl<T: More> Serialize for PeerList<'_, T> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        let mut list = serializer.serialize_seq(Some(self.0.len()))?;
-        for (index, peer) in self.0.iter().enumerate() {
-            list.serialize_element(&PeerObject(peer, index, self.1))?;
-        }
-        list.end()
+/// Nothing more.
+impl More for () {
+    fn add_to<M: SerializeMap>(&self, _: &mut M) -> std::result::Result<(), M::Error> {
+        Ok(())
     }
 }
 
-struct PeerObject<'a, T>(&'a Peer, usize, &'a T);
+/// A peer's object in the file's shape: every field, and then those of the second part. Read back, it is the equal peer.
+///
+/// `server` is there when the port was not written.
+///
+/// ```
+/// use dyups::config::json::PeerObject;
+/// use dyups::upstream::{Address, Peer};
+/// let peer = Peer::new(Address::from_server("10.0.0.1:81").unwrap());
+/// let json = serde_json::to_string(&PeerObject(&peer, &())).unwrap();
+/// assert!(json.starts_with(r#"{"host":"10.0.0.1","port":81,"weight":1,"status":"up","#));
+/// ```
+#[derive(Debug)]
+pub struct PeerObject<'a, T>(pub &'a Peer, pub &'a T);
 
 impl<T: More> Serialize for PeerObject<'_, T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        let PeerObject(peer, index, more) = self;
+        let PeerObject(peer, more) = self;
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry(fields::HOST.name, peer.address.host())?;
         if let Some(port) = peer.address.port() {
@@ -160,7 +143,7 @@ impl<T: More> Serialize for PeerObject<'_, T> {
         if peer.status == Status::Leaving {
             map.serialize_entry(fields::LEAVING.name, &true)?;
         }
-        more.of_peer(*index, &mut map)?;
+        more.add_to(&mut map)?;
         map.end()
     }
 }
@@ -177,9 +160,11 @@ pub(crate) mod tests {
     }
 
     fn written(upstream: &Upstream) -> String {
-        let mut out = Vec::new();
-        write_upstream(&mut out, upstream, &());
-        String::from_utf8(out).unwrap()
+        let text = |value: serde_json::Result<String>| value.expect("every key is a text");
+        let peer = |peer| text(serde_json::to_string(&PeerObject(peer, &())));
+        let peers: Vec<String> = upstream.peers.iter().map(peer).collect();
+        let fields = text(serde_json::to_string(&UpstreamFields(upstream)));
+        format!("{},\"peers\":[{}]}}", &fields[..fields.len() - 1], peers.join(","))
     }
 
     #[test]

@@ -28,6 +28,7 @@ pub mod peer;
 pub mod report;
 pub mod route;
 pub mod setup;
+pub mod status;
 pub mod text;
 pub mod upstream;
 pub mod value;

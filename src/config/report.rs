@@ -18,8 +18,8 @@ pub enum Window {
     All,
     /// The last seconds.
     Seconds(u64),
-    /// Since the report with this mark.
-    Since(String),
+    /// Since the report with this mark, which is one text or several.
+    Since(Vec<String>),
 }
 
 impl Window {
@@ -40,14 +40,23 @@ impl Window {
             return Ok(Window::All);
         }
         let object = Object::new(value, at, &[SECONDS, SINCE])?;
-        match (object.number(&SECONDS)?, object.text(&SINCE)?) {
+        match (object.number(&SECONDS)?, mark(&object)?) {
             (None, None) => Ok(Window::All),
             (Some(seconds), None) => Ok(Window::Seconds(seconds)),
-            (None, Some(mark)) => Ok(Window::Since(mark.to_owned())),
+            (None, Some(mark)) => Ok(Window::Since(mark)),
             (Some(_), Some(mark)) => {
-                let (path, shown) = (object.path(&SINCE), quote(mark.as_bytes()));
+                let (path, shown) = (object.path(&SINCE), quote(mark.concat().as_bytes()));
                 Err(Error::invalid(format!("{path}: {shown}: allowed: only without {}", SECONDS.name)))
             }
         }
     }
+}
+
+fn mark(object: &Object<'_>) -> Result<Option<Vec<String>>> {
+    let Some(Value::List(texts)) = object.given(&SINCE) else {
+        return Ok(object.text(&SINCE)?.map(|text| vec![text.to_owned()]));
+    };
+    let text = |value: &Value| if let Value::Text(text) = value { Some(text.to_string()) } else { None };
+    let refused = || Error::invalid(format!("{}: a list: allowed: {}", object.path(&SINCE), SINCE.kind.allowed()));
+    texts.iter().map(text).collect::<Option<Vec<_>>>().map(Some).ok_or_else(refused)
 }

@@ -2,9 +2,11 @@
 
 use super::changes::told;
 use super::edge::{bytes, guard, out, refused, wait};
-use super::show::{Text, keep};
+use super::slice;
+use super::text::{Text, keep};
 use crate::admin::access::Sender;
 use crate::error::{Code, Result};
+use crate::pace::Pace;
 use crate::quote::plain;
 use crate::{admin, process};
 use std::ffi::c_char;
@@ -21,6 +23,8 @@ pub struct Reply {
     pub content_type: Text,
     /// The whole error, or a warning; empty when all is well.
     pub error: Text,
+    /// The number of the rest of the body, for `dyups_next`; 0: the body is whole.
+    pub rest: u64,
 }
 
 /// A request of the HTTP interface. A header that is not there has NULL for its bytes.
@@ -49,6 +53,8 @@ pub struct Request {
     pub client: Text,
     /// 1: the request came through a unix socket; 0: it did not.
     pub is_unix: u32,
+    /// The length of the slices in which a long body is to be read, see `dyups_next`; 0: bodies are whole.
+    pub peers: u32,
 }
 
 /// Answers a request of the HTTP interface as `dyups_admin`, and refuses requests that pages of other sites may have
@@ -105,19 +111,20 @@ pub unsafe extern "C" fn dyups_serve(request: *const Request, wait_ms: u32, repl
                 body: text(given.body, "body")?,
                 sender,
             };
-            (out(reply, "reply")?, (request, header(given.client, "client")?))
+            (out(reply, "reply")?, (request, header(given.client, "client")?, given.peers))
         };
-        let (request, client) = request;
+        let (request, client, peers) = request;
         let way = client.map_or("Lua".to_string(), |client| format!("HTTP from {}", plain(client)));
-        told(&way, || answer(&request, &process::admin_hosts(), wait_ms, reply))
+        told(&way, || answer(&request, &process::admin_hosts(), wait_ms, peers, reply))
     })
 }
 
-fn answer(request: &admin::Request<'_>, hosts: &[String], wait_ms: u32, reply: &mut Reply) -> Result<i32> {
+fn answer(request: &admin::Request<'_>, hosts: &[String], wait_ms: u32, peers: u32, reply: &mut Reply) -> Result<i32> {
     let site =
         admin::Site { table: process::table()?, slot: process::own_slot(), nginx: process::nginx_version(), hosts };
-    let answer = admin::answer(site, request, wait(wait_ms));
+    let (answer, rest) = admin::answer(site, request, wait(wait_ms), Pace::of(peers));
     let busy = answer.status == admin::reply::BUSY;
+    reply.rest = slice::number(rest);
     reply.status = u32::from(answer.status);
     [reply.body, reply.content_type, reply.error] =
         keep([answer.body, answer.content_type.into(), plain(answer.error.as_bytes()).into_owned().into_bytes()]);
@@ -175,6 +182,6 @@ pub unsafe extern "C" fn dyups_admin(
             )
         };
         let request = admin::Request { method, path, body, ..admin::Request::default() };
-        told("Lua", || answer(&request, &[], wait_ms, reply))
+        told("Lua", || answer(&request, &[], wait_ms, 0, reply))
     })
 }

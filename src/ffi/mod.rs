@@ -23,6 +23,8 @@ pub mod request;
 pub mod route;
 pub mod setup;
 pub mod show;
+pub mod slice;
 mod states;
+pub mod text;
 mod tls;
 mod warning;

@@ -1,7 +1,7 @@
 //! Probes: which are due, the bytes to send, and the results. The caller makes the connections.
 
 use super::edge::{bytes, guard, guard_code, out, refused};
-use super::show::Text;
+use super::text::Text;
 use crate::error::Result;
 use crate::health::prober::{Notice, Orders, Prober, Stage};
 use crate::http::response::Rules;

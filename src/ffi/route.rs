@@ -4,19 +4,20 @@ use super::change::json_of;
 use super::changes::told;
 use super::edge::{bytes, failed, guard, guard_code, out, remember, wait};
 use super::find::unusable;
-use super::show::{Text, keep};
+use super::slice::{self, Slice};
 use super::{nginx, request};
 use crate::balance::miss::Miss;
 use crate::balance::route::{Routed, Router};
 use crate::config;
 use crate::error::{Code, Error};
 use crate::order::rendezvous;
+use crate::process;
 use crate::quote::quote;
 use crate::shm::region::DAMAGED;
+use crate::status::table::RoutesAnswer;
 use crate::table::store::CHANGING;
 use crate::upstream::host;
 use crate::upstream::name::MAX_NAME_BYTES;
-use crate::{process, status};
 use std::ffi::{c_char, c_void};
 
 /// Leads a host to an upstream, or a host that has several to one of them.
@@ -206,7 +207,9 @@ pub unsafe extern "C" fn dyups_delete_route(
 ///
 /// # Arguments
 ///
-/// - `text`: where the answer goes
+/// - `peers`: the length of the first slice, see `dyups_next`. Each slice is a JSON object. All of them make the answer when
+///   objects are merged by their keys, and lists are put one behind the other. 0: one object, the whole answer
+/// - `slice`: where the first slice goes
 ///
 /// # Returns
 ///
@@ -219,20 +222,19 @@ pub unsafe extern "C" fn dyups_delete_route(
 /// # Example
 ///
 /// ```c
-/// dyups_text json;
-/// if (dyups_routes(&json) == 0) printf("%.*s\n", (int)json.len, json.data);
+/// dyups_slice json;
+/// if (dyups_routes(0, &json) == 0) printf("%.*s\n", (int)json.text.len, json.text.data);
 /// ```
 ///
 /// # Safety
 ///
-/// `text` is valid.
+/// `slice` is valid.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyups_routes(text: *mut Text) -> i32 {
+pub unsafe extern "C" fn dyups_routes(peers: u32, slice: *mut Slice) -> i32 {
     guard(|| {
         // SAFETY: the caller's contract.
-        let text = unsafe { out(text, "text")? };
-        let json = status::routes(process::table()?)?;
-        [*text, _, _] = keep([json, Vec::new(), Vec::new()]);
+        let slice = unsafe { out(slice, "slice")? };
+        *slice = slice::begin(RoutesAnswer::of(process::table()?, slice::shape(peers))?, peers)?;
         Ok(0)
     })
 }

@@ -1,82 +1,14 @@
-//! Texts that an operator reads: the table, and texts that are safe for a log.
+//! The table and its numbers, as an operator reads them.
 
 use super::edge::{bytes, guard, out};
+use super::slice::{self, Slice};
+use super::text::{Text, keep};
 use crate::config::report::Window;
-use crate::config::value;
-use crate::quote::plain;
-use crate::status::report;
+use crate::config::{self, value};
+use crate::status::report::ReportAnswer;
+use crate::status::table::TableAnswer;
 use crate::{process, status};
-use std::cell::RefCell;
 use std::ffi::c_char;
-
-/// A text that belongs to the library: valid until the next call in this thread that returns one.
-#[derive(Clone, Copy, Debug)]
-#[repr(C)]
-pub struct Text {
-    /// The bytes, not terminated; never NULL.
-    pub data: *const c_char,
-    /// Their number.
-    pub len: usize,
-}
-
-impl Text {
-    /// These bytes, as long as they stay where they are.
-    pub(super) fn of(bytes: &[u8]) -> Text {
-        Text { data: bytes.as_ptr().cast(), len: bytes.len() }
-    }
-}
-
-thread_local! {
-    static PLAIN: RefCell<String> = const { RefCell::new(String::new()) };
-    static ANSWER: RefCell<[Vec<u8>; 3]> = const { RefCell::new([Vec::new(), Vec::new(), Vec::new()]) };
-}
-
-/// Keeps the bytes, and answers where they are.
-pub(super) fn keep(answer: [Vec<u8>; 3]) -> [Text; 3] {
-    ANSWER.with_borrow_mut(|kept| {
-        *kept = answer;
-        kept.each_ref().map(|bytes| Text::of(bytes))
-    })
-}
-
-/// Makes a text safe for a log. It escapes bytes that are not UTF-8, control characters, separators of lines and
-/// characters that change the direction of text (`\\x0a`, `\\u{202e}`). All else stays as it is.
-///
-/// # Arguments
-///
-/// - `data`, `len`: any bytes
-/// - `text`: where the answer goes, valid until the next call of this function in this thread
-///
-/// # Returns
-///
-/// 0.
-///
-/// # Errors
-///
-/// - `DYUPS_INVALID`: NULL, or more than 64 MiB.
-///
-/// # Example
-///
-/// ```c
-/// dyups_text text;
-/// if (dyups_plain("a\nb", 3, &text) == 0) printf("%.*s\n", (int)text.len, text.data);
-/// ```
-///
-/// # Safety
-///
-/// `data` points to `len` bytes; `text` is valid.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyups_plain(data: *const c_char, len: usize, text: *mut Text) -> i32 {
-    guard(|| {
-        // SAFETY: the caller's contract.
-        let (text, data) = unsafe { (out(text, "text")?, bytes(data, len, "data")?) };
-        PLAIN.with_borrow_mut(|kept| {
-            *kept = plain(data).into_owned();
-            *text = Text::of(kept.as_bytes());
-        });
-        Ok(0)
-    })
-}
 
 /// The numbers of an upstream's tries and of each of its peers, as JSON.
 ///
@@ -86,7 +18,7 @@ pub unsafe extern "C" fn dyups_plain(data: *const c_char, len: usize, text: *mut
 /// - `server`, `server_len`: one of its peers; NULL: the upstream and all its peers
 /// - `json`, `json_len`: an object with `seconds` (1 to 3600: the last ones) or `since` (the `mark` of an earlier report),
 ///   or `null`: since the statistics began
-/// - `text`: where the answer goes
+/// - `peers`, `slice`: as in `dyups_routes`
 ///
 /// # Returns
 ///
@@ -101,13 +33,14 @@ pub unsafe extern "C" fn dyups_plain(data: *const c_char, len: usize, text: *mut
 /// # Example
 ///
 /// ```c
-/// dyups_text json;
-/// if (dyups_report("api", 3, NULL, 0, "{\"seconds\": 60}", 15, &json) == 0) printf("%.*s\n", (int)json.len, json.data);
+/// dyups_slice json;
+/// if (dyups_report("api", 3, NULL, 0, "{\"seconds\": 60}", 15, 0, &json) == 0)
+///     printf("%.*s\n", (int)json.text.len, json.text.data);
 /// ```
 ///
 /// # Safety
 ///
-/// `name` points to `len` bytes, `server` to `server_len` or is NULL, `json` to `json_len`; `text` is valid.
+/// `name` points to `len` bytes, `server` to `server_len` or is NULL, `json` to `json_len`; `slice` is valid.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyups_report(
     name: *const c_char,
@@ -116,19 +49,74 @@ pub unsafe extern "C" fn dyups_report(
     server_len: usize,
     json: *const c_char,
     json_len: usize,
-    text: *mut Text,
+    peers: u32,
+    slice: *mut Slice,
 ) -> i32 {
     guard(|| {
         // SAFETY: the caller's contract.
-        let (text, name, json) = unsafe {
-            (out(text, "text")?, process::name(bytes(name, len, "upstream")?)?, bytes(json, json_len, "options")?)
+        let (slice, name, json) = unsafe {
+            (out(slice, "slice")?, process::name(bytes(name, len, "upstream")?)?, bytes(json, json_len, "options")?)
         };
         // SAFETY: as before.
         let server = if server.is_null() { None } else { Some(unsafe { bytes(server, server_len, "peer")? }) };
         let server = server.map(String::from_utf8_lossy);
         let window = Window::read(&value::parse(json)?, "options")?;
-        let json = report::json(process::table()?, name, server.as_deref(), &window)?;
-        [*text, _, _] = keep([json, Vec::new(), Vec::new()]);
+        let answer = ReportAnswer::of(process::table()?, name, server.as_deref(), window, slice::shape(peers))?;
+        *slice = slice::begin(answer, peers)?;
+        Ok(0)
+    })
+}
+
+/// The same as `dyups_status`, a slice at a time, and with totals where they are asked for.
+///
+/// # Arguments
+///
+/// - `name`, `len`: the upstream; NULL: all
+/// - `json`, `json_len`: an object with `stats` (true: each upstream and each peer has the totals of its tries), or `null`
+/// - `peers`, `slice`: as in `dyups_routes`
+///
+/// # Returns
+///
+/// 0.
+///
+/// # Errors
+///
+/// - `DYUPS_NOT_FOUND`: there is no such upstream.
+/// - `DYUPS_INVALID`: an option is wrong, or totals are asked for and statistics are off.
+/// - `DYUPS_CHANGING`, `DYUPS_NOT_SET_UP`, `DYUPS_DAMAGED`
+///
+/// # Example
+///
+/// ```c
+/// dyups_slice json;
+/// int32_t code = dyups_status_slices(NULL, 0, "{\"stats\": true}", 15, 1000, &json);
+/// while (code == 0 && json.rest != 0) code = dyups_next(&json, 1000);
+/// ```
+///
+/// # Safety
+///
+/// `name` points to `len` bytes or is NULL, `json` to `json_len`; `slice` is valid.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyups_status_slices(
+    name: *const c_char,
+    len: usize,
+    json: *const c_char,
+    json_len: usize,
+    peers: u32,
+    slice: *mut Slice,
+) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's contract.
+        let (slice, name, json) = unsafe {
+            (
+                out(slice, "slice")?,
+                if name.is_null() { None } else { Some(process::name(bytes(name, len, "upstream")?)?) },
+                bytes(json, json_len, "options")?,
+            )
+        };
+        let stats = config::status::stats(&value::parse(json)?, "options")?;
+        let answer = TableAnswer::of(process::table()?, name, process::own_slot(), stats, slice::shape(peers))?;
+        *slice = slice::begin(answer, peers)?;
         Ok(0)
     })
 }

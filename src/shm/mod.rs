@@ -114,6 +114,7 @@ pub mod file;
 pub mod glob;
 pub mod history;
 pub mod huge_pages;
+pub mod image;
 #[cfg(feature = "killpoints")]
 pub mod kill;
 pub mod layout;

@@ -1,15 +1,20 @@
 //! How peers fare: the fields that `status` shows of each beside its configuration.
 
+use super::walk::{Step, Walk};
+use crate::config::json::More;
 use crate::error::Result;
+use crate::pace::Pace;
+use crate::shm::Damaged;
 use crate::shm::history::{Event, Who};
 use crate::state::events::{Standing, that_led_to};
 use crate::state::failures::{Health, Limits};
 use crate::state::verdict::Verdict;
-use crate::table::directory::Directory;
-use crate::table::snapshot::View;
-use crate::table::store::{Stored, Table};
+use crate::table::copy::Copied;
+use crate::table::store::Table;
+use crate::upstream::fields;
 use crate::upstream::{Peer, Status};
-use std::collections::HashMap;
+use serde::ser::SerializeMap;
+use serde_json::{Map, Value};
 
 /// How a peer fares, as `status` shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,31 +40,34 @@ impl Default for PeerState {
     }
 }
 
-/// How the peers of an upstream fare, by index. Of one that has changed since, those that are still there.
+/// How the peer with this index of a copied version fares. Without the peer's cell, as configuration says.
 ///
 /// # Errors
 ///
-/// [`crate::error::Code::Changing`], [`crate::error::Code::Damaged`]: the upstream or a cell cannot be read.
-pub fn states(table: &Table, stored: &Stored) -> Result<Vec<PeerState>> {
-    let mem = table.region().mem();
-    let Some(cells) = table.region().cells() else { return Ok(Vec::new()) };
-    let found = Directory::new(table.region()).find(stored.upstream.name.as_bytes())?;
-    let Some((record, _)) = found else { return Ok(Vec::new()) };
-    let read = |view: &View| (0..view.peers).map(|index| view.ident_and_cell(mem, index)).collect();
-    let of_ident: HashMap<u64, u32> = Directory::new(table.region()).look(record, read)?.unwrap_or_default();
-    let state = |peer: &Peer| {
-        let Some(&cell) = of_ident.get(&peer.address.ident()).filter(|&&cell| cell != 0) else {
-            return Ok(PeerState { state: peer.status.into(), ..PeerState::default() });
-        };
-        let health = Health(cells.health(cell)?);
-        let limits = Limits { max_fails: peer.max_fails, fail_timeout: peer.fail_timeout };
-        let verdict = stored.upstream.check.as_ref().map(|_| cells.verdict(cell).map(Verdict)).transpose()?;
-        let (conns, out) = (cells.open(cell)?, health.is_out(limits));
-        let state = in_a_word(peer.status, verdict, out);
-        let who = Some(cells.who(cell)?);
-        Ok(PeerState { conns, fails: health.fails(), out, state, verdict, who })
+/// [`Damaged`]: there is no such peer or cell.
+pub fn state(table: &Table, copied: &Copied, index: u32, peer: &Peer) -> Result<PeerState, Damaged> {
+    let found = copied.cell(table.region(), index)?;
+    let (Some(cells), Some((cell, who))) = (table.region().cells(), found) else {
+        return Ok(PeerState { state: peer.status.into(), ..PeerState::default() });
     };
-    stored.upstream.peers.iter().map(state).collect()
+    let health = Health(cells.health(cell)?);
+    let limits = Limits { max_fails: peer.max_fails, fail_timeout: peer.fail_timeout };
+    let verdict = copied.view.checked.then(|| cells.verdict(cell).map(Verdict)).transpose()?;
+    let (conns, out) = (cells.open(cell)?, health.is_out(limits));
+    let state = in_a_word(peer.status, verdict, out);
+    Ok(PeerState { conns, fails: health.fails(), out, state, verdict, who: Some(who) })
+}
+
+/// How all peers of an upstream fare, by index.
+///
+/// # Errors
+///
+/// [`crate::error::Code::NotFound`]: there is no such upstream. [`crate::error::Code::Changing`],
+/// [`crate::error::Code::Damaged`]: it cannot be read.
+pub fn states(table: &Table, name: &str) -> Result<Vec<PeerState>> {
+    let Step::Next(copied) = Walk::to(table, name)?.upstream(&mut Pace::unlimited())? else { return Ok(Vec::new()) };
+    let state = |index| Ok(state(table, &copied, index, &copied.peer(index)?)?);
+    (0..copied.view.peers).map(state).collect()
 }
 
 impl PeerState {
@@ -76,5 +84,38 @@ fn in_a_word(status: Status, verdict: Option<Verdict>, out: bool) -> Standing {
         (Status::Up, Some(_)) => Standing::Unhealthy,
         (Status::Up, None) if out => Standing::Unavail,
         _ => status.into(),
+    }
+}
+
+/// The fields that `status` adds to a peer.
+#[derive(Debug)]
+pub struct Extended<'a> {
+    /// The table.
+    pub table: &'a Table,
+    /// How the peer fares.
+    pub state: PeerState,
+    /// The totals of its tries, where they are asked for.
+    pub stats: Option<Map<String, Value>>,
+}
+
+impl More for Extended<'_> {
+    fn add_to<M: SerializeMap>(&self, map: &mut M) -> std::result::Result<(), M::Error> {
+        let Extended { table, state, stats } = self;
+        map.serialize_entry(fields::CONNS.name, &state.conns)?;
+        map.serialize_entry(fields::FAILS.name, &state.fails)?;
+        map.serialize_entry(fields::OUT.name, &state.out)?;
+        map.serialize_entry(fields::STATE.name, state.state.name())?;
+        if let Some(verdict) = state.verdict {
+            map.serialize_entry(fields::PROBES.name, &verdict.results())?;
+            map.serialize_entry(fields::STREAK.name, &verdict.streak())?;
+        }
+        if let Some(event) = state.event(table) {
+            map.serialize_entry(fields::SINCE.name, &(event.time / 1000))?;
+            map.serialize_entry(fields::CAUSE.name, &event.text)?;
+        }
+        if let Some(stats) = stats {
+            map.serialize_entry(fields::STATS.name, stats)?;
+        }
+        Ok(())
     }
 }

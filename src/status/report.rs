@@ -1,228 +1,241 @@
 //! The JSON of `report()`: the numbers of an upstream's tries, and of each of its peers.
 
+use super::doc::{Doc, Shape};
+use super::numbers::{Numbered, add_of_peer, numbers};
+use super::slices::{self, Sliced};
+use super::walk::{Step, Walk};
 use crate::config::report::{SINCE, Window};
 use crate::error::{Code, Error, Result};
+use crate::pace::Pace;
 use crate::quote::quote;
-use crate::shm::sections::{Section, Sections};
-use crate::shm::{Mem, clock};
-use crate::stats::histogram::BUCKETS;
-use crate::stats::place::Places;
-use crate::stats::section::*;
-use crate::stats::span::{self, Sums};
-use crate::stats::totals::{Times, Totals, percentiles};
-use crate::table::Record;
-use crate::table::directory::Directory;
-use crate::table::snapshot::View;
+use crate::stats::totals::Totals;
+use crate::table::copy::Copied;
 use crate::table::store::Table;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use std::collections::HashMap;
 
-/// The report of an upstream, or of one of its peers, as JSON.
-///
-/// # Arguments
-///
-/// - `server`: the peer; `None`: the upstream and all its peers
+/// The report of an upstream, or of one of its peers, in one piece.
 ///
 /// # Errors
 ///
-/// - [`Code::NotFound`]: there is no such upstream, or no such peer.
-/// - [`Code::Invalid`]: statistics are off; the mark is none; a window in seconds of one peer.
-/// - [`Code::Changing`], [`Code::Damaged`]: the table or the statistics cannot be read.
+/// As [`ReportAnswer::of`].
 pub fn json(table: &Table, name: &str, server: Option<&str>, window: &Window) -> Result<Vec<u8>> {
-    let places = Places::of(table.region()).ok_or_else(off)?;
-    let reading = Reading::of(table, name, places)?;
-    let report = match (window, server) {
-        (Window::Seconds(seconds), None) => reading.last(*seconds)?,
-        (Window::Seconds(_), Some(_)) => {
-            return Err(Error::invalid("options.seconds: of one peer: allowed: of an upstream"));
-        }
-        (Window::All, _) => reading.all(server, &Marks::default())?,
-        (Window::Since(mark), _) => {
-            let marks = Marks::read(mark).ok_or_else(|| {
-                Error::invalid(format!("options.since: {}: allowed: {}", quote(mark.as_bytes()), SINCE.kind.allowed()))
-            })?;
-            reading.all(server, &marks)?
-        }
-    };
-    Ok(report.to_string().into_bytes())
+    slices::whole(ReportAnswer::of(table, name, server, window.clone(), Shape::Text)?)
 }
 
-fn off() -> Error {
-    Error::invalid("report: statistics are off: allowed: with statistics = true in setup, and room for their file")
+/// Bytes of marks, after which another text begins.
+const LONG_MARK: usize = 16 << 10;
+
+/// The report of an upstream, or of one of its peers.
+#[derive(Debug)]
+pub struct ReportAnswer<'a> {
+    numbers: Numbered<'a>,
+    server: Option<String>,
+    window: Window,
+    marks: Marks,
+    doc: Doc,
+    walk: Walk<'a>,
+    part: Part,
+    /// The totals of this report, for a later one: see [`Marks`].
+    mark: Vec<String>,
+}
+
+/// The part that comes next.
+#[derive(Debug)]
+enum Part {
+    Copy,
+    /// The one peer that is asked for is looked for from this index on.
+    Search(Copied, u32),
+    Peers(Copied, u32),
+    Mark(usize),
+    End,
+}
+
+impl<'a> ReportAnswer<'a> {
+    /// The report.
+    ///
+    /// # Arguments
+    ///
+    /// - `server`: the peer; `None`: the upstream and all its peers
+    ///
+    /// # Errors
+    ///
+    /// - [`Code::NotFound`]: there is no such upstream, or no such peer.
+    /// - [`Code::Invalid`]: statistics are off; the mark is none; a window in seconds of one peer.
+    /// - [`Code::Changing`], [`Code::Damaged`]: the table or the statistics cannot be read.
+    pub fn of(table: &'a Table, name: &str, server: Option<&str>, window: Window, shape: Shape) -> Result<Self> {
+        let numbers = Numbered::of(table, "report")?;
+        if matches!(window, Window::Seconds(_)) && server.is_some() {
+            return Err(Error::invalid("options.seconds: of one peer: allowed: of an upstream"));
+        }
+        Ok(ReportAnswer {
+            mark: vec![format!("{:x}", numbers.now)],
+            numbers,
+            server: server.map(str::to_owned),
+            marks: if let Window::Since(marks) = &window { Marks::read(marks)? } else { Marks::default() },
+            window,
+            doc: Doc::new(shape),
+            walk: Walk::to(table, name)?,
+            part: Part::Copy,
+        })
+    }
+
+    /// Writes the next part; `false`: the slice is over.
+    fn write_part(&mut self, pace: &mut Pace, out: &mut Vec<u8>) -> Result<bool> {
+        match std::mem::replace(&mut self.part, Part::End) {
+            Part::Copy => match self.walk.upstream(pace)? {
+                Step::Next(copied) => self.part = self.begin(copied, out)?,
+                Step::Pause => {
+                    self.part = Part::Copy;
+                    return Ok(false);
+                }
+                Step::End => return Err(Error::new(Code::NotFound, "the upstream was deleted meanwhile")),
+            },
+            Part::Search(copied, index) => {
+                let is_it = index < copied.view.peers && Some(copied.peer(index)?.address.server()) == self.server();
+                if is_it {
+                    let peer = self.peer(&copied, index)?;
+                    self.doc.entries(out, &peer);
+                    self.part = Part::Mark(0);
+                } else if index >= copied.view.peers {
+                    let server = quote(self.server().unwrap_or_default().as_bytes());
+                    return Err(Error::new(Code::NotFound, format!("peer {server}: not found")));
+                } else {
+                    self.part = Part::Search(copied, index + 1);
+                    return Ok(pace.step());
+                }
+            }
+            Part::Peers(copied, index) if index == copied.view.peers => {
+                self.doc.close(out);
+                self.part = Part::Mark(0);
+            }
+            Part::Peers(copied, index) => {
+                if !pace.step() {
+                    self.part = Part::Peers(copied, index);
+                    return Ok(false);
+                }
+                let peer = self.peer(&copied, index)?;
+                // Its numbers are as much work as three peers without numbers are.
+                pace.spend(3);
+                self.doc.element(out, &peer);
+                self.part = Part::Peers(copied, index + 1);
+            }
+            Part::Mark(nth) => {
+                if nth == 0 {
+                    self.end(out)?;
+                }
+                if let Some(mark) = self.mark.get(nth) {
+                    self.doc.element(out, mark);
+                    self.part = Part::Mark(nth + 1);
+                    return Ok(pace.step());
+                }
+                self.doc.close(out);
+            }
+            Part::End => {}
+        }
+        Ok(true)
+    }
+
+    fn server(&self) -> Option<&str> {
+        self.server.as_deref()
+    }
+
+    /// Writes the numbers of the upstream.
+    fn begin(&mut self, copied: Copied, out: &mut Vec<u8>) -> Result<Part> {
+        if let Window::Seconds(seconds) = self.window {
+            self.doc.entries(out, &self.numbers.last(&copied, seconds)?);
+            return Ok(Part::End);
+        }
+        let totals = self.numbers.totals(&copied)?;
+        self.keep(0, &totals);
+        if self.server.is_some() {
+            return Ok(Part::Search(copied, 0));
+        }
+        self.doc.entries(out, &numbers(&self.marks.since(0, &totals)?));
+        self.doc.list(out, "peers");
+        Ok(Part::Peers(copied, 0))
+    }
+
+    fn peer(&mut self, copied: &Copied, index: u32) -> Result<Map<String, Value>> {
+        let (who, totals) = self.numbers.totals_of_peer(copied, index)?.unwrap_or_default();
+        self.keep(who, &totals);
+        let since = self.marks.since(who, &totals)?;
+        let mut peer = numbers(&since);
+        add_of_peer(&mut peer, &since, self.numbers.now);
+        peer.insert("server".into(), copied.peer(index)?.address.server().into());
+        Ok(peer)
+    }
+
+    /// Keeps totals for the mark.
+    fn keep(&mut self, of: u64, totals: &Totals) {
+        if of != 0 && *totals == Totals::default() {
+            return;
+        }
+        if self.mark.last().is_none_or(|mark| mark.len() > LONG_MARK) {
+            self.mark.push(String::new());
+        }
+        if let Some(mark) = self.mark.last_mut() {
+            *mark += &format!("{}{of:x}={}", if mark.is_empty() { "" } else { ";" }, totals.mark());
+        }
+    }
+
+    /// Writes the fields behind the peers, and begins the mark.
+    fn end(&mut self, out: &mut Vec<u8>) -> Result<()> {
+        if let Some(time) = self.marks.time {
+            self.doc.entry(out, "seconds", &(self.numbers.now.saturating_sub(time) as f64 / 1000.0));
+        }
+        self.doc.entry(out, "uncounted", &self.numbers.uncounted()?);
+        self.doc.list(out, "mark");
+        Ok(())
+    }
+}
+
+impl Sliced for ReportAnswer<'_> {
+    fn write(&mut self, pace: &mut Pace, out: &mut Vec<u8>) -> Result<bool> {
+        self.doc.begin(out);
+        while !matches!(self.part, Part::End) {
+            if !self.write_part(pace, out)? {
+                self.doc.pause(out);
+                return Ok(true);
+            }
+        }
+        self.doc.entry(out, "changed", &self.walk.is_outdated()?);
+        self.doc.end(out);
+        Ok(false)
+    }
 }
 
 /// The totals of earlier reports, by peer; those of the upstream under 0.
+///
+/// A mark is a list of texts, or one text of all of them. Joined by `;` they are the time of the report, and for each peer `NUMBER=TOTALS`, in hexadecimal.
 #[derive(Debug, Default)]
 struct Marks {
     /// Milliseconds since the epoch.
     time: Option<u64>,
-    of: HashMap<u64, Totals>,
+    /// Unread: a report reads them one by one, as it comes to the peers.
+    of: HashMap<u64, Box<str>>,
 }
 
 impl Marks {
-    fn read(text: &str) -> Option<Marks> {
-        let mut parts = text.split(';');
-        let time = u64::from_str_radix(parts.next()?, 16).ok()?;
-        let one = |part: &str| {
-            let (of, totals) = part.split_once('=')?;
-            Some((u64::from_str_radix(of, 16).ok()?, Totals::from_mark(totals)?))
-        };
-        Some(Marks { time: Some(time), of: parts.map(one).collect::<Option<_>>()? })
-    }
-
-    fn since(&self, of: u64, now: &Totals) -> Totals {
-        self.of.get(&of).map_or_else(|| now.clone(), |before| now.since(before))
-    }
-}
-
-/// The sections of an upstream and its peers.
-pub(super) struct Reading<'a> {
-    sections: Sections<'a, Mem>,
-    now: u64,
-    upstream: Option<Section>,
-    /// Each with its server, and a number that no other peer ever has.
-    peers: Vec<(String, u64, Option<Section>)>,
-}
-
-impl<'a> Reading<'a> {
-    pub(super) fn of(table: &'a Table, name: &str, places: Places<'a, Mem>) -> Result<Reading<'a>> {
-        let (directory, region) = (Directory::new(table.region()), table.region());
-        let missing = || Error::new(Code::NotFound, format!("upstream {}: not found", quote(name.as_bytes())));
-        let (number, _) = directory.find(name.as_bytes())?.ok_or_else(missing)?;
-        let (mem, cells) = (region.mem(), region.cells());
-        let read = |view: &View| {
-            let peer = |index| {
-                let cell = view.cell(mem, index)?;
-                let who = match cells {
-                    Some(cells) if cell != 0 => cells.who(cell)?.number(),
-                    _ => 0,
-                };
-                let section = if cell == 0 { None } else { places.find_peer(cell)? };
-                Ok((view.address(mem, index)?.server().to_owned(), who, section))
+    fn read(mark: &[String]) -> Result<Marks> {
+        let mut parts = mark.iter().flat_map(|text| text.split(';'));
+        let read = || {
+            let time = u64::from_str_radix(parts.next()?, 16).ok()?;
+            let one = |part: &str| {
+                let (of, totals) = part.split_once('=')?;
+                Some((u64::from_str_radix(of, 16).ok()?, totals.into()))
             };
-            let upstream = places.find_upstream(Record::numbered(region.geometry(), number), view.created)?;
-            Ok((upstream, (0..view.peers).map(peer).collect::<std::result::Result<Vec<_>, _>>()?))
+            Some(Marks { time: Some(time), of: parts.map(one).collect::<Option<_>>()? })
         };
-        let (upstream, peers) = directory.look(number, read)?.ok_or_else(missing)?;
-        Ok(Reading { sections: places.sections, now: clock::epoch_ms(), upstream, peers })
+        read().ok_or_else(|| no_mark(mark.first().map_or("", String::as_str)))
     }
 
-    /// The totals of the upstream.
-    pub(super) fn whole(&self) -> Result<Totals> {
-        self.totals(self.upstream)
-    }
-
-    /// The totals of the peers that had traffic or probes, by server.
-    pub(super) fn of_servers(&self) -> Result<HashMap<String, Totals>> {
-        let counted = self.peers.iter().filter(|(_, _, section)| section.is_some());
-        counted.map(|(server, _, section)| Ok((server.clone(), self.totals(*section)?))).collect()
-    }
-
-    fn totals(&self, section: Option<Section>) -> Result<Totals> {
-        Ok(section.map(|section| Totals::read(&self.sections, section)).transpose()?.unwrap_or_default())
-    }
-
-    fn all(&self, server: Option<&str>, marks: &Marks) -> Result<Value> {
-        let (mut shown, mut mark, mut found) = (Vec::new(), format!("{:x}", self.now), None);
-        let whole = self.totals(self.upstream)?;
-        mark += &format!(";0={}", whole.mark());
-        for (its, who, section) in &self.peers {
-            let totals = self.totals(*section)?;
-            if totals != Totals::default() {
-                mark += &format!(";{who:x}={}", totals.mark());
-            }
-            let since = marks.since(*who, &totals);
-            let mut peer = numbers(&since);
-            of_a_peer(&mut peer, &since, self.now);
-            peer.insert("server".into(), its.as_str().into());
-            if server == Some(its.as_str()) {
-                found = Some(peer.clone());
-            }
-            shown.push(Value::Object(peer));
-        }
-        let mut report = match (server, found) {
-            (None, _) => {
-                let mut report = numbers(&marks.since(0, &whole));
-                report.insert("peers".into(), shown.into());
-                report
-            }
-            (Some(_), Some(peer)) => peer,
-            (Some(server), None) => {
-                return Err(Error::new(Code::NotFound, format!("peer {}: not found", quote(server.as_bytes()))));
-            }
-        };
-        if let Some(time) = marks.time {
-            report.insert("seconds".into(), (self.now.saturating_sub(time) as f64 / 1000.0).into());
-        }
-        report.insert("uncounted".into(), self.sections.uncounted()?.into());
-        report.insert("mark".into(), mark.into());
-        Ok(Value::Object(report))
-    }
-
-    /// The last seconds of the upstream.
-    fn last(&self, seconds: u64) -> Result<Value> {
-        let sums = match self.upstream {
-            Some(section) => span::sums(&self.sections, section, self.now, seconds)?,
-            None => Sums::default(),
-        };
-        let seconds = if seconds > 60 { seconds.next_multiple_of(60) } else { seconds };
-        let mean = |nth: usize| sums.times[nth] as f64 / sums.counts[nth].max(1) as f64;
-        let [up_to_2xx, of_3xx, of_4xx, of_5xx] = sums.classes;
-        Ok(json!({
-            "seconds": seconds,
-            "requests": sums.requests,
-            "rate": sums.requests as f64 / seconds as f64,
-            "failed": sums.failed,
-            "codes": {"2xx": up_to_2xx, "3xx": of_3xx, "4xx": of_4xx, "5xx": of_5xx},
-            "header_time": {"count": sums.counts[0], "mean": mean(0)},
-            "response_time": {"count": sums.counts[1], "mean": mean(1)},
-        }))
+    fn since(&self, of: u64, now: &Totals) -> Result<Totals> {
+        let Some(before) = self.of.get(&of) else { return Ok(now.clone()) };
+        Ok(now.since(&Totals::from_mark(before).ok_or_else(|| no_mark(before))?))
     }
 }
 
-fn numbers(totals: &Totals) -> Map<String, Value> {
-    let mut map = Map::new();
-    for (name, word) in [
-        ("requests", REQUESTS),
-        ("failed", FAILED),
-        ("timeouts", TIMEOUTS),
-        ("refused", REFUSED),
-        ("sent", SENT),
-        ("received", RECEIVED),
-    ] {
-        map.insert(name.into(), totals.word(word).into());
-    }
-    let codes: Map<String, Value> = totals.codes().into_iter().map(|(code, count)| (code, count.into())).collect();
-    map.insert("codes".into(), codes.into());
-    map.insert("header_time".into(), times(totals.header_times()));
-    map.insert("response_time".into(), times(totals.response_times()));
-    let connect = totals.connect_times();
-    map.insert(
-        "connect_time".into(),
-        json!({"count": connect.count, "mean": connect.mean(), "max": connect.max, "kept": totals.word(KEPT)}),
-    );
-    map
-}
-
-fn times((all, counts): (Times, [u64; BUCKETS])) -> Value {
-    let mut map = Map::new();
-    map.insert("count".into(), all.count.into());
-    map.insert("mean".into(), all.mean().into());
-    map.insert("max".into(), all.max.into());
-    for (name, value) in percentiles(&counts) {
-        map.insert(name.into(), value.unwrap_or_default().into());
-    }
-    map.into()
-}
-
-/// The numbers that only a peer has.
-fn of_a_peer(map: &mut Map<String, Value>, totals: &Totals, now: u64) {
-    let since = totals.word(DOWN_SINCE);
-    let running = if since == 0 { 0 } else { now.saturating_sub(since) };
-    map.insert("selected".into(), totals.word(SELECTED).into());
-    map.insert("unavail".into(), totals.word(UNAVAIL).into());
-    map.insert("unhealthy".into(), totals.word(UNHEALTHY).into());
-    map.insert("downtime".into(), (totals.word(DOWNTIME) + running).into());
-    map.insert("downstart".into(), since.into());
-    map.insert("probes".into(), json!({"good": totals.word(PROBES_GOOD), "failed": totals.word(PROBES_FAILED)}));
+fn no_mark(text: &str) -> Error {
+    Error::invalid(format!("options.since: {}: allowed: {}", quote(text.as_bytes()), SINCE.kind.allowed()))
 }

@@ -151,7 +151,7 @@ impl<'a, M: Memory> Directory<'a, M> {
     }
 
     /// Number of the records that were ever linked, as the region says. There may be no memory for others.
-    fn used_records(&self) -> Result<u32, Damaged> {
+    pub fn used_records(&self) -> Result<u32, Damaged> {
         let used = match state::records_end_in(self.geometry.shape) {
             Some(at) => self.mem.load(at)?.min(self.geometry.records as u64),
             None => self.geometry.records as u64,
@@ -233,7 +233,22 @@ impl<'a, M: Memory> Directory<'a, M> {
         left: &mut usize,
         read: impl Fn(&View) -> Result<T, Damaged>,
     ) -> Result<Option<T>, Unread> {
-        Ok(self.look_at_any(record, left, of_kind(Kind::UPSTREAM, read))?.flatten())
+        self.look_of(Kind::UPSTREAM, record, left, read)
+    }
+
+    /// The same of another kind.
+    ///
+    /// # Errors
+    ///
+    /// As [`Directory::look_within`].
+    pub fn look_of<T>(
+        &self,
+        kind: Kind,
+        record: u32,
+        left: &mut usize,
+        read: impl Fn(&View) -> Result<T, Damaged>,
+    ) -> Result<Option<T>, Unread> {
+        Ok(self.look_at_any(record, left, of_kind(kind, read))?.flatten())
     }
 
     /// The same of any kind.

@@ -22,6 +22,7 @@
 pub mod carry;
 pub mod change_log;
 pub mod commit;
+pub mod copy;
 pub mod deleted;
 pub mod directory;
 pub mod draining;

@@ -61,8 +61,17 @@ impl<R: Borrow<Region>> Table<R> {
     ///
     /// [`Code::NotFound`]: there is none. [`Code::Changing`], [`Code::Damaged`]: it cannot be read.
     pub fn route(&self, host: &str) -> Result<Route> {
+        Ok(self.stored_route(host)?.route)
+    }
+
+    /// The same with its flags.
+    ///
+    /// # Errors
+    ///
+    /// As [`Table::route`].
+    pub fn stored_route(&self, host: &str) -> Result<StoredRoute> {
         let found = self.find_route(host)?.filter(|(_, _, stored)| stored.is_there());
-        found.map(|(_, _, stored)| stored.route).ok_or_else(|| no_route(host))
+        found.map(|(_, _, stored)| stored).ok_or_else(|| no_route(host))
     }
 
     /// All routes, ordered by host.

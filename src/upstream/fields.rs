@@ -41,6 +41,8 @@ pub const STREAK: Field = field("streak", FieldType::ReadOnly);
 pub const SINCE: Field = field("since", FieldType::ReadOnly);
 /// Peer: the cause of that.
 pub const CAUSE: Field = field("cause", FieldType::ReadOnly);
+/// Upstream, peer: the totals of its tries.
+pub const STATS: Field = field("stats", FieldType::ReadOnly);
 /// Peer: how long it grows to its weight.
 pub const SLOW_START: Field = field("slow_start", FieldType::Seconds);
 /// Peer: the port of its probes.
@@ -83,6 +85,7 @@ pub const PEER: &[Field] = &[
     STREAK,
     SINCE,
     CAUSE,
+    STATS,
     LEAVING,
 ];
 
@@ -90,7 +93,8 @@ pub const PEER: &[Field] = &[
 pub const PEER_CHECK: &[Field] = &[CHECK_PORT, CHECK_URL, CHECK_HOST];
 
 /// All that dyups knows of an upstream.
-pub const UPSTREAM: &[Field] = &[METHOD, HASH_ID, PEERS, HEALTHCHECK, field("generation", FieldType::ReadOnly), ORIGIN];
+pub const UPSTREAM: &[Field] =
+    &[METHOD, HASH_ID, PEERS, HEALTHCHECK, field("generation", FieldType::ReadOnly), ORIGIN, STATS];
 
 /// Upstream, route: where it comes from.
 pub const ORIGIN: Field = field("origin", FieldType::ReadOnly);

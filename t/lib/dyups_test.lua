@@ -3,6 +3,21 @@
 local M = {}
 
 
+-- The body of an answer that came in chunks.
+local function unchunked(text)
+    local chunks, at = {}, 1
+    while true do
+        local size, first = text:match("^(%x+)\r\n()", at)
+        local bytes = tonumber(size or "0", 16)
+        if bytes == 0 then
+            return table.concat(chunks)
+        end
+        chunks[#chunks + 1] = text:sub(first, first + bytes - 1)
+        at = first + bytes + 2
+    end
+end
+
+
 -- http(port, text) -> status, body, headers | nil, err. text: a whole request.
 function M.http(port, text)
     local sock = ngx.socket.tcp()
@@ -25,6 +40,9 @@ function M.http(port, text)
     local headers = {}
     for name, value in head:gmatch("\n([^:\r\n]+): ([^\r\n]*)") do
         headers[name:lower()] = value
+    end
+    if headers["transfer-encoding"] == "chunked" then
+        body = unchunked(body)
     end
     return tonumber(head:match("^HTTP/1.1 (%d+)")), body, headers
 end

@@ -170,6 +170,7 @@ static void a_probe_is_taken_answered_and_judged(void)
 static void peers_are_made_changed_and_deleted(void)
 {
     dyups_text text;
+    dyups_slice slice;
 
     CHECK(dyups_add_peer(T("api"), T("{\"host\":\"10.0.0.1\",\"port\":8080,\"weight\":5}"), 1000) == 0);
     CHECK(dyups_add_peer(T("api"), T("{\"server\":\"10.0.0.2:8080\"}"), 0) == 0);
@@ -188,9 +189,9 @@ static void peers_are_made_changed_and_deleted(void)
     CHECK(dyups_add_peer(T("a b"), T("{\"host\":\"10.0.0.9\"}"), 0) == DYUPS_INVALID && says("upstream \"a b\""));
     CHECK(dyups_add_peer("a\0b", 3, T("{\"host\":\"10.0.0.9\"}"), 0) == DYUPS_INVALID && says("a\\x00b"));
     CHECK(dyups_status(T("none"), &text) == DYUPS_NOT_FOUND);
-    CHECK(dyups_report(T("api"), NULL, 0, T("null"), &text) == 0 && has(text, "\"requests\":0"));
-    CHECK(dyups_report(T("none"), NULL, 0, T("null"), &text) == DYUPS_NOT_FOUND);
-    CHECK(dyups_report(T("api"), NULL, 0, T("{\"seconds\": 0}"), &text) == DYUPS_INVALID);
+    CHECK(dyups_report(T("api"), NULL, 0, T("null"), 0, &slice) == 0 && has(slice.text, "\"requests\":0"));
+    CHECK(dyups_report(T("none"), NULL, 0, T("null"), 0, &slice) == DYUPS_NOT_FOUND);
+    CHECK(dyups_report(T("api"), NULL, 0, T("{\"seconds\": 0}"), 0, &slice) == DYUPS_INVALID);
 
     CHECK(dyups_healthcheck(T("api"), T("{\"fall\":5}"), 0) == 0);
     CHECK(dyups_status(T("api"), &text) == 0 && has(text, "\"healthcheck\":{\"type\":\"http\"") && has(text, "\"fall\":5"));
@@ -212,6 +213,53 @@ static void peers_are_made_changed_and_deleted(void)
     CHECK(dyups_status(NULL, 0, &text) == 0 && has(text, "\"api\"") && !has(text, "\"tmp\""));
 }
 
+/* Reads an answer to its end, and tells the number of its slices. */
+static int slices_of(int32_t code, dyups_slice *slice, const char *wanted, int *found)
+{
+    int slices = 0;
+
+    for (*found = 0; code == 0; code = dyups_next(slice, 1)) {
+        slices++;
+        *found += has(slice->text, wanted);
+        CHECK(slice->text.len > 1 && slice->text.data[0] == '{' && slice->text.data[slice->text.len - 1] == '}');
+        if (slice->rest == 0) {
+            return slices;
+        }
+    }
+    return -1;
+}
+
+static void a_long_answer_comes_in_slices(void)
+{
+    dyups_slice slice, other;
+    uint64_t first;
+    int i, found;
+
+    CHECK(dyups_status_slices(NULL, 0, T("null"), 0, &slice) == 0 && slice.rest == 0 && has(slice.text, "\"changed\":false"));
+    CHECK(slices_of(dyups_status_slices(T("api"), T("{\"stats\":true}"), 1, &slice), &slice, "\"stats\"", &found) > 3);
+    CHECK(found > 2);
+    CHECK(slices_of(dyups_report(T("api"), NULL, 0, T("null"), 1, &slice), &slice, "\"server\"", &found) > 3);
+    CHECK(found > 2);
+    CHECK(dyups_next(&slice, 1) == DYUPS_NOT_FOUND && says("given up") && slice.rest == 0);
+    CHECK(dyups_status_slices(NULL, 0, T("null"), 1, &slice) == 0 && slice.rest != 0);
+    first = slice.rest;
+    dyups_give_up(&slice);
+    CHECK(slice.rest == 0 && dyups_next(&slice, 1) == DYUPS_NOT_FOUND);
+    slice.rest = first;
+    CHECK(dyups_next(&slice, 1) == DYUPS_NOT_FOUND);
+    CHECK(dyups_status_slices(NULL, 0, T("null"), 1, &slice) == 0 && slice.rest > first);
+    /* The 65th answer that is not ended ends the oldest one. */
+    for (i = 0; i < 64; i++) {
+        CHECK(dyups_status_slices(NULL, 0, T("null"), 1, &other) == 0 && other.rest != 0);
+    }
+    CHECK(dyups_next(&slice, 1) == DYUPS_NOT_FOUND && dyups_next(&other, 0) == 0 && other.rest == 0);
+    CHECK(dyups_status_slices(T("none"), T("null"), 1, &slice) == DYUPS_NOT_FOUND);
+    CHECK(dyups_status_slices(NULL, 0, T("{\"stat\":true}"), 1, &slice) == DYUPS_INVALID && says("options.stat"));
+    CHECK(dyups_status_slices(NULL, 0, T("null"), 1, NULL) == DYUPS_INVALID && says("slice: NULL"));
+    CHECK(dyups_next(NULL, 1) == DYUPS_INVALID);
+    dyups_give_up(NULL);
+}
+
 static int leads_to(const char *host, const char *key, const char *expected)
 {
     dyups_routed routed;
@@ -222,7 +270,7 @@ static int leads_to(const char *host, const char *key, const char *expected)
 static void a_host_leads_to_an_upstream(void)
 {
     dyups_routed routed;
-    dyups_text text;
+    dyups_slice slice;
     int i, green = 0;
     const char *split = "{\"targets\": [[\"blue\", 3], [\"green\", 1]], \"key\": \"$cookie_u\"}";
 
@@ -237,7 +285,7 @@ static void a_host_leads_to_an_upstream(void)
     }
     CHECK(green == 10);
     CHECK(leads_to("a.example.com", "a key", "blue") == leads_to("a.example.com", "a key", "blue"));
-    CHECK(dyups_routes(&text) == 0 && has(text, "\"*.example.com\":{\"targets\":[[\"blue\",3],[\"green\",1]]"));
+    CHECK(dyups_routes(0, &slice) == 0 && has(slice.text, "\"*.example.com\":{\"targets\":[[\"blue\",3],[\"green\",1]]"));
     CHECK(dyups_set_route(T("a"), T("\"none\""), 0) == DYUPS_NOT_FOUND && says("route a: upstream none: not found"));
     CHECK(dyups_set_route(T("a b"), T("\"blue\""), 0) == DYUPS_INVALID && says("route \"a b\""));
     CHECK(dyups_set_route(T("\xff"), T("\"blue\""), 0) == DYUPS_INVALID && says("route \"\\xff\""));
@@ -250,7 +298,7 @@ static void a_host_leads_to_an_upstream(void)
     CHECK(dyups_delete_route(T("www.example.com"), T("{\"a\":1}"), 0) == DYUPS_INVALID && says("options.a"));
     CHECK(dyups_delete_route(T("www.example.com"), T("{}"), 0) == 0);
     CHECK(dyups_route(NULL, 1, NULL, 0, NULL, &routed) == DYUPS_INVALID && says("host: NULL"));
-    CHECK(dyups_route(T("a"), NULL, 0, NULL, NULL) == DYUPS_INVALID && dyups_routes(NULL) == DYUPS_INVALID);
+    CHECK(dyups_route(T("a"), NULL, 0, NULL, NULL) == DYUPS_INVALID && dyups_routes(0, NULL) == DYUPS_INVALID);
 }
 
 static void round_robin_is_nginxs(void)
@@ -640,6 +688,7 @@ int main(int argc, char **argv)
     a_worker_has_one_slot();
     a_probe_is_taken_answered_and_judged();
     peers_are_made_changed_and_deleted();
+    a_long_answer_comes_in_slices();
     a_host_leads_to_an_upstream();
     round_robin_is_nginxs();
     chash_keeps_a_key_and_asks_for_its_ring();

@@ -114,6 +114,7 @@ static void obey(char *field[])
     size_t len = 0;
     int32_t code = DYUPS_INVALID;
     dyups_text status = {"", 0};
+    dyups_slice slice;
     dyups_reply reply;
 
 #define IS(name) (strcmp(what, name) == 0)
@@ -126,9 +127,9 @@ static void obey(char *field[])
     } else if (IS("lost")) {
         CALL(lib.lost());
     } else if (IS("report")) {
-        CALL(lib.report(T(1), NULL, 0, "null", 4, &status));
-        text = status.data;
-        len = status.len;
+        CALL(lib.report(T(1), NULL, 0, "null", 4, 0, &slice));
+        text = slice.text.data;
+        len = slice.text.len;
     } else if (IS("status")) {
         CALL(*field[1] ? lib.status(T(1), &status) : lib.status(NULL, 0, &status));
         text = status.data;

@@ -11,7 +11,7 @@ use std::iter;
 use std::path::{Path, PathBuf};
 
 /// Functions that store nothing in a region.
-pub const READ_ONLY: [&str; 25] = [
+pub const READ_ONLY: [&str; 28] = [
     "abi",
     "balance_options",
     "balancing",
@@ -20,10 +20,12 @@ pub const READ_ONLY: [&str; 25] = [
     "changes",
     "close",
     "error",
+    "give_up",
     "keeps_by_address",
     "look",
     "lost",
     "method",
+    "next",
     "notes",
     "open",
     "plain",
@@ -36,6 +38,7 @@ pub const READ_ONLY: [&str; 25] = [
     "report",
     "routes",
     "status",
+    "status_slices",
     "version",
 ];
 

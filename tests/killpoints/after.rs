@@ -159,8 +159,7 @@ fn every_deleted_peer_was_one(table: &Table, what: &str) {
 /// It is up as far as probes go, or so few are that it does not matter.
 fn may_be_picked(table: &Table, upstream: &Upstream, index: usize) -> bool {
     let Some(check) = &upstream.check else { return true };
-    let stored = table.upstream(&upstream.name).expect("there");
-    let states = dyups::status::peers::states(table, &stored).expect("sound");
+    let states = dyups::status::peers::states(table, &upstream.name).expect("sound");
     let is_up = |state: &PeerState| state.verdict.is_none_or(|verdict| !verdict.is_down());
     let up = states.iter().filter(|&state| is_up(state)).count();
     is_up(&states[index]) || up == 0 || up * 100 < states.len() * usize::from(check.panic_threshold)

@@ -197,6 +197,9 @@ const PEER_EXEMPT: &[Exempt] = &[
     ("cause", Type, READ_ONLY),
     ("cause", Below, READ_ONLY),
     ("cause", Above, READ_ONLY),
+    ("stats", Type, READ_ONLY),
+    ("stats", Below, READ_ONLY),
+    ("stats", Above, READ_ONLY),
     ("leaving", Below, TWO_VALUES),
     ("leaving", Above, TWO_VALUES),
     ("status", Below, TWO_NAMES),
@@ -243,6 +246,9 @@ const UPSTREAM_EXEMPT: &[Exempt] = &[
     ("generation", Type, READ_ONLY),
     ("generation", Below, READ_ONLY),
     ("generation", Above, READ_ONLY),
+    ("stats", Type, READ_ONLY),
+    ("stats", Below, READ_ONLY),
+    ("stats", Above, READ_ONLY),
     ("origin", Type, READ_ONLY),
     ("origin", Below, READ_ONLY),
     ("origin", Above, READ_ONLY),
@@ -518,6 +524,9 @@ const FILE_EXEMPT: &[Exempt] = &[
     ("deleted", Type, READ_ONLY),
     ("deleted", Below, READ_ONLY),
     ("deleted", Above, READ_ONLY),
+    ("changed", Type, READ_ONLY),
+    ("changed", Below, READ_ONLY),
+    ("changed", Above, READ_ONLY),
 ];
 
 /// nginx's syntax: a parameter of a `server`, its fault, and how the message shows it. `@256@` and `@8192@` stand for as many
@@ -771,6 +780,7 @@ fn what_is_not_allowed_is_refused_by_name_and_changes_nothing() {
     nginx_syntax(&mut bench);
     upstream_names(&mut bench);
     bytes(&mut bench);
+    options_of_status(&mut bench);
     nothing_throws(&mut bench);
     still_works(&bench);
     bench.end();
@@ -1096,12 +1106,27 @@ fn upstream_names(bench: &mut Bench) {
         }
         bench.refuses(&format!("dyups.find, {value}"), &["upstream", shown, "allowed: a string"]);
         if value != "nil" {
-            bench.refuses(&format!("dyups.status, {value}"), &["upstream", shown, "allowed: a string"]);
+            // A table alone is its options.
+            if shown != "table" {
+                bench.refuses(&format!("dyups.status, {value}"), &["upstream", shown, "allowed: a string"]);
+                bench.refuses(&format!("dyups.status, 'api', {value}"), &["options", "allowed: an object"]);
+            }
             bench.refuses(&format!("dyups.find, 'api', {value}"), &["key", shown, "allowed: a string"]);
             bench.refuses(&format!("dyups.find, 'api', nil, {value}"), &["method", shown, "allowed: a string"]);
             if shown != "cdata" {
                 bench.refuses(&format!("dyups.find, 'api', nil, nil, {value}"), &["tried", "allowed"]);
             }
+        }
+    }
+}
+
+/// Options of what operators read.
+fn options_of_status(bench: &mut Bench) {
+    for (options, field, shown) in
+        [("{ stats = 1 }", "stats", "1"), ("{ stats = 'yes' }", "stats", "yes"), ("{ stat = true }", "stat", "known")]
+    {
+        for arguments in [options.to_owned(), format!("'api', {options}")] {
+            bench.refuses(&format!("dyups.status, {arguments}"), &[&format!("options.{field}"), shown]);
         }
     }
 }

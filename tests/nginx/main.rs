@@ -62,6 +62,7 @@ mod test_requests;
 mod test_retries;
 mod test_routes;
 mod test_sick;
+mod test_slices;
 mod test_slow_start;
 mod test_states;
 mod test_statistics;

@@ -101,18 +101,13 @@ impl World {
 
     /// The states of an upstream's peers, in a word each.
     fn states(&self, name: &str) -> Vec<&'static str> {
-        let stored = self.table.upstream(name).expect("it is there");
-        crate::status::peers::states(&self.table, &stored)
-            .expect("sound")
-            .iter()
-            .map(|peer| peer.state.name())
-            .collect()
+        let states = crate::status::peers::states(&self.table, name).expect("sound");
+        states.iter().map(|peer| peer.state.name()).collect()
     }
 
     /// The causes of these states, as `status` shows them.
     fn causes(&self, name: &str) -> Vec<Option<String>> {
-        let stored = self.table.upstream(name).expect("it is there");
-        let states = crate::status::peers::states(&self.table, &stored).expect("sound");
+        let states = crate::status::peers::states(&self.table, name).expect("sound");
         states.iter().map(|peer| peer.event(&self.table).map(|event| event.text)).collect()
     }
 

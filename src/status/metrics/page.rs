@@ -95,12 +95,17 @@ impl Page {
         let _ = writeln!(self.text, " {value}");
     }
 
-    /// The whole text.
-    pub fn end(mut self) -> String {
+    /// Takes the text that was written since.
+    pub fn take(&mut self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.text.as_bytes());
+        self.text.clear();
+    }
+
+    /// Writes the end.
+    pub fn end(&self, out: &mut Vec<u8>) {
         if self.format == Format::OpenMetrics {
-            self.text.push_str("# EOF\n");
+            out.extend_from_slice(b"# EOF\n");
         }
-        self.text
     }
 }
 
@@ -115,7 +120,10 @@ mod tests {
             page.family("a_total", Type::Counter, "As.");
             page.sample("a_total", &[("x", "a\"b\\c\nd"), ("y", "ö")], 1.5);
             page.sample("a_total", &[], 2);
-            page.end()
+            let mut out = Vec::new();
+            page.take(&mut out);
+            page.end(&mut out);
+            String::from_utf8(out).expect("text")
         };
         let samples = "a_total{x=\"a\\\"b\\\\c\\nd\",y=\"ö\"} 1.5\na_total 2\n";
         assert_eq!(page(Format::Text), format!("# HELP a_total As.\n# TYPE a_total counter\n{samples}"));

@@ -295,27 +295,37 @@ impl View {
     ///
     /// [`Damaged`]: the name, a peer, an option of a check or an extra does not make sense, or a word lies outside of the memory.
     pub fn decode(&self, mem: &impl Memory) -> Result<Upstream, Damaged> {
+        let (mut upstream, own) = self.decode_without_peers(mem)?;
         // With room for one more, since most changes add a peer.
-        let mut peers = Vec::with_capacity(self.peers as usize + 1);
+        upstream.peers.reserve_exact(self.peers as usize + 1);
         for index in 0..self.peers {
-            peers.push(self.peer(mem, index)?);
+            upstream.peers.push(self.peer(mem, index)?);
         }
-        let (name, Checks { check, peers: own, kept: options }) = (self.name(mem)?, self.stored_checks(mem)?);
         for (index, check) in own {
-            peers.get_mut(index as usize).ok_or(Damaged)?.check = Some(Box::new(check));
+            upstream.peers.get_mut(index as usize).ok_or(Damaged)?.check = Some(Box::new(check));
         }
+        self.read_extras(mem, &mut upstream)?;
+        Ok(upstream)
+    }
+
+    /// Reads the upstream without its peers and the extras, and the options of single peers, by index.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: the name or an option of a check does not make sense, or a word lies outside of the memory.
+    pub fn decode_without_peers(&self, mem: &impl Memory) -> Result<(Upstream, PeerChecks), Damaged> {
+        let (name, Checks { check, peers, kept: options }) = (self.name(mem)?, self.stored_checks(mem)?);
         let (method, hash_id) = self.foreign;
-        let mut upstream = Upstream {
+        let upstream = Upstream {
             name,
             method: self.method,
             hash_id: self.hash_id,
-            peers,
+            peers: Vec::new(),
             check,
             own_check: self.own_check,
             foreign: Foreign { method, hash_id, options, ..Foreign::default() }.boxed(),
         };
-        self.read_extras(mem, &mut upstream)?;
-        Ok(upstream)
+        Ok((upstream, peers))
     }
 
     /// The check of the peers, and the options of single peers, by index. `None`: they are not checked, or not by this library.

@@ -13,6 +13,7 @@ use dyups::balance::pick::{Ask, Handle, Picked, Tried};
 use dyups::error::Code;
 use dyups::health::prober::{Prober, Stage};
 use dyups::http::response::Rules;
+use dyups::pace::Pace;
 use dyups::shm::layout::{fixed, state};
 use dyups::shm::{Mem, Memory};
 use dyups::table::Table;
@@ -421,5 +422,6 @@ fn bytes(words: &[u64]) -> Vec<u8> {
 
 fn get(table: &Table, path: &[u8]) -> admin::reply::Reply {
     let site = admin::Site { table, slot: None, nginx: None, hosts: &[] };
-    admin::answer(site, &admin::Request { method: b"GET", path, ..admin::Request::default() }, SOON)
+    let request = admin::Request { method: b"GET", path, ..admin::Request::default() };
+    admin::answer(site, &request, SOON, Pace::unlimited()).0
 }
