@@ -3,12 +3,14 @@
 use super::case::{Act, Brief, Case, Forgery, How, Look, Step, shaped};
 use super::judge::Judge;
 use super::places::{Lay, Spoil};
+use super::routes::{RouteChange, Routes, lead, meant};
 use super::spoiler::Spoiler;
-use super::starts::STARTS;
+use super::starts::{STARTS, STARTS_WITH_ROUTES};
 use super::truth::Truth;
 use super::{accesses, guard, memory, seals};
 use crate::support::model::{Model, Op, apply, content};
 use crate::support::{Random, SMALL, SOON, Scratch, assert_no_leak_of_heap, open, patch, region_file, used};
+use dyups::balance::miss::Miss;
 use dyups::balance::pick::{Ask, Handle, Picked, Tried};
 use dyups::error::Code;
 use dyups::health::prober::{Prober, Stage};
@@ -38,7 +40,7 @@ pub struct Bench {
     table: Table,
     scratch: Scratch,
     spoiler: Spoiler,
-    starts: Vec<(Vec<u64>, Model)>,
+    starts: Vec<(Vec<u64>, Model, Routes)>,
 }
 
 impl Bench {
@@ -52,9 +54,9 @@ impl Bench {
         let start = |fill: &fn(&Table)| {
             table.region().mem().store_all(0, &empty).expect("inside");
             fill(&table);
-            (words(&table), content(&table))
+            (words(&table), content(&table), Routes::of(&table))
         };
-        let starts = STARTS.iter().map(start).collect();
+        let starts = STARTS.iter().chain(&STARTS_WITH_ROUTES).map(start).collect();
         let spoiler = Spoiler::start(table.region().mem());
         Bench { table, scratch, spoiler, starts }
     }
@@ -83,7 +85,9 @@ impl Bench {
         while begun.elapsed() < time {
             let mut run = self.begin(calls);
             run.truth.nothing_is_sure();
-            let bytes: Vec<u8> = (0..200).map(|_| random.below(256) as u8).collect();
+            let mut bytes: Vec<u8> = (0..200).map(|_| random.below(256) as u8).collect();
+            // Every other time, acts on routes are among them.
+            bytes[0] = [bytes[0], 136][calls % 2];
             for step in Case::read(&bytes).steps {
                 if let Step::Do(act) | Step::Amid { act, .. } = step {
                     run.act(&act);
@@ -103,9 +107,10 @@ impl Bench {
 
     /// Puts the region back to one of its beginnings.
     fn begin(&self, start: usize) -> Run<'_> {
-        let (beginning, model) = &self.starts[start % self.starts.len()];
+        let (beginning, model, routes) = &self.starts[start % self.starts.len()];
         self.mem().store_all(0, beginning).expect("inside");
-        Run { bench: self, beginning, truth: Truth::of(model.clone()), handles: BTreeMap::new() }
+        let truth = Truth::of(model.clone(), routes.clone());
+        Run { bench: self, beginning, truth, handles: BTreeMap::new() }
     }
 }
 
@@ -232,6 +237,9 @@ impl<'a> Run<'a> {
             Act::Change(op) => self.change(op),
             Act::Find(name, how) => self.find(name, *how),
             Act::Read(name) => self.read(name),
+            Act::Route(change) => self.change_route(change),
+            Act::Lead(host, key) => self.lead(host, *key),
+            Act::LookAtRoutes => self.look_at_routes(),
             Act::Look(look) => self.look(*look),
             Act::Repair => {
                 let lost = call(act, || table.writer(SOON).and_then(|writer| table.repair(&writer)));
@@ -248,6 +256,59 @@ impl<'a> Run<'a> {
             // Acknowledged, so it is there, with any earlier damage.
             let there = call(&Brief(op), || self.table().upstream(&upstream.name)).map(|stored| stored.upstream);
             assert_eq!(there.as_ref(), Ok(upstream));
+        }
+    }
+
+    fn change_route(&mut self, change: &RouteChange) {
+        let table = self.table();
+        let answer = call(change, || change.apply(table));
+        self.truth.note_route(change, answer);
+        if let (RouteChange::Set(route), Ok(()), true) = (change, answer, self.truth.is_quiet()) {
+            assert_eq!(call(change, || table.route(&route.host)).as_ref(), Ok(route), "it was acknowledged");
+        }
+    }
+
+    fn lead(&self, host: &str, key: Option<u8>) {
+        let led = call(&host, || lead(self.table(), host, key));
+        let mut meant = meant(host).into_iter();
+        let route = loop {
+            match meant.next() {
+                Some(host) if !self.truth.is_sure_route(&host) => return,
+                Some(host) if self.truth.routes.visible(&host).is_none() => {}
+                Some(host) => break self.truth.routes.visible(&host),
+                None => break None,
+            }
+        };
+        let Some(route) = route else { return assert_eq!(led, Ok(None), "{host}") };
+        if !route.targets.iter().all(|target| self.truth.is_sure(&target.upstream)) {
+            return;
+        }
+        let is_there = |upstream: &str| self.truth.model.visible(upstream).is_some();
+        let may = |weight: u16| weight > 0 || route.targets.len() == 1;
+        let open = || route.targets.iter().filter(|target| is_there(&target.upstream) && may(target.weight));
+        match led {
+            Ok(Some(name)) => assert!(open().any(|target| target.upstream.as_bytes() == name), "{route:?}: {name:?}"),
+            led => assert!(led == Err(Miss::NotFound) && open().next().is_none(), "{route:?}: {led:?}"),
+        }
+    }
+
+    fn look_at_routes(&self) {
+        let table = self.table();
+        let routes = call(&"routes", || table.all_routes());
+        assert!(self.truth.spoiled || routes.is_ok(), "{routes:?}");
+        for name in ["api", "no such upstream"] {
+            let to = call(&"route_to", || table.route_to(name));
+            assert!(self.truth.spoiled || to.is_ok(), "{to:?}");
+        }
+        let lost = call(&"lost_targets", || table.lost_targets());
+        assert!(self.truth.spoiled || lost.is_ok(), "{lost:?}");
+        call(&"GET /routes", || get(table, b"/routes"));
+        if let (Ok(routes), true) = (routes, self.truth.lists_all()) {
+            for host in self.truth.sure_routes() {
+                let found = routes.iter().find(|stored| stored.route.host == host);
+                let found = found.map(|stored| (&stored.route, stored.flags));
+                assert_eq!(found, self.truth.routes.0.get(&host).map(|(route, flags)| (route, *flags)));
+            }
         }
     }
 
@@ -317,7 +378,7 @@ impl<'a> Run<'a> {
             Look::All => {
                 let all = call(&look, || table.all());
                 assert!(self.truth.spoiled || all.is_ok(), "{all:?}");
-                if let (Ok(all), false) = (all, self.truth.is_forged()) {
+                if let (Ok(all), true) = (all, self.truth.lists_all()) {
                     for name in self.truth.sure() {
                         let found = all.iter().find(|stored| stored.upstream.name == name);
                         let found = found.map(|stored| (&stored.upstream, stored.flags));
@@ -328,7 +389,7 @@ impl<'a> Run<'a> {
             Look::Names => {
                 let names = call(&look, || table.names());
                 assert!(self.truth.spoiled || names.is_ok(), "{names:?}");
-                if let (Ok(names), false) = (names, self.truth.is_forged()) {
+                if let (Ok(names), true) = (names, self.truth.lists_all()) {
                     for name in self.truth.sure() {
                         assert_eq!(names.contains(&name), self.truth.model.visible(&name).is_some(), "{name}");
                     }
@@ -368,6 +429,10 @@ impl<'a> Run<'a> {
             for name in self.truth.sure() {
                 assert_eq!(found.0.get(&name), self.truth.model.0.get(&name), "{name}, attached: {notes:?}");
             }
+            let found = Routes::of(&table);
+            for host in self.truth.sure_routes() {
+                assert_eq!(found.0.get(&host), self.truth.routes.0.get(&host), "{host}, attached: {notes:?}");
+            }
         }
         assert_no_leak_of_heap(&table);
         assert_eq!(table.region().workers(Some(0)).map(|workers| workers.len()), Ok(1), "itself");
@@ -382,23 +447,33 @@ impl<'a> Run<'a> {
             let found = found.map(|stored| stored.map(|stored| (stored.upstream, stored.flags)));
             assert_eq!(found.as_ref().map(Option::as_ref), Ok(self.truth.model.0.get(&name)), "{name}");
         }
+        for host in self.truth.sure_routes() {
+            let found = call(&host, || self.table().route(&host));
+            match self.truth.routes.visible(&host) {
+                Some(route) => assert_eq!(found.as_ref(), Ok(route)),
+                None => assert_eq!(found.map_err(|error| error.code), Err(Code::NotFound), "{host}"),
+            }
+        }
     }
 
-    /// A repair makes a table of it again. Every upstream in it is read, picked from, changed and deleted, and then nothing is
-    /// left.
+    /// A repair makes a table of it again. Every upstream and every route in it is read, used, changed and deleted, and then
+    /// nothing is left.
     fn finish(mut self) {
         self.act(&Act::Repair);
         self.what_is_sure_is_there();
         let forged = self.truth.is_forged();
         let doubtful = |name: &String, truth: &Truth| forged && !truth.is_sure(name);
-        let after = Truth::of(content(self.table()));
+        let after = Truth::of(content(self.table()), Routes::of(self.table()));
         let before = std::mem::replace(&mut self.truth, after);
         self.handles.clear();
         let names: Vec<String> = self.truth.model.0.keys().cloned().collect();
         // A perfect forgery may still be nonsense to pick from, but it can be replaced.
         self.truth.spoiled = forged;
         self.truth.doubt(names.iter().filter(|name| doubtful(name, &before)).cloned());
+        let hosts: Vec<String> = self.truth.routes.0.keys().cloned().collect();
+        self.truth.doubt_routes(hosts.iter().filter(|host| forged && !before.is_sure_route(host)).cloned());
         assert_no_leak_of_heap(self.table());
+        self.finish_routes(&hosts);
         for name in &names {
             for how in [How::Rr, How::Cached, How::Chash(1), How::Tried(None)] {
                 self.find(name, how);
@@ -408,11 +483,27 @@ impl<'a> Run<'a> {
         for name in &names {
             self.table().edit(name, SOON, |_| Ok(Edit::Remove)).expect("sound");
         }
+        // Those of a file are remembered until there is no file any more.
+        self.table().load(&[], true, SOON).expect("sound");
         assert_eq!((used(self.table()), self.load(state::RECORDS)), (0, 0));
-        self.truth = Truth::of(Model::default());
+        self.truth = Truth::default();
         assert_eq!(self.table().set_upstream(&shaped("new", 2, 3), SOON), Ok(()));
         self.truth.model = content(self.table());
         self.find("new", How::Chash(1));
+    }
+
+    /// The same of the routes alone.
+    fn finish_routes(&mut self, hosts: &[String]) {
+        self.look_at_routes();
+        for host in hosts {
+            self.lead(host, None);
+            self.lead(host, Some(1));
+            let old = self.truth.routes.visible(host).cloned();
+            if let Some(route) = old {
+                self.change_route(&RouteChange::Set(route));
+                self.change_route(&RouteChange::Delete(host.clone()));
+            }
+        }
     }
 }
 

@@ -1,18 +1,21 @@
 //! A case: any bytes name a valid region to begin with, and the steps that then change it.
 
-use super::names::names;
+use super::names::{HOSTS, names};
 use super::places::{Place, Spoil, Value};
+use super::routes::{RouteChange, shaped_route};
+use super::starts::{STARTS, STARTS_WITH_ROUTES};
 use crate::support::{address, model::Op, peer};
 use dyups::table::ops::Absent;
 use dyups::upstream::{Address, Check, HashId, Method, Peer, PeerPatch, Status, Upstream};
 use std::fmt::{self, Debug, Formatter};
+use std::ops::RangeInclusive;
 
 /// Steps of a case at most: a longer one finds nothing that two short ones do not.
 const MOST_STEPS: usize = 40;
 
 #[derive(Debug)]
 pub struct Case {
-    /// Which of the regions of [`super::starts`].
+    /// Which of the regions of [`super::starts`], those with routes behind the others.
     pub start: usize,
     pub steps: Vec<Step>,
 }
@@ -47,6 +50,11 @@ pub enum Act {
     Find(String, How),
     /// By `get`, `GET /upstream/NAME` and `status`.
     Read(String),
+    Route(RouteChange),
+    /// Where a host leads, with a key or without.
+    Lead(String, Option<u8>),
+    /// At all routes: by `routes`, `GET /routes`, and as a deletion and a start of nginx look at them.
+    LookAtRoutes,
     Look(Look),
     Repair,
     /// As the next start of nginx does.
@@ -59,6 +67,9 @@ impl Debug for Act {
             Act::Change(op) => Brief(op).fmt(f),
             Act::Find(name, how) => write!(f, "find {name} {how:?}"),
             Act::Read(name) => write!(f, "read {name}"),
+            Act::Route(change) => change.fmt(f),
+            Act::Lead(host, key) => write!(f, "lead {host} by {key:?}"),
+            Act::LookAtRoutes => f.write_str("look at the routes"),
             Act::Look(look) => write!(f, "look at {look:?}"),
             Act::Repair => f.write_str("repair"),
             Act::Attach => f.write_str("attach"),
@@ -113,21 +124,33 @@ pub enum Look {
 }
 
 /// Bytes that are read from the front.
-struct Bytes<'a>(&'a [u8]);
+struct Bytes<'a> {
+    bytes: &'a [u8],
+    /// Half of the acts are about routes.
+    routes: bool,
+}
+
+/// The first bytes of cases about routes. No case that was found before there were routes begins with one of them.
+const ABOUT_ROUTES: RangeInclusive<u8> = 136..=143;
 
 impl Case {
     /// The case in `bytes`; an incomplete step at the end is dropped.
     pub fn read(bytes: &[u8]) -> Case {
-        let mut bytes = Bytes(bytes);
-        let start = bytes.byte().unwrap_or(0).into();
+        let mut bytes = Bytes { bytes, routes: false };
+        let first = bytes.byte().unwrap_or(0);
+        bytes.routes = ABOUT_ROUTES.contains(&first);
+        let start = match bytes.routes {
+            true => STARTS.len() + usize::from(first - ABOUT_ROUTES.start()) % STARTS_WITH_ROUTES.len(),
+            false => usize::from(first) % STARTS.len(),
+        };
         Case { start, steps: std::iter::from_fn(|| bytes.step()).take(MOST_STEPS).collect() }
     }
 }
 
 impl Bytes<'_> {
     fn byte(&mut self) -> Option<u8> {
-        let (&first, rest) = self.0.split_first()?;
-        self.0 = rest;
+        let (&first, rest) = self.bytes.split_first()?;
+        self.bytes = rest;
         Some(first)
     }
 
@@ -190,13 +213,28 @@ impl Bytes<'_> {
     }
 
     fn act(&mut self) -> Option<Act> {
-        Some(match self.byte()? % 16 {
+        let byte = self.byte()?;
+        if self.routes && byte >= 128 {
+            return self.act_on_routes(byte);
+        }
+        Some(match byte % 16 {
             0..=5 => Act::Change(Box::new(self.op()?)),
             6..=9 => Act::Find(self.name()?, self.how()?),
             10 => Act::Read(self.name()?),
             11 | 12 => Act::Look(self.look()?),
             13 | 14 => Act::Repair,
             _ => Act::Attach,
+        })
+    }
+
+    fn act_on_routes(&mut self, byte: u8) -> Option<Act> {
+        let host = |byte: u8| HOSTS[usize::from(byte) % HOSTS.len()].to_owned();
+        Some(match byte % 8 {
+            0..=2 => Act::Route(RouteChange::Set(shaped_route(self.byte()?, self.byte()?, self.byte()?))),
+            3 => Act::Route(RouteChange::Delete(host(self.byte()?))),
+            4 => Act::LookAtRoutes,
+            5 => Act::Lead(host(self.byte()?), None),
+            _ => Act::Lead(host(self.byte()?), Some(self.byte()?)),
         })
     }
 

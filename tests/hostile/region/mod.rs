@@ -10,6 +10,7 @@ pub mod judge;
 pub mod memory;
 pub mod names;
 pub mod places;
+pub mod routes;
 pub mod seals;
 pub mod spoiler;
 pub mod starts;

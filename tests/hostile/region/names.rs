@@ -14,3 +14,7 @@ pub fn names() -> &'static [String] {
     });
     &NAMES
 }
+
+/// The hosts of routes that cases are about. Two are names of upstreams too.
+pub const HOSTS: [&str; 6] =
+    ["www.example.com", "*.example.com", "*.com", "default", "api", "a.long.host.of.example.com"];

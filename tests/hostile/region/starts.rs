@@ -2,6 +2,7 @@
 
 use super::case::shaped;
 use super::names::names;
+use super::routes::shaped_route;
 use crate::support::{SOON, upstream};
 use dyups::error::Code;
 use dyups::table::Table;
@@ -9,6 +10,9 @@ use dyups::table::directory::Directory;
 
 /// Fills an empty region.
 pub const STARTS: [fn(&Table); 8] = [empty, few, rings, deleted, long, full, half_done, crowded];
+
+/// The same of those with routes.
+pub const STARTS_WITH_ROUTES: [fn(&Table); 4] = [routes, routes_of_files, routes_alone, routes_in_a_full_region];
 
 fn empty(_: &Table) {}
 
@@ -84,4 +88,40 @@ fn crowded(table: &Table) {
     for i in 4..table.region().geometry().records {
         table.set_upstream(&upstream(&format!("n{i}"), &["10.0.0.1:80"]), SOON).expect("room");
     }
+}
+
+/// To one upstream and to several, by a key and without, narrow and wide; one leads to no upstream any more.
+fn routes(table: &Table) {
+    few(table);
+    set(table, 2, 0, 2);
+    // Of two each: the host, the first upstream, and the shape.
+    for (host, first, shape) in [(0, 0, 2 + 4), (1, 0, 3 + 128), (3, 4, 0), (4, 1, 2), (5, 4, 2 + 8 + 240), (2, 2, 0)] {
+        table.set_route(&shaped_route(host, first, shape), SOON).expect("room");
+    }
+    table.delete_upstream(&names()[2], true, SOON).expect("there");
+}
+
+/// Routes of a file, one untouched, one changed and one deleted at run time, and one that no file has.
+fn routes_of_files(table: &Table) {
+    let files: Vec<_> = (0..3).map(|i| shaped(&names()[i], 0, 2)).collect();
+    let of_file: Vec<_> =
+        [(0, 0, 0), (1, 1, 0), (3, 0, 2 + 4)].map(|(host, first, shape)| shaped_route(host, first, shape)).into();
+    table.load_with_routes(&files, &of_file, false, SOON).expect("room");
+    table.set_route(&shaped_route(1, 0, 2 + 128), SOON).expect("room");
+    table.delete_route("default", SOON).expect("there");
+    table.set_route(&shaped_route(5, 2, 0), SOON).expect("room");
+}
+
+/// None of the upstreams that they name is there any more.
+fn routes_alone(table: &Table) {
+    routes(table);
+    for upstream in table.upstreams().expect("readable") {
+        table.delete_upstream(&upstream.upstream.name, true, SOON).expect("there");
+    }
+}
+
+/// Not a granule is free.
+fn routes_in_a_full_region(table: &Table) {
+    routes(table);
+    full(table);
 }
