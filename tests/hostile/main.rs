@@ -14,6 +14,7 @@ mod failing;
 mod inherited;
 mod meanwhile;
 mod region;
+mod statistics;
 mod worker;
 
 use std::path::Path;
@@ -38,6 +39,10 @@ fn main() -> ExitCode {
     let checks = checks![
         corpus::every_case_is_an_error_or_a_right_answer,
         meanwhile::a_region_that_is_spoiled_while_it_is_used_is_survived,
+        statistics::each_word_of_a_file_of_statistics_may_be_any_number,
+        statistics::a_cell_and_a_record_may_lead_to_any_section,
+        statistics::a_file_of_statistics_that_is_spoiled_while_it_is_used_is_survived,
+        statistics::a_foreign_file_of_statistics_is_none,
         worker::a_worker_has_the_mapping_and_the_lock_file_and_nothing_else,
         worker::a_worker_cannot_reach_the_file_of_the_region,
         worker::what_a_worker_does_to_its_own_mapping_is_its_own_affair,
