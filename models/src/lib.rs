@@ -16,5 +16,6 @@ mod memory;
 mod names;
 mod probes;
 mod repair;
+mod sections;
 mod slots;
 mod table;

@@ -77,7 +77,15 @@ impl Shared {
 
     /// The mapping of a process that reads.
     pub fn reader(&self) -> Words {
-        self.map(false)
+        self.map(false, false)
+    }
+
+    /// That of a process that stores in words to which others add at the same time.
+    ///
+    /// Its stores are exchanges. Of a plain store and an addition at once, loom lets a later addition go on from either, as if the
+    /// other one had not happened.
+    pub fn resetter(&self) -> Words {
+        self.map(false, true)
     }
 
     /// The mapping of a process that holds the lock under which these words are written.
@@ -86,12 +94,12 @@ impl Shared {
     /// these loads. It must not, either: of the loads of a word it remembers the last one only. It would overlook a race of the
     /// store that follows with a load by another process.
     pub fn writer(&self) -> Words {
-        self.map(true)
+        self.map(true, false)
     }
 
-    fn map(&self, newest: bool) -> Words {
+    fn map(&self, newest: bool, exchanges: bool) -> Words {
         let life = Rc::<Life>::default();
-        let mapped = |index| Mapped { shared: self.clone(), index, newest, life: Rc::clone(&life) };
+        let mapped = |index| Mapped { shared: self.clone(), index, newest, exchanges, life: Rc::clone(&life) };
         Words { words: (0..self.0.len()).map(mapped).collect(), life }
     }
 }
@@ -138,6 +146,8 @@ pub struct Mapped {
     index: usize,
     /// Whether it loads the newest value, unseen by loom.
     newest: bool,
+    /// Whether its stores are exchanges.
+    exchanges: bool,
     life: Rc<Life>,
 }
 
@@ -170,7 +180,12 @@ impl Word for Mapped {
         if self.watched().atomic.is_none() && self.watched().newest.load(Ordering::Relaxed) == value {
             return;
         }
-        self.changing().store(value, order);
+        match self.exchanges {
+            true => {
+                self.changing().swap(value, order);
+            }
+            false => self.changing().store(value, order),
+        }
         self.stored(value);
     }
 
@@ -297,6 +312,11 @@ impl Image {
     pub fn trying(&mut self, work: impl FnOnce(&Sheet)) {
         let sheet = Sheet::holding(&self.words);
         work(&sheet);
+        self.trying_on(&sheet);
+    }
+
+    /// The same of work on several sheets: those that `sheet`, which held these words, has changed.
+    pub fn trying_on(&mut self, sheet: &Sheet) {
         self.changing.iter_mut().zip(&sheet.words).for_each(|(changing, word)| *changing |= word.changed.get());
     }
 }

@@ -152,6 +152,8 @@ impl<'a, M: Memory> Sections<'a, M> {
             let first = nth as u32 * len as u32;
             let claimed = self.claim(first, len, owner, |at, owner| owner == 0 || is_over(at, owner))?;
             if let Some(section) = claimed {
+                // A reader that sees one of the stores below sees that the section has changed hands.
+                self.mem.fence();
                 (0..len * UNIT).try_for_each(|word| self.mem.store(self.at(section) + word, 0))?;
                 // The words, before any process learns of the section.
                 self.mem.fence();

@@ -25,6 +25,19 @@ pub struct Places<'a, M> {
     pub sections: Sections<'a, M>,
 }
 
+/// A section that numbers are read from, and whose they are.
+#[derive(Clone, Copy, Debug)]
+pub struct Counted {
+    section: Section,
+    whose: Whose,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Whose {
+    Peer { cell: u32, generation: u16 },
+    Upstream { record: Record, created: u64 },
+}
+
 impl<'a> Places<'a, Mem> {
     /// Those of a region; `None`: it has no statistics.
     pub fn of(region: &'a Region) -> Option<Self> {
@@ -33,7 +46,14 @@ impl<'a> Places<'a, Mem> {
 
     /// Those of a region whose statistics are these.
     pub fn with(region: &'a Region, sections: Sections<'a, Mem>) -> Option<Self> {
-        Some(Places { mem: region.mem(), geometry: region.geometry(), cells: region.cells()?, sections })
+        Some(Places::over(region.mem(), region.geometry(), region.cells()?, sections))
+    }
+}
+
+impl<'a, M: Memory> Places<'a, M> {
+    /// Those of the table in `mem`, whose cells and sections are these.
+    pub fn over(mem: &'a M, geometry: &'a Geometry, cells: Cells<'a, M>, sections: Sections<'a, M>) -> Self {
+        Places { mem, geometry, cells, sections }
     }
 }
 
@@ -43,9 +63,10 @@ impl<M: Memory> Places<'_, M> {
     /// # Errors
     ///
     /// [`Damaged`]: there is no such cell.
-    pub fn find_peer(&self, cell: u32) -> Result<Option<Section>, Damaged> {
+    pub fn find_peer(&self, cell: u32) -> Result<Option<Counted>, Damaged> {
         let generation = self.cells.generation(cell)?;
-        Ok(self.cells.section(cell)?.filter(|&(_, of)| of == generation).map(|(section, _)| section))
+        let its = self.cells.section(cell)?.filter(|&(_, of)| of == generation);
+        Ok(its.map(|(section, _)| Counted { section, whose: Whose::Peer { cell, generation } }))
     }
 
     /// The section of the peer with this cell, which it gets now if it has none. `None`: there is no room, or another peer has the cell
@@ -80,9 +101,36 @@ impl<M: Memory> Places<'_, M> {
     /// # Errors
     ///
     /// [`Damaged`]: there is no such place.
-    pub fn find_upstream(&self, record: Record, created: u64) -> Result<Option<Section>, Damaged> {
+    pub fn find_upstream(&self, record: Record, created: u64) -> Result<Option<Counted>, Damaged> {
         let Some(section) = record.section(self.mem)? else { return Ok(None) };
-        Ok((self.sections.load(section, CREATED)? == created).then_some(section))
+        let is_its = self.sections.load(section, CREATED)? == created;
+        Ok(is_its.then_some(Counted { section, whose: Whose::Upstream { record, created } }))
+    }
+
+    /// The result of `read` on a section that was found. `None`: its peer or its upstream is gone, so another one may have got the section
+    /// meanwhile, and the numbers that were read may be those of the other one.
+    ///
+    /// # Errors
+    ///
+    /// Those of `read`. [`Damaged`]: the cell or the place of the upstream is not there any more.
+    pub fn read<T>(
+        &self,
+        counted: Counted,
+        read: impl FnOnce(Section) -> Result<T, Damaged>,
+    ) -> Result<Option<T>, Damaged> {
+        let value = read(counted.section)?;
+        // A worker looks whether the owner is over, then takes the section, and only then begins to store there. A reader that
+        // has read such a store finds here, too, that the owner is over.
+        self.mem.fence_loads();
+        let is_still_its = match counted.whose {
+            Whose::Peer { cell, generation } => self.cells.generation(cell)? == generation,
+            // A later upstream in this place may have got this very section.
+            Whose::Upstream { record, created } => {
+                record.section(self.mem)? == Some(counted.section)
+                    && self.sections.load(counted.section, CREATED)? == created
+            }
+        };
+        Ok(is_still_its.then_some(value))
     }
 
     /// The same, which the upstream gets now if it has none. `None`: there is no room, or another upstream has the place by now.
@@ -92,8 +140,8 @@ impl<M: Memory> Places<'_, M> {
     /// [`Damaged`]: there is no such place.
     pub fn of_upstream(&self, record: Record, created: u64) -> Result<Option<Section>, Damaged> {
         for _ in 0..TRIES {
-            if let Some(section) = self.find_upstream(record, created)? {
-                return Ok(Some(section));
+            if let Some(counted) = self.find_upstream(record, created)? {
+                return Ok(Some(counted.section));
             }
             let number = record.number(self.geometry);
             let directory = Directory::over(self.mem, self.geometry);

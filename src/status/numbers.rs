@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::shm::{Damaged, Mem, clock};
 use crate::stats::histogram::BUCKETS;
-use crate::stats::place::Places;
+use crate::stats::place::{Counted, Places};
 use crate::stats::section::*;
 use crate::stats::span::{self, Sums};
 use crate::stats::totals::{Times, Totals, percentiles};
@@ -43,8 +43,8 @@ impl<'a> Numbered<'a> {
     ///
     /// [`Damaged`]: its section lies outside of the file.
     pub fn totals(&self, copied: &Copied) -> Result<Totals, Damaged> {
-        let section = self.places.find_upstream(self.record(copied), copied.view.created)?;
-        Ok(section.map(|section| Totals::read(&self.places.sections, section)).transpose()?.unwrap_or_default())
+        let counted = self.places.find_upstream(self.record(copied), copied.view.created)?;
+        Ok(counted.map(|counted| self.read(counted)).transpose()?.unwrap_or_default())
     }
 
     /// The totals of a peer, and a number that no other peer ever has; `None`: it has had neither traffic nor probes.
@@ -54,8 +54,8 @@ impl<'a> Numbered<'a> {
     /// [`Damaged`]: there is no such peer, or its section lies outside of the file.
     pub fn totals_of_peer(&self, copied: &Copied, index: u32) -> Result<Option<(u64, Totals)>, Damaged> {
         let Some((cell, who)) = copied.cell(self.table.region(), index)? else { return Ok(None) };
-        let Some(section) = self.places.find_peer(cell)? else { return Ok(None) };
-        Ok(Some((who.number(), Totals::read(&self.places.sections, section)?)))
+        let Some(counted) = self.places.find_peer(cell)? else { return Ok(None) };
+        Ok(Some((who.number(), self.read(counted)?)))
     }
 
     /// The numbers of an upstream since the statistics began.
@@ -95,7 +95,10 @@ impl<'a> Numbered<'a> {
     /// As [`Numbered::totals`].
     pub fn last(&self, copied: &Copied, seconds: u64) -> Result<Value, Damaged> {
         let sums = match self.places.find_upstream(self.record(copied), copied.view.created)? {
-            Some(section) => span::sums(&self.places.sections, section, self.now, seconds)?,
+            Some(counted) => {
+                let read = |section| span::sums(&self.places.sections, section, self.now, seconds);
+                self.places.read(counted, read)?.unwrap_or_default()
+            }
             None => Sums::default(),
         };
         let seconds = if seconds > 60 { seconds.next_multiple_of(60) } else { seconds };
@@ -110,6 +113,12 @@ impl<'a> Numbered<'a> {
             "header_time": {"count": sums.counts[0], "mean": mean(0)},
             "response_time": {"count": sums.counts[1], "mean": mean(1)},
         }))
+    }
+
+    /// Totals of a peer or an upstream that is gone by now are 0.
+    fn read(&self, counted: Counted) -> Result<Totals, Damaged> {
+        let read = |section| Totals::read(&self.places.sections, section);
+        Ok(self.places.read(counted, read)?.unwrap_or_default())
     }
 
     fn record(&self, copied: &Copied) -> Record {
