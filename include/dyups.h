@@ -1056,6 +1056,38 @@ int32_t dyups_route(const char *host,
                     void *request,
                     dyups_routed *routed);
 
+// Finds the variable of nginx by whose value the route of a host chooses between several upstreams: for a caller that has no request of
+// `http {}`, reads the value itself, and hands it to `dyups_route` as the key.
+//
+// # Arguments
+//
+// - `host`, `host_len`: as in `dyups_route`
+// - `routed`: where the name of the variable goes, without its `$`
+//
+// # Returns
+//
+// 1: `routed` has the name. 0: there is no route for this host, or requests take turns.
+//
+// # Errors
+//
+// - `DYUPS_CHANGING`, `DYUPS_NOT_SET_UP`, `DYUPS_INVALID`, `DYUPS_DAMAGED`
+//
+// # Example
+//
+// ```c
+// dyups_routed routed;
+// if (dyups_route_variable("www.example.com", 15, &routed) == 1) {
+//     printf("$%.*s\n", (int)routed.len, (const char *)routed.text);
+// }
+// ```
+//
+// # Safety
+//
+// `host` points to `host_len` bytes; `routed` is valid.
+int32_t dyups_route_variable(const char *host,
+                             size_t host_len,
+                             dyups_routed *routed);
+
 // Makes the route of a host, or replaces it as a whole.
 //
 // # Arguments

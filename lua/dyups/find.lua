@@ -32,7 +32,8 @@ local picked = picked_t()
 --
 -- Arguments
 --   upstream  text; with routes = true of setup: a host, which its route leads to an upstream, or else an upstream
---   key       text that chash hashes
+--   key       text that chash hashes. Where nginx has no variables, as in a timer, it also stands for the value of the
+--             variable by which a route chooses between several upstreams
 --   method    "rr", "chash", "least_conn", "random", "random two" or "ip_hash" (the key is the client's address);
 --             default, and "": the upstream's own, else chash with a key and rr without
 --   tried     from tried(): find passes over the peers in it, and adds the one that it picks
@@ -54,7 +55,7 @@ local picked = picked_t()
 function _M.find(upstream, key, method, tried)
     if lead.first and type(upstream) == "string" then
         local err
-        upstream, err = lead_to(upstream)
+        upstream, err = lead_to(upstream, type(key) == "string" and key or nil)
         if not upstream then
             return nil, err
         end

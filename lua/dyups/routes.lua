@@ -78,8 +78,8 @@ end
 --
 -- Arguments
 --   host  text, such as ngx.var.http_host
---   key   text that decides between several upstreams. Default: in a request, the value of the route's own variable;
---         else they take turns
+--   key   text that decides between several upstreams. Default: in a request of http {} and in a session of stream {},
+--         the value of the route's own variable; else they take turns
 --
 -- Returns
 --   the name of an upstream that is there
@@ -96,7 +96,12 @@ function _M.route(host, key)
     elseif key ~= nil and type(key) ~= "string" then
         return not_a_text("key", key)
     end
-    local upstream, err = lead.by_route(host, key)
+    local upstream, err
+    if key then
+        upstream, err = lead.by_key(host, key)
+    else
+        upstream, err = lead.by_variable(host)
+    end
     if upstream == false then
         return nil, "not found"
     end

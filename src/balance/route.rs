@@ -68,6 +68,28 @@ impl<'a, M: Memory> Router<'a, M> {
         Err(Miss::Changing)
     }
 
+    /// Writes the name of the variable by whose value the route of `host` chooses between several upstreams; false: there is no such
+    /// route, or requests take turns.
+    ///
+    /// # Errors
+    ///
+    /// [`Miss::Changing`], [`Miss::Damaged`].
+    pub fn variable(&self, host: &[u8], out: &mut Routed) -> Result<bool, Miss> {
+        let mem = self.directory.mem();
+        for _ in 0..TRIES {
+            let Some((record, view)) = self.find(host)? else { return Ok(false) };
+            let key = view.targets(mem).and_then(|targets| {
+                let len = targets.key(mem, &mut out.text)?.filter(|_| targets.count > 1).map(<[u8]>::len);
+                Ok(len.map(|len| len as u32))
+            });
+            if self.directory.stamp_holds(record, view.stamp)? {
+                out.len = key?.unwrap_or_default();
+                return Ok(out.len > 0);
+            }
+        }
+        Err(Miss::Changing)
+    }
+
     /// The route for a host.
     fn find(&self, host: &[u8]) -> Result<Option<(u32, View)>, Miss> {
         let find = |name: &[u8]| {

@@ -92,6 +92,51 @@ pub unsafe extern "C" fn dyups_route(
     })
 }
 
+/// Finds the variable of nginx by whose value the route of a host chooses between several upstreams: for a caller that has no request of
+/// `http {}`, reads the value itself, and hands it to `dyups_route` as the key.
+///
+/// # Arguments
+///
+/// - `host`, `host_len`: as in `dyups_route`
+/// - `routed`: where the name of the variable goes, without its `$`
+///
+/// # Returns
+///
+/// 1: `routed` has the name. 0: there is no route for this host, or requests take turns.
+///
+/// # Errors
+///
+/// - `DYUPS_CHANGING`, `DYUPS_NOT_SET_UP`, `DYUPS_INVALID`, `DYUPS_DAMAGED`
+///
+/// # Example
+///
+/// ```c
+/// dyups_routed routed;
+/// if (dyups_route_variable("www.example.com", 15, &routed) == 1) {
+///     printf("$%.*s\n", (int)routed.len, (const char *)routed.text);
+/// }
+/// ```
+///
+/// # Safety
+///
+/// `host` points to `host_len` bytes; `routed` is valid.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyups_route_variable(host: *const c_char, host_len: usize, routed: *mut Routed) -> i32 {
+    guard_code(|| {
+        // SAFETY: the caller's contract: it is NULL or valid, and no other code uses it meanwhile.
+        let (Some(routed), Some(table)) = (unsafe { routed.as_mut() }, process::attached()) else { return unusable() };
+        // SAFETY: the caller's contract.
+        let host = match unsafe { bytes(host, host_len, "host") } {
+            Ok(host) => host,
+            Err(error) => return failed(&error),
+        };
+        match Router::over(table.region().mem(), table.region().geometry()).variable(host, routed) {
+            Ok(is_there) => is_there.into(),
+            Err(miss) => missed(host, miss),
+        }
+    })
+}
+
 /// Puts a miss into words. No text is made for it but the message itself.
 #[cold]
 fn missed(host: &[u8], miss: Miss) -> i32 {

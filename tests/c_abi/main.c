@@ -285,6 +285,8 @@ static void a_host_leads_to_an_upstream(void)
     }
     CHECK(green == 10);
     CHECK(leads_to("a.example.com", "a key", "blue") == leads_to("a.example.com", "a key", "blue"));
+    CHECK(dyups_route_variable(T("a.example.com"), &routed) == 1 && routed.len == 8 && !memcmp(routed.text, "cookie_u", 8));
+    CHECK(dyups_route_variable(T("www.example.com"), &routed) == 0 && dyups_route_variable(T("a"), &routed) == 0);
     CHECK(dyups_routes(0, &slice) == 0 && has(slice.text, "\"*.example.com\":{\"targets\":[[\"blue\",3],[\"green\",1]]"));
     CHECK(dyups_set_route(T("a"), T("\"none\""), 0) == DYUPS_NOT_FOUND && says("route a: upstream none: not found"));
     CHECK(dyups_set_route(T("a b"), T("\"blue\""), 0) == DYUPS_INVALID && says("route \"a b\""));
@@ -298,6 +300,7 @@ static void a_host_leads_to_an_upstream(void)
     CHECK(dyups_delete_route(T("www.example.com"), T("{\"a\":1}"), 0) == DYUPS_INVALID && says("options.a"));
     CHECK(dyups_delete_route(T("www.example.com"), T("{}"), 0) == 0);
     CHECK(dyups_route(NULL, 1, NULL, 0, NULL, &routed) == DYUPS_INVALID && says("host: NULL"));
+    CHECK(dyups_route_variable(NULL, 1, &routed) == DYUPS_INVALID && dyups_route_variable(T("a"), NULL) == DYUPS_INVALID);
     CHECK(dyups_route(T("a"), NULL, 0, NULL, NULL) == DYUPS_INVALID && dyups_routes(0, NULL) == DYUPS_INVALID);
 }
 

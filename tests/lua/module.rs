@@ -55,7 +55,8 @@ fn luajit_takes_every_declaration_of_the_header() {
 const STREAM: &str = r#"
     said, ended = {}, {}
     ngx = {
-        config = { subsystem = "stream", nginx_version = 1022001, prefix = function() return "/" end }, ERR = 4, INFO = 7,
+        config = { subsystem = "stream", nginx_version = 1022001, prefix = function() return "/" end }, ERR = 4, WARN = 5,
+        NOTICE = 6, INFO = 7,
         get_phase = function() return phase end,
         log = function(level, ...) said[#said + 1] = level .. " " .. table.concat { ... } end,
         exit = function(code) ended[#ended + 1] = code end,
@@ -80,6 +81,62 @@ fn balance_in_stream_ends_the_session_and_says_why() {
     // Elsewhere there is no session to end.
     let (none, why): (Option<bool>, String) = vm.run("phase = 'content' return require('dyups').balance('api')");
     assert!(none.is_none() && why.starts_with("balance: called in stream {}"), "{why}");
+}
+
+#[test]
+fn a_split_in_stream_is_by_the_variable_of_its_session_and_in_a_timer_by_the_key_of_the_caller() {
+    let vm = Vm::new();
+    vm.set("region", vm.scratch.path().join("region").to_str().expect("UTF-8"));
+    vm.run::<()>(STREAM);
+    vm.run::<()>(
+        r#"
+        local dyups = require "dyups"
+        assert(dyups.setup { shm_path = region, shm_size = "128m", routes = true })
+        for _, name in ipairs { "blue", "green" } do
+            assert(dyups.set_upstream(name, { peers = { { host = name == "blue" and "10.0.0.1" or "10.0.0.2", port = 80 } } }))
+        end
+        local split = { { "blue", 1 }, { "green", 1 } }
+        assert(dyups.set_route("by.variable", split, { key = "$ssl_preread_server_name" }))
+        assert(dyups.set_route("by.turns", split))
+
+        local function counts(lead)
+            local of = {}
+            for i = 1, 20 do
+                local found = assert(lead(i))
+                of[found] = (of[found] or 0) + 1
+            end
+            return of
+        end
+
+        -- Its value decides, in each phase that has it, for find and for route.
+        for _, has_it in ipairs { "preread", "content", "balancer", "log" } do
+            phase = has_it
+            local peers = {}
+            for i = 1, 20 do
+                ngx.var = { ssl_preread_server_name = "name " .. i }
+                local peer = assert(dyups.find("by.variable", "a key of chash"))
+                assert(peer == dyups.find("by.variable"), "the same value, the same upstream")
+                assert((peer == "10.0.0.1:80") == (dyups.route("by.variable") == "blue"))
+                peers[peer] = true
+            end
+            assert(peers["10.0.0.1:80"] and peers["10.0.0.2:80"], "no two of 20 values differ")
+            -- No value: turns.
+            ngx.var = {}
+            assert(counts(function() return dyups.route("by.variable") end).blue == 10)
+        end
+
+        -- A phase without variables, such as a timer: the caller gives the value.
+        phase, ngx.var = "timer", setmetatable({}, { __index = function() error("API disabled") end })
+        for i = 1, 20 do
+            local peer = dyups.find("by.variable", "user " .. i)
+            assert(peer == dyups.find("by.variable", "user " .. i), "the same value, the same upstream")
+            assert((peer == "10.0.0.1:80") == (dyups.route("by.variable", "user " .. i) == "blue"))
+        end
+        assert(counts(function() return dyups.find("by.variable") end)["10.0.0.1:80"] == 10, "no value: turns")
+        -- The key of chash is none of a route whose requests take turns.
+        assert(counts(function() return dyups.find("by.turns", "one key") end)["10.0.0.1:80"] == 10)
+        "#,
+    );
 }
 
 #[test]

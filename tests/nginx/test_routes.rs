@@ -69,6 +69,35 @@ fn hosts_lead_to_their_upstreams_in_find_and_in_balance() {
 }
 
 #[test]
+fn in_a_timer_the_key_of_find_stands_for_the_variable_of_a_route() {
+    let place = Place::new("routes-timer");
+    let backends = Backends::start(&place, 2);
+    let nginx = start(&place, 1, &backends, &["blue", "green"]);
+    nginx.change("set_route('split', { { 'blue', 1 }, { 'green', 1 } }, { key = '$cookie_u' })");
+    let found = nginx.eval(
+        "local dyups, done, found, of = require('dyups'), false, {}, {}
+         assert(ngx.timer.at(0, function()
+             for i = 1, 20 do
+                 local peer = dyups.find('split', 'user ' .. i)
+                 of[peer] = peer == dyups.find('split', 'user ' .. i) and dyups.route('split', 'user ' .. i) or 'another one'
+                 local turn = dyups.find('split')
+                 found[turn] = (found[turn] or 0) + 1
+             end
+             done = true
+         end))
+         while not done do ngx.sleep(0.01) end
+         local all = {}
+         for peer, upstream in pairs(of) do all[#all + 1] = peer .. ' ' .. upstream .. ' ' .. found[peer] end
+         table.sort(all)
+         return table.concat(all, ', ')",
+    );
+    let mut expected = [0, 1].map(|index| format!("{} {} 10", backends.names[index], ["blue", "green"][index]));
+    expected.sort();
+    assert_eq!(found, expected.join(", "));
+    nginx.assert_calm();
+}
+
+#[test]
 fn routes_are_stored_and_followed_by_route_alone_where_setup_does_not_say_routes() {
     let place = Place::new("routes-off");
     let backends = Backends::start(&place, 2);
