@@ -50,6 +50,24 @@ function _M.others(dir, name, method, count, peers)
 end
 
 
+-- host(name, text): the row `name` finds by `text`. In it, KEY is one of the keys, another one for each call.
+function _M.host(name, text)
+    rows[name] = loop("subject(" .. text:gsub("KEY", "keys[band(i, " .. MOST_KEYS - 1 .. ")]") .. ")", dyups.find, keys)
+    return true
+end
+
+
+-- hosts(first, last, upstream): routes for the hosts of these numbers, of which the keys are the first ones.
+function _M.hosts(first, last, upstream)
+    for i = first, last do
+        local host = "customer-" .. i .. ".example.net"
+        assert(dyups.set_route(host, upstream))
+        keys[i] = i < MOST_KEYS and host or nil
+    end
+    return true
+end
+
+
 -- One run of a row.
 function _M.run(name)
     local from = native.cpu()

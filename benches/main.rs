@@ -14,7 +14,9 @@ mod support;
 #[path = "../tests/support/nginx/mod.rs"]
 mod web;
 
+mod answers;
 mod backend;
+mod callgrind;
 mod changes;
 mod contended;
 mod cpu;
@@ -27,7 +29,10 @@ mod plain;
 mod probes;
 mod reload;
 mod requests;
+mod routes;
 mod seed;
+mod slow_start;
+mod statistics;
 mod steady;
 mod table;
 mod visible;
@@ -42,16 +47,20 @@ use web::{client, load, place, server};
 /// A section: its name, and the function that measures it.
 type Section = (&'static str, fn(&Place) -> Vec<Line>);
 
-const SECTIONS: [Section; 9] = [
+const SECTIONS: [Section; 13] = [
     ("find", find::measure),
     ("contended", contended::measure),
+    ("routes", routes::measure),
+    ("slow_start", slow_start::measure),
     ("requests", requests::measure),
+    ("statistics", statistics::measure),
     ("changes", changes::measure),
     ("seed", seed::measure),
     ("memory", memory::measure),
     ("visible", visible::measure),
     ("reload", reload::measure),
     ("probes", probes::measure),
+    ("answers", answers::measure),
 ];
 
 fn main() -> ExitCode {

@@ -47,6 +47,11 @@ impl Figures {
 
     /// The median of the ratios of each run to the other's run beside it.
     pub fn of(&self, yardstick: &Figures) -> f64 {
-        Figures::new(self.0.iter().zip(&yardstick.0).map(|(figure, beside)| figure / beside).collect()).median()
+        self.ratios(yardstick).median()
+    }
+
+    /// The ratio of each run to the other's run beside it.
+    pub fn ratios(&self, yardstick: &Figures) -> Figures {
+        Figures::new(self.0.iter().zip(&yardstick.0).map(|(figure, beside)| figure / beside).collect())
     }
 }

@@ -54,7 +54,7 @@ impl Bench {
         let mut conf = Conf::new(place, WORKERS);
         conf.setup = "shm_size = \"64m\", ".into();
         prepare(&mut conf, &native(place), "ngx.worker.id()");
-        conf.init_worker += " require(\"probes\").start()";
+        conf.init_worker += " require(\"stall\").start()";
         let proxy = Nginx::start(place, &conf);
         proxy.change(&format!("set_upstream('asked', {{ peers = {} }})", lua_peers(2, 4, asked.port)));
         proxy.change(&format!("set_upstream('probed', {{ peers = {} }})", lua_peers(1, PEERS, probed.port)));
@@ -84,9 +84,9 @@ impl Bench {
 
     /// The longest that an event loop does not come to its timers while `run` runs, in ns.
     fn stall(&self, run: impl FnOnce()) -> f64 {
-        assert_eq!(self.proxy.eval("return require('probes').look()"), "true");
+        assert_eq!(self.proxy.eval("return require('stall').look()"), "true");
         run();
-        self.proxy.eval("return require('probes').latest()").parse().expect("ns")
+        self.proxy.eval("return require('stall').latest()").parse().expect("ns")
     }
 
     /// CPU of the workers in an interval without requests, in ns, and the number of probes.

@@ -216,7 +216,7 @@ fn line(method: &str, size: usize, most: Option<f64>, nginx: &Figures, dyups: &F
 }
 
 /// CPU of the worker for a request to `path`, in ns: the mean of `count` of them.
-fn request(worker: &Worker, path: &str, count: usize) -> f64 {
+pub fn request(worker: &Worker, path: &str, count: usize) -> f64 {
     let url = format!("http://{}/{path}", worker.nginx.traffic);
     let from = worker.cpu();
     let load =

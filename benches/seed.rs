@@ -50,7 +50,8 @@ fn peer(upstream: usize, peer: usize) -> String {
     format!("10.{}.{}.{}", upstream / 250, upstream % 250, peer + 1)
 }
 
-fn json() -> String {
+/// The file of all of them.
+pub fn json() -> String {
     let upstreams: Vec<String> = (0..UPSTREAMS)
         .map(|upstream| {
             let peers: Vec<String> =
