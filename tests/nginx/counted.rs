@@ -33,6 +33,8 @@ const SERVER: &str = r#"
         proxy_http_version 1.1;
         proxy_set_header Connection "";
         proxy_set_header Host $host;
+        proxy_set_header X-Request-Id $request_id;
+        proxy_set_header X-Worker $pid;
         add_header X-Worker $pid always;
         default_type text/html;
         location / { proxy_pass http://counted; }
@@ -60,6 +62,8 @@ const SERVER: &str = r#"
         location /upgrade/ {
             proxy_set_header Connection upgrade;
             proxy_set_header Upgrade $http_upgrade;
+            proxy_set_header X-Request-Id $request_id;
+            proxy_set_header X-Worker $pid;
             proxy_pass http://counted;
         }
         location /non-idempotent/ {
@@ -154,8 +158,9 @@ impl Counted {
         socket
     }
 
-    /// `total` requests for these paths in turn, until they have ended in any way.
-    pub fn h2load(&self, protocol: Protocol, total: usize, paths: &[&str]) {
+    /// `total` requests for these paths in turn, until they have ended in any way. Answers how many were begun: those of a connection
+    /// that ends are not all.
+    pub fn h2load(&self, protocol: Protocol, total: usize, paths: &[&str]) -> u64 {
         let mut command = Command::new("h2load");
         match protocol {
             Protocol::Http1 => command.args(["--h1", "-c", "20"]),
@@ -165,7 +170,9 @@ impl Counted {
         command.args(paths.iter().map(|path| format!("http://{}{path}", self.address(protocol))));
         let out = command.stdin(Stdio::null()).output().expect("h2load: make deps installs it");
         let said = String::from_utf8_lossy(&out.stdout);
-        assert!(said.contains(&format!("requests: {total} total")), "{said}");
+        let numbers = said.lines().find_map(|line| line.strip_prefix(&format!("requests: {total} total, ")));
+        let begun = numbers.and_then(|numbers| numbers.split_once(" started")).map(|(begun, _)| begun.parse());
+        begun.unwrap_or_else(|| panic!("{said}")).expect("a number")
     }
 
     /// Connections that are counted as open, by peer.

@@ -1,10 +1,11 @@
 //! Backends in this process. Each answers as the path of a request says, holds some requests until a gate opens, and counts its
-//! requests.
+//! requests. It keeps a book of those that have a number.
 
 use super::door::Door;
+use super::metered::Metered;
 use super::request::Request;
 use super::{place, sockets};
-use std::io::{BufReader, Write};
+use std::io::{BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
@@ -18,6 +19,9 @@ const SOON: Duration = Duration::from_millis(1);
 
 /// More than the buffers of all sockets on its way.
 pub const LONG: usize = 32 << 20;
+
+/// More than a buffer of nginx.
+const LARGE: usize = 200_000;
 
 /// The gate for which held requests wait; closed at first.
 #[derive(Clone, Default)]
@@ -43,8 +47,23 @@ impl Gate {
     }
 }
 
+/// What a backend had to do with one request.
+#[derive(Clone, Debug)]
+pub struct Served {
+    /// `X-Request-Id`: nginx's number of the request.
+    pub id: String,
+    /// `X-Worker`: the pid of the worker that sent it.
+    pub worker: u32,
+    /// The status that it answered with; none: it closed the connection instead.
+    pub status: Option<u16>,
+    /// Bytes that it read and wrote for the sake of this request.
+    pub read: u64,
+    pub written: u64,
+}
+
 #[derive(Default)]
 struct Counts {
+    book: Mutex<Vec<Served>>,
     accepted: AtomicU64,
     connections: AtomicU64,
     requests: AtomicU64,
@@ -103,6 +122,11 @@ impl Gated {
         self.counts.requests.load(Ordering::SeqCst)
     }
 
+    /// All that it is done with and that had a number.
+    pub fn book(&self) -> Vec<Served> {
+        self.counts.book.lock().expect("no panic").clone()
+    }
+
     /// Those that wait for their answer.
     pub fn at_once(&self) -> u64 {
         self.counts.at_once.load(Ordering::SeqCst)
@@ -123,10 +147,12 @@ impl Drop for Gated {
 /// Requests of one connection, until it ends.
 fn serve(stream: TcpStream, name: &str, counts: &Counts, gate: &Gate) -> Option<()> {
     stream.set_nodelay(true).ok()?;
-    let mut stream = BufReader::new(stream);
+    let mut stream = BufReader::new(Metered::new(stream));
     let mut once = false;
     loop {
-        let path = Request::read(&mut stream)?.path?;
+        let [read, written] = stream.get_ref().bytes;
+        let request = Request::read(&mut stream)?;
+        let path = request.path?;
         counts.requests.fetch_add(1, Ordering::SeqCst);
         let now = counts.at_once.fetch_add(1, Ordering::SeqCst) + 1;
         counts.most.fetch_max(now, Ordering::SeqCst);
@@ -140,18 +166,27 @@ fn serve(stream: TcpStream, name: &str, counts: &Counts, gate: &Gate) -> Option<
             _ => {}
         }
         counts.at_once.fetch_sub(1, Ordering::SeqCst);
-        answer(&mut stream, action, name, gate)?;
+        stream.get_mut().status = None;
+        let goes_on = answer(&mut stream, action, name, gate);
+        if let (Some(id), Metered { status, bytes, .. }) = (request.id, stream.get_ref()) {
+            let (read, written) = (bytes[0] - read, bytes[1] - written);
+            let served = Served { id, worker: request.worker, status: *status, read, written };
+            counts.book.lock().expect("no panic").push(served);
+        }
+        goes_on?;
     }
 }
 
 /// `None`: the connection is over.
-fn answer(stream: &mut BufReader<TcpStream>, action: &str, name: &str, gate: &Gate) -> Option<()> {
+fn answer(stream: &mut BufReader<Metered>, action: &str, name: &str, gate: &Gate) -> Option<()> {
     let mut say = |status: &str, headers: &str, body: &str| {
         let head = format!("HTTP/1.1 {status}\r\n{headers}Content-Length: {}\r\n\r\n{body}", body.len());
         stream.get_mut().write_all(head.as_bytes()).ok()
     };
     match action {
         "500" => say("500 Broken", "", "broken"),
+        "404" => say("404 Unknown", "", "unknown"),
+        "large" => say("200 OK", "", &"x".repeat(LARGE)),
         "long" => say("200 OK", "", &"x".repeat(LONG)),
         "accel" => say("200 OK", "X-Accel-Redirect: /pass/hold\r\n", ""),
         "half" => {
@@ -162,9 +197,13 @@ fn answer(stream: &mut BufReader<TcpStream>, action: &str, name: &str, gate: &Ga
         "upgrade" => {
             let head = b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
             stream.get_mut().write_all(head).ok()?;
-            let mut echo = stream.get_ref().try_clone().ok()?;
-            std::io::copy(stream, &mut echo).ok()?;
-            None
+            let mut some = [0; 4096];
+            loop {
+                match stream.read(&mut some) {
+                    Ok(size @ 1..) => stream.get_mut().write_all(&some[..size]).ok()?,
+                    _ => break None,
+                }
+            }
         }
         // A websocket that the backend closes; and an answer whose end is that of the connection, as in HTTP/1.0.
         "goodbye" | "unsized" => {
@@ -176,9 +215,9 @@ fn answer(stream: &mut BufReader<TcpStream>, action: &str, name: &str, gate: &Ga
             gate.pass();
             None
         }
-        "close" => stream.get_ref().shutdown(Shutdown::Both).ok().and(None),
+        "close" => stream.get_ref().stream.shutdown(Shutdown::Both).ok().and(None),
         "reset" => {
-            sockets::reset_on_close(stream.get_ref());
+            sockets::reset_on_close(&stream.get_ref().stream);
             None
         }
         _ => say("200 OK", "", name),

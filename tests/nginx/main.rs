@@ -22,6 +22,7 @@ mod gated;
 mod generations;
 mod holder;
 mod https;
+mod metered;
 mod probers;
 mod relay;
 mod request;
@@ -32,6 +33,7 @@ mod symptoms;
 mod syntax_lines;
 mod timed;
 mod tls_client;
+mod tries;
 mod wrk;
 
 mod test_answers;
@@ -71,6 +73,7 @@ mod test_storm;
 mod test_survival;
 mod test_syntax;
 mod test_tls;
+mod test_tries;
 mod test_upgrade;
 mod test_verdicts;
 

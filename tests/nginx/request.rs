@@ -12,6 +12,9 @@ pub struct Request {
     pub head_only: bool,
     /// The client sends no other on this connection.
     pub last: bool,
+    /// `X-Request-Id`, and the pid in `X-Worker`, where nginx says them.
+    pub id: Option<String>,
+    pub worker: u32,
 }
 
 impl Request {
@@ -42,6 +45,8 @@ impl Request {
             };
             match key.to_ascii_lowercase().as_str() {
                 "content-length" => length = value.trim().parse().ok()?,
+                "x-request-id" => self.id = Some(value.trim().to_owned()),
+                "x-worker" => self.worker = value.trim().parse().ok()?,
                 "connection" => self.last = value.trim().eq_ignore_ascii_case("close"),
                 _ => {}
             }

@@ -254,59 +254,6 @@ fn a_reload_keeps_counting_what_old_workers_serve_until_they_are_done() {
     counted.nginx.assert_calm();
 }
 
-const MIXED: [&str; 13] = [
-    "/pass/ok",
-    "/by-uri/500",
-    "/by-name/500",
-    "/pass/accel",
-    "/exec",
-    "/auth/ok",
-    "/mirrored/ok",
-    "/ssi",
-    "/kept/ok",
-    "/timeout/late",
-    "/pass/reset",
-    "/pass/close",
-    "/non-idempotent/500",
-];
-
-#[test]
-fn after_5000_mixed_requests_aborts_kills_and_a_reload_nothing_is_counted() {
-    const ABORTS: u64 = 500;
-    const REQUESTS: u64 = 5000 + ABORTS;
-    let place = Place::new("mixed");
-    let counted = Counted::start(&place, 3, "", "");
-    counted.post("max_fails=0", true);
-    counted.gate.open();
-    let wait_for_requests = |count: u64| wait_for("requests are read", || counted.requests() >= count);
-    std::thread::scope(|scope| {
-        for protocol in PROTOCOLS {
-            let counted = &counted;
-            scope.spawn(move || {
-                while counted.requests() < REQUESTS {
-                    counted.h2load(protocol, 100, &MIXED);
-                }
-            });
-        }
-        scope.spawn(|| {
-            for _ in 0..ABORTS {
-                // It may be to a worker that is killed.
-                let _ = write!(counted.connect(), "GET /pass/late HTTP/1.1\r\nHost: {NAME}\r\n\r\n");
-            }
-        });
-        for quarter in 1..=4 {
-            wait_for_requests(quarter * REQUESTS / 5);
-            match quarter {
-                2 => counted.nginx.reload(),
-                _ => counted.nginx.kill_workers(&counted.nginx.worker_pids()[..1]),
-            }
-        }
-    });
-    counted.assert_none_open("mixed requests");
-    assert!(counted.backends.iter().all(|backend| backend.requests() > REQUESTS / 10), "the backends were asked");
-    counted.nginx.assert_calm();
-}
-
 #[test]
 fn a_change_of_the_upstream_keeps_the_counts_of_peers_that_stay_and_gives_none_to_those_that_come() {
     let place = Place::new("counted-changes");

@@ -1,43 +1,29 @@
-//! Statistics and the access log say the same of each try, whatever way its request took.
+//! Reports and metrics of the statistics of tries; test_tries sees that these are right.
 
 use super::client::Client;
 use super::place::{self, Place};
 use super::server::{Conf, Nginx};
 use super::system::wait_for;
+use super::tries;
 use serde_json::Value;
-use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
 
 const PROXY: &str = r#"
-    log_format tries '$upstream_addr|$upstream_status|$upstream_connect_time|$upstream_header_time|$upstream_response_time|$upstream_bytes_sent|$upstream_bytes_received';
-    proxy_cache_path @cache@ keys_zone=cache:1m;
     upstream api {
         server 127.0.0.1:1;
         balancer_by_lua_block { require("dyups").balance("api", nil, nil, { retry_percent = false }) }
-        @keepalive@
+        keepalive 8;
     }
     server {
         listen @proxy@ reuseport;
-        access_log @log@ tries;
-        log_subrequest on;
+        @tries@
         proxy_http_version 1.1;
         proxy_set_header Connection "";
-        proxy_next_upstream error timeout http_503 non_idempotent;
+        proxy_next_upstream error timeout http_503;
         location / { proxy_pass http://api; }
         location /timeout { proxy_read_timeout 30ms; proxy_next_upstream_tries 2; proxy_pass http://api/slow; }
-        location /error-page { error_page 500 = @second; proxy_intercept_errors on; proxy_pass http://api/500; }
-        location @second { rewrite ^ /ok break; proxy_pass http://api; }
-        location = /capture {
-            content_by_lua_block { ngx.print(ngx.location.capture("/ok").status, ngx.location.capture("/404").status) }
-        }
-        location /auth { auth_request /check; proxy_pass http://api/ok; }
-        location = /check { internal; proxy_pass http://api/ok; }
-        location /mirrored { mirror /mirror; proxy_pass http://api/ok; }
-        location = /mirror { internal; proxy_pass http://api/404; }
-        location /cached { proxy_cache cache; proxy_cache_valid 200 1m; proxy_pass http://api/ok; }
-        location /unbuffered { proxy_buffering off; proxy_pass http://api/large; }
     }
 "#;
 
@@ -50,111 +36,10 @@ const BACKEND: &str = r#"
         location = /503 { return 503; }
         location = /slow { content_by_lua_block { ngx.sleep(0.05) ngx.say("late") } }
         location = /close { return 444; }
-        location = /large { content_by_lua_block { ngx.print(("x"):rep(200000)) } }
     }
 "#;
 
-const PATHS: [&str; 14] = [
-    "/ok",
-    "/404",
-    "/500",
-    "/503",
-    "/slow",
-    "/close",
-    "/large",
-    "/timeout",
-    "/error-page",
-    "/capture",
-    "/auth",
-    "/mirrored",
-    "/cached",
-    "/unbuffered",
-];
-
-/// The numbers of one peer.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Book {
-    requests: u64,
-    failed: u64,
-    timeouts: u64,
-    refused: u64,
-    sent: u64,
-    received: u64,
-    codes: BTreeMap<String, u64>,
-    /// Count, sum and greatest in milliseconds, until headers and until ends.
-    header: [u64; 3],
-    response: [u64; 3],
-}
-
-/// One value for each try; a redirect inside of nginx begins another upstream.
-fn values(text: &str) -> Vec<&str> {
-    text.split(" : ").flat_map(|part| part.split(", ")).collect()
-}
-
-fn milliseconds(text: &str) -> Option<u64> {
-    let (seconds, rest) = text.split_once('.')?;
-    Some(seconds.parse::<u64>().expect("a number") * 1000 + rest.parse::<u64>().expect("a number"))
-}
-
-fn add_time(all: &mut [u64; 3], ms: u64) {
-    *all = [all[0] + 1, all[1] + ms, all[2].max(ms)];
-}
-
-/// The books of all peers, by the log of nginx.
-fn logged(log: &str) -> BTreeMap<String, Book> {
-    let mut books: BTreeMap<String, Book> = BTreeMap::new();
-    for line in log.lines() {
-        let fields: Vec<Vec<&str>> = line.split('|').map(values).collect();
-        let [addresses, statuses, connects, headers, responses, sent, received] = fields.as_slice() else {
-            panic!("{line}")
-        };
-        for (nth, address) in addresses.iter().enumerate().filter(|(_, address)| **address != "-") {
-            let book = books.entry(address.to_string()).or_default();
-            book.requests += 1;
-            book.sent += sent[nth].parse::<u64>().expect("a number");
-            book.received += received[nth].parse::<u64>().expect("a number");
-            match milliseconds(headers[nth]) {
-                Some(ms) => {
-                    *book.codes.entry(statuses[nth].to_owned()).or_default() += 1;
-                    add_time(&mut book.header, ms);
-                }
-                None if statuses[nth] != "-" => {
-                    book.failed += 1;
-                    book.timeouts += u64::from(statuses[nth] == "504");
-                    book.refused += u64::from(statuses[nth] == "502" && connects[nth] == "-");
-                }
-                None => {}
-            }
-            if let Some(ms) = milliseconds(responses[nth]) {
-                add_time(&mut book.response, ms);
-            }
-        }
-    }
-    books
-}
-
-/// The numbers of dyups, of a peer or of the upstream.
-fn reported(report: &Value) -> Book {
-    let number = |name: &str| report[name].as_u64().unwrap_or_else(|| panic!("{name} in {report}"));
-    let times = |name: &str| {
-        let times = &report[name];
-        let count = times["count"].as_u64().expect("a count");
-        let sum = times["mean"].as_f64().expect("a mean") * count as f64;
-        [count, sum.round() as u64, times["max"].as_u64().expect("a time")]
-    };
-    let codes = report["codes"].as_object().expect("codes");
-    Book {
-        requests: number("requests"),
-        failed: number("failed"),
-        timeouts: number("timeouts"),
-        refused: number("refused"),
-        sent: number("sent"),
-        received: number("received"),
-        codes: codes.iter().map(|(code, count)| (code.clone(), count.as_u64().expect("a count"))).collect(),
-        header: times("header_time"),
-        response: times("response_time"),
-    }
-}
+const PATHS: [&str; 7] = ["/ok", "/404", "/500", "/503", "/slow", "/close", "/timeout"];
 
 fn report(nginx: &Nginx, options: &str) -> Value {
     let json =
@@ -174,11 +59,10 @@ fn started(place: &Place, setup: &str, refuses: bool) -> World {
     let backends: Vec<SocketAddr> = (0..3).map(|_| place::free_address()).collect();
     let mut conf = Conf::new(place, 2);
     conf.setup += setup;
+    conf.http += tries::FORMAT;
     conf.http += &PROXY
         .replace("@proxy@", &proxy.to_string())
-        .replace("@cache@", &place.workers_dir("cache").display().to_string())
-        .replace("@log@", &place.path("tries.log").display().to_string())
-        .replace("@keepalive@", "keepalive 8;");
+        .replace("@tries@", &tries::LOG.replace("@log@", &place.path("tries.log").display().to_string()));
     conf.http += &backends.iter().map(|at| BACKEND.replace("@backend@", &at.to_string())).collect::<String>();
     let nginx = Nginx::start(place, &conf);
     let mut servers: Vec<String> = backends.iter().map(SocketAddr::to_string).collect();
@@ -187,62 +71,16 @@ fn started(place: &Place, setup: &str, refuses: bool) -> World {
     World { nginx, proxy, servers }
 }
 
-/// Requests of each kind, and clients that go before the answer is there.
+/// Requests of each kind.
 fn ask(proxy: SocketAddr, count: usize) {
     std::thread::scope(|scope| {
-        for thread in 0..4 {
+        for _ in 0..4 {
             scope.spawn(move || {
                 let mut client = Client::new(proxy);
-                for nth in 0..count / 4 {
-                    match (nth + thread) % 40 {
-                        39 => {
-                            let mut stream = TcpStream::connect(proxy).expect("it listens");
-                            stream.write_all(b"GET /slow HTTP/1.1\r\nHost: api\r\n\r\n").expect("it reads");
-                        }
-                        _ => drop(client.get("api", PATHS[nth % PATHS.len()])),
-                    }
-                }
+                (0..count / 4).for_each(|nth| drop(client.get("api", PATHS[nth % PATHS.len()])));
             });
         }
     });
-}
-
-#[test]
-fn the_log_of_nginx_and_the_report_agree_on_each_try_at_each_peer() {
-    let place = Place::alone("statistics");
-    let World { nginx, proxy, servers } = started(&place, "", true);
-    ask(proxy, 4000);
-    let mut expected = BTreeMap::new();
-    wait_for("all tries are counted", || {
-        expected = logged(&std::fs::read_to_string(place.path("tries.log")).expect("a log"));
-        let all: u64 = expected.values().map(|book| book.requests).sum();
-        report(&nginx, "nil")["requests"] == all && all > 4000
-    });
-    let whole = report(&nginx, "nil");
-    let peers = whole["peers"].as_array().expect("a list");
-    assert_eq!(peers.len(), servers.len());
-    let mut sum = Book::default();
-    for (peer, server) in peers.iter().zip(&servers) {
-        assert_eq!(peer["server"], server.as_str());
-        let (ours, its) = (reported(peer), &expected[server]);
-        // The end of a request whose client has gone is known to a few milliseconds: nginx sets it later.
-        let apart = ours.response[1].abs_diff(its.response[1]);
-        assert!(apart <= 200 && ours.response[0] == its.response[0], "{ours:?}\n{its:?}");
-        let response = its.response;
-        assert_eq!(Book { response, ..ours.clone() }, *its, "{server}");
-        sum.requests += ours.requests;
-        sum.sent += ours.sent;
-        sum.received += ours.received;
-        assert!(peer["selected"].as_u64().expect("a time") > 1_700_000_000_000);
-    }
-    let all = reported(&whole);
-    assert_eq!((all.requests, all.sent, all.received), (sum.requests, sum.sent, sum.received));
-    let refusing = reported(&peers[3]);
-    assert!(refusing.refused == refusing.failed && refusing.refused > 100, "{refusing:?}");
-    let timeouts: u64 = peers.iter().map(|peer| reported(peer).timeouts).sum();
-    assert!(timeouts > 0 && all.failed > timeouts + all.refused, "{all:?}");
-    assert_eq!(whole["uncounted"], 0);
-    assert!(!nginx.log().contains("states of tries"), "{}", nginx.log());
 }
 
 #[test]
@@ -325,16 +163,13 @@ fn sample(page: &str, labels: &str) -> f64 {
 
 #[test]
 fn metrics_agree_with_the_report_and_promtool_finds_no_fault() {
-    let place = Place::alone("metrics");
+    let place = Place::new("metrics");
     let World { nginx, proxy, servers } = started(&place, "", true);
     nginx.post("none", "server 10.0.0.1 down;");
     ask(proxy, 400);
     let mut whole = Value::Null;
     wait_for("all tries are counted", || {
-        let all: u64 = logged(&std::fs::read_to_string(place.path("tries.log")).expect("a log"))
-            .values()
-            .map(|book| book.requests)
-            .sum();
+        let all = tries::logged(&std::fs::read_to_string(place.path("tries.log")).expect("a log")).len();
         whole = report(&nginx, "nil");
         whole["requests"] == all && all > 400
     });
