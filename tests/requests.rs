@@ -10,6 +10,7 @@ use dyups::balance::miss::Miss;
 use dyups::balance::outcome::Outcome;
 use dyups::balance::pick::{Ask, Handle, Picked};
 use dyups::balance::request::{Given, Refused, Requests, Tries, Wanted, Why};
+use dyups::config::report::Window;
 use dyups::error::Code;
 use dyups::health;
 use dyups::shm::clock::now_ms;
@@ -18,7 +19,9 @@ use dyups::state::budget::Allowance;
 use dyups::state::events::Standing;
 use dyups::state::failures::{Health, begin, tenths};
 use dyups::stats::ended::Ended;
+use dyups::status::metrics::{self, Format, Parts};
 use dyups::status::peers::{PeerState, states as states_of};
+use dyups::status::report;
 use dyups::table::Record;
 use dyups::table::directory::Directory;
 use dyups::table::ops::Absent;
@@ -726,6 +729,41 @@ fn retries_are_a_share_of_all_workers_requests() {
     // 221 requests in the end, each of them 1/5 of a retry; the last ones of them came too late.
     assert!((30..=39).contains(&more), "{more}");
     assert_eq!(open_to_all(&table), [0; 4]);
+}
+
+#[test]
+fn retries_and_those_that_the_budget_refuses_are_counted_and_metrics_show_what_the_budget_remembers() {
+    let (mut table, _scratch) = table(SMALL);
+    table.keep_statistics(1 << 20).expect("room");
+    table.set_upstream(&limited(4, 0, 60), SOON).expect("room");
+    let mut worker = Worker::new(&table, 0);
+    worker.tries.allowance = Allowance { percent: 0, floor: 2 };
+    let requests = [1, 2, 3, 4, 5];
+    requests.iter().for_each(|&request| assert!(worker.next(request, Why::First).is_ok()));
+    // Two that cost the budget, one that is free, one that is refused, and one beyond the budget.
+    assert!(worker.next(1, Why::Failed).is_ok() && worker.next(2, Why::Failed).is_ok());
+    assert!(worker.next(3, Why::Unreached).is_ok());
+    assert_eq!(worker.next(4, Why::Failed), Err(Refused::Budget));
+    assert!(worker.next(5, Why::Answered).is_ok());
+    requests.iter().for_each(|&request| worker.end(request, Outcome::Success));
+    worker.requests.add_statistics(&table, true);
+    let report = report::json(&table, "api", None, &Window::All).expect("there");
+    let report: serde_json::Value = serde_json::from_slice(&report).expect("JSON");
+    let of_peers = report["peers"].as_array().expect("a list").iter().filter_map(|peer| peer["retries"].as_u64());
+    assert_eq!((&report["requests"], &report["retries"], of_peers.sum::<u64>()), (&9.into(), &4.into(), 4));
+    assert_eq!(report["refused_retries"], 1, "{report}");
+    let page = metrics::text(&table, None, Format::Text, Parts { peers: true, histograms: false }).expect("sound");
+    let page = String::from_utf8(page).expect("text");
+    for (name, value) in [
+        ("retries_total", 4),
+        ("refused_retries_total", 1),
+        ("retry_budget_requests", 5),
+        ("retry_budget_retries", 3),
+        ("retry_budget_overdrawn", 1),
+    ] {
+        let line = format!("dyups_upstream_{name}{{upstream=\"api\"}} {value}\n");
+        assert!(page.contains(&line), "no {line} in {page}");
+    }
 }
 
 #[test]

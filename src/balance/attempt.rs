@@ -51,6 +51,8 @@ pub struct Attempt {
     pub began_ms: u64,
     /// Its number among the tries that nginx has of the request, if that is known.
     pub number: Option<u32>,
+    /// Another try of its request came before it.
+    pub retry: bool,
     /// The slot in whose row it is counted.
     counted: Option<u32>,
 }
@@ -86,7 +88,7 @@ impl<M: Memory> Counters<'_, M> {
     ///
     /// [`Damaged`]: the cell of the peer, or the place of its upstream, lies outside of the mapping.
     pub fn begin(&self, account: Account, slot: Option<u32>) -> Result<Option<Attempt>, Damaged> {
-        let mut trying = Attempt { account, began_ms: self.now_ms, number: None, counted: None };
+        let mut trying = Attempt { account, began_ms: self.now_ms, number: None, retry: false, counted: None };
         let Some(cells) = self.cells.filter(|_| account.cell != 0) else { return Ok(Some(trying)) };
         if let Some(slot) = slot {
             trying.counted = cells.count_in(slot, account.cell, true)?.then_some(slot);

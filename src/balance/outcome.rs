@@ -70,6 +70,7 @@ pub fn by_variables(which: Which, variable: impl Fn(&'static str, &mut dyn FnMut
         header_ms: ms("upstream_header_time"),
         response_ms: ms("upstream_response_time"),
         kept: false,
+        retry: false,
         sent: number("upstream_bytes_sent").unwrap_or_default(),
         received: number("upstream_bytes_received").unwrap_or_default(),
     }
@@ -178,6 +179,7 @@ mod tests {
             header_ms: Some(17),
             response_ms: Some(12_345),
             kept: false,
+            retry: false,
             sent: 99,
             received: 5_000_000_000,
         };

@@ -18,6 +18,7 @@ use crate::shm::{Damaged, Mem};
 use crate::state::budget::{Allowance, Budget, Left};
 use crate::stats::ended::Ended;
 use crate::stats::place::Places;
+use crate::stats::section::REFUSED_RETRIES;
 use crate::stats::tally::{Tally, Try};
 use crate::table::{Record, Table};
 use crate::upstream::Method;
@@ -117,6 +118,8 @@ struct Held<W> {
     tries: u32,
     /// The place of the upstream, once there was a try.
     record: Record,
+    /// The number of the change that made that upstream.
+    created: u64,
     /// Its last try was over a connection that was dead; so until it has another one.
     was_dead: bool,
     /// It may try once more, and nginx knows.
@@ -209,13 +212,14 @@ impl<W: Copy + Default> Requests<W> {
         // Asked before the pick: it may make this request the one trial of a peer. Not where the client would have had an answer,
         // had this request not been told that it may try again.
         if is_retry && wanted.why == Why::Failed && held.budget(&counters).left(allowance)? != Left::Some {
+            held.count_refusal(&counters);
             return Err(Refused::Budget);
         }
         let (index, mut trying) = held.pick(table, &counters, slot, handle, wanted, out)?;
-        trying.number = wanted.number;
+        (trying.number, trying.retry) = (wanted.number, wanted.why != Why::First);
         handle.gave(index);
         (held.trying, held.was_dead) = (Some(trying), false);
-        held.record = trying.account.record;
+        (held.record, held.created) = (trying.account.record, trying.account.created);
         let budget = held.budget(&counters);
         if held.tries == 0 {
             budget.request()?;
@@ -305,6 +309,7 @@ fn count(counters: &Counters<'_, Mem>, tally: &mut Tally, trying: &Attempt, mut 
     // nginx sets it later where the client has gone.
     let lasted = || u32::try_from(counters.now_ms.saturating_sub(trying.began_ms)).unwrap_or(u32::MAX);
     ended.response_ms.get_or_insert_with(lasted);
+    ended.retry = trying.retry;
     if let Some(places) = counters.places.as_ref().filter(|_| account.cell != 0) {
         let (cell, generation) = (account.cell, account.health.generation());
         tally.add(Try { cell, generation, record: account.record, created: account.created, ended }, places);
@@ -379,6 +384,16 @@ impl<W: Copy> Held<W> {
         let has = was_dead && self.told && adds_tries;
         self.told = self.again || has || !adds_tries && self.dead < MOST_DEAD;
         self.told && !has
+    }
+
+    /// Counts that its budget refuses it a retry.
+    fn count_refusal(&self, counters: &Counters<'_, Mem>) {
+        if let Some(places) = &counters.places
+            && let Ok(Some(section)) = places.of_upstream(self.record, self.created)
+        {
+            // A spoiled file of statistics costs statistics.
+            let _: Result<(), Damaged> = places.sections.add(section, REFUSED_RETRIES, 1);
+        }
     }
 
     /// The budget of the upstream that was picked from last.

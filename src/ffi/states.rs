@@ -83,6 +83,7 @@ pub unsafe fn ended(request: *const c_void, number: u32) -> Option<Ended> {
         header_ms: ms(state.header_time),
         response_ms: ms(state.response_time),
         kept: false,
+        retry: false,
         sent: u64::try_from(state.bytes_sent).unwrap_or_default(),
         received: u64::try_from(state.bytes_received).unwrap_or_default(),
     })
@@ -155,6 +156,7 @@ mod tests {
         header_ms: Some(1),
         response_ms: Some(2),
         kept: false,
+        retry: false,
         sent: 3,
         received: 4,
     };

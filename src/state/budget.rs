@@ -49,6 +49,17 @@ pub enum Left {
     Overdrawn,
 }
 
+/// What a budget remembers, of the last 10 to 12 seconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Remembered {
+    /// Requests.
+    pub requests: u64,
+    /// Retries that cost the budget.
+    pub retries: u64,
+    /// A retry went beyond it.
+    pub beyond: bool,
+}
+
 /// The budget of one upstream.
 #[derive(Debug)]
 pub struct Budget<'a, M> {
@@ -81,22 +92,32 @@ impl<'a, M: Memory> Budget<'a, M> {
         if allowance.percent == Allowance::ANY {
             return Ok(Left::Some);
         }
-        let (mut requests, mut retries, mut beyond) = (0, 0, false);
-        for back in 0..WORDS as u64 {
-            let Some(interval) = self.interval.checked_sub(back) else { break };
-            let word = self.mem.load(self.place(interval))?;
-            if is_of(word, interval) {
-                requests += requests_of(word);
-                retries += word & MOST_RETRIES;
-                beyond |= word & BEYOND != 0;
-            }
-        }
+        let Remembered { requests, retries, beyond } = self.remembered()?;
         let share = requests * u64::from(allowance.percent) / 100;
         Ok(match (retries < share.max(allowance.floor.into()), beyond) {
             (true, _) => Left::Some,
             (false, false) => Left::Spent,
             (false, true) => Left::Overdrawn,
         })
+    }
+
+    /// What it remembers now.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: a word of the budget lies outside of the memory.
+    pub fn remembered(&self) -> Result<Remembered, Damaged> {
+        let mut sums = Remembered::default();
+        for back in 0..WORDS as u64 {
+            let Some(interval) = self.interval.checked_sub(back) else { break };
+            let word = self.mem.load(self.place(interval))?;
+            if is_of(word, interval) {
+                sums.requests += requests_of(word);
+                sums.retries += word & MOST_RETRIES;
+                sums.beyond |= word & BEYOND != 0;
+            }
+        }
+        Ok(sums)
     }
 
     /// Counts a retry. It was allowed: workers that ask at once may go beyond the budget by one each.

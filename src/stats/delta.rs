@@ -45,6 +45,7 @@ impl Delta {
             self.add_time(CONNECT_SUM, CONNECT_MAX, ms);
         }
         self.add_to(KEPT, ended.kept.into());
+        self.add_to(RETRIES, ended.retry.into());
         match ended.header_ms {
             Some(ms) => {
                 self.add_code(ended.status);

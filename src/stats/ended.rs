@@ -24,6 +24,8 @@ pub struct Ended {
     pub response_ms: Option<u32>,
     /// The connection was one that nginx had kept.
     pub kept: bool,
+    /// Another try of the same request came before it.
+    pub retry: bool,
     /// Bytes sent to the peer.
     pub sent: u64,
     /// Bytes received from it.

@@ -47,6 +47,10 @@ pub const PROBES_GOOD: usize = 19;
 pub const PROBES_FAILED: usize = 20;
 /// Of the section of an upstream: the number of the change that made it. It is stored once.
 pub const CREATED: usize = 21;
+/// Tries after another one of the same request.
+pub const RETRIES: usize = 22;
+/// Of the section of an upstream: retries that its budget refused.
+pub const REFUSED_RETRIES: usize = 23;
 /// First of the answers by class: 1xx to 5xx, and others. Those whose status has a word of its own are not among them.
 pub const CLASSES: usize = 32;
 /// How many classes there are.

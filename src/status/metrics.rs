@@ -17,7 +17,10 @@ use crate::error::Result;
 use crate::pace::Pace;
 use crate::shm::GRANULE;
 use crate::shm::Memory;
+use crate::shm::clock::now_ms;
 use crate::shm::layout::{LAYOUT, state};
+use crate::state::budget::Remembered;
+use crate::table::Record;
 use crate::table::copy::Copied;
 use crate::table::snapshot::Kind;
 use crate::table::store::Table;
@@ -98,7 +101,8 @@ impl<'a> MetricsAnswer<'a> {
                     let numbers = Numbers::of(&totals.unwrap_or_default(), true);
                     let name = copied.upstream()?.0.name;
                     let peers = Vec::with_capacity(copied.view.peers as usize);
-                    self.all.push(Gathered { name, numbers, peers, servers: String::new() });
+                    let budget = budget(self.table, &copied)?;
+                    self.all.push(Gathered { name, numbers, budget, peers, servers: String::new() });
                     self.part = Part::GatherPeers(Box::new(copied), 0);
                 }
                 Step::Pause => {
@@ -182,6 +186,13 @@ impl Sliced for MetricsAnswer<'_> {
     }
 }
 
+/// What the budget of retries of an upstream remembers now.
+fn budget(table: &Table, copied: &Copied) -> Result<Remembered> {
+    let region = table.region();
+    let record = Record::numbered(region.geometry(), copied.view.record);
+    Ok(record.budget(region.mem(), now_ms()).remembered()?)
+}
+
 fn of_the_region(page: &mut Page, table: &Table, slot: Option<u32>, is_outdated: bool) -> Result<()> {
     let region = table.region();
     let (mem, geometry) = (region.mem(), region.geometry());
@@ -196,6 +207,7 @@ fn of_the_region(page: &mut Page, table: &Table, slot: Option<u32>, is_outdated:
         ("dyups_region_records", "Upstreams, and deletions that are remembered.", mem.load(state::RECORDS)?),
         ("dyups_region_max_records", "The most of them.", geometry.records as u64),
         ("dyups_workers", "Workers that have a slot in the region.", region.workers(slot)?.len() as u64),
+        ("dyups_max_workers", "The most of them.", geometry.slots.into()),
         ("dyups_scrape_changed", "1: the table has changed while this page was made.", is_outdated.into()),
     ] {
         page.family(name, Type::Gauge, help);

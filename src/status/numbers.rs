@@ -64,7 +64,7 @@ impl<'a> Numbered<'a> {
     ///
     /// As [`Numbered::totals`].
     pub fn of_upstream(&self, copied: &Copied) -> Result<Map<String, Value>, Damaged> {
-        Ok(numbers(&self.totals(copied)?))
+        Ok(numbers_of_upstream(&self.totals(copied)?))
     }
 
     /// The numbers of a peer since the statistics began.
@@ -126,7 +126,7 @@ impl<'a> Numbered<'a> {
     }
 }
 
-/// The numbers of a peer or of an upstream.
+/// The numbers that peers and upstreams have.
 pub fn numbers(totals: &Totals) -> Map<String, Value> {
     let mut map = Map::new();
     for (name, word) in [
@@ -134,6 +134,7 @@ pub fn numbers(totals: &Totals) -> Map<String, Value> {
         ("failed", FAILED),
         ("timeouts", TIMEOUTS),
         ("refused", REFUSED),
+        ("retries", RETRIES),
         ("sent", SENT),
         ("received", RECEIVED),
     ] {
@@ -148,6 +149,13 @@ pub fn numbers(totals: &Totals) -> Map<String, Value> {
         "connect_time".into(),
         json!({"count": connect.count, "mean": connect.mean(), "max": connect.max, "kept": totals.word(KEPT)}),
     );
+    map
+}
+
+/// The numbers of an upstream, with those that no peer has.
+pub fn numbers_of_upstream(totals: &Totals) -> Map<String, Value> {
+    let mut map = numbers(totals);
+    map.insert("refused_retries".into(), totals.word(REFUSED_RETRIES).into());
     map
 }
 

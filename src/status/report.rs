@@ -1,7 +1,7 @@
 //! The JSON of `report()`: the numbers of an upstream's tries, and of each of its peers.
 
 use super::doc::{Doc, Shape};
-use super::numbers::{Numbered, add_of_peer, numbers};
+use super::numbers::{Numbered, add_of_peer, numbers, numbers_of_upstream};
 use super::slices::{self, Sliced};
 use super::walk::{Step, Walk};
 use crate::config::report::{SINCE, Window};
@@ -151,7 +151,7 @@ impl<'a> ReportAnswer<'a> {
         if self.server.is_some() {
             return Ok(Part::Search(copied, 0));
         }
-        self.doc.entries(out, &numbers(&self.marks.since(0, &totals)?));
+        self.doc.entries(out, &numbers_of_upstream(&self.marks.since(0, &totals)?));
         self.doc.list(out, "peers");
         Ok(Part::Peers(copied, 0))
     }

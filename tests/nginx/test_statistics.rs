@@ -186,6 +186,10 @@ fn metrics_agree_with_the_report_and_promtool_finds_no_fault() {
         sample(&page, "dyups_upstream_failures_total{upstream=\"api\",reason=\"refused\"}"),
         number(&whole["refused"])
     );
+    let retries = sample(&page, "dyups_upstream_retries_total{upstream=\"api\"}");
+    assert!(retries == number(&whole["retries"]) && retries > 50.0, "{retries}");
+    assert_eq!(sample(&page, "dyups_upstream_refused_retries_total{upstream=\"api\"}"), 0.0);
+    assert!(sample(&page, "dyups_upstream_retry_budget_requests{upstream=\"api\"}") >= 100.0);
     assert_eq!(sample(&page, "dyups_upstream_peers{upstream=\"none\",state=\"down\"}"), 1.0);
     let count = number(&whole["response_time"]["count"]);
     assert_eq!(sample(&page, "dyups_upstream_response_seconds_count{upstream=\"api\"}"), count);

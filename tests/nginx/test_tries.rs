@@ -295,8 +295,9 @@ fn agree_on_each_try(world: &World) {
         // Each other try had a connection of its own.
         assert_eq!(backend.accepted() + kept, peers[&backend.name].requests, "{}", backend.name);
     }
-    let [failed, timeouts, refused] = ["failed", "timeouts", "refused"].map(|name| whole[name].as_u64());
-    assert!(failed > Some(1000) && timeouts > Some(100) && refused > Some(100), "{whole}");
+    for name in ["retries", "failed", "timeouts", "refused"] {
+        assert!(whole[name].as_u64() > Some(500), "{name}: {whole}");
+    }
     assert_eq!(whole["uncounted"], 0);
     let log = world.counted.nginx.log();
     assert!(!log.contains("states of tries"), "{log}");

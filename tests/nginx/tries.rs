@@ -19,6 +19,8 @@ pub struct Try {
     /// When its request ended, in seconds since the epoch.
     pub logged: f64,
     pub server: String,
+    /// It comes after another one of its request.
+    retry: bool,
     /// Of the answer, or the one that nginx put in its place; none: the client had gone.
     pub status: Option<u16>,
     /// Milliseconds.
@@ -36,9 +38,10 @@ impl Try {
     }
 }
 
-/// One value for each try; a redirect inside of nginx begins another upstream.
-fn values(text: &str) -> Vec<&str> {
-    text.split(" : ").flat_map(|part| part.split(", ")).collect()
+/// One value for each try, and whether it is not the first one of its upstream. A redirect inside of nginx begins another.
+fn values(text: &str) -> Vec<(&str, bool)> {
+    let of_upstream = |part| str::split(part, ", ").enumerate().map(|(nth, value)| (value, nth != 0));
+    text.split(" : ").flat_map(of_upstream).collect()
 }
 
 fn milliseconds(text: &str) -> Option<u64> {
@@ -54,23 +57,24 @@ pub fn logged(log: &str) -> Vec<Try> {
 fn of_line(line: &str) -> Vec<Try> {
     let fields: Vec<&str> = line.split('|').collect();
     let [id, worker, logged, of_tries @ ..] = fields.as_slice() else { panic!("{line}") };
-    let fields: Vec<Vec<&str>> = of_tries.iter().copied().map(values).collect();
+    let fields: Vec<Vec<(&str, bool)>> = of_tries.iter().copied().map(values).collect();
     let [addresses, statuses, connects, headers, responses, sent, received] = fields.as_slice() else {
         panic!("{line}")
     };
     // Answers of nginx itself, and redirects, have no address.
-    let tries = addresses.iter().enumerate().filter(|(_, address)| !["-", ""].contains(address));
-    let one = |(nth, address): (usize, &&str)| Try {
+    let tries = addresses.iter().enumerate().filter(|(_, (address, _))| !["-", ""].contains(address));
+    let one = |(nth, (address, retry)): (usize, &(&str, bool))| Try {
         id: (*id).to_owned(),
         worker: worker.parse().expect("a pid"),
         logged: logged.parse().expect("a time"),
         server: (*address).to_owned(),
-        status: statuses[nth].parse().ok(),
-        connect: milliseconds(connects[nth]),
-        header: milliseconds(headers[nth]),
-        response: milliseconds(responses[nth]),
-        sent: sent[nth].parse().expect("a number"),
-        received: received[nth].parse().expect("a number"),
+        retry: *retry,
+        status: statuses[nth].0.parse().ok(),
+        connect: milliseconds(connects[nth].0),
+        header: milliseconds(headers[nth].0),
+        response: milliseconds(responses[nth].0),
+        sent: sent[nth].0.parse().expect("a number"),
+        received: received[nth].0.parse().expect("a number"),
     };
     tries.map(one).collect()
 }
@@ -79,6 +83,7 @@ fn of_line(line: &str) -> Vec<Try> {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Book {
     pub requests: u64,
+    pub retries: u64,
     pub failed: u64,
     pub timeouts: u64,
     pub refused: u64,
@@ -97,6 +102,7 @@ fn add_time(all: &mut [u64; 3], ms: u64) {
 impl Book {
     pub fn add(&mut self, one: &Try) {
         self.requests += 1;
+        self.retries += u64::from(one.retry);
         self.sent += one.sent;
         self.received += one.received;
         match (one.header, one.status) {
@@ -135,6 +141,7 @@ impl Book {
         let codes = report["codes"].as_object().expect("codes");
         Book {
             requests: number("requests"),
+            retries: number("retries"),
             failed: number("failed"),
             timeouts: number("timeouts"),
             refused: number("refused"),
@@ -150,6 +157,7 @@ impl Book {
     pub fn counts(&self) -> BTreeMap<String, u64> {
         let named = [
             ("requests", self.requests),
+            ("retries", self.retries),
             ("failed", self.failed),
             ("timeouts", self.timeouts),
             ("refused", self.refused),

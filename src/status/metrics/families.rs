@@ -3,6 +3,7 @@
 use super::Parts;
 use super::gathered::{Gathered, Histogram, LIMITS, Numbers};
 use super::page::{Page, Type};
+use crate::state::budget::Remembered;
 use crate::state::events::Standing;
 use crate::stats::section::*;
 
@@ -11,13 +12,18 @@ const STATES: [Standing; 6] =
     [Standing::Up, Standing::Down, Standing::Drain, Standing::Unhealthy, Standing::Checking, Standing::Unavail];
 
 /// Counters of an upstream and of a peer: the rest of the name, the help, and the word.
-const COUNTERS: [(&str, &str, usize); 5] = [
+const COUNTERS: [(&str, &str, usize); 6] = [
     ("requests_total", "Tries that have ended.", REQUESTS),
+    ("retries_total", "Tries after another one of the same request.", RETRIES),
     ("sent_bytes_total", "Bytes sent to peers.", SENT),
     ("received_bytes_total", "Bytes received from peers.", RECEIVED),
     ("connections_total", "New connections.", CONNECTS),
     ("kept_connections_total", "Tries over connections that nginx had kept.", KEPT),
 ];
+
+/// Counters that only an upstream has.
+const OF_AN_UPSTREAM: [(&str, &str, usize); 1] =
+    [("refused_retries_total", "Retries that the budget of retries refused.", REFUSED_RETRIES)];
 
 /// Counters that only a peer has.
 const OF_A_PEER: [(&str, &str, usize); 4] = [
@@ -52,6 +58,8 @@ enum Samples {
     State,
     Connections,
     Weight,
+    /// What the budget of retries remembers.
+    Budget(fn(Remembered) -> u64),
     /// A word of the totals.
     Word(usize),
     /// Answers by status.
@@ -62,6 +70,7 @@ enum Samples {
     Times(usize),
 }
 
+const BUDGET_REQUESTS: &str = "Requests of the last 10 to 12 seconds, which the budget of retries is a share of.";
 const RESPONSES: &str = "Answers by status, or by class where a status has no number of its own.";
 const FAILURES: &str = "Tries without an answer, by reason.";
 const TIMES: [(&str, &str); 2] = [
@@ -72,7 +81,13 @@ const TIMES: [(&str, &str); 2] = [
 /// All families of a page.
 pub fn families(parts: Parts) -> impl Iterator<Item = Family> {
     let gauge = |of, name, help, value| Family { of, name, help, value };
-    let upstreams = [gauge(Of::Upstream, "peers", "Peers by state.", Samples::Peers)];
+    let budget = |name, help, read| gauge(Of::Upstream, name, help, Samples::Budget(read));
+    let upstreams = [
+        gauge(Of::Upstream, "peers", "Peers by state.", Samples::Peers),
+        budget("retry_budget_requests", BUDGET_REQUESTS, |budget| budget.requests),
+        budget("retry_budget_retries", "Retries of that time that cost the budget.", |budget| budget.retries),
+        budget("retry_budget_overdrawn", "1 where one of these went beyond the budget.", |budget| budget.beyond.into()),
+    ];
     let peers = [
         gauge(Of::Peer, "state", "1 for the state that the peer is in.", Samples::State),
         gauge(Of::Peer, "connections", "Connections that all workers have open.", Samples::Connections),
@@ -84,7 +99,7 @@ pub fn families(parts: Parts) -> impl Iterator<Item = Family> {
 }
 
 fn counted(of: Of) -> impl Iterator<Item = Family> {
-    let own = OF_A_PEER.iter().filter(move |_| of == Of::Peer);
+    let own = if of == Of::Peer { &OF_A_PEER[..] } else { &OF_AN_UPSTREAM };
     let word = move |&(name, help, word): &_| Family { of, name, help, value: Samples::Word(word) };
     let responses = Family { of, name: "responses_total", help: RESPONSES, value: Samples::Responses };
     let failures = Family { of, name: "failures_total", help: FAILURES, value: Samples::Failures };
@@ -109,7 +124,9 @@ impl Family {
     /// Writes the lines before its samples.
     pub fn begin(&self, page: &mut Page) {
         let kind = match self.value {
-            Samples::Peers | Samples::State | Samples::Connections | Samples::Weight => Type::Gauge,
+            Samples::Peers | Samples::State | Samples::Connections | Samples::Weight | Samples::Budget(_) => {
+                Type::Gauge
+            }
             Samples::Word(_) | Samples::Responses | Samples::Failures => Type::Counter,
             Samples::Times(_) => Type::Histogram,
         };
@@ -155,6 +172,7 @@ impl Family {
                     histogram(page, name, labels, &both[nth]);
                 }
             }
+            Samples::Budget(read) => page.sample(name, labels, read(upstream.budget)),
             Samples::Peers => {
                 for state in STATES {
                     let count = upstream.peers.iter().filter(|peer| peer.state == state).count();

@@ -1,5 +1,6 @@
 //! The numbers of a page, as small as the page needs them.
 
+use crate::state::budget::Remembered;
 use crate::state::events::Standing;
 use crate::stats::histogram::{BUCKETS, last_of};
 use crate::stats::section::*;
@@ -9,8 +10,10 @@ use crate::stats::totals::{Times, Totals};
 pub const LIMITS: [u32; 12] = [7, 15, 31, 63, 127, 255, 511, 1023, 2047, 4095, 16_383, 65_535];
 
 /// Words of totals that have a sample each.
-pub const WORDS: [usize; 12] = [
+pub const WORDS: [usize; 14] = [
     REQUESTS,
+    RETRIES,
+    REFUSED_RETRIES,
     FAILED,
     TIMEOUTS,
     REFUSED,
@@ -29,6 +32,8 @@ pub const WORDS: [usize; 12] = [
 pub struct Gathered {
     pub name: String,
     pub numbers: Numbers,
+    /// What its budget of retries remembers.
+    pub budget: Remembered,
     pub peers: Vec<Peer>,
     /// Those of all peers, one behind the other: one text is given back faster than one for each peer.
     pub servers: String,
