@@ -11,10 +11,11 @@ use dyups::health::heal;
 use dyups::shm::clock::now_ms;
 use dyups::state::failures::{Health, tenths};
 use dyups::state::slow_start;
+use dyups::state::verdict::Verdict;
 use dyups::table::Table;
 use dyups::table::directory::Directory;
 use dyups::table::ops::Absent;
-use dyups::upstream::{Method, Peer, PeerPatch, Status, Upstream};
+use dyups::upstream::{Check, Method, Peer, PeerPatch, Status, Upstream};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -396,6 +397,29 @@ fn a_peer_whose_trial_succeeds_starts_slowly() {
     assert_eq!(starting(&table), [server(1)]);
     let mine = (0..2100).filter(|_| try_one(false) == 1).count();
     assert!((95..=105).contains(&mine), "{mine}");
+}
+
+#[test]
+fn a_peer_that_probes_had_down_starts_slowly_where_the_checks_end_and_one_that_was_never_up_does_not() {
+    let (table, _scratch) = table(SMALL);
+    let check = |default_down| Check { default_down, ..Check::default() };
+    let it = Upstream { check: Some(check(true)), own_check: true, ..of_weights(&[1, 1, 1, 1]) };
+    table.set_upstream(&it, SOON).expect("room");
+    let cells = table.region().cells().expect("some");
+    let judge = |i: usize, ok| {
+        let cell = cells_of(&table, "api")[&server(i)];
+        let old = Verdict(cells.verdict(cell).expect("inside"));
+        assert_eq!(cells.set_verdict(cell, old.0, old.after(ok, 1, 1).0.0), Ok(true));
+    };
+    [0, 1, 2].iter().for_each(|&i| judge(i, true));
+    judge(1, false);
+    // Another check has the verdicts go on.
+    table.set_check("api", |_| Ok(Some(check(false))), SOON).expect("there");
+    assert_eq!(starting(&table), [""; 0]);
+    table.set_check("api", |_| Ok(None), SOON).expect("there");
+    assert_eq!(starting(&table), [server(1)]);
+    let seen = picks(&table, &mut Handle::new(b"api"), Method::Rr, 3100);
+    assert!((95..=105).contains(&seen[&server(1)]), "{seen:?}");
 }
 
 #[test]

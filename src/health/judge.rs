@@ -44,7 +44,7 @@ pub fn judge<M: Memory>(
     let Shown { bit, slow_start } =
         if change.is_some() { shown(directory, record, cell, index) } else { Shown::default() };
     let is_up = change.is_some_and(|change| change.to == State::Up);
-    let starts = is_up && starts_slowly(cells, cell, slow_start, before)?;
+    let starts = is_up && slow_start != 0 && slow_start::comes_back(cells, cell, before)?;
     if starts {
         slow_start::begin(cells, cell, after.generation(), tenths(now_ms()))?;
     }
@@ -92,11 +92,6 @@ fn shown<M: Memory>(directory: &Directory<'_, M>, record: u32, cell: u32, index:
         None => Ok::<_, Damaged>(Shown::default()),
     });
     shown.ok().flatten().unwrap_or_default()
-}
-
-/// Whether a peer that comes up starts slowly: after it was down, or where it came to others that served.
-fn starts_slowly(cells: &Cells<'_, impl Memory>, cell: u32, slow_start: u32, before: Verdict) -> Result<bool, Damaged> {
-    Ok(slow_start != 0 && (before.is_judged() || slow_start::of(cells, cell)?.is_some()))
 }
 
 fn set_usable<M: Memory>(

@@ -8,6 +8,7 @@
 //! brings the peer back stores another.
 
 use super::failures::{Health, Tenths};
+use super::verdict::Verdict;
 use crate::shm::cells::GENERATION_SHIFT;
 use crate::shm::versioned::TRIES;
 use crate::shm::{Cells, Damaged, Memory};
@@ -79,6 +80,16 @@ pub fn of(cells: &Cells<'_, impl Memory>, cell: u32) -> Result<Option<Start>, Da
 /// [`Damaged`]: there is no such cell, or its word lies outside of the memory.
 pub fn goes_on(cells: &Cells<'_, impl Memory>, cell: u32, slow_start: u32, now: Tenths) -> Result<bool, Damaged> {
     Ok(slow_start != 0 && of(cells, cell)?.is_some_and(|start| start.part(slow_start, now).is_some()))
+}
+
+/// Whether a peer comes back that probes had down with this verdict: it was up before, or a probe of it has failed, or it came to
+/// others that served. The first peers of an upstream come for the first time.
+///
+/// # Errors
+///
+/// [`Damaged`]: there is no such cell, or its word lies outside of the memory.
+pub fn comes_back(cells: &Cells<'_, impl Memory>, cell: u32, down: Verdict) -> Result<bool, Damaged> {
+    Ok(down.is_judged() || of(cells, cell)?.is_some())
 }
 
 /// Begins a slow start of the peer with this cell and generation. Nothing if another peer has the cell by now.

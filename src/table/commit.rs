@@ -91,7 +91,7 @@ pub fn put<M: Memory>(change: &Writing<'_, M>, name: &str, mut build: Build, old
     };
     forget_old_verdicts(change, &mut build, old.as_ref().map(|(_, view)| view))?;
     let has_failures = brings_back_the_ill(change, &mut build, old.as_ref().map(|(_, view)| view))?;
-    let starts = begin_slow_starts(change, &mut build)?;
+    let starts = begin_slow_starts(change, &mut build, old.as_ref().map(|(_, view)| view))?;
     set_version(&mut build.image, change.next_version()?);
     let tell = || if has_failures || starts { directory.mark_failure(record) } else { Ok(()) };
     // Before, so that no pick overlooks it. And after, since a worker may have found the old version well in between.
@@ -127,16 +127,28 @@ pub fn put<M: Memory>(change: &Writing<'_, M>, name: &str, mut build: Build, old
 
 /// Begins the slow starts of peers that come back by this change, or come to others that serve; whether there are any. Where the
 /// change fails, they say nothing: no pick takes these peers by the old version.
-fn begin_slow_starts<M: Memory>(change: &Writing<'_, M>, build: &mut Build) -> Result<bool, Damaged> {
+fn begin_slow_starts<M: Memory>(
+    change: &Writing<'_, M>,
+    build: &mut Build,
+    old: Option<&View>,
+) -> Result<bool, Damaged> {
     let Some(cells) = change.cells() else { return Ok(false) };
     let (peers, now) = (ImagePeers::of(&mut build.image), tenths(now_ms()));
-    let cell = |&index: &u32| peers.cell(index as usize);
-    let mut any = false;
-    for cell in build.cells.starting.iter().map(cell).filter(|&cell| cell != 0) {
-        slow_start::begin(&cells, cell, cells.generation(cell)?, now)?;
-        any = true;
+    let mut starting: Vec<u32> = build.cells.starting.iter().map(|&index| peers.cell(index as usize)).collect();
+    if peers.some_start_slowly() && !peers.is_checked() && old.is_some_and(|old| old.checked) {
+        // No probe keeps a peer out any more.
+        for cell in peers.slow_cells().filter(|&cell| cell != 0) {
+            let verdict = Verdict(cells.verdict(cell)?);
+            if verdict.is_down() && slow_start::comes_back(&cells, cell, verdict)? {
+                starting.push(cell);
+            }
+        }
     }
-    Ok(any)
+    starting.retain(|&cell| cell != 0);
+    for &cell in &starting {
+        slow_start::begin(&cells, cell, cells.generation(cell)?, now)?;
+    }
+    Ok(!starting.is_empty())
 }
 
 /// Whether this version may have a peer that is out and that the old one did not watch. Then no worker may have marked the

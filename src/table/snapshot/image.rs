@@ -173,6 +173,11 @@ impl<'a> ImagePeers<'a> {
         PeerBits(words[1]).takes_traffic() && halves(words[3]).1 != 0
     }
 
+    /// The cells of the peers for which [`ImagePeers::starts_slowly`].
+    pub fn slow_cells(&self) -> impl Iterator<Item = u32> {
+        (0..self.count()).filter(|&index| self.starts_slowly(index)).map(|index| self.cell(index))
+    }
+
     /// The cell of a peer.
     pub fn cell(&self, index: usize) -> u32 {
         halves(self.0[self.at(index) + 4]).1
