@@ -12,6 +12,8 @@ use dyups::shm::clock::now_ms;
 use dyups::state::failures::{Health, tenths};
 use dyups::state::slow_start;
 use dyups::state::verdict::Verdict;
+use dyups::status::metrics::{self, Format, Parts};
+use dyups::status::{self, peers::states};
 use dyups::table::Table;
 use dyups::table::directory::Directory;
 use dyups::table::ops::Absent;
@@ -340,6 +342,33 @@ fn a_peer_that_drained_or_was_down_starts_slowly_when_it_takes_traffic_again() {
         let seen = picks(&table, &mut Handle::new(b"api"), Method::Rr, 3100);
         assert!((1090..=1110).contains(&seen[&server(1)]), "{name}: {seen:?}");
     }
+}
+
+#[test]
+fn status_and_metrics_say_how_much_of_its_weight_a_peer_has_while_it_takes_traffic() {
+    let (table, _scratch) = table(SMALL);
+    table.set_upstream(&of_weights(&[1, 1, 1]), SOON).expect("room");
+    let throttle = || -> Vec<Option<u8>> {
+        let states = states(&table, "api").expect("sound");
+        states.into_iter().map(|state| state.throttle).collect()
+    };
+    assert_eq!(throttle(), [None; 3]);
+    begun(&table, &server(1), 0);
+    begun(&table, &server(2), 500);
+    assert_eq!(throttle(), [None, Some(10), Some(55)]);
+    let page = metrics::text(&table, None, Format::Text, Parts { peers: true, histograms: false }).expect("sound");
+    let page = String::from_utf8(page).expect("text");
+    let ratio = |i| format!("dyups_peer_slow_start_ratio{{upstream=\"api\",server=\"{}\"}}", server(i));
+    assert!(page.contains(&(ratio(2) + " 0.55\n")) && !page.contains(&ratio(0)), "{page}");
+    put(&table, PeerPatch { status: Some(Status::Down), ..PeerPatch::new(address(&server(2))) });
+    assert_eq!(throttle(), [None, Some(10), None], "it takes no traffic");
+    put(&table, PeerPatch { slow_start: Some(0), ..PeerPatch::new(address(&server(1))) });
+    assert_eq!(throttle(), [None; 3], "it has no slow start any more");
+    // As a file or a caller gives it back.
+    begun(&table, &server(0), 0);
+    let status = status::json(&table, Some("api"), None).expect("sound");
+    let status: serde_json::Value = serde_json::from_slice(&status).expect("JSON");
+    assert_eq!(status["upstreams"]["api"]["peers"][0]["throttle"], 10, "{status}");
 }
 
 #[test]

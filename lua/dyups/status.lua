@@ -26,7 +26,7 @@ local _M = {}
 --                   answer is read in slices, between which nginx serves other requests, where this code may wait
 --   In an upstream: generation, origin ("file" or "runtime"), and stats.
 --   In a peer: conns, fails, out, and state ("up", "down", "drain", "unhealthy", "checking" or "unavail"); since and
---   cause once its state has changed; probes and streak where it is checked; stats
+--   cause once its state has changed; probes and streak where it is checked; throttle in its slow start; stats
 --
 -- Errors
 --   nil, message: the upstream does not exist; an option is wrong; stats are asked for, and statistics are off; cjson

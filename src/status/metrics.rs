@@ -146,8 +146,8 @@ impl<'a> MetricsAnswer<'a> {
         let upstream = self.all.last_mut().expect("one was begun");
         upstream.servers.push_str(if self.parts.peers { peer.address.server() } else { "" });
         let server_end = upstream.servers.len();
-        let (state, conns) = (state.state, state.conns);
-        upstream.peers.push(Peer { server_end, state, conns, weight: peer.weight, numbers });
+        let (throttle, state, conns) = (state.throttle, state.state, state.conns);
+        upstream.peers.push(Peer { server_end, state, conns, weight: peer.weight, throttle, numbers });
         Ok(())
     }
 

@@ -4,10 +4,12 @@ use super::walk::{Step, Walk};
 use crate::config::json::More;
 use crate::error::Result;
 use crate::pace::Pace;
-use crate::shm::Damaged;
+use crate::shm::clock::now_ms;
 use crate::shm::history::{Event, Who};
+use crate::shm::{Cells, Damaged, Mem};
 use crate::state::events::{Standing, that_led_to};
-use crate::state::failures::{Health, Limits};
+use crate::state::failures::{Health, Limits, tenths};
+use crate::state::slow_start::{self, WHOLE};
 use crate::state::verdict::Verdict;
 use crate::table::copy::Copied;
 use crate::table::store::Table;
@@ -29,6 +31,8 @@ pub struct PeerState {
     pub state: Standing,
     /// The result of its probes, where there are probes.
     pub verdict: Option<Verdict>,
+    /// The percentage of its weight that it has, while it is in its slow start.
+    pub throttle: Option<u8>,
     /// The peer in the history.
     pub who: Option<Who>,
 }
@@ -36,7 +40,7 @@ pub struct PeerState {
 impl Default for PeerState {
     /// A peer with which nothing is wrong.
     fn default() -> Self {
-        PeerState { conns: 0, fails: 0, out: false, state: Standing::Up, verdict: None, who: None }
+        PeerState { conns: 0, fails: 0, out: false, state: Standing::Up, verdict: None, throttle: None, who: None }
     }
 }
 
@@ -55,7 +59,8 @@ pub fn state(table: &Table, copied: &Copied, index: u32, peer: &Peer) -> Result<
     let verdict = copied.view.checked.then(|| cells.verdict(cell).map(Verdict)).transpose()?;
     let (conns, out) = (cells.open(cell)?, health.is_out(limits));
     let state = in_a_word(peer.status, verdict, out);
-    Ok(PeerState { conns, fails: health.fails(), out, state, verdict, who: Some(who) })
+    let throttle = if state == Standing::Up { throttle(&cells, cell, peer.slow_start)? } else { None };
+    Ok(PeerState { conns, fails: health.fails(), out, state, verdict, throttle, who: Some(who) })
 }
 
 /// How all peers of an upstream fare, by index.
@@ -68,6 +73,15 @@ pub fn states(table: &Table, name: &str) -> Result<Vec<PeerState>> {
     let Step::Next(copied) = Walk::to(table, name)?.upstream(&mut Pace::unlimited())? else { return Ok(Vec::new()) };
     let state = |index| Ok(state(table, &copied, index, &copied.peer(index)?)?);
     (0..copied.view.peers).map(state).collect()
+}
+
+/// The percentage of its weight that a peer has, while it is in its slow start.
+fn throttle(cells: &Cells<'_, Mem>, cell: u32, slow_start: u32) -> Result<Option<u8>, Damaged> {
+    if slow_start == 0 {
+        return Ok(None);
+    }
+    let part = slow_start::of(cells, cell)?.and_then(|start| start.part(slow_start, tenths(now_ms())));
+    Ok(part.map(|part| (part * 100 / WHOLE) as u8))
 }
 
 impl PeerState {
@@ -108,6 +122,9 @@ impl More for Extended<'_> {
         if let Some(verdict) = state.verdict {
             map.serialize_entry(fields::PROBES.name, &verdict.results())?;
             map.serialize_entry(fields::STREAK.name, &verdict.streak())?;
+        }
+        if let Some(percent) = state.throttle {
+            map.serialize_entry(fields::THROTTLE.name, &percent)?;
         }
         if let Some(event) = state.event(table) {
             map.serialize_entry(fields::SINCE.name, &(event.time / 1000))?;

@@ -37,6 +37,8 @@ pub const STATE: Field = field("state", FieldType::ReadOnly);
 pub const PROBES: Field = field("probes", FieldType::ReadOnly);
 /// Peer: how many of them in a row say that it is no longer up, or down.
 pub const STREAK: Field = field("streak", FieldType::ReadOnly);
+/// Peer: the percentage of its weight that it has in its slow start.
+pub const THROTTLE: Field = field("throttle", FieldType::ReadOnly);
 /// Peer: since when it is in this state by its probes, in seconds since the epoch.
 pub const SINCE: Field = field("since", FieldType::ReadOnly);
 /// Peer: the cause of that.
@@ -83,6 +85,7 @@ pub const PEER: &[Field] = &[
     STATE,
     PROBES,
     STREAK,
+    THROTTLE,
     SINCE,
     CAUSE,
     STATS,

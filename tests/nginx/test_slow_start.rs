@@ -56,6 +56,8 @@ fn a_peer_that_is_added_or_that_drained_has_its_share_second_by_second() {
     nginx.post("api", &first);
     requests(nginx.traffic, "api", 300, 8, Connections::Kept).assert_all_good();
     nginx.post("api", &servers);
+    let throttle = nginx.status()["upstreams"]["api"]["peers"][3]["throttle"].as_u64();
+    assert!(throttle.is_some_and(|percent| (10..100).contains(&percent)), "{throttle:?}");
     assert_ramp(&nginx, &backends, Instant::now(), SECONDS + 1, "added");
     for status in ["drain", "up"] {
         nginx.change(&format!("set_peer(\"api\", {})", backends.peer(3, &format!("status = \"{status}\""))));

@@ -58,6 +58,8 @@ enum Samples {
     State,
     Connections,
     Weight,
+    /// The part of the weight of a peer in its slow start.
+    SlowStart,
     /// What the budget of retries remembers.
     Budget(fn(Remembered) -> u64),
     /// A word of the totals.
@@ -92,6 +94,12 @@ pub fn families(parts: Parts) -> impl Iterator<Item = Family> {
         gauge(Of::Peer, "state", "1 for the state that the peer is in.", Samples::State),
         gauge(Of::Peer, "connections", "Connections that all workers have open.", Samples::Connections),
         gauge(Of::Peer, "weight", "The weight.", Samples::Weight),
+        gauge(
+            Of::Peer,
+            "slow_start_ratio",
+            "The part of its weight that a peer has in its slow start.",
+            Samples::SlowStart,
+        ),
     ];
     let of_upstreams = upstreams.into_iter().chain(counted(Of::Upstream)).chain(times(Of::Upstream));
     let of_peers = peers.into_iter().chain(counted(Of::Peer)).filter(move |_| parts.peers);
@@ -124,9 +132,12 @@ impl Family {
     /// Writes the lines before its samples.
     pub fn begin(&self, page: &mut Page) {
         let kind = match self.value {
-            Samples::Peers | Samples::State | Samples::Connections | Samples::Weight | Samples::Budget(_) => {
-                Type::Gauge
-            }
+            Samples::Peers
+            | Samples::State
+            | Samples::Connections
+            | Samples::Weight
+            | Samples::SlowStart
+            | Samples::Budget(_) => Type::Gauge,
             Samples::Word(_) | Samples::Responses | Samples::Failures => Type::Counter,
             Samples::Times(_) => Type::Histogram,
         };
@@ -145,6 +156,11 @@ impl Family {
             Samples::State => page.sample(name, &[own[0], labels[1], ("state", peer.state.name())], 1),
             Samples::Connections => page.sample(name, &labels, peer.conns),
             Samples::Weight => page.sample(name, &labels, peer.weight),
+            Samples::SlowStart => {
+                if let Some(percent) = peer.throttle {
+                    page.sample(name, &labels, f64::from(percent) / 100.0);
+                }
+            }
             _ => self.numbers(page, name, &labels, upstream, peer.numbers.as_deref()),
         }
     }
@@ -179,7 +195,7 @@ impl Family {
                     page.sample(name, &[labels, &[("state", state.name())]].concat(), count);
                 }
             }
-            Samples::State | Samples::Connections | Samples::Weight => {}
+            Samples::State | Samples::Connections | Samples::Weight | Samples::SlowStart => {}
         }
     }
 }

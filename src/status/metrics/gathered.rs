@@ -55,6 +55,8 @@ pub struct Peer {
     pub state: Standing,
     pub conns: u64,
     pub weight: u16,
+    /// The percentage of it that the peer has, while it is in its slow start.
+    pub throttle: Option<u8>,
     /// None where it has had no traffic.
     pub numbers: Option<Box<Numbers>>,
 }
