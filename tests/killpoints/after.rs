@@ -95,6 +95,7 @@ impl Allowed<'_> {
         assert!(state(table) == *expected, "{what}: after the repair: {:?}, {:?}", used(table), visible(table));
         every_pick_is_a_peer(table, &found, what);
         every_route_leads_to_one_of_its_upstreams(table, &led, &found, what);
+        self.operation.check(table, what);
         self.operation.make_room(table);
         the_next_changes_work(table).unwrap_or_else(|error| panic!("{what}: {error}"));
     }

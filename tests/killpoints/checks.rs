@@ -4,9 +4,12 @@ use crate::WAIT;
 use crate::subject::made;
 use crate::words::CONNECTED;
 use dyups::health;
+use dyups::health::judge::{Judged, judge};
 use dyups::health::prober::{Prober, Stage};
 use dyups::http::response::Rules;
+use dyups::state::verdict::Verdict;
 use dyups::table::Table;
+use dyups::table::directory::Directory;
 use dyups::upstream::{Check, Upstream};
 
 /// It is checked, and another upstream with its first peer is so too.
@@ -23,6 +26,32 @@ pub fn made_and_checked(table: &Table, subject: &Upstream) {
 fn checked(subject: &Upstream) -> Upstream {
     let check = Check { default_down: true, panic_threshold: 50, fall: 1, rise: 1, ..Check::default() };
     Upstream { check: Some(check), own_check: true, ..subject.clone() }
+}
+
+/// It is checked, and a probe has found its first peer down.
+pub fn first_is_down(table: &Table, subject: &Upstream) {
+    let check = Check { fall: 1, rise: 1, ..Check::default() };
+    made(table, &Upstream { check: Some(check), own_check: true, ..subject.clone() });
+    let cells = table.region().cells().expect("they are there");
+    assert!(cells.activate(CONNECTED).is_ok() && cells.set_ready(CONNECTED, 1).is_ok());
+    let (record, view) = Directory::new(table.region()).find(subject.name.as_bytes()).expect("sound").expect("there");
+    if view.peers != 0 {
+        let cell = view.cell(table.region().mem(), 0).expect("inside");
+        let before = Verdict(cells.verdict(cell).expect("a cell"));
+        let judged = Judged { record, cell, index: 0, before };
+        judge(&Directory::new(table.region()), &cells, judged, false, (1, 1)).expect("sound");
+    }
+}
+
+/// Probes all peers, and finds them well.
+pub fn probe_all_well(table: &Table, _: &Upstream) {
+    let (mut prober, now) = (Prober::new(CONNECTED, 1, Rules::NEWEST), 1_020_000);
+    prober.tick(table, now - 4000, || 0).expect("sound");
+    prober.tick(table, now, || 0).expect("sound");
+    while let Some((id, _)) = prober.next(table, now).expect("sound") {
+        prober.feed(id, b"HTTP/1.1 200 OK\r\n\r\n", now);
+        prober.end(table, id, Stage::Done, b"", now).expect("sound");
+    }
 }
 
 /// Brings all up, the first down again, and stops with a probe under way.

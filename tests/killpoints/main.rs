@@ -21,6 +21,7 @@ mod image;
 mod operations;
 mod own;
 mod requests;
+mod slow_start;
 mod statistics;
 mod subject;
 mod words;

@@ -15,6 +15,8 @@ pub trait Operation {
     fn prepare(&self, table: &Table, subject: &Upstream);
     /// Runs it. Answers which function of [`Table`] it called.
     fn run(&self, table: &Table, subject: &Upstream) -> &'static str;
+    /// What must hold after its death beside all else.
+    fn check(&self, _table: &Table, _what: &str) {}
     /// After its death in a full region: deletes something.
     fn make_room(&self, _table: &Table) {}
 }

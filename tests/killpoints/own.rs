@@ -1,10 +1,13 @@
 //! The operations of this suite alone, for which a subject and calls of the C ABI are not enough.
 
 use crate::WAIT;
-use crate::checks::{follow_the_default, made_and_checked, made_before_the_default, probe};
+use crate::checks::{
+    first_is_down, follow_the_default, made_and_checked, made_before_the_default, probe, probe_all_well,
+};
 use crate::full::{delete_filler, fill_but, made_and_full, nearly_full};
 use crate::operations::Operation;
-use crate::requests::{balance, balance_among_the_out, pick};
+use crate::requests::{balance, balance_among_the_out, bring_the_first_back, pick};
+use crate::slow_start::{slow, the_first_is_back_slowly_or_out};
 use crate::statistics::count_tries;
 use crate::subject::{SUBJECT, made, patch};
 use crate::support::changes::NEW;
@@ -22,6 +25,7 @@ pub struct Own {
     calls: &'static str,
     prepare: fn(&Table, &Upstream),
     run: fn(&Table, &Upstream),
+    check: fn(&Table, &str),
     make_room: fn(&Table),
     also_large: bool,
 }
@@ -42,6 +46,10 @@ impl Operation for Own {
     fn run(&self, table: &Table, subject: &Upstream) -> &'static str {
         (self.run)(table, subject);
         self.calls
+    }
+
+    fn check(&self, table: &Table, what: &str) {
+        (self.check)(table, what);
     }
 
     fn make_room(&self, table: &Table) {
@@ -115,6 +123,30 @@ pub const OWN: &[Own] = &[
         ..PLAIN
     },
     Own { name: "probe", calls: "pick", prepare: made_and_checked, run: probe, ..PLAIN },
+    Own {
+        name: "probe a peer that comes back slowly",
+        calls: "pick",
+        prepare: |table, subject| first_is_down(table, &slow(subject)),
+        run: probe_all_well,
+        check: the_first_is_back_slowly_or_out,
+        ..PLAIN
+    },
+    Own {
+        name: "try a peer that comes back slowly",
+        calls: "pick",
+        prepare: |table, subject| nearly_all_out(table, &slow(subject)),
+        run: bring_the_first_back,
+        check: the_first_is_back_slowly_or_out,
+        ..PLAIN
+    },
+    Own {
+        name: "end the checks of a peer that comes back slowly",
+        calls: "set_check",
+        prepare: |table, subject| first_is_down(table, &slow(subject)),
+        run: |table, subject| table.set_check(&subject.name, |_| Ok(None), WAIT).expect("there"),
+        check: the_first_is_back_slowly_or_out,
+        ..PLAIN
+    },
     Own {
         name: "follow the default check",
         calls: "spread_default_check",
@@ -278,9 +310,12 @@ pub const OWN: &[Own] = &[
     },
 ];
 
-const PLAIN: Own = Own { name: "", calls: "", prepare: made, run: nothing, make_room: room_enough, also_large: false };
+const PLAIN: Own =
+    Own { name: "", calls: "", prepare: made, run: nothing, check: no_more, make_room: room_enough, also_large: false };
 
 fn nothing(_: &Table, _: &Upstream) {}
+
+fn no_more(_: &Table, _: &str) {}
 
 fn room_enough(_: &Table) {}
 

@@ -33,12 +33,24 @@ pub fn balance(table: &Table, subject: &Upstream) {
 
 /// Requests that meet peers that are out, and bring one back.
 pub fn balance_among_the_out(table: &Table, subject: &Upstream) {
+    balance_until(table, subject, |_| false);
+}
+
+/// The same until the first peer is back.
+pub fn bring_the_first_back(table: &Table, subject: &Upstream) {
+    balance_until(table, subject, |index| index == 0);
+}
+
+fn balance_until(table: &Table, subject: &Upstream, is_enough: impl Fn(u32) -> bool) {
     let (mut requests, mut handle) = (Requests::default(), Handle::new(subject.name.as_bytes()));
     for request in 1..=subject.peers.len() + 2 {
         let tries = Tries { most: 0, allowance: Allowance { percent: 20, floor: 10 } };
         let (method, why) = (Some(Method::Rr), Why::First);
         let wanted = Wanted { request, key: None, method, why, tries, adds_tries: true, number: None, watch: request };
-        let _ = requests.next(table, Some(3), &mut handle, &wanted, |_| Ended::default(), &mut Picked::default());
+        let given = requests.next(table, Some(3), &mut handle, &wanted, |_| Ended::default(), &mut Picked::default());
         requests.end(table, request, |_| Ended { header_ms: Some(1), ..Ended::default() });
+        if given.is_ok_and(|given| is_enough(given.index)) {
+            break;
+        }
     }
 }
