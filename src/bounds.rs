@@ -31,7 +31,21 @@ pub fn check_size(bytes: &[u8], what: &str) -> Result<()> {
 /// [`crate::error::Code::Invalid`]: more than [`MAX_INPUT_BYTES`] or [`MAX_VALUES`].
 pub fn check_json(json: &[u8], what: &str) -> Result<()> {
     check_size(json, what)?;
-    if json.iter().filter(|byte| matches!(byte, b',' | b'[' | b'{')).count() > MAX_VALUES {
+    check_values(json.iter().filter(|&&byte| counts(byte)).count(), what)
+}
+
+/// Whether this byte of JSON counts towards [`MAX_VALUES`].
+pub fn counts(byte: u8) -> bool {
+    matches!(byte, b',' | b'[' | b'{')
+}
+
+/// Refuses JSON that has so many bytes that [count](counts). The message calls it `what`.
+///
+/// # Errors
+///
+/// [`crate::error::Code::Invalid`]: more than [`MAX_VALUES`].
+pub fn check_values(count: usize, what: &str) -> Result<()> {
+    if count > MAX_VALUES {
         return Err(Error::invalid(format!("{what}: more values than the {MAX_VALUES} that are allowed")));
     }
     Ok(())

@@ -295,7 +295,7 @@ pub(crate) mod tests {
         #[test]
         fn what_is_written_reads_as_the_same(upstream in any_upstream()) {
             prop_assume!(crate::upstream::name::check(upstream.name.as_bytes()).is_ok());
-            prop_assume!(crate::config::upstream::first_repeat(&upstream.peers).is_none());
+            prop_assume!(!crate::config::addresses::tests::has_repeat(&upstream.peers));
             let name = serde_json::to_string(&upstream.name).unwrap();
             let json = format!(r#"{{"upstreams":{{{name}:{}}}}}"#, written(&upstream));
             prop_assert_eq!(file(json.as_bytes()).map(|file| file.upstreams), Ok(vec![upstream]));

@@ -10,16 +10,20 @@
 //! allows. [`peer`] and [`upstream`] make the stored values from them. All of these are pure functions: they take bytes, give
 //! values, and touch neither files nor the region. [`crate::source`] reads files.
 //!
+//! [`long`] and [`nginx::LongBlock`] read a text of many peers a part at a time.
+//!
 //! [`report`] has the options of a report of statistics.
 //!
 //! A message names the place, the value and the allowed values: `upstreams.api.peers[3].weight: -1: allowed: an integer from 0
 //! to 65535`. Values come from outside, so they are shown through [`crate::quote`].
 
+mod addresses;
 pub mod balance;
 pub mod check;
 pub mod dyups;
 pub mod fields;
 pub mod json;
+pub mod long;
 pub mod nginx;
 pub mod object;
 pub mod options;

@@ -1,15 +1,13 @@
 //! An upstream as an object.
 
-use std::collections::HashMap;
-use std::hash::{Hash, Hasher};
-
+use super::addresses::Addresses;
 use super::object::Object;
 use super::path::item;
 use super::peer::peer_patch;
 use super::value::Value;
 use super::{check, fields};
 use crate::error::{Error, Result};
-use crate::upstream::{Address, Check, HashId, MAX_PEERS, Method, Peer, Upstream, name};
+use crate::upstream::{Check, HashId, MAX_PEERS, Method, Peer, Upstream, name};
 
 /// Reads a whole upstream; `at` is its path in messages, such as `upstreams.api`, empty for none.
 ///
@@ -25,6 +23,16 @@ use crate::upstream::{Address, Check, HashId, MAX_PEERS, Method, Peer, Upstream,
 /// assert_eq!(api.peers[0].address.text(), "10.0.0.1:8080");
 /// ```
 pub fn upstream(name: &str, value: &Value, at: &str) -> Result<Upstream> {
+    upstream_of(name, value, at, peers)
+}
+
+/// The same of an object whose peers `peers` has.
+pub(super) fn upstream_of(
+    name: &str,
+    value: &Value,
+    at: &str,
+    peers: impl FnOnce(&Object<'_>) -> Result<Vec<Peer>>,
+) -> Result<Upstream> {
     let name = name::check(name.as_bytes())?;
     let object = Object::new(value, at, fields::UPSTREAM)?;
     let (check, own_check) = check(&object)?;
@@ -56,18 +64,63 @@ fn check(object: &Object<'_>) -> Result<(Option<Check>, bool)> {
 fn peers(object: &Object<'_>) -> Result<Vec<Peer>> {
     let path = object.path(&fields::PEERS);
     let list = object.list(&fields::PEERS)?.ok_or_else(|| object.missing(&fields::PEERS))?;
-    if list.len() > MAX_PEERS {
-        return Err(Error::invalid(format!("{path}: {} peers: allowed: at most {MAX_PEERS}", list.len())));
+    let mut peers = PeerList::with_capacity(list.len().min(MAX_PEERS));
+    if list.len() <= MAX_PEERS {
+        list.iter().for_each(|value| peers.add(value, &path));
+    } else {
+        peers.count = list.len();
     }
-    let mut peers = Vec::with_capacity(list.len());
-    for (i, value) in list.iter().enumerate() {
-        peers.push(peer_patch(value, &item(&path, i))?.into_peer());
+    peers.finish(&path)
+}
+
+/// The peers of a list, which come one after the other.
+#[derive(Debug, Default)]
+pub(super) struct PeerList {
+    peers: Vec<Peer>,
+    /// How many values have come. From the first that is no peer on, they are only counted.
+    count: usize,
+    wrong: Option<Error>,
+    seen: Addresses,
+    /// The first peer with an address that an earlier one has, and the earlier one.
+    repeat: Option<(usize, usize)>,
+}
+
+impl PeerList {
+    /// None so far, with room for `count`.
+    pub(super) fn with_capacity(count: usize) -> PeerList {
+        PeerList { peers: Vec::with_capacity(count), seen: Addresses::with_capacity(count), ..PeerList::default() }
     }
-    match first_repeat(&peers) {
-        None => Ok(peers),
-        Some((first, again)) => {
-            let (address, first, again) = (peers[again].address.server(), item(&path, first), item(&path, again));
-            Err(Error::invalid(format!("{again}: {address}: the same address as {first}")))
+
+    /// Takes the next value of the list at `path`.
+    pub(super) fn add(&mut self, value: &Value, path: &str) {
+        let index = self.count;
+        self.count += 1;
+        if self.wrong.is_some() || index >= MAX_PEERS {
+            return;
+        }
+        match peer_patch(value, &item(path, index)) {
+            Err(error) => self.wrong = Some(error),
+            Ok(patch) => {
+                self.peers.push(patch.into_peer());
+                let first = self.seen.add(index, |index| &self.peers[index].address);
+                self.repeat = self.repeat.or((first != index).then_some((index, first)));
+            }
+        }
+    }
+
+    /// All of them, if the list at `path` is one that an upstream may have.
+    pub(super) fn finish(self, path: &str) -> Result<Vec<Peer>> {
+        if self.count > MAX_PEERS {
+            return Err(Error::invalid(format!("{path}: {} peers: allowed: at most {MAX_PEERS}", self.count)));
+        }
+        match (self.wrong, self.repeat) {
+            (Some(wrong), _) => Err(wrong),
+            (None, None) => Ok(self.peers),
+            (None, Some((again, first))) => {
+                let address = self.peers[again].address.server();
+                let (first, again) = (item(path, first), item(path, again));
+                Err(Error::invalid(format!("{again}: {address}: the same address as {first}")))
+            }
         }
     }
 }
@@ -81,30 +134,6 @@ pub fn force(value: &Value, at: &str) -> Result<bool> {
     match value {
         Value::Null => Ok(false),
         _ => Ok(Object::new(value, at, fields::DELETE)?.boolean(&fields::FORCE)?.unwrap_or(false)),
-    }
-}
-
-/// The indexes of the first peer whose address an earlier one has: `(earlier, peer)`. Takes time in proportion to the
-/// peers.
-pub fn first_repeat(peers: &[Peer]) -> Option<(usize, usize)> {
-    let mut seen = HashMap::with_capacity(peers.len());
-    peers.iter().enumerate().find_map(|(i, peer)| seen.insert(Same(&peer.address), i).map(|first| (first, i)))
-}
-
-/// An address, compared by its meaning and not by its text.
-pub(super) struct Same<'a>(pub &'a Address);
-
-impl PartialEq for Same<'_> {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.same_as(other.0)
-    }
-}
-
-impl Eq for Same<'_> {}
-
-impl Hash for Same<'_> {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.ident().hash(state);
     }
 }
 

@@ -53,6 +53,11 @@ pub enum Value {
 pub fn parse(json: &[u8]) -> Result<Value> {
     let json = text::without_mark(json);
     check_json(json, "JSON")?;
+    parse_checked(json)
+}
+
+/// The same of bytes whose number was checked, and that begin with no byte order mark.
+pub(super) fn parse_checked(json: &[u8]) -> Result<Value> {
     serde_json::from_str(&String::from_utf8_lossy(json)).map_err(|error| {
         // The only error of our visitor, which is no error of syntax, is a key that is there twice.
         let what = if error.is_data() { "JSON" } else { "not JSON" };

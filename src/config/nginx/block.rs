@@ -4,13 +4,14 @@ use super::check_lines::{self, CheckLines};
 use super::known::{begins_a_line, known};
 use super::own::{self, Own};
 use super::reading::Reading;
+use super::repeats::{self, Servers};
 use super::tokens::{Directive, End, Place, Reader};
-use super::{key, repeats, server};
+use super::{key, server};
 use crate::config::fields::{HASH_ID, METHOD};
 use crate::error::{Error, Result};
 use crate::quote::quote;
 use crate::upstream::field::Field;
-use crate::upstream::{HashId, MAX_PEERS, Method, Peer, Upstream};
+use crate::upstream::{HashId, MAX_PEERS, Method, Upstream};
 
 /// Lines that some nginx has and dyups has not yet, and a way to do without them.
 const NOT_YET: [(&str, &str); 7] = [
@@ -26,7 +27,7 @@ const NOT_YET: [(&str, &str); 7] = [
 /// A block that is being read.
 pub(super) struct Block {
     upstream: Upstream,
-    servers: Vec<(Peer, Place)>,
+    servers: Servers,
     own: Own,
     check: CheckLines,
 }
@@ -34,8 +35,13 @@ pub(super) struct Block {
 impl Block {
     /// An empty block of the upstream `name`.
     pub(super) fn new(name: String) -> Block {
-        let upstream = Upstream { name, ..Upstream::default() };
-        Block { upstream, servers: Vec::new(), own: Own::default(), check: CheckLines::default() }
+        Block::with_capacity(name, 0)
+    }
+
+    /// The same with room for so many servers.
+    pub(super) fn with_capacity(name: String, servers: usize) -> Block {
+        let (upstream, servers) = (Upstream { name, ..Upstream::default() }, Servers::with_capacity(servers));
+        Block { upstream, servers, own: Own::default(), check: CheckLines::default() }
     }
 
     /// Reads up to the `}` of the block that begins at `opened`. `None`: the text is the inside of a block, and goes to its
@@ -48,7 +54,12 @@ impl Block {
     ) -> Result<Upstream> {
         let start = opened.cloned().unwrap_or_else(|| reader.start());
         self.lines(reader, opened, reading)?;
-        if self.servers.is_empty() {
+        self.finish(&start, reading)
+    }
+
+    /// The upstream, once all lines were read of the block that begins at `start`.
+    pub(super) fn finish(mut self, start: &Place, reading: &mut Reading<'_>) -> Result<Upstream> {
+        if self.servers.count() == 0 {
             let name = quote(self.upstream.name.as_bytes());
             return Err(start.error(format_args!("no servers are inside upstream {name}")));
         }
@@ -61,21 +72,31 @@ impl Block {
     }
 
     fn lines<'a>(&mut self, reader: &mut Reader<'_>, opened: Option<&Place>, reading: &mut Reading<'a>) -> Result<()> {
-        loop {
-            match (reader.next()?, opened) {
-                (None, None) => return Ok(()),
-                (None, Some(place)) => {
-                    let name = quote(self.upstream.name.as_bytes());
-                    return Err(place.error(format_args!("upstream {name} is not closed by \"}}\"")));
-                }
-                (Some(directive), _) if directive.name() == b"include" => {
-                    reading.include(&directive, &mut |reading, reader| self.lines(reader, None, reading))?;
-                }
-                (Some(directive), _) if directive.end != End::Close => self.line(&directive, reading)?,
-                (Some(_), Some(_)) => return Ok(()),
-                (Some(directive), None) => return Err(directive.error(r#"unexpected "}""#)),
+        while self.next(reader, opened, reading)? {}
+        Ok(())
+    }
+
+    /// Reads the next line. False: there is none.
+    pub(super) fn next<'a>(
+        &mut self,
+        reader: &mut Reader<'_>,
+        opened: Option<&Place>,
+        reading: &mut Reading<'a>,
+    ) -> Result<bool> {
+        match (reader.next()?, opened) {
+            (None, None) => return Ok(false),
+            (None, Some(place)) => {
+                let name = quote(self.upstream.name.as_bytes());
+                return Err(place.error(format_args!("upstream {name} is not closed by \"}}\"")));
             }
+            (Some(directive), _) if directive.name() == b"include" => {
+                reading.include(&directive, &mut |reading, reader| self.lines(reader, None, reading))?;
+            }
+            (Some(directive), _) if directive.end != End::Close => self.line(&directive, reading)?,
+            (Some(_), Some(_)) => return Ok(false),
+            (Some(directive), None) => return Err(directive.error(r#"unexpected "}""#)),
         }
+        Ok(true)
     }
 
     fn line(&mut self, directive: &Directive, reading: &mut Reading<'_>) -> Result<()> {
@@ -104,10 +125,10 @@ impl Block {
     }
 
     fn server(&mut self, directive: &Directive) -> Result<()> {
-        if self.servers.len() == MAX_PEERS {
+        if self.servers.count() == MAX_PEERS {
             return Err(directive.error(format_args!("server: allowed: at most {MAX_PEERS} of them")));
         }
-        self.servers.push((server::peer(directive)?, directive.place.clone()));
+        self.servers.add(server::peer(directive)?, directive.place.clone());
         Ok(())
     }
 

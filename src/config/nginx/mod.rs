@@ -10,6 +10,7 @@ mod check_lines;
 mod key;
 mod known;
 mod lines;
+mod long;
 mod own;
 mod reading;
 mod repeats;
@@ -18,6 +19,7 @@ mod time;
 mod tokens;
 mod write;
 
+pub use long::LongBlock;
 pub use reading::{FileId, Files, MAX_DEPTH};
 pub use tokens::word;
 pub use write::write;

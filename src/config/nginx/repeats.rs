@@ -1,14 +1,44 @@
 //! Servers with one address, which nginx takes for peers of their own. dyups has one peer for them, which gets the requests of
 //! all.
 
-use std::collections::HashMap;
-
 use super::reading::Reading;
 use super::tokens::Place;
+use crate::config::addresses::Addresses;
 use crate::config::fields::WEIGHT;
-use crate::config::upstream::Same;
 use crate::error::Result;
 use crate::upstream::{Method, Peer, Status};
+
+/// The servers of a block so far.
+#[derive(Default)]
+pub(super) struct Servers {
+    servers: Vec<(Peer, Place)>,
+    /// For each of them the first one with its address.
+    firsts: Vec<usize>,
+    seen: Addresses,
+}
+
+impl Servers {
+    /// None so far, with room for `count`.
+    pub(super) fn with_capacity(count: usize) -> Servers {
+        Servers {
+            servers: Vec::with_capacity(count),
+            firsts: Vec::with_capacity(count),
+            seen: Addresses::with_capacity(count),
+        }
+    }
+
+    /// Adds the next one.
+    pub(super) fn add(&mut self, peer: Peer, place: Place) {
+        self.servers.push((peer, place));
+        let servers = &self.servers;
+        self.firsts.push(self.seen.add(servers.len() - 1, |index| &servers[index].0.address));
+    }
+
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.servers.len()
+    }
+}
 
 /// A peer and all the lines that have made it.
 struct Joined {
@@ -24,12 +54,8 @@ struct Joined {
 /// # Errors
 ///
 /// The weights of an address are together more than a peer may have.
-pub(super) fn merge(
-    servers: Vec<(Peer, Place)>,
-    method: Option<Method>,
-    reading: &mut Reading<'_>,
-) -> Result<Vec<Peer>> {
-    let firsts = firsts(&servers);
+pub(super) fn merge(servers: Servers, method: Option<Method>, reading: &mut Reading<'_>) -> Result<Vec<Peer>> {
+    let Servers { servers, firsts, .. } = servers;
     // Where the peer of a first line is.
     let mut at = vec![0; servers.len()];
     let mut all: Vec<Joined> = Vec::with_capacity(servers.len());
@@ -49,12 +75,6 @@ pub(super) fn merge(
         }
     }
     Ok(all.into_iter().map(|joined| Peer { weight: joined.weight as u16, ..joined.peer }).collect())
-}
-
-/// For each server the first one with its address.
-fn firsts(servers: &[(Peer, Place)]) -> Vec<usize> {
-    let mut seen = HashMap::with_capacity(servers.len());
-    servers.iter().enumerate().map(|(i, (peer, _))| *seen.entry(Same(&peer.address)).or_insert(i)).collect()
 }
 
 /// Adds a line, and says how. A line that takes traffic counts before one that takes none, a primary before a backup.

@@ -115,6 +115,16 @@ impl<'a> Reader<'a> {
         Reader { longest: BODY, ..Reader::new(text, source) }
     }
 
+    /// A reader of a text of which `rest`, which begins on `line`, was not read yet.
+    pub(super) fn of_rest(rest: &'a [u8], line: usize, source: Rc<str>) -> Reader<'a> {
+        Reader { rest, line, source, longest: BODY }
+    }
+
+    /// How many bytes were not read yet, and the line on which they begin.
+    pub(super) fn left(&self) -> (usize, usize) {
+        (self.rest.len(), self.line)
+    }
+
     /// The first line of the text.
     pub(super) fn start(&self) -> Place {
         self.place(1)
@@ -185,16 +195,23 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Whitespace and comments. A `#` begins a comment only where a word could begin.
     fn skip_space(&mut self) -> Result<()> {
+        self.skip_some_space(usize::MAX).map(|_| ())
+    }
+
+    /// Passes whitespace and comments. A `#` begins a comment only where a word could begin. False: there may be more behind the
+    /// first `most` bytes.
+    pub(super) fn skip_some_space(&mut self, most: usize) -> Result<bool> {
+        let end = self.rest.len().saturating_sub(most);
         while let Some(&byte) = self.rest.first() {
             match byte {
+                _ if self.rest.len() < end => return Ok(false),
                 b'#' => self.skip_comment()?,
                 _ if is_space(byte) => self.bump(),
                 _ => break,
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     fn skip_comment(&mut self) -> Result<()> {

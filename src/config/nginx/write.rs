@@ -119,7 +119,7 @@ mod tests {
         #[test]
         fn what_is_written_reads_as_the_same(upstream in any_upstream()) {
             prop_assume!(crate::upstream::name::check(upstream.name.as_bytes()).is_ok());
-            prop_assume!(crate::config::upstream::first_repeat(&upstream.peers).is_none());
+            prop_assume!(!crate::config::addresses::tests::has_repeat(&upstream.peers));
             prop_assume!(!upstream.peers.is_empty());
             let text = write(&upstream);
             prop_assert_eq!(block(&upstream.name, text.as_bytes(), "body", None), Ok((upstream, vec![])), "{}", text);
