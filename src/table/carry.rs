@@ -22,36 +22,97 @@ const MOVED: u32 = 0x9e37_79b9;
 pub fn over(region: &Region, old: Option<&View>, image: &mut [u64]) -> Result<CellPlan> {
     // A name that was deleted and is remembered has no peers, and its next version is another upstream.
     let Some(old) = old else { return Ok(again(image, None, Origin::default())) };
-    let most = region.cells().map_or(0, |cells| cells.count());
-    let (mut plan, mut peers, mut no_id) = (CellPlan::default(), ImagePeers::of(image), Vec::new());
-    let mut left = Left { mem: region.mem(), old, most, at: 0, passed: HashMap::new() };
-    // Where nothing has served so far, there is nothing to take the traffic of a peer that begins.
-    let comes_to_others = peers.some_start_slowly() && !old.flags.has(Flags::DELETED) && old.serving != 0;
-    for index in 0..peers.count() {
-        let kept = left.take(peers.ident(index))?;
-        match kept {
-            Some(kept) => peers.set_id(index, kept.id),
-            None => no_id.push(index),
-        }
-        match kept.map_or(0, |kept| kept.cell) {
-            0 => plan.new.push(index as u32),
-            cell => peers.set_cell(index, cell),
-        }
-        if comes_to_others && peers.starts_slowly(index) && !kept.is_some_and(|kept| kept.served) {
-            plan.starting.push(index as u32);
+    let mut carrying = Carrying::new(region, old, image);
+    while !carrying.step(region, image, usize::MAX)? {}
+    carrying.finish(region, image)
+}
+
+/// The same, a part of the peers at a time.
+#[derive(Debug)]
+pub(super) struct Carrying {
+    old: View,
+    /// Where nothing has served so far, there is nothing to take the traffic of a peer that begins.
+    comes_to_others: bool,
+    left: Left,
+    /// The next peer of the image.
+    next: usize,
+    plan: CellPlan,
+    no_id: Vec<usize>,
+}
+
+impl Carrying {
+    /// The parts of `old` for an image that has none of them yet.
+    pub(super) fn new(region: &Region, old: &View, image: &mut [u64]) -> Carrying {
+        let peers = ImagePeers::of(image);
+        Carrying {
+            old: *old,
+            comes_to_others: peers.some_start_slowly() && !old.flags.has(Flags::DELETED) && old.serving != 0,
+            left: Left { most: region.cells().map_or(0, |cells| cells.count()), ..Left::default() },
+            next: 0,
+            plan: CellPlan::default(),
+            no_id: Vec::new(),
         }
     }
-    left.pass(old.peers)?;
-    plan.freed = left.passed.into_values().map(|kept| kept.cell).filter(|&cell| cell != 0).collect();
-    plan.freed.sort_unstable();
-    let is_there = !old.flags.has(Flags::DELETED);
-    let next_id = give_ids(&mut peers, &no_id, if is_there { old.next_id } else { 0 });
-    let origin = match is_there {
-        true => Origin { created: old.created, source: old.source, start: next_start(region, old, &peers)?, next_id },
-        false => Origin { next_id, ..Origin::default() },
-    };
-    origin.set(image);
-    Ok(plan)
+
+    /// Looks at about `most` peers. True: those were the last.
+    ///
+    /// # Errors
+    ///
+    /// As [`over`].
+    pub(super) fn step(&mut self, region: &Region, image: &mut [u64], most: usize) -> Result<bool, Damaged> {
+        let (mem, old, mut peers) = (region.mem(), &self.old, ImagePeers::of(image));
+        for _ in 0..most {
+            if self.left.is_passing {
+                self.left.pass_one(mem, old)?;
+                continue;
+            }
+            let index = self.next;
+            if index == peers.count() {
+                if self.left.at == old.peers {
+                    return Ok(true);
+                }
+                // The rest is no more.
+                self.left.is_passing = true;
+                continue;
+            }
+            let Search::Over(kept) = self.left.take(mem, old, peers.ident(index))? else { continue };
+            self.next += 1;
+            match kept {
+                Some(kept) => peers.set_id(index, kept.id),
+                None => self.no_id.push(index),
+            }
+            match kept.map_or(0, |kept| kept.cell) {
+                0 => self.plan.new.push(index as u32),
+                cell => peers.set_cell(index, cell),
+            }
+            if self.comes_to_others && peers.starts_slowly(index) && !kept.is_some_and(|kept| kept.served) {
+                self.plan.starting.push(index as u32);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The plan, once all peers were looked at.
+    ///
+    /// # Errors
+    ///
+    /// As [`over`].
+    pub(super) fn finish(self, region: &Region, image: &mut [u64]) -> Result<CellPlan> {
+        let Carrying { old, left, mut plan, no_id, .. } = self;
+        let mut peers = ImagePeers::of(image);
+        plan.freed = left.passed.into_values().map(|kept| kept.cell).filter(|&cell| cell != 0).collect();
+        plan.freed.sort_unstable();
+        let is_there = !old.flags.has(Flags::DELETED);
+        let next_id = give_ids(&mut peers, &no_id, if is_there { old.next_id } else { 0 });
+        let origin = match is_there {
+            true => {
+                Origin { created: old.created, source: old.source, start: next_start(region, &old, &peers)?, next_id }
+            }
+            false => Origin { next_id, ..Origin::default() },
+        };
+        origin.set(image);
+        Ok(plan)
+    }
 }
 
 /// Gives an image the parts of a version in another region: the ids of its peers, if it has any, and an origin. All its cells are new.
@@ -106,54 +167,72 @@ struct Carried {
 }
 
 /// The peers of an old version that were not met yet in the new one. Mostly both have the same in the same order.
-struct Left<'a> {
-    mem: &'a Mem,
-    old: &'a View,
+#[derive(Debug, Default)]
+struct Left {
     /// How many cells there are.
     most: usize,
     /// Those before it were met or passed.
     at: u32,
+    /// All others are passed first: the new version has another order, or no more peers.
+    is_passing: bool,
     /// Those that were passed, by identity.
     passed: HashMap<u64, Carried>,
 }
 
-impl Left<'_> {
+/// What the search for a peer has come to.
+enum Search {
+    /// All others have to be passed first.
+    Passing,
+    /// The parts that the peer keeps, if it was there.
+    Over(Option<Carried>),
+}
+
+impl Left {
     /// The parts that the peer with this identity keeps, if it is among them.
-    fn take(&mut self, ident: u64) -> Result<Option<Carried>, Damaged> {
+    fn take(&mut self, mem: &Mem, old: &View, ident: u64) -> Result<Search, Damaged> {
         // Asked first, since even an empty map hashes the key.
         if !self.passed.is_empty()
             && let Some(kept) = self.passed.remove(&ident)
         {
-            return Ok(Some(kept));
+            return Ok(Search::Over(Some(kept)));
+        }
+        if self.at == old.peers {
+            return Ok(Search::Over(None));
         }
         // One that is gone is followed by one that is there.
-        for at in self.at..self.old.peers.min(self.at + 2) {
-            let (other, kept) = self.read(at)?;
+        for at in self.at..old.peers.min(self.at + 2) {
+            let (other, kept) = self.read(mem, old, at)?;
             if other == ident {
-                self.pass(at)?;
+                while self.at < at {
+                    self.pass_one(mem, old)?;
+                }
                 self.at += 1;
-                return Ok(Some(kept));
+                return Ok(Search::Over(Some(kept)));
             }
         }
-        // Another order: from here on all are looked up.
-        self.pass(self.old.peers)?;
-        Ok(self.passed.remove(&ident))
+        self.is_passing = true;
+        Ok(Search::Passing)
     }
 
-    /// Passes those before `end`.
-    fn pass(&mut self, end: u32) -> Result<(), Damaged> {
-        for at in self.at..end {
-            let (ident, kept) = self.read(at)?;
-            self.passed.insert(ident, kept);
+    /// Passes the next one, if there is one.
+    fn pass_one(&mut self, mem: &Mem, old: &View) -> Result<(), Damaged> {
+        if self.at == old.peers {
+            self.is_passing = false;
+            return Ok(());
         }
-        self.at = self.at.max(end);
+        if self.is_passing && self.passed.is_empty() {
+            self.passed.reserve((old.peers - self.at) as usize);
+        }
+        let (ident, kept) = self.read(mem, old, self.at)?;
+        self.passed.insert(ident, kept);
+        self.at += 1;
         Ok(())
     }
 
     /// The identity of a peer, and the parts that it keeps. The number of a cell that does not exist counts as none. So a spoiled
     /// number ends with its version.
-    fn read(&self, at: u32) -> Result<(u64, Carried), Damaged> {
-        let (ident, bits, cell, id) = self.old.identity(self.mem, at)?;
+    fn read(&self, mem: &Mem, old: &View, at: u32) -> Result<(u64, Carried), Damaged> {
+        let (ident, bits, cell, id) = old.identity(mem, at)?;
         let cell = if (cell as usize) < self.most { cell } else { 0 };
         Ok((ident, Carried { cell, id, served: bits.takes_traffic() }))
     }

@@ -67,25 +67,9 @@ impl Difference {
         old: Option<&Upstream>,
         new: Option<&Upstream>,
     ) -> Option<Difference> {
-        let none = Upstream::default();
-        let (before, after) = (old.unwrap_or(&none), new.unwrap_or(&none));
-        let mut change = Difference {
-            upstream: name.to_string(),
-            before: old.map(|old| alike + old.peers.len()),
-            after: new.map(|new| new.peers.len()),
-            ..Difference::default()
-        };
-        change.compare(&before.peers, &after.peers[alike..]);
-        if new.is_some() {
-            change.method = (before.method != after.method).then_some([before.method, after.method]);
-            change.hash_id = (before.hash_id != after.hash_id).then_some([before.hash_id, after.hash_id]);
-            change.check = match (&before.check, &after.check) {
-                (None, Some(_)) => Some("on"),
-                (Some(_), None) => Some("off"),
-                (old, new) => (old != new).then_some("changed"),
-            };
-        }
-        change.says_something().then_some(change)
+        let mut comparison = Comparison::new(alike);
+        while !comparison.step(old, new, usize::MAX) {}
+        comparison.finish(name, old, new)
     }
 
     /// The difference of a route; `None`: there is none.
@@ -114,30 +98,6 @@ impl Difference {
             || self.method.is_some()
             || self.hash_id.is_some()
             || self.check.is_some()
-    }
-
-    /// Counts the peers that differ. Mostly both lists have a long beginning and a long end in common.
-    fn compare(&mut self, old: &[Peer], new: &[Peer]) {
-        let same = |(old, new): &(&Peer, &Peer)| old.address.same_as(&new.address);
-        let start = old.iter().zip(new).take_while(same).map(|(old, new)| self.compare_one(old, new)).count();
-        let (old, new) = (&old[start..], &new[start..]);
-        let ends = old.iter().rev().zip(new.iter().rev());
-        let end = ends.take_while(same).map(|(old, new)| self.compare_one(old, new)).count();
-        let (old, new) = (&old[..old.len() - end], &new[..new.len() - end]);
-        let mut left: HashMap<u64, (usize, &Peer)> =
-            old.iter().enumerate().map(|(index, peer)| (peer.address.ident(), (index, peer))).collect();
-        let mut last = 0;
-        for peer in new {
-            match left.remove(&peer.address.ident()) {
-                Some((index, old)) => {
-                    self.compare_one(old, peer);
-                    self.reordered |= index < last;
-                    last = last.max(index);
-                }
-                None => self.added += 1,
-            }
-        }
-        self.removed += left.len();
     }
 
     fn compare_one(&mut self, old: &Peer, new: &Peer) {
@@ -173,6 +133,128 @@ impl Difference {
             (Some(_), None) => "deleted",
             (Some(_), Some(_)) => "changed",
         }
+    }
+}
+
+/// A comparison of two versions of an upstream, a part of the peers at a time. Mostly both lists have a long beginning and a long end
+/// in common.
+#[derive(Debug)]
+pub(super) struct Comparison {
+    difference: Difference,
+    /// So many peers at the beginning are the same, and the old version is given without them.
+    alike: usize,
+    part: Part,
+    /// Peers at the beginning, behind those that are alike, and at the end with the same addresses.
+    begin: usize,
+    end: usize,
+    /// The next peer of this part.
+    next: usize,
+    /// By identity: where peers between beginning and end of the old list are.
+    left: HashMap<u64, usize>,
+    /// The last of them that was met in the new list.
+    last: usize,
+}
+
+/// The part of the lists that is compared.
+#[derive(Clone, Copy, Debug)]
+enum Part {
+    Begin,
+    End,
+    /// The old list, between both.
+    Old,
+    /// The new list, between both.
+    New,
+}
+
+fn peers(upstream: Option<&Upstream>) -> &[Peer] {
+    upstream.map_or(&[], |upstream| &upstream.peers)
+}
+
+impl Comparison {
+    /// One of lists whose first `alike` peers are the same.
+    pub(super) fn new(alike: usize) -> Comparison {
+        Comparison {
+            difference: Difference::default(),
+            alike,
+            part: Part::Begin,
+            begin: 0,
+            end: 0,
+            next: 0,
+            left: HashMap::new(),
+            last: 0,
+        }
+    }
+
+    /// Compares about `most` peers. True: those were the last.
+    pub(super) fn step(&mut self, old: Option<&Upstream>, new: Option<&Upstream>, most: usize) -> bool {
+        let (old, new) = (peers(old), &peers(new)[self.alike..]);
+        for _ in 0..most {
+            let (old_end, new_end) = (old.len() - self.end, new.len() - self.end);
+            let at = self.next;
+            match self.part {
+                Part::Begin if at < old_end.min(new_end) && old[at].address.same_as(&new[at].address) => {
+                    self.difference.compare_one(&old[at], &new[at]);
+                    self.next += 1;
+                }
+                Part::Begin => (self.part, self.begin) = (Part::End, at),
+                Part::End
+                    if self.begin < old_end.min(new_end)
+                        && old[old_end - 1].address.same_as(&new[new_end - 1].address) =>
+                {
+                    self.difference.compare_one(&old[old_end - 1], &new[new_end - 1]);
+                    self.end += 1;
+                }
+                Part::End => {
+                    self.left.reserve(old_end - self.begin);
+                    (self.part, self.next) = (Part::Old, self.begin);
+                }
+                Part::Old if at < old_end => {
+                    self.left.insert(old[at].address.ident(), at);
+                    self.next += 1;
+                }
+                Part::Old => (self.part, self.next) = (Part::New, self.begin),
+                Part::New if at < new_end => {
+                    self.meet(old, &new[at]);
+                    self.next += 1;
+                }
+                Part::New => return true,
+            }
+        }
+        false
+    }
+
+    fn meet(&mut self, old: &[Peer], peer: &Peer) {
+        match self.left.remove(&peer.address.ident()) {
+            Some(index) => {
+                self.difference.compare_one(&old[index], peer);
+                self.difference.reordered |= index < self.last;
+                self.last = self.last.max(index);
+            }
+            None => self.difference.added += 1,
+        }
+    }
+
+    /// The difference, once all peers were compared; `None`: an operator sees none.
+    pub(super) fn finish(self, name: &str, old: Option<&Upstream>, new: Option<&Upstream>) -> Option<Difference> {
+        let none = Upstream::default();
+        let (before, after) = (old.unwrap_or(&none), new.unwrap_or(&none));
+        let mut change = Difference {
+            upstream: name.to_string(),
+            before: old.map(|old| self.alike + old.peers.len()),
+            after: new.map(|new| new.peers.len()),
+            removed: self.left.len(),
+            ..self.difference
+        };
+        if new.is_some() {
+            change.method = (before.method != after.method).then_some([before.method, after.method]);
+            change.hash_id = (before.hash_id != after.hash_id).then_some([before.hash_id, after.hash_id]);
+            change.check = match (&before.check, &after.check) {
+                (None, Some(_)) => Some("on"),
+                (Some(_), None) => Some("off"),
+                (old, new) => (old != new).then_some("changed"),
+            };
+        }
+        change.says_something().then_some(change)
     }
 }
 

@@ -35,6 +35,7 @@ pub mod options;
 pub mod ranks;
 pub mod record;
 pub mod repair;
+pub mod replace;
 pub mod routes;
 pub mod snapshot;
 pub mod store;

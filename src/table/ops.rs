@@ -41,12 +41,12 @@ pub(super) fn visible(stored: Option<Stored>) -> Option<Stored> {
     stored.filter(|stored| !stored.flags.has(Flags::DELETED))
 }
 
-fn flags(stored: Option<&Stored>) -> Flags {
+pub(super) fn flags(stored: Option<&Stored>) -> Flags {
     stored.map_or(Flags::default(), |stored| stored.flags)
 }
 
 /// The flags of a version made at run time, after one with `flags`.
-fn touched(flags: Flags) -> Flags {
+pub(super) fn touched(flags: Flags) -> Flags {
     flags.with(Flags::TOUCHED).without(Flags::DELETED)
 }
 

@@ -29,7 +29,7 @@ pub(super) use entries::entries_a_word;
 pub use flags::Flags;
 pub use group::Group;
 pub use head::{HEADER, seal_of_head};
-pub use image::{ImagePeers, Origin, encode, place, set_flags, set_version};
+pub use image::{Encoding, ImagePeers, Origin, encode, place, set_flags, set_version};
 pub use kind::Kind;
 pub use peer::{MAX_TEXT, PeerBits};
 pub use ring::{RingPlace, RingWords, build_ring, merge_ring, ring_words};

@@ -71,24 +71,26 @@ impl From<Unread> for Error {
 
 /// Where a change starts from: the record of the name, if it has one, and its version.
 #[derive(Clone, Copy, Debug)]
-struct Base(Option<(u32, View)>);
+pub(super) struct Base(pub(super) Option<(u32, View)>);
 
 impl Base {
-    fn same(&self, other: &Base) -> bool {
+    pub(super) fn same(&self, other: &Base) -> bool {
         let version = |base: &Base| base.0.map(|(record, view)| (record, view.stamp));
         version(self) == version(other)
     }
 }
 
 /// A change that is computed and not yet written.
-struct Planned {
-    base: Base,
-    step: Step,
+#[derive(Debug)]
+pub(super) struct Planned {
+    pub(super) base: Base,
+    pub(super) step: Step,
     /// The change for the operator's log, where that is recorded.
-    change: Option<Difference>,
+    pub(super) change: Option<Difference>,
 }
 
-enum Step {
+#[derive(Debug)]
+pub(super) enum Step {
     Keep,
     Put(Build),
     Remove,
@@ -210,9 +212,14 @@ impl<R: Borrow<Region>> Table<R> {
             false => self.plan(name, &change)?,
         };
         allowed()?;
+        self.write(&writer, name, plan)
+    }
+
+    /// Writes a change whose base is that of now.
+    pub(super) fn write(&self, writer: &Writer<'_>, name: &str, plan: Planned) -> Result<()> {
         let change = plan.change.clone();
         let old_version = plan.base.0.map_or(0, |(_, view)| view.version);
-        Self::commit(&writer, name, plan)?;
+        Self::commit(writer, name, plan)?;
         if let Some(change) = change {
             change_log::add(Difference { old_version, version: self.region().mem().load(state::SEQUENCE)?, ..change });
         }
@@ -237,7 +244,7 @@ impl<R: Borrow<Region>> Table<R> {
         Ok(writer)
     }
 
-    fn base(&self, name: &str) -> Result<Base> {
+    pub(super) fn base(&self, name: &str) -> Result<Base> {
         Ok(Base(Directory::new(self.region()).find(name.as_bytes())?))
     }
 
@@ -317,14 +324,19 @@ impl<R: Borrow<Region>> Table<R> {
 }
 
 pub(super) fn stored(view: &View, mem: &Mem) -> Result<Stored, Damaged> {
-    Ok(Stored {
-        upstream: view.decode(mem)?,
+    Ok(stored_as(view, view.decode(mem)?))
+}
+
+/// The upstream of a version, with the rest that the version has.
+pub(super) fn stored_as(view: &View, upstream: Upstream) -> Stored {
+    Stored {
+        upstream,
         flags: view.flags,
         generation: view.stamp.generation(),
         created: view.created,
         version: view.version,
         has_ring: view.rings.iter().any(|ring| ring.block != 0),
-    })
+    }
 }
 
 /// Whether a peer has data that stand elsewhere than in its own words.
@@ -395,7 +407,7 @@ pub(super) fn build_again(region: &Region, stored: &Stored, ids: Option<&[u32]>,
     Ok(Build { image, rings, must, cells })
 }
 
-fn rings(
+pub(super) fn rings(
     region: &Region,
     upstream: &Upstream,
     flags: Flags,

@@ -20,63 +20,124 @@ use crate::upstream::{Status, Upstream};
 ///
 /// As [`options::write()`].
 pub fn encode(upstream: &Upstream, flags: Flags) -> crate::error::Result<Vec<u64>> {
-    let members = Group::ALL.map(|group| -> Vec<(u32, u16)> {
-        group.members(upstream).map(|(index, peer)| (index, peer.weight)).collect()
-    });
-    let schedules = members.each_ref().map(|weights| rr::schedule(weights));
-    let count = upstream.peers.len();
-    let entries: usize = schedules.iter().map(|schedule| schedule.len().div_ceil(entries_a_word(count))).sum();
-    let head = HEADER + upstream.name.len().div_ceil(WORD);
-    let peers_at = head.next_multiple_of(PEER);
-    let long_at = peers_at + count * OURS.peer;
-    let mut words = Vec::with_capacity(long_at + entries);
-    words.resize(HEADER, 0);
-    words.extend(packed(upstream.name.as_bytes()));
-    let mut long = Vec::new();
-    words.resize(long_at, 0);
-    // In one pass over the peers: there are many of them.
-    let (mut limited, mut leaving, mut unwatched, mut slow_starts, mut serving) = (false, false, false, false, 0);
-    let mut checks = upstream.check.is_some() || upstream.foreign.is_some();
-    for (peer, words) in upstream.peers.iter().zip(words[peers_at..].chunks_exact_mut(OURS.peer)) {
-        encode_peer(peer, words, long_at, &mut long);
-        limited |= peer.max_conns != 0;
-        leaving |= peer.status == Status::Leaving;
-        serving += u64::from(peer.takes_traffic());
-        slow_starts |= peer.slow_start != 0;
-        unwatched |= !peer.takes_traffic() || peer.max_fails == 0;
-        checks |= peer.check.is_some();
+    let mut encoding = Encoding::new(upstream);
+    encoding.add(upstream, upstream.peers.len());
+    encoding.finish(upstream, flags)
+}
+
+/// An image that is laid out a part of its peers at a time. The result is that of [`encode`].
+#[derive(Debug)]
+pub struct Encoding {
+    members: [Vec<(u32, u16)>; 2],
+    schedules: [Vec<u32>; 2],
+    words: Vec<u64>,
+    /// The next peer.
+    next: usize,
+    peers_at: usize,
+    /// Where long texts begin, and their words.
+    long_at: usize,
+    long: Vec<u64>,
+    limited: bool,
+    leaving: bool,
+    unwatched: bool,
+    slow_starts: bool,
+    serving: u64,
+    checks: bool,
+}
+
+impl Encoding {
+    /// An image of `upstream`, so far without its peers.
+    pub fn new(upstream: &Upstream) -> Encoding {
+        let members = Group::ALL.map(|group| -> Vec<(u32, u16)> {
+            group.members(upstream).map(|(index, peer)| (index, peer.weight)).collect()
+        });
+        let schedules = members.each_ref().map(|weights| rr::schedule(weights));
+        let count = upstream.peers.len();
+        let entries: usize = schedules.iter().map(|schedule| schedule.len().div_ceil(entries_a_word(count))).sum();
+        let head = HEADER + upstream.name.len().div_ceil(WORD);
+        let peers_at = head.next_multiple_of(PEER);
+        let long_at = peers_at + count * OURS.peer;
+        let mut words = Vec::with_capacity(long_at + entries);
+        words.resize(HEADER, 0);
+        words.extend(packed(upstream.name.as_bytes()));
+        words.resize(peers_at, 0);
+        Encoding {
+            members,
+            schedules,
+            words,
+            next: 0,
+            peers_at,
+            long_at,
+            long: Vec::new(),
+            limited: false,
+            leaving: false,
+            unwatched: false,
+            slow_starts: false,
+            serving: 0,
+            checks: upstream.check.is_some() || upstream.foreign.is_some(),
+        }
     }
-    words.append(&mut long);
-    for (schedule, place) in schedules.iter().zip(word::SCHEDULES..) {
-        words[place] = joined(words.len(), schedule.len());
-        append_schedule(&mut words, schedule, count);
+
+    /// Lays out the next `most` peers. True: those were the last.
+    pub fn add(&mut self, upstream: &Upstream, most: usize) -> bool {
+        let end = upstream.peers.len().min(self.next.saturating_add(most));
+        let at = self.words.len();
+        self.words.resize(self.peers_at + end * OURS.peer, 0);
+        // In one pass over the peers: there are many of them.
+        let words = self.words[at..].chunks_exact_mut(OURS.peer);
+        for (peer, words) in upstream.peers[self.next..end].iter().zip(words) {
+            encode_peer(peer, words, self.long_at, &mut self.long);
+            self.limited |= peer.max_conns != 0;
+            self.leaving |= peer.status == Status::Leaving;
+            self.serving += u64::from(peer.takes_traffic());
+            self.slow_starts |= peer.slow_start != 0;
+            self.unwatched |= !peer.takes_traffic() || peer.max_fails == 0;
+            self.checks |= peer.check.is_some();
+        }
+        self.next = end;
+        end == upstream.peers.len()
     }
-    if checks {
-        let options = options::write(upstream)?;
-        words[word::CHECKS] = joined(words.len(), options.len());
-        words.extend(packed(&options));
+
+    /// The image, once all peers are laid out.
+    ///
+    /// # Errors
+    ///
+    /// As [`encode`].
+    pub fn finish(self, upstream: &Upstream, flags: Flags) -> crate::error::Result<Vec<u64>> {
+        let Encoding { members, schedules, mut words, peers_at, mut long, .. } = self;
+        let count = upstream.peers.len();
+        words.append(&mut long);
+        for (schedule, place) in schedules.iter().zip(word::SCHEDULES..) {
+            words[place] = joined(words.len(), schedule.len());
+            append_schedule(&mut words, schedule, count);
+        }
+        if self.checks {
+            let options = options::write(upstream)?;
+            words[word::CHECKS] = joined(words.len(), options.len());
+            words.extend(packed(&options));
+        }
+        append_ranks(&mut words, &members, count);
+        append_shares(&mut words, upstream);
+        append_extras(&mut words, upstream);
+        words[word::SIZES] = joined(words.len(), count);
+        words[word::IDENTITY] = (upstream.name.len() as u64) << 32
+            | u64::from(upstream.method_number()) << 40
+            | u64::from(upstream.hash_number()) << 48
+            | u64::from(flags.0) << 56;
+        let (default_down, panic_threshold) =
+            upstream.check.as_ref().map_or((false, 0), |check| (check.default_down, check.panic_threshold));
+        words[word::PLACES] = (peers_at as u64) << bit::PEERS_AT
+            | u64::from(panic_threshold) << bit::PANIC_THRESHOLD
+            | u64::from(self.limited) << bit::LIMITED
+            | u64::from(self.leaving) << bit::LEAVING
+            | u64::from(self.unwatched) << bit::UNWATCHED
+            | u64::from(self.slow_starts) << bit::SLOW_STARTS
+            | u64::from(upstream.check.is_some()) << bit::CHECKED
+            | u64::from(upstream.own_check) << bit::OWN_CHECK
+            | u64::from(default_down) << bit::DEFAULT_DOWN
+            | self.serving.min(bit::MOST_SERVING) << bit::SERVING;
+        Ok(words)
     }
-    append_ranks(&mut words, &members, count);
-    append_shares(&mut words, upstream);
-    append_extras(&mut words, upstream);
-    words[word::SIZES] = joined(words.len(), count);
-    words[word::IDENTITY] = (upstream.name.len() as u64) << 32
-        | u64::from(upstream.method_number()) << 40
-        | u64::from(upstream.hash_number()) << 48
-        | u64::from(flags.0) << 56;
-    let (default_down, panic_threshold) =
-        upstream.check.as_ref().map_or((false, 0), |check| (check.default_down, check.panic_threshold));
-    words[word::PLACES] = (peers_at as u64) << bit::PEERS_AT
-        | u64::from(panic_threshold) << bit::PANIC_THRESHOLD
-        | u64::from(limited) << bit::LIMITED
-        | u64::from(leaving) << bit::LEAVING
-        | u64::from(unwatched) << bit::UNWATCHED
-        | u64::from(slow_starts) << bit::SLOW_STARTS
-        | u64::from(upstream.check.is_some()) << bit::CHECKED
-        | u64::from(upstream.own_check) << bit::OWN_CHECK
-        | u64::from(default_down) << bit::DEFAULT_DOWN
-        | serving.min(bit::MOST_SERVING) << bit::SERVING;
-    Ok(words)
 }
 
 /// Appends the peers of each group by weight.

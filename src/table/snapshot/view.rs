@@ -12,7 +12,7 @@ use crate::shm::{Damaged, Memory, Stamp, WORD, packed, versioned};
 use crate::table::options::{self, Checks, PeerChecks};
 use crate::table::ranks::{self, Ranks};
 use crate::upstream::kept::Foreign;
-use crate::upstream::{Check, HashId, MAX_PEERS, Method, Upstream};
+use crate::upstream::{Check, HashId, MAX_PEERS, Method, Peer, Upstream};
 
 /// A schedule inside the block.
 #[derive(Clone, Copy, Debug, Default)]
@@ -295,12 +295,31 @@ impl View {
     ///
     /// [`Damaged`]: the name, a peer, an option of a check or an extra does not make sense, or a word lies outside of the memory.
     pub fn decode(&self, mem: &impl Memory) -> Result<Upstream, Damaged> {
-        let (mut upstream, own) = self.decode_without_peers(mem)?;
         // With room for one more, since most changes add a peer.
-        upstream.peers.reserve_exact(self.peers as usize + 1);
-        for index in 0..self.peers {
-            upstream.peers.push(self.peer(mem, index)?);
+        let mut peers = Vec::with_capacity(self.peers as usize + 1);
+        self.decode_peers(mem, &mut peers, usize::MAX)?;
+        self.decode_with(mem, peers)
+    }
+
+    /// Reads the next `most` peers behind those that `peers` has. Options of their probes are not among their words. True: those were the
+    /// last.
+    pub(in crate::table) fn decode_peers(
+        &self,
+        mem: &impl Memory,
+        peers: &mut Vec<Peer>,
+        most: usize,
+    ) -> Result<bool, Damaged> {
+        let end = (self.peers as usize).min(peers.len().saturating_add(most));
+        for index in peers.len()..end {
+            peers.push(self.peer(mem, index as u32)?);
         }
+        Ok(end == self.peers as usize)
+    }
+
+    /// Reads all but the peers, which were read before.
+    pub(in crate::table) fn decode_with(&self, mem: &impl Memory, peers: Vec<Peer>) -> Result<Upstream, Damaged> {
+        let (mut upstream, own) = self.decode_without_peers(mem)?;
+        upstream.peers = peers;
         for (index, check) in own {
             upstream.peers.get_mut(index as usize).ok_or(Damaged)?.check = Some(Box::new(check));
         }
