@@ -184,8 +184,10 @@ typedef struct {
   dyups_text query;
   // The header `Accept`.
   dyups_text accept;
-  // Body.
+  // Body; NULL where `draft` has it.
   dyups_text body;
+  // The draft with the body, of `dyups_draft`; 0: none.
+  uint32_t draft;
   // The header `Host`.
   dyups_text host;
   // The header `Origin`.
@@ -1016,6 +1018,110 @@ int32_t dyups_by(const char *json, size_t len);
 // ```
 const char *dyups_changes(void);
 
+// Begins a draft: a change by a text that is too long to be worked off in one call. The text comes by `dyups_draft_add`.
+// `dyups_draft_set_upstream` or `dyups_serve` works it off, with many short calls. `dyups_draft_end` ends the draft, done
+// or not. A draft belongs to the thread that has begun it.
+//
+// # Returns
+//
+// The number of the draft, 1 or more.
+//
+// # Errors
+//
+// - `DYUPS_FULL`: this thread has eight drafts. One that was not used for a minute gives way.
+//
+// # Example
+//
+// ```c
+// int32_t draft = dyups_draft();
+// if (draft > 0) dyups_draft_end((uint32_t)draft);
+// ```
+int32_t dyups_draft(void);
+
+// Adds a piece to the text of a draft.
+//
+// # Arguments
+//
+// - `draft`: the number of the draft
+// - `data`, `len`: the bytes, at most 64 MiB; the pieces may be cut anywhere
+//
+// # Returns
+//
+// 0. Where all pieces together have more than 64 MiB, the call that works them off says so.
+//
+// # Errors
+//
+// - `DYUPS_INVALID`: there is no such draft; its text is being worked off; NULL, or more than 64 MiB.
+//
+// # Example
+//
+// ```c
+// int32_t draft = dyups_draft();
+// const char *pieces[] = {"{\"peers\": [", "{\"host\": \"10.0.0.1\"}", "]}"};
+// for (int i = 0; i < 3; i++) dyups_draft_add((uint32_t)draft, pieces[i], strlen(pieces[i]));
+// ```
+//
+// # Safety
+//
+// `data` points to `len` bytes.
+int32_t dyups_draft_add(uint32_t draft, const char *data, size_t len);
+
+// Works at a draft whose text is that of `dyups_set_upstream`, for some milliseconds. The last call makes the change, which
+// is one step.
+//
+// # Arguments
+//
+// - `draft`: the number of the draft
+// - `name`, `len`, `wait_ms`: as in `dyups_add_peer`, in each call the same
+//
+// # Returns
+//
+// 1: make the same call again. 0: the change is made.
+//
+// # Errors
+//
+// As `dyups_set_upstream`. After `DYUPS_BUSY` the same call may be made again; after another error only a new draft can make
+// the change.
+//
+// # Example
+//
+// ```c
+// int32_t draft = dyups_draft(), code;
+// dyups_draft_add((uint32_t)draft, "{\"peers\": []}", 13);
+// while ((code = dyups_draft_set_upstream((uint32_t)draft, "api", 3, 1000)) == 1) { /* serve requests */ }
+// dyups_draft_end((uint32_t)draft);
+// ```
+//
+// # Safety
+//
+// `name` points to `len` bytes.
+int32_t dyups_draft_set_upstream(uint32_t draft,
+                                 const char *name,
+                                 size_t len,
+                                 uint32_t wait_ms);
+
+// Ends a draft, and frees its memory. A change that was not made is not made any more.
+//
+// # Arguments
+//
+// - `draft`: the number of the draft
+//
+// # Returns
+//
+// 0, also where there is no such draft.
+//
+// # Errors
+//
+// None.
+//
+// # Example
+//
+// ```c
+// int32_t draft = dyups_draft();
+// dyups_draft_end((uint32_t)draft);
+// ```
+int32_t dyups_draft_end(uint32_t draft);
+
 // Leads a host to an upstream, or a host that has several to one of them.
 //
 // # Arguments
@@ -1604,11 +1710,12 @@ int32_t dyups_status(const char *name, size_t len, dyups_text *text);
 //
 // # Returns
 //
-// As `dyups_admin`.
+// As `dyups_admin`. 1: there is no answer yet, since the request has a draft, and the call has worked at that for some
+// milliseconds. Make the same call again.
 //
 // # Errors
 //
-// As `dyups_admin`.
+// As `dyups_admin`. `DYUPS_INVALID`: there is no such draft.
 //
 // # Example
 //

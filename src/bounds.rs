@@ -17,8 +17,16 @@ pub const MAX_VALUES: usize = 4 << 20;
 ///
 /// [`crate::error::Code::Invalid`]: more than [`MAX_INPUT_BYTES`].
 pub fn check_size(bytes: &[u8], what: &str) -> Result<()> {
-    if bytes.len() > MAX_INPUT_BYTES {
-        let length = bytes.len();
+    check_len(bytes.len(), what)
+}
+
+/// The same of an input of so many bytes.
+///
+/// # Errors
+///
+/// As [`check_size`].
+pub fn check_len(length: usize, what: &str) -> Result<()> {
+    if length > MAX_INPUT_BYTES {
         return Err(Error::invalid(format!("{what}: {length} bytes: allowed: at most {MAX_INPUT_BYTES} bytes")));
     }
     Ok(())

@@ -55,6 +55,7 @@ fn generate() -> String {
         "config/balance.rs",
         "ffi/change.rs",
         "ffi/changes.rs",
+        "ffi/draft.rs",
         "ffi/route.rs",
         "ffi/probe.rs",
         "ffi/text.rs",

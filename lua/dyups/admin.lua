@@ -1,14 +1,14 @@
 -- The HTTP interface of ngx_http_dyups_module, and /status. The library answers the request; this moves its bytes.
 
 local ffi = require "ffi"
-local encode = require "dyups.encode"
+local drafts = require "dyups.draft"
+local encode = require("dyups.encode").encode
 local library = require "dyups.library"
 local logging = require "dyups.log"
 local phase = require "dyups.phase"
-local retrying = require "dyups.retry"
 
 local C = library.C
-local BUSY, retry = retrying.BUSY, retrying.retry
+local BUSY = require("dyups.retry").BUSY
 local log, log_changes = logging.log, logging.log_changes
 local reply = C and ffi.new("dyups_reply")
 local request_t = C and ffi.typeof("dyups_request")
@@ -25,7 +25,38 @@ local function string_of(text)
 end
 
 
--- nginx keeps a large body in a file.
+-- A longer body is read in parts, while nginx serves requests.
+local SHORT = 65536
+
+-- Of a file, so many bytes are read at a time.
+local PIECE = 262144
+
+
+-- read_file(path) -> the content, or a draft that has it | nil, message
+local function read_file(path)
+    local file, err = io.open(path, "rb")
+    if not file then
+        return nil, err
+    end
+    local size = file:seek("end")
+    file:seek("set")
+    local draft = size and size > SHORT and drafts.begin()
+    local piece
+    repeat
+        piece, err = file:read(draft and PIECE or "*a")
+        if draft and piece then
+            drafts.add(draft, piece)
+        end
+    until not draft or not piece
+    file:close()
+    if err then
+        return nil, err
+    end
+    return draft or piece
+end
+
+
+-- read_body() -> the body, or a draft that has it | nil, message. nginx keeps a large body in a file.
 local function read_body()
     ngx.req.read_body()
     local body = ngx.req.get_body_data()
@@ -36,13 +67,20 @@ local function read_body()
     if not path then
         return ""
     end
-    local file, err = io.open(path, "rb")
-    if not file then
-        return nil, err
+    return read_file(path)
+end
+
+
+-- drafted(body) -> a draft that has the body | nil: it is short, or is worked off in one piece
+local function drafted(body)
+    if type(body) ~= "string" then
+        return body
     end
-    body = file:read("*a")
-    file:close()
-    return body
+    local draft = #body > SHORT and drafts.begin() or nil
+    if draft then
+        drafts.add(draft, body)
+    end
+    return draft
 end
 
 
@@ -57,10 +95,13 @@ end
 
 -- ask(texts, is_unix, peers, options) -> the code of the library, whose answer is in reply
 --
--- texts: the parts of the request, by the names of dyups_request's fields. peers: the length of a slice of a long
--- answer; 0: the answer is whole. options: those of all changes.
+-- texts: the parts of the request, by the names of dyups_request's fields; the body may be a draft. peers: the length of
+-- a slice of a long answer; 0: the answer is whole. options: those of all changes.
 local function ask(texts, is_unix, peers, options)
-    local request, by = request_t(), encode(options)
+    local request, by, draft = request_t(), encode(options), drafted(texts.body)
+    if draft then
+        request.draft, texts.body = draft.id, nil
+    end
     for name, text in next, texts do
         request[name].data, request[name].len = text, #text
     end
@@ -70,10 +111,13 @@ local function ask(texts, is_unix, peers, options)
         local code = C.dyups_by(by, #by)
         return code < 0 and code or C.dyups_serve(a, wait, reply)
     end
-    local code = retry(call, request)
+    local code = drafts.work(call, request)
     -- The request points into the texts: this keeps them alive until now.
     texts.done = ""
     log_changes()
+    if draft then
+        drafts.finish(draft)
+    end
     return code
 end
 

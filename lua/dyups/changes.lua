@@ -14,17 +14,31 @@
 --     "the region is full ..."
 
 local ffi = require "ffi"
-local encode = require "dyups.encode"
+local drafts = require "dyups.draft"
+local encoding = require "dyups.encode"
 local library = require "dyups.library"
 local log_changes = require("dyups.log").log_changes
 local retry = require("dyups.retry").retry
 
 local C, not_a_text, outcome = library.C, library.not_a_text, library.outcome
+local encode, is_long, in_pieces = encoding.encode, encoding.is_long, encoding.in_pieces
 local type = type
 
 local _M = {}
 
 local NOT_FOUND = tonumber(ffi.cast("int", C.DYUPS_NOT_FOUND))
+
+
+-- by(options, call) -> a call that names the caller first
+--
+-- Both calls in one go: between two tries another request may make a change.
+local function by(options, call)
+    local json = encode(options)
+    return function(...)
+        local code = C.dyups_by(json, #json)
+        return code < 0 and code or call(...)
+    end
+end
 
 
 -- change(call, upstream, value, options) -> the code of the library | nil, message
@@ -34,13 +48,20 @@ local function change(call, upstream, value, options)
     if type(upstream) ~= "string" then
         return not_a_text("upstream", upstream)
     end
-    local json, by = encode(value), encode(options)
-    -- Both calls in one go: between two tries another request may make a change.
-    local function name_caller_and_call(a, b, c, d, wait)
-        local code = C.dyups_by(by, #by)
-        return code < 0 and code or call(a, b, c, d, wait)
+    local json = encode(value)
+    local code = retry(by(options, call), upstream, #upstream, json, #json)
+    log_changes()
+    return code
+end
+
+
+-- The same of a value that is written and read in pieces, while nginx serves requests.
+local function change_in_pieces(draft, upstream, value, options)
+    local function call(id, name, len, _, wait)
+        return C.dyups_draft_set_upstream(id, name, len, wait)
     end
-    local code = retry(name_caller_and_call, upstream, #upstream, json, #json)
+    in_pieces(value, function(json) drafts.add(draft, json) end)
+    local code = drafts.work(by(options, call), draft.id, upstream, #upstream)
     log_changes()
     return code
 end
@@ -157,7 +178,9 @@ end
 
 -- set_upstream(upstream, conf[, options]) -> true | nil, message
 --
--- Replaces an upstream as a whole, or makes it. No pick sees a mixture of old and new.
+-- Replaces an upstream as a whole, or makes it. No pick sees a mixture of old and new. A list of more than 1,000 peers is
+-- worked off in parts of some milliseconds, and nginx serves requests in between, where this code can yield. Leave the list
+-- as it is until then.
 --
 -- Arguments (conf)
 --   peers        a list of peers as in add_peer(); may be empty
@@ -175,7 +198,13 @@ end
 -- Example
 --     assert(dyups.set_upstream("api", { method = "chash", peers = { { host = "10.0.0.1", port = 8080 } } }))
 function _M.set_upstream(upstream, conf, options)
-    return outcome(change(C.dyups_set_upstream, upstream, conf, options))
+    local draft = type(upstream) == "string" and is_long(conf) and drafts.begin()
+    if not draft then
+        return outcome(change(C.dyups_set_upstream, upstream, conf, options))
+    end
+    local ok, err = outcome(change_in_pieces(draft, upstream, conf, options))
+    drafts.finish(draft)
+    return ok, err
 end
 
 

@@ -1,7 +1,7 @@
 -- The options of balance, read once for each table that a configuration passes.
 
 local ffi = require "ffi"
-local encode = require "dyups.encode"
+local encode = require("dyups.encode").encode
 local library = require "dyups.library"
 local enable_keepalive = require("dyups.ngx_balancer").enable_keepalive
 

@@ -1,7 +1,7 @@
 -- setup: maps the shared memory and loads upstreams from files.
 
 local ffi = require "ffi"
-local encode = require "dyups.encode"
+local encode = require("dyups.encode").encode
 local library = require "dyups.library"
 local logging = require "dyups.log"
 local lead = require "dyups.lead"

@@ -1,7 +1,7 @@
 -- status: the table of upstreams, for operators.
 
 local decode = require "dyups.decode"
-local encode = require "dyups.encode"
+local encode = require("dyups.encode").encode
 local library = require "dyups.library"
 
 local C, not_a_text = library.C, library.not_a_text

@@ -2,9 +2,11 @@
 //! bytes out. nginx's side moves them.
 
 pub mod access;
+pub mod draft;
 pub mod reply;
 
 use self::access::Sender;
+use self::draft::Draft;
 use self::reply::Reply;
 use crate::config::nginx;
 use crate::error::{Code, Result};
@@ -73,38 +75,83 @@ pub struct Site<'t, 'a> {
 /// The slices of an answer's body that come behind the first.
 pub type Rest<'t> = Box<dyn Sliced + 't>;
 
+/// An answer, and the slices of its body that come behind it.
+pub type Answer<'t> = (Reply, Option<Rest<'t>>);
+
 /// Answers a request.
 ///
 /// # Arguments
 ///
 /// - `wait`: how long a change may wait for its turn
 /// - `pace`: the first slice of a long body, which is in the answer; the others are in the second part
-pub fn answer<'t>(site: Site<'t, '_>, request: &Request<'_>, wait: Duration, pace: Pace) -> (Reply, Option<Rest<'t>>) {
-    let table = site.table;
-    if let Some(why) = access::refusal(&request.sender, request.writes(), site.hosts) {
-        return (Reply { error: why.clone(), ..Reply::text(403, why) }, None);
+pub fn answer<'t>(site: Site<'t, '_>, request: &Request<'_>, wait: Duration, pace: Pace) -> Answer<'t> {
+    match look(site, request, request.body.is_empty(), wait, pace) {
+        Looked::Answered(answer) => answer,
+        Looked::Post(name) => (posted(name::check(name).and_then(|name| post(site, name, request.body, wait))), None),
     }
-    let Request { method, path, body, .. } = *request;
+}
+
+/// The same of a request whose body is that of a draft. `None`: the draft is not done, and this call is to be made again. It works
+/// at the draft until `goes_on` says no.
+pub fn answer_draft<'t>(
+    site: Site<'t, '_>,
+    request: &Request<'_>,
+    draft: &mut Draft,
+    wait: Duration,
+    pace: Pace,
+    goes_on: &mut dyn FnMut() -> bool,
+) -> Option<Answer<'t>> {
+    let name = match look(site, request, draft.is_empty(), wait, pace) {
+        Looked::Answered(answer) => return Some(answer),
+        Looked::Post(name) => name,
+    };
+    match name::check(name).and_then(|name| draft.post(site, name, wait, goes_on)) {
+        Ok(None) => None,
+        Ok(Some(notes)) => Some((posted(Ok(notes)), None)),
+        Err(error) => Some((posted(Err(error)), None)),
+    }
+}
+
+/// The outcome of the first look at a request.
+enum Looked<'a, 't> {
+    /// It has its answer.
+    Answered(Answer<'t>),
+    /// Its body is the new inside of the upstream with this name.
+    Post(&'a [u8]),
+}
+
+fn look<'a, 't>(
+    site: Site<'t, '_>,
+    request: &Request<'a>,
+    is_empty: bool,
+    wait: Duration,
+    pace: Pace,
+) -> Looked<'a, 't> {
+    if let Some(why) = access::refusal(&request.sender, request.writes(), site.hosts) {
+        return Looked::Answered((Reply { error: why.clone(), ..Reply::text(403, why) }, None));
+    }
+    let Request { method, path, .. } = *request;
     let parts: Vec<&[u8]> = match request.upstream {
         Some(name) => vec![b"upstream", name],
         None => path.split(|&byte| byte == b'/').filter(|part| !part.is_empty()).collect(),
     };
     let reply = match method {
         b"GET" | b"HEAD" => {
-            return get(site, request, &parts, pace).unwrap_or_else(|error| (Reply::of(&error, 500, ""), None));
+            let answer = get(site, request, &parts, pace);
+            return Looked::Answered(answer.unwrap_or_else(|error| (Reply::of(&error, 500, ""), None)));
         }
         b"DELETE" => match upstream_part(&parts) {
-            Ok(name) => delete(table, name, wait),
+            Ok(name) => delete(site.table, name, wait),
             Err(text) => Reply::text(405, text),
         },
-        b"POST" if body.is_empty() => Reply::text(204, ""),
+        b"POST" if is_empty => Reply::text(204, ""),
         b"POST" => match upstream_part(&parts) {
-            Ok(name) => post(site, name, body, wait),
+            Ok(name) => return Looked::Post(name),
             Err(text) => Reply::text(404, text),
         },
         _ => Reply::text(405, ""),
     };
-    (reply, None)
+    Looked::Answered((reply, None))
 }
 
 fn is(part: &[u8], word: &str) -> bool {
@@ -180,18 +227,25 @@ fn delete(table: &Table, name: &[u8], wait: Duration) -> Reply {
     }
 }
 
-fn post(site: Site<'_, '_>, name: &[u8], body: &[u8], wait: Duration) -> Reply {
-    let set = |name: &str| {
-        let (upstream, mut notes) = nginx::block(name, body, "body", site.nginx)?;
-        certificate::keep_for(upstream.check.as_ref(), "check")?;
-        site.table.set_upstream(&upstream, wait)?;
-        notes.extend(change_log::last().as_ref().and_then(dropped));
-        Ok(notes.join("; "))
-    };
-    match name::check(name).and_then(set) {
+/// Replaces an upstream, or makes it, by the lines of a body. Answers notes for the operator.
+fn post(site: Site<'_, '_>, name: &str, body: &[u8], wait: Duration) -> Result<String> {
+    let (upstream, notes) = nginx::block(name, body, "body", site.nginx)?;
+    certificate::keep_for(upstream.check.as_ref(), "check")?;
+    site.table.set_upstream(&upstream, wait)?;
+    Ok(with_losses(notes))
+}
+
+fn posted(notes: Result<String>) -> Reply {
+    match notes {
         Ok(notes) => Reply { error: notes, ..Reply::text(200, "success") },
         Err(error) => Reply::of(&error, 500, "add server failed"),
     }
+}
+
+/// The notes for the operator, with the settings that the last change has dropped.
+fn with_losses(mut notes: Vec<String>) -> String {
+    notes.extend(change_log::last().as_ref().and_then(dropped));
+    notes.join("; ")
 }
 
 /// The settings that a change drops because a program reads addresses, edits them and posts them back.

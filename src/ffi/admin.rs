@@ -1,6 +1,7 @@
 //! The HTTP interface.
 
 use super::changes::told;
+use super::draft;
 use super::edge::{bytes, guard, out, refused, wait};
 use super::slice;
 use super::text::{Text, keep};
@@ -41,8 +42,10 @@ pub struct Request {
     pub query: Text,
     /// The header `Accept`.
     pub accept: Text,
-    /// Body.
+    /// Body; NULL where `draft` has it.
     pub body: Text,
+    /// The draft with the body, of `dyups_draft`; 0: none.
+    pub draft: u32,
     /// The header `Host`.
     pub host: Text,
     /// The header `Origin`.
@@ -68,11 +71,12 @@ pub struct Request {
 ///
 /// # Returns
 ///
-/// As `dyups_admin`.
+/// As `dyups_admin`. 1: there is no answer yet, since the request has a draft, and the call has worked at that for some
+/// milliseconds. Make the same call again.
 ///
 /// # Errors
 ///
-/// As `dyups_admin`.
+/// As `dyups_admin`. `DYUPS_INVALID`: there is no such draft.
 ///
 /// # Example
 ///
@@ -111,18 +115,45 @@ pub unsafe extern "C" fn dyups_serve(request: *const Request, wait_ms: u32, repl
                 body: text(given.body, "body")?,
                 sender,
             };
-            (out(reply, "reply")?, (request, header(given.client, "client")?, given.peers))
+            (out(reply, "reply")?, (request, header(given.client, "client")?, (given.draft, given.peers)))
         };
-        let (request, client, peers) = request;
+        let (request, client, (draft, peers)) = request;
         let way = client.map_or("Lua".to_string(), |client| format!("HTTP from {}", plain(client)));
-        told(&way, || answer(&request, &process::admin_hosts(), wait_ms, peers, reply))
+        let hosts = process::admin_hosts();
+        told(&way, || match draft {
+            0 => answer(&request, &hosts, wait_ms, peers, reply),
+            draft => answer_draft(draft, &request, &hosts, wait_ms, peers, reply),
+        })
     })
 }
 
+fn site(hosts: &[String]) -> Result<admin::Site<'static, '_>> {
+    Ok(admin::Site { table: process::table()?, slot: process::own_slot(), nginx: process::nginx_version(), hosts })
+}
+
 fn answer(request: &admin::Request<'_>, hosts: &[String], wait_ms: u32, peers: u32, reply: &mut Reply) -> Result<i32> {
-    let site =
-        admin::Site { table: process::table()?, slot: process::own_slot(), nginx: process::nginx_version(), hosts };
-    let (answer, rest) = admin::answer(site, request, wait(wait_ms), Pace::of(peers));
+    answered(admin::answer(site(hosts)?, request, wait(wait_ms), Pace::of(peers)), reply)
+}
+
+fn answer_draft(
+    id: u32,
+    request: &admin::Request<'_>,
+    hosts: &[String],
+    wait_ms: u32,
+    peers: u32,
+    reply: &mut Reply,
+) -> Result<i32> {
+    let (site, pace) = (site(hosts)?, Pace::of(peers));
+    draft::with(id, |draft| {
+        draft.check_size("body")?;
+        match admin::answer_draft(site, request, draft, wait(wait_ms), pace, &mut draft::slice()) {
+            Some(answer) => answered(answer, reply),
+            None => Ok(draft::MORE),
+        }
+    })
+}
+
+fn answered((answer, rest): admin::Answer<'static>, reply: &mut Reply) -> Result<i32> {
     let busy = answer.status == admin::reply::BUSY;
     reply.rest = slice::number(rest);
     reply.status = u32::from(answer.status);

@@ -1,6 +1,6 @@
 //! The edge itself: arguments in, errors and panics out.
 
-use crate::bounds::MAX_INPUT_BYTES;
+use crate::bounds::check_len;
 use crate::error::{Code, Error, Result};
 use crate::quote::Plain;
 use std::cell::RefCell;
@@ -82,9 +82,7 @@ pub(super) unsafe fn bytes<'a>(data: *const c_char, len: usize, what: &str) -> R
     if data.is_null() {
         return if len == 0 { Ok(&[]) } else { Err(refused(what, "NULL", "a pointer")) };
     }
-    if len > MAX_INPUT_BYTES {
-        return Err(refused(what, &format!("{len} bytes"), &format!("at most {MAX_INPUT_BYTES} bytes")));
-    }
+    check_len(len, what)?;
     // SAFETY: not NULL, and the caller vouches for `len` bytes, which is far below isize::MAX.
     Ok(unsafe { std::slice::from_raw_parts(data.cast(), len) })
 }

@@ -13,6 +13,7 @@
 pub mod admin;
 pub mod change;
 pub mod changes;
+pub mod draft;
 pub mod edge;
 pub mod find;
 mod kept;

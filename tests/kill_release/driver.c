@@ -19,7 +19,8 @@
 #define FUNCTIONS(F)                                                                                 \
     F(error) F(setup) F(notes) F(start) F(lost) F(open) F(close) F(look) F(find) F(find_cached) F(build_ring) \
     F(add_peer) F(set_peer) F(delete_peer) F(set_upstream) F(delete_upstream) F(healthcheck) F(status) F(report) \
-    F(set_route) F(delete_route) F(route) F(admin) F(serve)
+    F(set_route) F(delete_route) F(route) F(admin) F(serve) \
+    F(draft) F(draft_add) F(draft_set_upstream) F(draft_end)
 
 static struct {
 #define FIELD(name) __typeof__(&dyups_##name) name;
@@ -93,6 +94,25 @@ static int32_t look(char *field[])
     return code;
 }
 
+/* The text comes in two pieces. All calls that work at it are one operation. */
+static int32_t draft_set_upstream(char *field[])
+{
+    int32_t code, draft = lib.draft();
+    size_t half = strlen(field[2]) / 2;
+    if (draft < 0) {
+        return draft;
+    }
+    lib.draft_add((uint32_t)draft, field[2], half);
+    lib.draft_add((uint32_t)draft, field[2] + half, strlen(field[2]) - half);
+    mark();
+    do {
+        code = lib.draft_set_upstream((uint32_t)draft, T(1), WAIT_MS);
+    } while (code == 1);
+    mark();
+    lib.draft_end((uint32_t)draft);
+    return code;
+}
+
 /* A request as nginx hands it over, from a client that asks for an address. */
 static int32_t serve(char *field[], dyups_reply *reply)
 {
@@ -146,6 +166,8 @@ static void obey(char *field[])
         CALL(lib.delete_peer(T(1), T(2), WAIT_MS));
     } else if (IS("set_upstream")) {
         CALL(lib.set_upstream(T(1), T(2), WAIT_MS));
+    } else if (IS("draft_set_upstream")) {
+        code = draft_set_upstream(field);
     } else if (IS("delete_upstream")) {
         CALL(lib.delete_upstream(T(1), T(2), WAIT_MS));
     } else if (IS("set_route")) {

@@ -11,7 +11,7 @@ use std::iter;
 use std::path::{Path, PathBuf};
 
 /// Functions that store nothing in a region.
-pub const READ_ONLY: [&str; 28] = [
+pub const READ_ONLY: [&str; 31] = [
     "abi",
     "balance_options",
     "balancing",
@@ -19,6 +19,9 @@ pub const READ_ONLY: [&str; 28] = [
     "cdef",
     "changes",
     "close",
+    "draft",
+    "draft_add",
+    "draft_end",
     "error",
     "give_up",
     "keeps_by_address",
@@ -145,8 +148,8 @@ impl Chain {
         })
     }
 
-    /// Changes by requests of HTTP.
-    fn requests(&self, method: Method) -> [Operation; 5] {
+    /// Changes by requests of HTTP, and by a draft.
+    fn requests(&self, method: Method) -> [Operation; 6] {
         let name = &self.name;
         let three = &self.base(&[set(&subject(name, 3, method))]);
         let on = |what: &str, base: &Image, call: String| {
@@ -155,7 +158,9 @@ impl Chain {
         let post = |by: &str| format!("{by}\tPOST\t/upstream/{name}\tserver 10.0.0.1 weight=2;");
         let delete = |by: &str| format!("{by}\tDELETE\t/upstream/{name}\t");
         let serve = on("serve replaces it", three, post("serve"));
+        let drafted = set(&subject(name, 4, method));
         [
+            on("a draft replaces it", three, format!("draft_{}", line(&drafted))),
             on("admin makes it", &self.without, post("admin")),
             on("admin replaces it", three, post("admin")),
             on("admin deletes it", three, delete("admin")),

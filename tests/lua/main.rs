@@ -6,5 +6,6 @@
 mod support;
 
 mod bad_input;
+mod long_writes;
 mod module;
 mod vm;

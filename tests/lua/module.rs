@@ -280,7 +280,8 @@ fn the_library_stays_when_it_is_closed() {
 fn encoder() -> (Lua, LuaFunction) {
     let lua = Lua::new();
     let source = std::fs::read(root().join("lua/dyups/encode.lua")).expect("read encode.lua");
-    let encode = lua.load(source).set_name("encode.lua").eval().expect("encode.lua");
+    let module: LuaTable = lua.load(source).set_name("encode.lua").eval().expect("encode.lua");
+    let encode = module.get("encode").expect("encode");
     (lua, encode)
 }
 

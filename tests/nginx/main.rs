@@ -52,6 +52,7 @@ mod test_failures;
 mod test_full;
 mod test_grpc;
 mod test_identity;
+mod test_long_writes;
 mod test_lua;
 mod test_methods;
 mod test_order;

@@ -11,7 +11,8 @@ use crate::upstream::{Method, Peer, Status};
 /// The servers of a block so far.
 #[derive(Default)]
 pub(super) struct Servers {
-    servers: Vec<(Peer, Place)>,
+    peers: Vec<Peer>,
+    places: Vec<Place>,
     /// For each of them the first one with its address.
     firsts: Vec<usize>,
     seen: Addresses,
@@ -21,7 +22,8 @@ impl Servers {
     /// None so far, with room for `count`.
     pub(super) fn with_capacity(count: usize) -> Servers {
         Servers {
-            servers: Vec::with_capacity(count),
+            peers: Vec::with_capacity(count),
+            places: Vec::with_capacity(count),
             firsts: Vec::with_capacity(count),
             seen: Addresses::with_capacity(count),
         }
@@ -29,14 +31,15 @@ impl Servers {
 
     /// Adds the next one.
     pub(super) fn add(&mut self, peer: Peer, place: Place) {
-        self.servers.push((peer, place));
-        let servers = &self.servers;
-        self.firsts.push(self.seen.add(servers.len() - 1, |index| &servers[index].0.address));
+        self.peers.push(peer);
+        self.places.push(place);
+        let peers = &self.peers;
+        self.firsts.push(self.seen.add(peers.len() - 1, |index| &peers[index].address));
     }
 
     /// How many there are.
     pub(super) fn count(&self) -> usize {
-        self.servers.len()
+        self.peers.len()
     }
 }
 
@@ -55,11 +58,14 @@ struct Joined {
 ///
 /// The weights of an address are together more than a peer may have.
 pub(super) fn merge(servers: Servers, method: Option<Method>, reading: &mut Reading<'_>) -> Result<Vec<Peer>> {
-    let Servers { servers, firsts, .. } = servers;
+    let Servers { peers, places, firsts, .. } = servers;
+    if firsts.iter().enumerate().all(|(index, &first)| first == index) {
+        return Ok(peers);
+    }
     // Where the peer of a first line is.
-    let mut at = vec![0; servers.len()];
-    let mut all: Vec<Joined> = Vec::with_capacity(servers.len());
-    for (index, (peer, place)) in servers.into_iter().enumerate() {
+    let mut at = vec![0; peers.len()];
+    let mut all: Vec<Joined> = Vec::with_capacity(peers.len());
+    for (index, (peer, place)) in peers.into_iter().zip(places).enumerate() {
         if firsts[index] == index {
             at[index] = all.len();
             all.push(Joined { weight: peer.weight.into(), peer, place });
