@@ -20,7 +20,7 @@ pub fn slow(subject: &Upstream) -> Upstream {
 
 /// The first peer of the subject is still out, or at the beginning of its slow start for those that pick.
 pub fn the_first_is_back_slowly_or_out(table: &Table, what: &str) {
-    let states = states(table, &table.upstream(SUBJECT).expect("there")).expect("sound");
+    let states = states(table, SUBJECT).expect("sound");
     let up = states.iter().filter(|state| state.state == Standing::Up).count();
     // One that is alone has its whole weight.
     if up < 2 || states[0].state != Standing::Up {
