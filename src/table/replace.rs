@@ -43,7 +43,7 @@ enum Stage {
     /// Both are compared, for the operator's log.
     Compare(Old, Build, Box<Comparison>),
     /// It lacks nothing but the lock.
-    Planned(Planned),
+    Planned(Box<Planned>),
 }
 
 /// The old version, if there is one.
@@ -178,7 +178,7 @@ impl Replacement {
     }
 
     fn planned(&self, build: Build, change: Option<Difference>) -> Stage {
-        Stage::Planned(Planned { base: self.base, step: Step::Put(build), change })
+        Stage::Planned(Box::new(Planned { base: self.base, step: Step::Put(build), change }))
     }
 
     /// Writes the new version. False: another writer was faster, and the new version has to be prepared again.
@@ -190,7 +190,7 @@ impl Replacement {
         let writer = table.writer(wait)?;
         match std::mem::replace(&mut self.stage, Stage::Begin) {
             Stage::Planned(planned) if planned.base.same(&table.base(&self.upstream.name)?) => {
-                table.write(&writer, &self.upstream.name, planned)?;
+                table.write(&writer, &self.upstream.name, *planned)?;
                 return Ok(true);
             }
             _ => drop(writer),
