@@ -65,8 +65,8 @@ mod tests {
 
     #[test]
     fn a_slice_is_over_in_time_however_many_steps_it_may_have() {
-        let mut pace = Pace::of(u32::MAX);
         let (begun, mut steps) = (Instant::now(), 0);
+        let mut pace = Pace::of(u32::MAX);
         while pace.step() {
             steps += 1;
         }
