@@ -95,8 +95,8 @@ end
 
 -- ask(texts, is_unix, peers, options) -> the code of the library, whose answer is in reply
 --
--- texts: the parts of the request, by the names of dyups_request's fields; the body may be a draft. peers: the length of
--- a slice of a long answer; 0: the answer is whole. options: those of all changes.
+-- texts: the parts of the request, by the names of dyups_request's fields; the body may be a draft. peers: the length
+-- of a slice of a long answer; 0: the answer is whole. options: those of all changes.
 local function ask(texts, is_unix, peers, options)
     local request, by, draft = request_t(), encode(options), drafted(texts.body)
     if draft then

@@ -29,10 +29,10 @@ local _M = {}
 local NOT_FOUND = tonumber(ffi.cast("int", C.DYUPS_NOT_FOUND))
 
 
--- by(options, call) -> a call that names the caller first
+-- named(options, call) -> a call that names the caller first
 --
 -- Both calls in one go: between two tries another request may make a change.
-local function by(options, call)
+local function named(options, call)
     local json = encode(options)
     return function(...)
         local code = C.dyups_by(json, #json)
@@ -49,7 +49,7 @@ local function change(call, upstream, value, options)
         return not_a_text("upstream", upstream)
     end
     local json = encode(value)
-    local code = retry(by(options, call), upstream, #upstream, json, #json)
+    local code = retry(named(options, call), upstream, #upstream, json, #json)
     log_changes()
     return code
 end
@@ -61,7 +61,7 @@ local function change_in_pieces(draft, upstream, value, options)
         return C.dyups_draft_set_upstream(id, name, len, wait)
     end
     in_pieces(value, function(json) drafts.add(draft, json) end)
-    local code = drafts.work(by(options, call), draft.id, upstream, #upstream)
+    local code = drafts.work(named(options, call), draft.id, upstream, #upstream)
     log_changes()
     return code
 end
@@ -178,9 +178,9 @@ end
 
 -- set_upstream(upstream, conf[, options]) -> true | nil, message
 --
--- Replaces an upstream as a whole, or makes it. No pick sees a mixture of old and new. A list of more than 1,000 peers is
--- worked off in parts of some milliseconds, and nginx serves requests in between, where this code can yield. Leave the list
--- as it is until then.
+-- Replaces an upstream as a whole, or makes it. No pick sees a mixture of old and new. A list of more than 1,000 peers
+-- is worked off in parts of some milliseconds, where this code can yield, and nginx serves requests in between. Leave
+-- the list as it is until then.
 --
 -- Arguments (conf)
 --   peers        a list of peers as in add_peer(); may be empty

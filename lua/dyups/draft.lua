@@ -1,5 +1,5 @@
--- Changes by texts that are so long that nginx serves requests meanwhile. The text goes to the library in pieces, and the
--- library reads it a part at a time. The change itself is one call.
+-- Changes by texts that are so long that nginx serves requests meanwhile. The text goes to the library in pieces, and
+-- the library reads it a part at a time. The change itself is one call.
 
 local ffi = require "ffi"
 local library = require "dyups.library"

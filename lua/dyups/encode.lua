@@ -137,8 +137,8 @@ local function table_(value, depth, state)
 end
 
 
--- state: the `n` parts of the JSON so far; `keys` as they are written; the `open` tables, which are being written; and in
--- `left` the number of values that may follow.
+-- state: the `n` parts of the JSON so far; `keys` as they are written; the `open` tables, which are being written; and
+-- in `left` the number of values that may follow.
 function encode(value, depth, state)
     local kind = type(value)
     state.left = state.left - 1

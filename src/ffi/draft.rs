@@ -194,7 +194,8 @@ pub unsafe extern "C" fn dyups_draft_set_upstream(draft: u32, name: *const c_cha
 #[unsafe(no_mangle)]
 pub extern "C" fn dyups_draft_end(draft: u32) -> i32 {
     guard(|| {
-        DRAFTS.with_borrow_mut(|drafts| drafts.kept.retain(|kept| kept.id != draft));
+        // At the end of its thread, a Lua VM may collect its drafts after they are gone.
+        let _ = DRAFTS.try_with(|drafts| drafts.borrow_mut().kept.retain(|kept| kept.id != draft));
         Ok(0)
     })
 }
