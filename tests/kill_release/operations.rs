@@ -11,7 +11,7 @@ use std::iter;
 use std::path::{Path, PathBuf};
 
 /// Functions that store nothing in a region.
-pub const READ_ONLY: [&str; 31] = [
+pub const READ_ONLY: [&str; 32] = [
     "abi",
     "balance_options",
     "balancing",
@@ -39,6 +39,7 @@ pub const READ_ONLY: [&str; 31] = [
     "probes_due",
     "probing",
     "report",
+    "route_variable",
     "routes",
     "status",
     "status_slices",
