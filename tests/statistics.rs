@@ -15,6 +15,7 @@ use dyups::table::Table;
 use proptest::prelude::*;
 use serde_json::Value;
 use std::path::Path;
+use std::time::{Duration, Instant};
 use support::*;
 
 const MIB: u64 = 1 << 20;
@@ -188,6 +189,45 @@ fn a_file_that_is_cut_short_under_the_mapping_costs_statistics_alone() {
     }
     set(&table, "api", &["10.0.0.3"]);
     assert_eq!((names(&table), table.region().lost()), (vec!["api".to_owned()], None));
+}
+
+/// Nanoseconds of adding the 100 tries of each tenth of a second, by workers that count at these peers at the same time.
+fn cost_of_adding(table: &Table, peers: &[Try]) -> u128 {
+    const TRIES: u32 = 100;
+    const ROUNDS: u32 = 3000;
+    let start = std::sync::Barrier::new(peers.len());
+    let work = |one: &Try| {
+        let (mut tally, places) = (Tally::default(), Places::of(table.region()).expect("on"));
+        let mut spent = Duration::ZERO;
+        start.wait();
+        for _ in 0..ROUNDS {
+            (0..TRIES).for_each(|nth| tally.add(Try { ended: answered(200, nth % 50), ..*one }, &places));
+            let began = Instant::now();
+            while !tally.flush(&places) {}
+            spent += began.elapsed();
+        }
+        spent.as_nanos() / u128::from(ROUNDS)
+    };
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = peers.iter().map(|one| scope.spawn(|| work(one))).collect();
+        let costs = workers.into_iter().map(|worker| worker.join().expect("it ends"));
+        costs.sum::<u128>() / peers.len() as u128
+    })
+}
+
+#[test]
+#[ignore = "needs a quiet machine"]
+fn adding_costs_little_where_two_workers_count_at_one_peer() {
+    let scratch = Scratch::new();
+    let table = with_statistics(&scratch.file("region"), MIB);
+    ["api", "other"].iter().for_each(|name| set(&table, name, &["10.0.0.1"]));
+    let (one, other) = (tries(&table, "api")[0], tries(&table, "other")[0]);
+    let least = |peers: &[Try]| (0..9).map(|_| cost_of_adding(&table, peers)).min().expect("some");
+    let [alone, apart, at_one] = [&[one][..], &[one, other], &[one, one]].map(least);
+    println!(
+        "100 tries of a tenth of a second: one worker {alone} ns, two at two upstreams {apart} ns, two at one peer {at_one} ns"
+    );
+    assert!(at_one < 100_000, "a thousandth of the time");
 }
 
 proptest! {
