@@ -140,7 +140,9 @@ pub unsafe extern "C" fn dyups_give_up(slice: *mut Slice) {
     guard(|| {
         // SAFETY: the caller's contract.
         if let Some(slice) = unsafe { slice.as_mut() } {
-            drop(RESTS.with_borrow_mut(|rests| rests.all.remove(&slice.rest)));
+            // A Lua VM that is closed at the end of its thread may find the rests gone already.
+            let rest = RESTS.try_with(|rests| rests.borrow_mut().all.remove(&slice.rest));
+            drop(rest);
             slice.rest = 0;
         }
         Ok(0)
