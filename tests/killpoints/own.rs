@@ -16,6 +16,7 @@ use dyups::health;
 use dyups::shm::history;
 use dyups::table::Table;
 use dyups::table::ops::Absent;
+use dyups::table::replace::Replacement;
 use dyups::upstream::{Method, Route, Target, Upstream};
 
 /// An operation of this suite alone.
@@ -59,6 +60,20 @@ impl Operation for Own {
 
 /// All of them.
 pub const OWN: &[Own] = &[
+    Own {
+        name: "replace, prepared in parts",
+        calls: "put",
+        run: |table, subject| {
+            let mut new = Replacement::new(Upstream {
+                peers: subject.peers.iter().take(1).cloned().collect(),
+                ..subject.clone()
+            });
+            while !(new.is_prepared() && new.put(table, WAIT).expect("room")) {
+                new.prepare(table, &mut || false).expect("readable");
+            }
+        },
+        ..PLAIN
+    },
     Own {
         name: "delete peers that are connected",
         calls: "set_upstream",

@@ -141,17 +141,17 @@ fn long_writes_leave_their_worker_to_requests() {
 
 #[test]
 #[ignore = "needs a quiet machine"]
-fn where_most_peers_stay_a_long_write_takes_five_milliseconds_at_a_time() {
+fn where_most_peers_stay_a_long_write_takes_at_most_ten_milliseconds_at_a_time() {
     let place = Place::new("long-quiet");
     let nginx = start(&place);
     let call = format!("return ({SET})()");
     set(&nginx, "set_upstream, all new", 1, &call);
     let parts = set(&nginx, "set_upstream, as before", 1, &call);
-    assert!(parts < 5.0, "{parts} ms");
+    assert!(parts < 10.0, "{parts} ms");
     let body = servers(PEERS, 1);
     watched(&nginx, "POST, all new", || nginx.post("http", &body));
     let parts = watched(&nginx, "POST, as before", || nginx.post("http", &body));
-    assert!(parts < 5.0, "{parts} ms");
+    assert!(parts < 10.0, "{parts} ms");
 }
 
 #[test]
