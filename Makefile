@@ -116,7 +116,8 @@ newcomer: ## run `make run` and `make test` of the last commit in a bare Debian 
 bench: ## measure: needs a quiet machine; ONLY="find contended" for some of it
 	@tools/deps build bench
 	@$(MAKE) --no-print-directory library
-	CARGO_PROFILE_QUICK_OPT_LEVEL=3 $(CARGO) test --profile quick --locked --test partial -- --ignored --nocapture
+	CARGO_PROFILE_QUICK_OPT_LEVEL=3 $(CARGO) test --profile quick --locked --test partial --test statistics -- --ignored --nocapture
+	$(CARGO) test $(quick) --test nginx -- --ignored --nocapture where_most_peers_stay
 	CARGO_PROFILE_QUICK_OPT_LEVEL=3 $(CARGO) bench --profile quick --locked --bench bench -- $(ONLY)
 
 lint: ## check format, lints, docs, imports, patches of mutants, and the rule about unsafe

@@ -30,7 +30,7 @@ const CLIENTS: usize = 32;
 /// Of requests, at whose beginning all scrapes begin.
 const WINDOW: Duration = Duration::from_secs(5);
 
-/// What is asked for.
+/// The answer that a client wants.
 #[derive(Clone, Copy)]
 enum Ask<'a> {
     /// A path of the HTTP interface.

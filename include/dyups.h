@@ -1552,7 +1552,7 @@ int32_t dyups_plain(const char *data, size_t len, dyups_text *text);
 //
 // # Errors
 //
-// - `DYUPS_NOT_FOUND`: there is no such rest. A thread keeps 64 rests; one more ends the one that waited longest.
+// - `DYUPS_NOT_FOUND`: there is no such rest. A thread keeps 16 rests; one more ends the one that waited longest.
 // - `DYUPS_CHANGING`, `DYUPS_DAMAGED`: the rest cannot be read. It is given up.
 // - `DYUPS_INVALID`: NULL.
 //
@@ -1601,8 +1601,9 @@ void dyups_give_up(dyups_slice *slice);
 //
 // - `name`, `len`: the upstream
 // - `server`, `server_len`: one of its peers; NULL: the upstream and all its peers
-// - `json`, `json_len`: an object with `seconds` (1 to 3600: the last ones) or `since` (the `mark` of an earlier report),
-//   or `null`: since the statistics began
+// - `json`, `json_len`: an object with `seconds` (1 to 3600: the last ones), or `null`: since the statistics began, or
+//   since an earlier report
+// - `since`, `since_len`: the texts of the `mark` of an earlier report, joined by `;`; NULL: there is none
 // - `peers`, `slice`: as in `dyups_routes`
 //
 // # Returns
@@ -1619,19 +1620,22 @@ void dyups_give_up(dyups_slice *slice);
 //
 // ```c
 // dyups_slice json;
-// if (dyups_report("api", 3, NULL, 0, "{\"seconds\": 60}", 15, 0, &json) == 0)
+// if (dyups_report("api", 3, NULL, 0, "{\"seconds\": 60}", 15, NULL, 0, 0, &json) == 0)
 //     printf("%.*s\n", (int)json.text.len, json.text.data);
 // ```
 //
 // # Safety
 //
-// `name` points to `len` bytes, `server` to `server_len` or is NULL, `json` to `json_len`; `slice` is valid.
+// `name` points to `len` bytes, `server` to `server_len` or is NULL, `json` to `json_len`, `since` to
+// `since_len` or is NULL; `slice` is valid.
 int32_t dyups_report(const char *name,
                      size_t len,
                      const char *server,
                      size_t server_len,
                      const char *json,
                      size_t json_len,
+                     const char *since,
+                     size_t since_len,
                      uint32_t peers,
                      dyups_slice *slice);
 

@@ -110,7 +110,7 @@ proptest! {
         let all = whole(routes(Shape::Text)).expect("readable");
         prop_assert!(slices(routes(Shape::Text), peers).concat() == all);
         prop_assert!(merged(&slices(routes(Shape::Objects), peers)) == serde_json::from_slice::<Value>(&all).expect("JSON"));
-        for text in [Text::List, Text::Detail, Text::Routes, Text::Servers(&last)] {
+        for text in [Text::List, Text::Detail, Text::Routes, Text::Servers(&last), Text::Block(&last)] {
             let answer = || TextAnswer::of(&table, text).expect("readable");
             prop_assert!(slices(answer(), peers).concat() == whole(answer()).expect("readable"), "{text:?}");
         }
@@ -220,4 +220,23 @@ fn an_upstream_that_is_not_there_is_not_found() {
     assert_eq!(TextAnswer::of(&table, Text::Servers("x")).map(drop).map_err(code), Err(Code::NotFound));
     let report = ReportAnswer::of(&table, "u0", Some("10.9.9.9:1"), Window::All, Shape::Text).expect("there");
     assert_eq!(whole(report).map(drop).map_err(code), Err(Code::NotFound));
+}
+
+#[test]
+fn a_change_that_is_under_way_may_change_the_answer_and_one_whose_writer_died_may_not() {
+    let scratch = Scratch::new();
+    let table = filled(&scratch, &[3]);
+    let changed = || {
+        let answer = TableAnswer::of(&table, None, None, false, Shape::Text).expect("readable");
+        serde_json::from_slice::<Value>(&whole(answer).expect("readable")).expect("JSON")["changed"] == true
+    };
+    assert!(!changed());
+    let writer = table.writer(SOON).expect("free");
+    assert!(!changed(), "it has not begun");
+    writer.begin().expect("inside");
+    assert!(changed());
+    drop(writer);
+    assert!(!changed(), "nothing comes of it any more");
+    table.set_upstream(&numbered(1, 2, 1), SOON).expect("room");
+    assert!(!changed());
 }

@@ -100,7 +100,7 @@ _M.change, _M.split = change, split
 --   max_conns    0 to 4294967295, default 0: no limit; of all workers, as balance() counts them
 --   max_fails    0 to 4294967295, default 1: failures within fail_timeout that take the peer out; 0: none do
 --   fail_timeout seconds, default 10: also how long the peer stays out
---   slow_start   seconds, default 0; stored and shown, not acted upon yet
+--   slow_start   seconds, default 0: a peer that comes back has a tenth of its weight at first, and all after this time
 --   check_port   1 to 65535: where its probes go; default false: as healthcheck() says
 --   check_url    text, at most 8192 bytes: the path that its probes ask for; default false: as healthcheck() says
 --   check_host   text: the Host that its probes ask for, and the name in TLS; default false: as healthcheck() says

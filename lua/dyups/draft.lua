@@ -35,11 +35,14 @@ function _M.begin()
 end
 
 
--- add(draft, piece): adds a piece to the text, and lets nginx serve requests.
+-- add(draft, piece): adds a piece to the text, and lets nginx serve requests. Of a draft that has given way, the call
+-- that works it off says so.
 function _M.add(draft, piece)
     local from = ffi.cast(char_p, piece)
     for at = 0, #piece - 1, PIECE do
-        C.dyups_draft_add(draft.id, from + at, math.min(PIECE, #piece - at))
+        if C.dyups_draft_add(draft.id, from + at, math.min(PIECE, #piece - at)) < 0 then
+            return
+        end
         pause()
     end
 end

@@ -9,17 +9,22 @@ local C, not_a_text = library.C, library.not_a_text
 local _M = {}
 
 
--- The options as the library takes them: of an earlier report, its mark.
-local function sent(options)
-    if type(options) ~= "table" or type(rawget(options, "since")) ~= "table" then
+-- split(options) -> the options without `since`, and the mark of that report
+--
+-- A mark may have megabytes, so it goes to the library as it is.
+local function split(options)
+    local since = type(options) == "table" and rawget(options, "since")
+    local mark = type(since) == "table" and rawget(since, "mark") or since
+    if type(mark) ~= "string" then
         return options
     end
-    local all = {}
+    local others = {}
     for key, value in next, options do
-        all[key] = value
+        if key ~= "since" then
+            others[key] = value
+        end
     end
-    all.since = rawget(all.since, "mark")
-    return all
+    return next(others) and others or nil, mark
 end
 
 
@@ -67,9 +72,11 @@ function _M.report(upstream, peer, options)
     if peer ~= nil and type(peer) ~= "string" then
         return not_a_text("peer", peer)
     end
+    local others, mark = split(options)
     local report, err = decode("report", function(slice, peers)
-        local json = encode(sent(options))
-        return C.dyups_report(upstream, #upstream, peer, peer and #peer or 0, json, #json, peers, slice)
+        local json = encode(others)
+        return C.dyups_report(upstream, #upstream, peer, peer and #peer or 0, json, #json, mark, mark and #mark or 0,
+                              peers, slice)
     end)
     if not report then
         return nil, err

@@ -178,17 +178,13 @@ fn get<'t>(
     match parts {
         [word, ..] if is(word, "list") => text(Text::List),
         [word, ..] if is(word, "detail") => text(Text::Detail),
-        [word, name] if is(word, "upstream") => match table.name(name) {
-            Ok(name) if request.names(b"full") => {
-                Ok((table.upstream(name).map(|stored| Reply::list(nginx::write(&stored.upstream)))?, None))
-            }
-            Ok(name) => text(Text::Servers(name)),
-            Err(error) => Err(error),
+        [word, name] if is(word, "upstream") => {
+            let lines = if request.names(b"full") { Text::Block } else { Text::Servers };
+            table.name(name).and_then(|name| text(lines(name))).or_else(|error| match error.code {
+                Code::NotFound | Code::Invalid => Ok((Reply::of(&error, 404, ""), None)),
+                _ => Err(error),
+            })
         }
-        .or_else(|error| match error.code {
-            Code::NotFound | Code::Invalid => Ok((Reply::of(&error, 404, ""), None)),
-            _ => Err(error),
-        }),
         [word] if is(word, "routes") => text(Text::Routes),
         [word] if is(word, "status") => {
             let stats = request.asks(b"stats", b"true");

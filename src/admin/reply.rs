@@ -36,9 +36,4 @@ impl Reply {
             _ => Reply { error: error.to_string(), ..Reply::text(status, body) },
         }
     }
-
-    /// A list that may be empty.
-    pub(super) fn list(body: String) -> Self {
-        if body.is_empty() { Reply::text(204, body) } else { Reply::text(200, body) }
-    }
 }

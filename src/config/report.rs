@@ -18,12 +18,12 @@ pub enum Window {
     All,
     /// The last seconds.
     Seconds(u64),
-    /// Since the report with this mark, which is one text or several.
-    Since(Vec<String>),
+    /// Since the report with this mark.
+    Since(String),
 }
 
 impl Window {
-    /// Reads it. `null` in place of an object: [`Window::All`].
+    /// Reads it. `null` in place of an object: [`Window::All`]. `since`: the mark of an earlier report that stands beside the object.
     ///
     /// # Errors
     ///
@@ -31,32 +31,23 @@ impl Window {
     ///
     /// ```
     /// use dyups::config::{report::Window, value::parse};
-    /// assert_eq!(Window::read(&parse(br#"{"seconds": 10}"#).unwrap(), "options"), Ok(Window::Seconds(10)));
-    /// let error = Window::read(&parse(br#"{"seconds": 0}"#).unwrap(), "options").unwrap_err();
+    /// assert_eq!(Window::read(&parse(br#"{"seconds": 10}"#).unwrap(), None, "options"), Ok(Window::Seconds(10)));
+    /// let error = Window::read(&parse(br#"{"seconds": 0}"#).unwrap(), None, "options").unwrap_err();
     /// assert_eq!(error.message, "options.seconds: 0: allowed: an integer from 1 to 3600");
     /// ```
-    pub fn read(value: &Value, at: &str) -> Result<Window> {
+    pub fn read(value: &Value, since: Option<&str>, at: &str) -> Result<Window> {
         if *value == Value::Null {
-            return Ok(Window::All);
+            return Ok(since.map_or(Window::All, |mark| Window::Since(mark.to_owned())));
         }
         let object = Object::new(value, at, &[SECONDS, SINCE])?;
-        match (object.number(&SECONDS)?, mark(&object)?) {
+        match (object.number(&SECONDS)?, object.text(&SINCE)?.or(since)) {
             (None, None) => Ok(Window::All),
             (Some(seconds), None) => Ok(Window::Seconds(seconds)),
-            (None, Some(mark)) => Ok(Window::Since(mark)),
+            (None, Some(mark)) => Ok(Window::Since(mark.to_owned())),
             (Some(_), Some(mark)) => {
-                let (path, shown) = (object.path(&SINCE), quote(mark.concat().as_bytes()));
+                let (path, shown) = (object.path(&SINCE), quote(mark.as_bytes()));
                 Err(Error::invalid(format!("{path}: {shown}: allowed: only without {}", SECONDS.name)))
             }
         }
     }
-}
-
-fn mark(object: &Object<'_>) -> Result<Option<Vec<String>>> {
-    let Some(Value::List(texts)) = object.given(&SINCE) else {
-        return Ok(object.text(&SINCE)?.map(|text| vec![text.to_owned()]));
-    };
-    let text = |value: &Value| if let Value::Text(text) = value { Some(text.to_string()) } else { None };
-    let refused = || Error::invalid(format!("{}: a list: allowed: {}", object.path(&SINCE), SINCE.kind.allowed()));
-    texts.iter().map(text).collect::<Option<Vec<_>>>().map(Some).ok_or_else(refused)
 }

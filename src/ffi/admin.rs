@@ -146,7 +146,7 @@ fn answer_draft(
     let (site, pace) = (site(hosts)?, Pace::of(peers));
     draft::with(id, |draft| {
         draft.check_size("body")?;
-        match admin::answer_draft(site, request, draft, wait(wait_ms), pace, &mut draft::slice()) {
+        match admin::answer_draft(site, request, draft, wait(wait_ms), pace, &mut draft::goes_on()) {
             Some(answer) => answered(answer, reply),
             None => Ok(draft::MORE),
         }

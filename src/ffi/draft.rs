@@ -37,7 +37,7 @@ thread_local! {
 }
 
 /// Whether the work of a call goes on: it does for a few milliseconds.
-pub(super) fn slice() -> impl FnMut() -> bool {
+pub(super) fn goes_on() -> impl FnMut() -> bool {
     let mut pace = Pace::of(u32::MAX);
     move || pace.step()
 }
@@ -165,7 +165,7 @@ pub unsafe extern "C" fn dyups_draft_set_upstream(draft: u32, name: *const c_cha
         let name = process::name(unsafe { bytes(name, len, "upstream") }?)?;
         with(draft, |draft| {
             draft.check_size("upstream")?;
-            let set = || draft.set_upstream(process::table()?, name, wait(wait_ms), &mut slice());
+            let set = || draft.set_upstream(process::table()?, name, wait(wait_ms), &mut goes_on());
             Ok(if told("Lua", set)? { 0 } else { MORE })
         })
     })

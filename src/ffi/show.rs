@@ -16,8 +16,9 @@ use std::ffi::c_char;
 ///
 /// - `name`, `len`: the upstream
 /// - `server`, `server_len`: one of its peers; NULL: the upstream and all its peers
-/// - `json`, `json_len`: an object with `seconds` (1 to 3600: the last ones) or `since` (the `mark` of an earlier report),
-///   or `null`: since the statistics began
+/// - `json`, `json_len`: an object with `seconds` (1 to 3600: the last ones), or `null`: since the statistics began, or
+///   since an earlier report
+/// - `since`, `since_len`: the texts of the `mark` of an earlier report, joined by `;`; NULL: there is none
 /// - `peers`, `slice`: as in `dyups_routes`
 ///
 /// # Returns
@@ -34,13 +35,14 @@ use std::ffi::c_char;
 ///
 /// ```c
 /// dyups_slice json;
-/// if (dyups_report("api", 3, NULL, 0, "{\"seconds\": 60}", 15, 0, &json) == 0)
+/// if (dyups_report("api", 3, NULL, 0, "{\"seconds\": 60}", 15, NULL, 0, 0, &json) == 0)
 ///     printf("%.*s\n", (int)json.text.len, json.text.data);
 /// ```
 ///
 /// # Safety
 ///
-/// `name` points to `len` bytes, `server` to `server_len` or is NULL, `json` to `json_len`; `slice` is valid.
+/// `name` points to `len` bytes, `server` to `server_len` or is NULL, `json` to `json_len`, `since` to
+/// `since_len` or is NULL; `slice` is valid.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyups_report(
     name: *const c_char,
@@ -49,6 +51,8 @@ pub unsafe extern "C" fn dyups_report(
     server_len: usize,
     json: *const c_char,
     json_len: usize,
+    since: *const c_char,
+    since_len: usize,
     peers: u32,
     slice: *mut Slice,
 ) -> i32 {
@@ -58,9 +62,12 @@ pub unsafe extern "C" fn dyups_report(
             (out(slice, "slice")?, process::name(bytes(name, len, "upstream")?)?, bytes(json, json_len, "options")?)
         };
         // SAFETY: as before.
+        let since = if since.is_null() { None } else { Some(unsafe { bytes(since, since_len, "since")? }) };
+        let since = since.map(String::from_utf8_lossy);
+        // SAFETY: as before.
         let server = if server.is_null() { None } else { Some(unsafe { bytes(server, server_len, "peer")? }) };
         let server = server.map(String::from_utf8_lossy);
-        let window = Window::read(&value::parse(json)?, "options")?;
+        let window = Window::read(&value::parse(json)?, since.as_deref(), "options")?;
         let answer = ReportAnswer::of(process::table()?, name, server.as_deref(), window, slice::shape(peers))?;
         *slice = slice::begin(answer, peers)?;
         Ok(0)

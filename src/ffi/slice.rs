@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 /// The most answers of one worker that have a rest. The next one ends the one that waited longest: its caller let go of it, or its
 /// client is the slowest.
-const MOST: usize = 64;
+const MOST: usize = 16;
 
 /// A slice of an answer.
 #[derive(Clone, Copy, Debug)]
@@ -82,7 +82,7 @@ fn write(mut answer: Box<dyn Sliced>, peers: u32) -> Result<Slice> {
 ///
 /// # Errors
 ///
-/// - `DYUPS_NOT_FOUND`: there is no such rest. A thread keeps 64 rests; one more ends the one that waited longest.
+/// - `DYUPS_NOT_FOUND`: there is no such rest. A thread keeps 16 rests; one more ends the one that waited longest.
 /// - `DYUPS_CHANGING`, `DYUPS_DAMAGED`: the rest cannot be read. It is given up.
 /// - `DYUPS_INVALID`: NULL.
 ///
@@ -105,8 +105,10 @@ pub unsafe extern "C" fn dyups_next(slice: *mut Slice, peers: u32) -> i32 {
         process::table()?;
         let rest = RESTS.with_borrow_mut(|rests| rests.all.remove(&slice.rest));
         slice.rest = 0;
-        let gone = "the answer was given up: more than 64 were begun and not ended";
-        *slice = write(rest.ok_or_else(|| Error::new(Code::NotFound, gone))?, peers)?;
+        let gone = || {
+            Error::new(Code::NotFound, format!("the answer was given up: more than {MOST} were begun and not ended"))
+        };
+        *slice = write(rest.ok_or_else(gone)?, peers)?;
         Ok(0)
     })
 }

@@ -60,6 +60,9 @@ pub struct MetricsAnswer<'a> {
     part: Part,
 }
 
+/// How many gathered peers one step gives back.
+const FREED_A_STEP: usize = 16;
+
 /// The part that comes next.
 #[derive(Debug)]
 enum Part {
@@ -70,6 +73,8 @@ enum Part {
     Begin(usize),
     /// The samples of this family, from this upstream and this peer on.
     Write(usize, usize, usize),
+    /// The gathered numbers are given back: those of many peers take as long as they are many.
+    Free,
     End,
 }
 
@@ -118,6 +123,8 @@ impl<'a> MetricsAnswer<'a> {
                 if let Some(family) = families(self.parts).nth(nth) {
                     family.begin(&mut self.page);
                     self.part = Part::Write(nth, 0, 0);
+                } else {
+                    self.part = Part::Free;
                 }
             }
             Part::GatherPeers(copied, index) if index == copied.view.peers => self.part = Part::Gather,
@@ -130,6 +137,18 @@ impl<'a> MetricsAnswer<'a> {
                 return Ok(goes_on);
             }
             Part::Write(family, upstream, peer) => return Ok(self.write_on(pace, family, upstream, peer)),
+            Part::Free => {
+                let goes_on = pace.step();
+                if let Some(upstream) = self.all.last_mut() {
+                    let left = upstream.peers.len().saturating_sub(FREED_A_STEP);
+                    upstream.peers.truncate(left);
+                    if left == 0 {
+                        self.all.pop();
+                    }
+                    self.part = Part::Free;
+                    return Ok(goes_on);
+                }
+            }
             Part::End => {}
         }
         Ok(true)

@@ -13,6 +13,7 @@ use crate::table::copy::Copied;
 use crate::table::store::Table;
 use serde_json::{Map, Value};
 use std::collections::HashMap;
+use std::ops::Range;
 
 /// The report of an upstream, or of one of its peers, in one piece.
 ///
@@ -43,6 +44,8 @@ pub struct ReportAnswer<'a> {
 /// The part that comes next.
 #[derive(Debug)]
 enum Part {
+    /// The mark of the earlier report is read.
+    Marks,
     Copy,
     /// The one peer that is asked for is looked for from this index on.
     Search(Copied, u32),
@@ -72,17 +75,22 @@ impl<'a> ReportAnswer<'a> {
             mark: vec![format!("{:x}", numbers.now)],
             numbers,
             server: server.map(str::to_owned),
-            marks: if let Window::Since(marks) = &window { Marks::read(marks)? } else { Marks::default() },
+            marks: if let Window::Since(mark) = &window { Marks::of(mark)? } else { Marks::default() },
             window,
             doc: Doc::new(shape),
             walk: Walk::to(table, name)?,
-            part: Part::Copy,
+            part: Part::Marks,
         })
     }
 
     /// Writes the next part; `false`: the slice is over.
     fn write_part(&mut self, pace: &mut Pace, out: &mut Vec<u8>) -> Result<bool> {
         match std::mem::replace(&mut self.part, Part::End) {
+            Part::Marks => {
+                let goes_on = pace.step();
+                self.part = if goes_on && !self.marks.read_on()? { Part::Copy } else { Part::Marks };
+                return Ok(goes_on);
+            }
             Part::Copy => match self.walk.upstream(pace)? {
                 Step::Next(copied) => self.part = self.begin(copied, out)?,
                 Step::Pause => {
@@ -207,31 +215,40 @@ impl Sliced for ReportAnswer<'_> {
 
 /// The totals of earlier reports, by peer; those of the upstream under 0.
 ///
-/// A mark is a list of texts, or one text of all of them. Joined by `;` they are the time of the report, and for each peer `NUMBER=TOTALS`, in hexadecimal.
+/// A mark is a list of texts. Joined by `;` they are the time of the report, and for each peer `NUMBER=TOTALS`, in hexadecimal.
 #[derive(Debug, Default)]
 struct Marks {
+    text: String,
+    /// The first byte that is not read yet.
+    next: usize,
     /// Milliseconds since the epoch.
     time: Option<u64>,
-    /// Unread: a report reads them one by one, as it comes to the peers.
-    of: HashMap<u64, Box<str>>,
+    /// Where the totals of each peer stand. A report reads them as it comes to the peer.
+    of: HashMap<u64, Range<usize>>,
 }
 
 impl Marks {
-    fn read(mark: &[String]) -> Result<Marks> {
-        let mut parts = mark.iter().flat_map(|text| text.split(';'));
-        let read = || {
-            let time = u64::from_str_radix(parts.next()?, 16).ok()?;
-            let one = |part: &str| {
-                let (of, totals) = part.split_once('=')?;
-                Some((u64::from_str_radix(of, 16).ok()?, totals.into()))
-            };
-            Some(Marks { time: Some(time), of: parts.map(one).collect::<Option<_>>()? })
-        };
-        read().ok_or_else(|| no_mark(mark.first().map_or("", String::as_str)))
+    /// Those of a mark, of which only the time is read yet.
+    fn of(mark: &str) -> Result<Marks> {
+        let first = mark.split(';').next().unwrap_or_default();
+        let time = u64::from_str_radix(first, 16).map_err(|_| no_mark(mark))?;
+        Ok(Marks { text: mark.to_owned(), next: first.len() + 1, time: Some(time), of: HashMap::new() })
+    }
+
+    /// Reads on, for one peer; whether there was one.
+    fn read_on(&mut self) -> Result<bool> {
+        let Some(rest) = self.text.get(self.next..).filter(|rest| !rest.is_empty()) else { return Ok(false) };
+        let one = rest.split(';').next().unwrap_or_default();
+        let of = one.split_once('=').and_then(|(of, _)| Some((of.len() + 1, u64::from_str_radix(of, 16).ok()?)));
+        let (begin, of) = of.ok_or_else(|| no_mark(&self.text))?;
+        self.of.insert(of, self.next + begin..self.next + one.len());
+        self.next += one.len() + 1;
+        Ok(true)
     }
 
     fn since(&self, of: u64, now: &Totals) -> Result<Totals> {
         let Some(before) = self.of.get(&of) else { return Ok(now.clone()) };
+        let before = &self.text[before.clone()];
         Ok(now.since(&Totals::from_mark(before).ok_or_else(|| no_mark(before))?))
     }
 }

@@ -1,13 +1,15 @@
-//! The texts of ngx_http_dyups_module and that of the routes, a line for each name or peer.
+//! The texts of ngx_http_dyups_module, that of the routes, and the blocks that POST takes back: a line for each name or peer.
 
 use super::slices::Sliced;
 use super::walk::{Order, Step, Walk};
-use crate::config::dyups;
+use crate::config::{dyups, nginx};
 use crate::error::{Code, Result};
 use crate::pace::Pace;
 use crate::table::copy::Copied;
+use crate::table::options::PeerChecks;
 use crate::table::snapshot::Kind;
 use crate::table::store::Table;
+use crate::upstream::Peer;
 
 /// The text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +20,9 @@ pub enum Text<'a> {
     Detail,
     /// The peers of one upstream.
     Servers(&'a str),
+    /// The inside of nginx's block of one upstream, with all settings. Without peers there are no lines, since nginx takes no block
+    /// without servers.
+    Block(&'a str),
     /// All routes, by host.
     Routes,
 }
@@ -28,8 +33,17 @@ pub struct TextAnswer<'a> {
     table: &'a Table,
     walk: Walk<'a>,
     lines: Lines,
-    /// The upstream whose lines are written, and the next peer.
-    upstream: Option<(Copied, u32)>,
+    /// The upstream whose lines are written.
+    upstream: Option<Begun>,
+}
+
+/// An upstream whose lines are written.
+#[derive(Debug)]
+struct Begun {
+    copied: Copied,
+    checks: PeerChecks,
+    /// The next peer.
+    next: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +51,7 @@ enum Lines {
     Names,
     Detail,
     Servers,
+    Block,
     Routes,
 }
 
@@ -51,6 +66,7 @@ impl<'a> TextAnswer<'a> {
             Text::List => (Walk::over(table, Kind::UPSTREAM, Order::Made)?, Lines::Names),
             Text::Detail => (Walk::over(table, Kind::UPSTREAM, Order::Made)?, Lines::Detail),
             Text::Servers(name) => (Walk::to(table, name)?, Lines::Servers),
+            Text::Block(name) => (Walk::to(table, name)?, Lines::Block),
             Text::Routes => (Walk::over(table, Kind::ROUTE, Order::Name)?, Lines::Routes),
         };
         Ok(TextAnswer { table, walk, lines, upstream: None })
@@ -58,16 +74,17 @@ impl<'a> TextAnswer<'a> {
 
     /// Writes what comes next; `None`: the slice is over. `Some(false)`: it was the last.
     fn next(&mut self, pace: &mut Pace, text: &mut String) -> Result<Option<bool>> {
-        if let Some((copied, index)) = &mut self.upstream {
-            if *index == copied.view.peers {
+        if let Some(Begun { copied, checks, next }) = &mut self.upstream {
+            if *next == copied.view.peers {
                 text.push_str(if self.lines == Lines::Detail { "\n" } else { "" });
                 self.upstream = None;
             } else if !pace.step() {
                 return Ok(None);
             } else {
-                let line = if self.lines == Lines::Detail { dyups::detail } else { dyups::server };
-                line(text, &copied.peer(*index)?);
-                *index += 1;
+                let mut peer = copied.peer(*next)?;
+                peer.check = checks.remove(next).map(Box::new);
+                self.lines.of_peer()(text, &peer);
+                *next += 1;
             }
             return Ok(Some(true));
         }
@@ -76,10 +93,13 @@ impl<'a> TextAnswer<'a> {
         }
         Ok(match self.walk.upstream(pace)? {
             Step::Next(copied) => {
-                if self.lines == Lines::Detail {
-                    dyups::name(text, &copied.upstream()?.0.name);
+                let (upstream, checks) = copied.upstream()?;
+                match self.lines {
+                    Lines::Detail => dyups::name(text, &upstream.name),
+                    Lines::Block if copied.view.peers > 0 => nginx::settings(text, &upstream),
+                    _ => {}
                 }
-                self.upstream = Some((copied, 0));
+                self.upstream = Some(Begun { copied, checks, next: 0 });
                 Some(true)
             }
             Step::Pause => None,
@@ -99,6 +119,16 @@ impl<'a> TextAnswer<'a> {
             Step::End => return Ok(Some(false)),
         }
         Ok(Some(true))
+    }
+}
+
+impl Lines {
+    fn of_peer(self) -> fn(&mut String, &Peer) {
+        match self {
+            Lines::Detail => dyups::detail,
+            Lines::Block => nginx::server,
+            _ => dyups::server,
+        }
     }
 }
 

@@ -2,13 +2,14 @@
 
 use crate::error::Result;
 use crate::pace::Pace;
+use crate::shm::Memory;
 use crate::shm::layout::state;
-use crate::shm::{Damaged, Memory};
 use crate::table::copy::{Copied, Copy, Copying};
 use crate::table::directory::Directory;
 use crate::table::snapshot::{Flags, Kind, View};
 use crate::table::store::Table;
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 /// The order of the names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,8 +33,18 @@ pub struct Walk<'a> {
     /// Names that come, each behind the number of the change that made it, or 0.
     names: BTreeSet<(u64, String)>,
     copying: Option<Copying<'a>>,
-    /// The number of the table's last change when it began.
-    sequence: u64,
+    /// The number of the table's last change when it began; `None`: one was under way.
+    began: Option<u64>,
+}
+
+/// The number of the last change; `None`: one is under way.
+fn settled(table: &Table) -> Result<Option<u64>> {
+    if let Some(sequence) = table.settled()? {
+        return Ok(Some(sequence));
+    }
+    // The mark of a change stays where its writer has died, until the next writer. A dead one has no lock.
+    let is_dead = table.region().writer(Duration::ZERO).is_ok();
+    Ok(if is_dead { Some(table.region().mem().load(state::SEQUENCE)?) } else { None })
 }
 
 /// The next step of a walk.
@@ -52,11 +63,10 @@ impl<'a> Walk<'a> {
     ///
     /// # Errors
     ///
-    /// [`Damaged`]: a word lies outside of the region.
-    pub fn over(table: &'a Table, kind: Kind, order: Order) -> Result<Self, Damaged> {
-        let mem = table.region().mem();
-        let (names, words, sequence) = (BTreeSet::new(), 2 * mem.words(), mem.load(state::SEQUENCE)?);
-        Ok(Walk { table, kind, order, next: Some(0), words, names, copying: None, sequence })
+    /// [`crate::error::Code::Damaged`]: a word lies outside of the region.
+    pub fn over(table: &'a Table, kind: Kind, order: Order) -> Result<Self> {
+        let (names, words) = (BTreeSet::new(), 2 * table.region().mem().words());
+        Ok(Walk { table, kind, order, next: Some(0), words, names, copying: None, began: settled(table)? })
     }
 
     /// Over one upstream.
@@ -70,13 +80,13 @@ impl<'a> Walk<'a> {
         Ok(Walk { next: None, names: [(0, name.to_owned())].into(), ..walk })
     }
 
-    /// Whether any upstream or route has changed since the walk began.
+    /// Whether any upstream or route may have changed since the walk began.
     ///
     /// # Errors
     ///
-    /// [`Damaged`]: a word lies outside of the region.
-    pub fn is_outdated(&self) -> Result<bool, Damaged> {
-        Ok(self.table.region().mem().load(state::SEQUENCE)? != self.sequence)
+    /// [`crate::error::Code::Damaged`]: a word lies outside of the region.
+    pub fn is_outdated(&self) -> Result<bool> {
+        Ok(self.began.is_none() || settled(self.table)? != self.began)
     }
 
     /// The next name.

@@ -220,7 +220,11 @@ impl<R: Borrow<Region>> Table<R> {
 
     /// The number of the last change. A look at the whole table from here on holds as long as the number stays. `None`: a change is
     /// under way, which may have its number already and is not seen yet.
-    pub(super) fn settled(&self) -> Result<Option<u64>> {
+    ///
+    /// # Errors
+    ///
+    /// [`Code::Damaged`]: a word lies outside of the region.
+    pub fn settled(&self) -> Result<Option<u64>> {
         let mem = self.region().mem();
         let sequence = mem.load_acquire(state::SEQUENCE)?;
         Ok((mem.load_acquire(state::WRITING)? == 0).then_some(sequence))

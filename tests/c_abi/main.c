@@ -189,9 +189,9 @@ static void peers_are_made_changed_and_deleted(void)
     CHECK(dyups_add_peer(T("a b"), T("{\"host\":\"10.0.0.9\"}"), 0) == DYUPS_INVALID && says("upstream \"a b\""));
     CHECK(dyups_add_peer("a\0b", 3, T("{\"host\":\"10.0.0.9\"}"), 0) == DYUPS_INVALID && says("a\\x00b"));
     CHECK(dyups_status(T("none"), &text) == DYUPS_NOT_FOUND);
-    CHECK(dyups_report(T("api"), NULL, 0, T("null"), 0, &slice) == 0 && has(slice.text, "\"requests\":0"));
-    CHECK(dyups_report(T("none"), NULL, 0, T("null"), 0, &slice) == DYUPS_NOT_FOUND);
-    CHECK(dyups_report(T("api"), NULL, 0, T("{\"seconds\": 0}"), 0, &slice) == DYUPS_INVALID);
+    CHECK(dyups_report(T("api"), NULL, 0, T("null"), NULL, 0, 0, &slice) == 0 && has(slice.text, "\"requests\":0"));
+    CHECK(dyups_report(T("none"), NULL, 0, T("null"), NULL, 0, 0, &slice) == DYUPS_NOT_FOUND);
+    CHECK(dyups_report(T("api"), NULL, 0, T("{\"seconds\": 0}"), NULL, 0, 0, &slice) == DYUPS_INVALID);
 
     CHECK(dyups_healthcheck(T("api"), T("{\"fall\":5}"), 0) == 0);
     CHECK(dyups_status(T("api"), &text) == 0 && has(text, "\"healthcheck\":{\"type\":\"http\"") && has(text, "\"fall\":5"));
@@ -238,7 +238,7 @@ static void a_long_answer_comes_in_slices(void)
     CHECK(dyups_status_slices(NULL, 0, T("null"), 0, &slice) == 0 && slice.rest == 0 && has(slice.text, "\"changed\":false"));
     CHECK(slices_of(dyups_status_slices(T("api"), T("{\"stats\":true}"), 1, &slice), &slice, "\"stats\"", &found) > 3);
     CHECK(found > 2);
-    CHECK(slices_of(dyups_report(T("api"), NULL, 0, T("null"), 1, &slice), &slice, "\"server\"", &found) > 3);
+    CHECK(slices_of(dyups_report(T("api"), NULL, 0, T("null"), T("0;0=0:2a"), 1, &slice), &slice, "\"server\"", &found) > 3);
     CHECK(found > 2);
     CHECK(dyups_next(&slice, 1) == DYUPS_NOT_FOUND && says("given up") && slice.rest == 0);
     CHECK(dyups_status_slices(NULL, 0, T("null"), 1, &slice) == 0 && slice.rest != 0);
@@ -248,11 +248,14 @@ static void a_long_answer_comes_in_slices(void)
     slice.rest = first;
     CHECK(dyups_next(&slice, 1) == DYUPS_NOT_FOUND);
     CHECK(dyups_status_slices(NULL, 0, T("null"), 1, &slice) == 0 && slice.rest > first);
-    /* The 65th answer that is not ended ends the oldest one. */
-    for (i = 0; i < 64; i++) {
+    /* The 17th answer that is not ended ends the oldest one. */
+    for (i = 0; i < 16; i++) {
         CHECK(dyups_status_slices(NULL, 0, T("null"), 1, &other) == 0 && other.rest != 0);
     }
     CHECK(dyups_next(&slice, 1) == DYUPS_NOT_FOUND && dyups_next(&other, 0) == 0 && other.rest == 0);
+    CHECK(dyups_report(T("api"), NULL, 0, T("null"), T("x"), 1, &slice) == DYUPS_INVALID && says("options.since: \"x\""));
+    CHECK(dyups_report(T("api"), NULL, 0, T("null"), T("0;x"), 0, &slice) == DYUPS_INVALID && says("options.since: \"0;x\""));
+    CHECK(dyups_report(T("api"), NULL, 0, T("{\"seconds\": 9}"), T("0"), 0, &slice) == DYUPS_INVALID);
     CHECK(dyups_status_slices(T("none"), T("null"), 1, &slice) == DYUPS_NOT_FOUND);
     CHECK(dyups_status_slices(NULL, 0, T("{\"stat\":true}"), 1, &slice) == DYUPS_INVALID && says("options.stat"));
     CHECK(dyups_status_slices(NULL, 0, T("null"), 1, NULL) == DYUPS_INVALID && says("slice: NULL"));

@@ -84,7 +84,8 @@ impl Scene {
             let whole = within_bounds(|| json(table, name, None, &Window::All));
             let mark = whole.ok().and_then(|whole| {
                 let report: serde_json::Value = serde_json::from_slice(&whole).expect("JSON");
-                serde_json::from_value(report["mark"].clone()).ok()
+                let texts: Vec<String> = serde_json::from_value(report["mark"].clone()).expect("texts");
+                Some(texts.join(";"))
             });
             let windows = [Window::Seconds(60), Window::Seconds(3600)].into_iter().chain(mark.map(Window::Since));
             windows.for_each(|window| drop(within_bounds(|| json(table, name, None, &window))));

@@ -147,7 +147,7 @@ static void obey(char *field[])
     } else if (IS("lost")) {
         CALL(lib.lost());
     } else if (IS("report")) {
-        CALL(lib.report(T(1), NULL, 0, "null", 4, 0, &slice));
+        CALL(lib.report(T(1), NULL, 0, "null", 4, NULL, 0, 0, &slice));
         text = slice.text.data;
         len = slice.text.len;
     } else if (IS("status")) {

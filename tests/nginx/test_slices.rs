@@ -108,10 +108,14 @@ fn a_long_answer_holds_its_worker_for_no_more_than_a_few_milliseconds_and_is_who
         }
     }
     assert!(sizes.iter().filter(|(_, bytes)| *bytes > 500 << 10).count() >= 4, "they are long: {sizes:?}");
+    // As long as that of many peers with traffic.
+    let mark = "MARK = 'f;0=0:1' for i = 1, 40000 do MARK = i % 4000 == 0 and MARK .. PART or MARK PART = i % 4000 == 0 and '' or (PART or '') .. (';%x=0:1,7:%x'):format(i, i) end return #MARK";
+    assert!(nginx.eval(mark).parse::<usize>().expect("a length") > 500_000);
     for (call, more) in [
         ("status()", "return #value.upstreams.many.peers, tostring(value.changed)"),
         ("status('many', { stats = true })", "return #value.upstreams.many.peers, tostring(value.changed)"),
         ("report('many')", "return #value.peers, tostring(value.changed)"),
+        ("report('many', { since = MARK })", "return #value.peers, tostring(value.changed)"),
     ] {
         let lua = format!("local value = assert(require('dyups').{call}) {more}");
         let (turn, answer) = turn_of(&nginx, 2.0 * MOST_MS, || nginx.eval(&lua));

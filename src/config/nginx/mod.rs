@@ -22,7 +22,7 @@ mod write;
 pub use long::LongBlock;
 pub use reading::{FileId, Files, MAX_DEPTH};
 pub use tokens::word;
-pub use write::write;
+pub use write::{server, settings};
 
 use std::collections::HashMap;
 use std::path::Path;

@@ -5,42 +5,30 @@ use super::lines::{line, options, parameter};
 use crate::upstream::check::serialize::PeerCheckObject;
 use crate::upstream::{HashId, Method, Peer, Status, Upstream};
 
-/// The lines of `upstream`: method, check, servers. Default values are left out.
-///
-/// An upstream that follows the default check of `setup` has no `check` line. One without peers has no lines at all, since
-/// nginx takes no block without servers.
+/// The lines of an upstream before its servers: method, check. Default values are left out. An upstream that follows the default
+/// check of `setup` has no `check` line.
+pub fn settings(text: &mut String, upstream: &Upstream) {
+    text.extend(upstream.method.map(method));
+    if upstream.hash_id != HashId::default() {
+        line(text, ["hash_id".into(), upstream.hash_id.name().into()]);
+    }
+    if upstream.own_check {
+        check_lines::write(text, upstream.check.as_ref());
+    }
+}
+
+/// The line of a server. Default values are left out.
 ///
 /// ```
 /// use dyups::config::nginx;
 /// let text = "least_conn;\nserver 10.0.0.1:8080 weight=3 drain;\nserver \"unix:/a b\" backup;\n";
 /// let (upstream, _) = nginx::block("api", text.as_bytes(), "body", None).unwrap();
-/// assert_eq!(nginx::write(&upstream), text);
+/// let mut written = String::new();
+/// nginx::settings(&mut written, &upstream);
+/// upstream.peers.iter().for_each(|peer| nginx::server(&mut written, peer));
+/// assert_eq!(written, text);
 /// ```
-pub fn write(upstream: &Upstream) -> String {
-    let mut text = String::new();
-    if upstream.peers.is_empty() {
-        return text;
-    }
-    text.extend(upstream.method.map(method));
-    if upstream.hash_id != HashId::default() {
-        line(&mut text, ["hash_id".into(), upstream.hash_id.name().into()]);
-    }
-    if upstream.own_check {
-        check_lines::write(&mut text, upstream.check.as_ref());
-    }
-    upstream.peers.iter().for_each(|peer| server(&mut text, peer));
-    text
-}
-
-/// nginx's own line where it means the same. The variable of nginx's `hash` line is not known here.
-fn method(method: Method) -> String {
-    match method {
-        Method::Rr | Method::Chash => format!("method {};\n", method.name()),
-        _ => format!("{};\n", method.name()),
-    }
-}
-
-fn server(text: &mut String, peer: &Peer) {
+pub fn server(text: &mut String, peer: &Peer) {
     let mut words = vec!["server".to_string(), peer.address.server().to_string()];
     let usual = Peer::new(peer.address.clone());
     for (name, value, usual, unit) in [
@@ -67,6 +55,14 @@ fn server(text: &mut String, peer: &Peer) {
     line(text, words);
 }
 
+/// nginx's own line where it means the same. The variable of nginx's `hash` line is not known here.
+fn method(method: Method) -> String {
+    match method {
+        Method::Rr | Method::Chash => format!("method {};\n", method.name()),
+        _ => format!("{};\n", method.name()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::block;
@@ -74,6 +70,13 @@ mod tests {
     use crate::config::json::tests::any_upstream;
     use crate::upstream::{Address, Check};
     use proptest::prelude::*;
+
+    fn write(upstream: &Upstream) -> String {
+        let mut text = String::new();
+        settings(&mut text, upstream);
+        upstream.peers.iter().for_each(|peer| server(&mut text, peer));
+        text
+    }
 
     #[test]
     fn all_settings_are_written() {
@@ -99,11 +102,6 @@ mod tests {
              server 10.0.0.1 weight=0 max_conns=1 max_fails=2 fail_timeout=0s slow_start=5s;\n\
              server [::1]:81 backup leaving;\n"
         );
-    }
-
-    #[test]
-    fn an_upstream_without_peers_has_no_block() {
-        assert_eq!(write(&Upstream { method: Some(Method::Rr), ..Upstream::default() }), "");
     }
 
     #[test]
