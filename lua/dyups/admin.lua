@@ -137,7 +137,7 @@ local function send(text, rest)
         elseif slice.rest == 0 then
             return
         end
-        phase.pause()
+        phase.next_slice()
         if C.dyups_next(slice, PEERS) < 0 then
             -- The status is sent: that the answer breaks off tells the client.
             log("ERR", "an answer breaks off: ", ffi.string(C.dyups_error()))

@@ -63,7 +63,7 @@ return function(name, call)
         if slice.rest == 0 then
             return whole
         end
-        if not phase.pause() then
+        if not phase.next_slice() then
             peers = 0
         end
         code = C.dyups_next(slice, peers)

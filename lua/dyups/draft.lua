@@ -7,7 +7,7 @@ local phase = require "dyups.phase"
 local retry = require("dyups.retry").retry
 
 local C = library.C
-local can_yield, pause = phase.can_yield, phase.pause
+local can_yield, next_slice = phase.can_yield, phase.next_slice
 
 -- Of a text that is at hand as a whole, so many bytes are copied at a time.
 local PIECE = 1048576
@@ -43,7 +43,7 @@ function _M.add(draft, piece)
         if C.dyups_draft_add(draft.id, from + at, math.min(PIECE, #piece - at)) < 0 then
             return
         end
-        pause()
+        next_slice()
     end
 end
 
@@ -54,7 +54,7 @@ end
 function _M.work(call, a, b, c, d)
     local code = retry(call, a, b, c, d)
     while code == MORE do
-        pause()
+        next_slice()
         code = retry(call, a, b, c, d)
     end
     return code

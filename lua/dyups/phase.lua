@@ -55,4 +55,23 @@ function _M.pause()
 end
 
 
+-- Seconds from the begin of a slice of a long answer or write to that of the next one in this worker. A slice takes
+-- about half of that, so requests get the other half, however many long answers are under way.
+local BETWEEN_SLICES = 0.004
+
+-- When the next slice may begin.
+local free_at = 0
+
+-- next_slice() -> whether it waited for its turn: a slice of about 2 ms may follow
+function _M.next_slice()
+    repeat
+        if not _M.pause() then
+            return false
+        end
+    until ngx.now() >= free_at
+    free_at = ngx.now() + BETWEEN_SLICES
+    return true
+end
+
+
 return _M

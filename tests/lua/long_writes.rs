@@ -12,6 +12,8 @@ const NGINX: &str = r#"
         NOTICE = 6, WARN = 5, ERR = 4, config = {}, null = {},
         get_phase = function() return "content" end,
         sleep = function() coroutine.yield() end,
+        -- A second goes by between two looks.
+        now = function() seconds = (seconds or 0) + 1 return seconds end,
         log = function() end,
     }
     function in_parts(f)
