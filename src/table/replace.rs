@@ -65,7 +65,7 @@ impl Replacement {
     ///
     /// # Errors
     ///
-    /// Those of [`Table::set_upstream`], but for [`Code::Busy`].
+    /// Those of [`Table::set_upstream`], but for [`crate::error::Code::Busy`].
     pub fn prepare<R: Borrow<Region>>(&mut self, table: &Table<R>, goes_on: &mut dyn FnMut() -> bool) -> Result<()> {
         while !self.is_prepared() {
             let stage = std::mem::replace(&mut self.stage, Stage::Begin);
@@ -185,7 +185,7 @@ impl Replacement {
     ///
     /// # Errors
     ///
-    /// Those of [`Table::set_upstream`]. After [`Code::Busy`] the call may be made again.
+    /// Those of [`Table::set_upstream`]. After [`crate::error::Code::Busy`] the call may be made again.
     pub fn put<R: Borrow<Region>>(&mut self, table: &Table<R>, wait: Duration) -> Result<bool> {
         let writer = table.writer(wait)?;
         match std::mem::replace(&mut self.stage, Stage::Begin) {

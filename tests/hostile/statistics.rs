@@ -82,10 +82,10 @@ impl Scene {
             }
             within_bounds(|| while !tally.flush(&places) {});
             let whole = within_bounds(|| json(table, name, None, &Window::All));
-            let mark = whole.ok().and_then(|whole| {
+            let mark = whole.ok().map(|whole| {
                 let report: serde_json::Value = serde_json::from_slice(&whole).expect("JSON");
                 let texts: Vec<String> = serde_json::from_value(report["mark"].clone()).expect("texts");
-                Some(texts.join(";"))
+                texts.join(";")
             });
             let windows = [Window::Seconds(60), Window::Seconds(3600)].into_iter().chain(mark.map(Window::Since));
             windows.for_each(|window| drop(within_bounds(|| json(table, name, None, &window))));
