@@ -205,7 +205,7 @@ impl Sliced for MetricsAnswer<'_> {
     }
 }
 
-/// What the budget of retries of an upstream remembers now.
+/// The counts that the budget of an upstream's retries remembers now.
 fn budget(table: &Table, copied: &Copied) -> Result<Remembered> {
     let region = table.region();
     let record = Record::numbered(region.geometry(), copied.view.record);

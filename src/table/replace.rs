@@ -17,7 +17,7 @@ use std::time::Duration;
 /// Peers between two questions whether to go on: they take a few microseconds.
 const PEERS: usize = 32;
 
-/// How often the new version is computed anew because another writer was faster. From then on it is computed under the lock.
+/// How often the new version is computed anew because another writer was faster. Then one call does the rest.
 const MOST_TRIES: u32 = 4;
 
 /// A replacement that is under way. Nothing is changed before [`Replacement::put`].
