@@ -89,7 +89,7 @@ fn without_time(mut value: Value) -> Value {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
 
     #[test]
     fn slices_of_any_length_make_the_answer(sizes in prop::collection::vec(0usize..40, 0..8), big in 0usize..600, peers in 1u32..80) {
