@@ -50,6 +50,9 @@ local function read_file(path)
     until not draft or not piece
     file:close()
     if err then
+        if draft then
+            drafts.finish(draft)
+        end
         return nil, err
     end
     return draft or piece
